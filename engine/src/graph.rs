@@ -1,0 +1,196 @@
+//! The graph of a model: what a `.horq` file says should be computed, before any kernel is chosen.
+//!
+//! Values are f32 in NHWC order; every shape here leaves the batch dimension out. A node has one output, named after the
+//! node. Nodes stand in an order in which each input is the graph's input or an earlier node, so a graph has no cycle.
+
+use horq_kernels::{Padding, ScaleMode, Window};
+use serde::{Deserialize, Serialize};
+
+/// The shape of one sample's value, batch left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
+pub enum Shape {
+    /// A vector of that many values.
+    Flat(usize),
+    /// An image, its channels innermost.
+    Image {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// Values a pixel.
+        channels: usize,
+    },
+}
+
+impl TryFrom<Vec<usize>> for Shape {
+    type Error = String;
+
+    fn try_from(sizes: Vec<usize>) -> Result<Self, String> {
+        match sizes[..] {
+            [features] => Ok(Self::Flat(features)),
+            [height, width, channels] => Ok(Self::Image { height, width, channels }),
+            _ => {
+                Err(format!("a shape has one size (features) or three (height, width, channels), not {}", sizes.len()))
+            }
+        }
+    }
+}
+
+impl From<Shape> for Vec<usize> {
+    fn from(shape: Shape) -> Self {
+        match shape {
+            Shape::Flat(features) => vec![features],
+            Shape::Image { height, width, channels } => vec![height, width, channels],
+        }
+    }
+}
+
+/// A network as data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    /// The one input.
+    pub input: Input,
+    /// The name of the node whose value is the answer.
+    pub output: String,
+    /// The nodes, each after those it reads.
+    pub nodes: Vec<Node>,
+}
+
+/// The graph's input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// Its name, as nodes refer to it.
+    pub name: String,
+    /// Its shape, batch left out.
+    pub shape: Shape,
+}
+
+/// One operation of the graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// A name of its own, which is also the name of its value.
+    pub name: String,
+    /// The values it reads: the graph's input or earlier nodes.
+    pub inputs: Vec<String>,
+    /// What it computes.
+    #[serde(flatten)]
+    pub op: Op,
+}
+
+/// What a node computes. Strings named `weight`, `bias`, `alpha`, `scale`, `shift`, `slope` and `scales` name tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Op {
+    /// f32 convolution: y = x * w + bias. Padding contributes zero.
+    Conv2d {
+        /// Kernel, stride, dilation, padding.
+        #[serde(flatten)]
+        window: Window,
+        /// Output channels.
+        filters: usize,
+        /// Channel groups.
+        groups: usize,
+        /// Float panels.
+        weight: String,
+        /// One value a filter.
+        bias: Option<String>,
+    },
+    /// f32 matrix product on a flat value: y = W x + bias.
+    Dense {
+        /// Output features.
+        filters: usize,
+        /// Float panels.
+        weight: String,
+        /// One value a filter.
+        bias: Option<String>,
+    },
+    /// Convolution of residual-quantized activations with binary weights:
+    /// y = sum_l alpha_l * (sum_k b_k (H_k . B_l)) + bias.
+    BinaryConv2d {
+        /// Kernel, stride, dilation, padding.
+        #[serde(flatten)]
+        window: Window,
+        /// Output channels.
+        filters: usize,
+        /// Channel groups.
+        groups: usize,
+        /// What a padded tap stands for.
+        pad_value: Padding,
+        /// How activations become planes.
+        #[serde(flatten)]
+        quantizer: Quantizer,
+        /// The weight bases, one or more.
+        bases: Vec<Base>,
+        /// One value a filter.
+        bias: Option<String>,
+    },
+    /// The same for a flat value.
+    BinaryDense {
+        /// Output features.
+        filters: usize,
+        /// How activations become planes.
+        #[serde(flatten)]
+        quantizer: Quantizer,
+        /// The weight bases, one or more.
+        bases: Vec<Base>,
+        /// One value a filter.
+        bias: Option<String>,
+    },
+    /// y = x * scale + shift by channel, rounded after each step.
+    Affine {
+        /// One value a channel.
+        scale: String,
+        /// One value a channel.
+        shift: String,
+    },
+    /// y = max(x, 0).
+    Relu,
+    /// y = x where x >= 0, else x * slope by channel.
+    Prelu {
+        /// One value a channel.
+        slope: String,
+    },
+    /// The largest value of each window; padded taps are left out.
+    MaxPool {
+        /// Kernel, stride, dilation, padding.
+        #[serde(flatten)]
+        window: Window,
+    },
+    /// The mean of each window; padded taps are left out of the mean.
+    AveragePool {
+        /// Kernel, stride, dilation, padding.
+        #[serde(flatten)]
+        window: Window,
+    },
+    /// The mean of each channel over the image; the result is flat.
+    GlobalAveragePool,
+    /// The sum of two values of one shape.
+    Add,
+    /// Channels of two or more images (or vectors) side by side, in the order of `inputs`.
+    Concat,
+    /// An image as a vector, in memory order (height, width, channels).
+    Flatten,
+    /// exp(x - max x) / sum, over the channels of each pixel.
+    Softmax,
+}
+
+/// One weight basis of a binary layer: W ~ alpha B.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Base {
+    /// Bit panels of B.
+    pub weight: String,
+    /// alpha, one value a filter.
+    pub alpha: String,
+}
+
+/// The residual quantizer of a binary layer's input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantizer {
+    /// The highest order the layer was made for, 1 to 8; a session may run it at a lower one.
+    pub order: usize,
+    /// Over what each plane's scale is the mean.
+    pub mode: ScaleMode,
+    /// The constants of mode `fixed`, one an order; absent in every other mode.
+    pub scales: Option<String>,
+}

@@ -1,0 +1,3 @@
+//! CPU inference for binary neural networks with high-order residual quantized activations.
+
+pub mod graph;

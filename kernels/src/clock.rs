@@ -1,0 +1,63 @@
+//! Where a layer's time goes: nanoseconds by stage, summed over threads.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+/// The stages of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Residual quantization and bit packing.
+    Quantize,
+    /// The bit products.
+    Bits,
+    /// Counts to f32, affine, activation, residual add.
+    Epilogue,
+    /// Float arithmetic: f32 layers, pooling and the like.
+    Float,
+}
+
+impl Stage {
+    /// All stages, in the order in which [`StageClock::nanoseconds`] lists them.
+    pub const ALL: [Self; 4] = [Self::Quantize, Self::Bits, Self::Epilogue, Self::Float];
+
+    /// Its name in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Quantize => "quantize",
+            Self::Bits => "bits",
+            Self::Epilogue => "epilogue",
+            Self::Float => "float",
+        }
+    }
+}
+
+/// Sums the time of each stage; shared by the threads of a layer.
+#[derive(Debug, Default)]
+pub struct StageClock([AtomicU64; 4]);
+
+impl StageClock {
+    /// Nanoseconds by stage, in the order of [`Stage::ALL`].
+    pub fn nanoseconds(&self) -> [u64; 4] {
+        std::array::from_fn(|stage| self.0[stage].load(Relaxed))
+    }
+
+    /// Sets every sum to zero.
+    pub fn reset(&self) {
+        self.0.iter().for_each(|sum| sum.store(0, Relaxed));
+    }
+
+    fn add(&self, stage: Stage, since: Instant) {
+        self.0[stage as usize].fetch_add(since.elapsed().as_nanos() as u64, Relaxed);
+    }
+}
+
+/// Times `work` as `stage` where there is a clock; without one it costs a branch.
+#[inline(always)]
+pub fn timed<R>(clock: Option<&StageClock>, stage: Stage, work: impl FnOnce() -> R) -> R {
+    let start = clock.map(|_| Instant::now());
+    let result = work();
+    if let (Some(clock), Some(start)) = (clock, start) {
+        clock.add(stage, start);
+    }
+    result
+}

@@ -1,0 +1,23 @@
+//! The one error of this crate.
+
+/// What a kernel refuses.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A shape that no kernel can run.
+    #[error("{0}")]
+    Shape(String),
+    /// An input holds NaN or infinity, or values so large that their mean is infinite.
+    #[error(
+        "the input is not finite: it holds NaN or infinity, or its mean magnitude overflows; check what feeds this layer"
+    )]
+    NotFinite,
+    /// `HORQ_ISA` or `HORQ_REQUIRE_ISA` (or a call) names an instruction set that does not exist.
+    #[error("unknown instruction set `{0}`; the names are portable, popcnt, avx2, avx512bw, avx512vpopcnt and neon")]
+    UnknownIsa(String),
+    /// A forced or required instruction set that this CPU lacks.
+    #[error(
+        "instruction set `{0}` is demanded (HORQ_ISA, HORQ_REQUIRE_ISA or a session option), but this CPU does not have it; it has {1}"
+    )]
+    MissingIsa(&'static str, String),
+}

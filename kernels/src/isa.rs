@@ -1,0 +1,71 @@
+//! Instruction sets: which there are, which this CPU has, which one is used.
+
+use crate::Error;
+
+/// A backend of the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Isa {
+    /// Plain Rust over the crate `wide`; runs everywhere.
+    Portable,
+    /// x86-64-v2: the scalar POPCNT instruction.
+    Popcnt,
+    /// AVX2 and FMA; popcount by vpshufb.
+    Avx2,
+    /// AVX-512 F and BW; popcount by vpshufb.
+    Avx512Bw,
+    /// AVX-512 with VPOPCNTDQ.
+    Avx512Vpopcnt,
+    /// aarch64 NEON.
+    Neon,
+}
+
+impl Isa {
+    /// Every backend, on any CPU, worst first.
+    pub const ALL: [Self; 6] =
+        [Self::Portable, Self::Popcnt, Self::Avx2, Self::Avx512Bw, Self::Avx512Vpopcnt, Self::Neon];
+
+    /// The name that `HORQ_ISA` takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Popcnt => "popcnt",
+            Self::Avx2 => "avx2",
+            Self::Avx512Bw => "avx512bw",
+            Self::Avx512Vpopcnt => "avx512vpopcnt",
+            Self::Neon => "neon",
+        }
+    }
+
+    /// Whether this CPU can run it.
+    pub fn is_available(self) -> bool {
+        todo!()
+    }
+
+    /// The backends that this CPU can run, worst first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// The backend to use: the one that `HORQ_ISA` names, else the best of this CPU. If `HORQ_REQUIRE_ISA` lists names
+    /// (separated by commas), each of them must be available.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIsa`], or [`Error::MissingIsa`] if a forced or required one is not available.
+    pub fn from_env() -> Result<Self, Error> {
+        todo!()
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl std::str::FromStr for Isa {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| Error::UnknownIsa(name.into()))
+    }
+}

@@ -1,0 +1,26 @@
+//! The SIMD kernels of horq: packed XNOR-popcount products, the residual quantizer, and everything a layer needs around them.
+//!
+//! The crate knows no model and no file. Its users prepare a layer once ([`BinaryConv::new`], [`FloatConv::new`]) and run
+//! it on slices, with scratch memory of their own and any [`Parallel`]; nothing allocates after preparation. Every backend
+//! gives the same bits: counts are integers, and float operations stand in a fixed order.
+
+mod binary_conv;
+mod clock;
+mod epilogue;
+mod error;
+mod float_conv;
+mod geometry;
+mod isa;
+pub mod oracle;
+pub mod panel;
+mod parallel;
+pub mod pool;
+
+pub use binary_conv::{BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, ScratchLen};
+pub use clock::{Stage, StageClock, timed};
+pub use epilogue::{Epilogue, Step};
+pub use error::Error;
+pub use float_conv::{FloatCall, FloatConv};
+pub use geometry::{Geometry, MAX_DEPTH, MAX_ELEMENTS, MAX_ORDER, Padding, ScaleMode, Window};
+pub use isa::Isa;
+pub use parallel::{Inline, Parallel};

@@ -1,0 +1,1 @@
+//! The independent reference: plain loops over unpacked signs. Shares no helper with the kernels.

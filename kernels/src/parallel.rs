@@ -1,0 +1,25 @@
+//! How work is handed to threads: the kernels cut it into tasks, the caller decides who runs them.
+
+/// Runs independent tasks, in any order, on any threads.
+pub trait Parallel: Sync {
+    /// How many tasks can run at once; 1 means the caller's thread alone.
+    fn threads(&self) -> usize;
+    /// Calls `task(i)` once for each i in `0..tasks` and returns when all are done.
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
+}
+
+/// Runs every task on the caller's thread, in order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inline;
+
+impl Parallel for Inline {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        for i in 0..tasks {
+            task(i);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Pooling and elementwise operations on f32 NHWC values.

@@ -1,0 +1,2 @@
+//! horq
+fn main() {}
