@@ -3,6 +3,11 @@
 //! Values are f32 in NHWC order; every shape here leaves the batch dimension out. A node has one output, named after the
 //! node. Nodes stand in an order in which each input is the graph's input or an earlier node, so a graph has no cycle.
 
+mod infer;
+
+pub use infer::{Content, TensorSpec};
+pub(crate) use infer::{check_name, infer};
+
 use horq_kernels::{Padding, ScaleMode, Window};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +47,39 @@ impl From<Shape> for Vec<usize> {
         match shape {
             Shape::Flat(features) => vec![features],
             Shape::Image { height, width, channels } => vec![height, width, channels],
+        }
+    }
+}
+
+impl Shape {
+    /// Values of one sample; saturates where the product does not fit, which no limit lets pass.
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Flat(features) => features,
+            Self::Image { height, width, channels } => height.saturating_mul(width).saturating_mul(channels),
+        }
+    }
+
+    /// Whether there is no value at all; no valid graph has such a shape.
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Values that lie side by side: the channels of an image, the features of a vector.
+    pub const fn channels(self) -> usize {
+        match self {
+            Self::Flat(features) => features,
+            Self::Image { channels, .. } => channels,
+        }
+    }
+}
+
+impl std::fmt::Display for Shape {
+    /// `784`, or `28x28x1` for an image.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flat(features) => write!(f, "{features}"),
+            Self::Image { height, width, channels } => write!(f, "{height}x{width}x{channels}"),
         }
     }
 }
@@ -94,6 +132,7 @@ pub enum Op {
         /// Float panels.
         weight: String,
         /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// f32 matrix product on a flat value: y = W x + bias.
@@ -103,6 +142,7 @@ pub enum Op {
         /// Float panels.
         weight: String,
         /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// Convolution of residual-quantized activations with binary weights:
@@ -123,6 +163,7 @@ pub enum Op {
         /// The weight bases, one or more.
         bases: Vec<Base>,
         /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// The same for a flat value.
@@ -135,6 +176,7 @@ pub enum Op {
         /// The weight bases, one or more.
         bases: Vec<Base>,
         /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// y = x * scale + shift by channel, rounded after each step.
@@ -192,5 +234,6 @@ pub struct Quantizer {
     /// Over what each plane's scale is the mean.
     pub mode: ScaleMode,
     /// The constants of mode `fixed`, one an order; absent in every other mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scales: Option<String>,
 }

@@ -1,0 +1,409 @@
+//! The one error of this crate.
+
+use std::path::PathBuf;
+
+use crate::graph::Shape;
+
+/// What went wrong: one variant for each rule of the format, of the graph and of a session.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    // The file as bytes.
+    /// The operating system refused.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The file is longer than [`crate::Limits::file_bytes`].
+    #[error("the file has {length} bytes, more than the limit of {limit}; raise `Limits::file_bytes` if you trust it")]
+    FileTooLong {
+        /// Bytes of the file.
+        length: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The file ends inside its header.
+    #[error(
+        "the file has {length} bytes, but its header needs {needed}; it was cut off or is no .horq file, so copy or export it again"
+    )]
+    Truncated {
+        /// Bytes of the file.
+        length: usize,
+        /// Bytes up to the end of the header.
+        needed: u64,
+    },
+    /// The header is longer than [`crate::Limits::header_bytes`].
+    #[error("the header has {length} bytes, more than the limit of {limit}; shorten the notes or split the model")]
+    HeaderTooLong {
+        /// Bytes of the header.
+        length: u64,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The data does not start on a 64-byte boundary.
+    #[error("the data starts at byte {offset}, which is no multiple of 64; pad the header with spaces")]
+    DataUnaligned {
+        /// Where the data starts.
+        offset: usize,
+    },
+    /// The header is not the JSON that safetensors asks for.
+    #[error("not a safetensors file: {reason}; check that the path names a .horq file and export it again")]
+    NotSafetensors {
+        /// What the safetensors parser says.
+        reason: String,
+    },
+    /// The tensors do not fill the data part of the file exactly.
+    #[error(
+        "the tensors need {expected} bytes of data, but the file holds {found}; it was cut off or extended, so copy or export it again"
+    )]
+    DataLength {
+        /// Bytes that the header accounts for.
+        expected: usize,
+        /// Bytes after the header.
+        found: usize,
+    },
+
+    // The metadata.
+    /// A safetensors file, but not one of this format.
+    #[error("the metadata says format {found}, not \"horq\"; export the model with horq's exporter or `horq::Builder`")]
+    NotHorq {
+        /// The value of the key `format`, or `nothing`.
+        found: String,
+    },
+    /// A version of the format that this library cannot read.
+    #[error("format version \"{found}\" is not supported, this library reads {supported}; update horq or export again")]
+    Version {
+        /// The version of the file.
+        found: String,
+        /// What can be read.
+        supported: String,
+    },
+    /// A key that must be there is not.
+    #[error("the metadata lacks the key `{key}`; export the model again")]
+    MissingKey {
+        /// The key.
+        key: &'static str,
+    },
+    /// A key's value does not parse.
+    #[error("the metadata key `{key}` is malformed: {reason}; see docs/format.md")]
+    Malformed {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A node of the graph does not parse.
+    #[error("node {index} of the graph is malformed: {reason}; see docs/format.md for the fields of each operation")]
+    NodeMalformed {
+        /// Its place in the graph, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A stored digest differs from the bytes: the file was damaged or edited.
+    #[error(
+        "the {part} was changed after it was written: its sha256 is {computed}, but the file states {stored}; copy or export it again"
+    )]
+    Digest {
+        /// `header` or `data`.
+        part: &'static str,
+        /// The digest in the file.
+        stored: String,
+        /// The digest of the bytes.
+        computed: String,
+    },
+
+    // The graph.
+    /// More nodes than [`crate::Limits::nodes`], or none.
+    #[error("the graph has {count} nodes; it must have 1 to {limit}")]
+    NodeCount {
+        /// Nodes of the graph.
+        count: usize,
+        /// Nodes allowed.
+        limit: usize,
+    },
+    /// A name that is empty, too long or holds control characters.
+    #[error("{name:?} cannot be a name: {reason}; rename it")]
+    Name {
+        /// The name, cut off where it is very long.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Two values of one name.
+    #[error("the name `{node}` is taken by an earlier node or the graph's input; rename one of them")]
+    DuplicateName {
+        /// The name.
+        node: String,
+    },
+    /// A node reads a value that does not stand before it.
+    #[error(
+        "node `{node}` reads `{input}`, which is neither the graph's input nor an earlier node; order the nodes so that each follows what it reads"
+    )]
+    UnknownInput {
+        /// The reading node.
+        node: String,
+        /// The value.
+        input: String,
+    },
+    /// A node with the wrong number of inputs.
+    #[error("node `{node}` ({op}) reads {found} values, but must read {expected}")]
+    InputCount {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+        /// How many it must read.
+        expected: &'static str,
+        /// How many it reads.
+        found: usize,
+    },
+    /// A node's input has the wrong rank.
+    #[error("node `{node}` ({op}) reads `{input}`, which has shape {shape}, but it needs {expected}")]
+    Rank {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+        /// What it must read, and how to get there.
+        expected: &'static str,
+        /// The value it reads.
+        input: String,
+        /// The value's shape.
+        shape: Shape,
+    },
+    /// Two inputs of a node do not go together.
+    #[error("node `{node}` ({op}) reads values of shapes {first} and {second}; {rule}")]
+    ShapesDiffer {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+        /// Shape of its first input.
+        first: Shape,
+        /// Shape of the input that does not fit it.
+        second: Shape,
+        /// What would fit.
+        rule: &'static str,
+    },
+    /// A window or convolution that does not fit its input.
+    #[error("node `{node}` ({op}) does not fit its input of shape {shape}: {reason}")]
+    Geometry {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+        /// Shape of its input.
+        shape: Shape,
+        /// Which sizes disagree.
+        reason: String,
+    },
+    /// A value of zero elements, or of more than [`crate::Limits::value_elements`].
+    #[error("value `{name}` of shape {shape} has {elements} elements a sample; it must have 1 to {limit}")]
+    ValueSize {
+        /// The value's name.
+        name: String,
+        /// Its shape.
+        shape: Shape,
+        /// Its elements.
+        elements: usize,
+        /// Elements allowed.
+        limit: usize,
+    },
+    /// The graph's output is not one of its nodes.
+    #[error("the output `{output}` is not a node of the graph; name one of its nodes")]
+    UnknownOutput {
+        /// The name.
+        output: String,
+    },
+    /// A node whose value goes nowhere.
+    #[error("nobody reads node `{node}` and it is not the output `{output}`; remove it or make it the output")]
+    Unread {
+        /// The node.
+        node: String,
+        /// The graph's output.
+        output: String,
+    },
+    /// An order outside 1 to 8.
+    #[error("node `{node}` has order {order}; it must be 1 to {limit}")]
+    Order {
+        /// The node.
+        node: String,
+        /// Its order.
+        order: usize,
+        /// The highest order allowed.
+        limit: usize,
+    },
+    /// No weight basis, or too many.
+    #[error("node `{node}` has {count} weight bases; it must have 1 to {limit}")]
+    Bases {
+        /// The node.
+        node: String,
+        /// Its bases.
+        count: usize,
+        /// Bases allowed.
+        limit: usize,
+    },
+    /// Mode `fixed` without its constants.
+    #[error("node `{node}` has scale mode fixed, but names no `scales`; give one positive constant an order")]
+    ScalesMissing {
+        /// The node.
+        node: String,
+    },
+    /// Constants in a mode that has none.
+    #[error(
+        "node `{node}` names the scales `{tensor}`, but only scale mode fixed has any; remove them or change the mode"
+    )]
+    ScalesUnexpected {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+    },
+
+    // The tensors.
+    /// A tensor that does not start on a 64-byte boundary.
+    #[error(
+        "tensor `{tensor}` starts at byte {offset} of the data, which is no multiple of 64; pad the tensor before it"
+    )]
+    TensorUnaligned {
+        /// The tensor.
+        tensor: String,
+        /// Its first byte, counted from the start of the data.
+        offset: usize,
+    },
+    /// A tensor whose length is no multiple of 64.
+    #[error("tensor `{tensor}` has {length} bytes, which is no multiple of 64; pad it with zeros")]
+    TensorLength {
+        /// The tensor.
+        tensor: String,
+        /// Its bytes.
+        length: usize,
+    },
+    /// The graph names a tensor that is not there.
+    #[error("node `{node}` needs the tensor `{tensor}`, which the file does not hold; export the model again")]
+    TensorMissing {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor that nothing names.
+    #[error("nothing in the graph names the tensor `{tensor}`; remove it or name it")]
+    TensorUnknown {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor that is named twice.
+    #[error("nodes `{first}` and `{second}` both name the tensor `{tensor}`; give each a tensor of its own")]
+    TensorShared {
+        /// The node that names it first.
+        first: String,
+        /// The node that names it again.
+        second: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor of the wrong element type.
+    #[error("tensor `{tensor}` of node `{node}` has elements of type {found}, but must have {expected}")]
+    TensorDtype {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// A tensor of the wrong shape.
+    #[error(
+        "tensor `{tensor}` of node `{node}` has shape {found}, but the graph makes it {expected}; export the model again"
+    )]
+    TensorShape {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The shape that the graph implies.
+        expected: String,
+        /// The shape in the header.
+        found: String,
+    },
+    /// A float that is NaN or infinite.
+    #[error("value {index} of tensor `{tensor}` of node `{node}` is {value}; every float of a model must be finite")]
+    NotFinite {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// A constant of mode `fixed` that is zero or negative.
+    #[error(
+        "scale {index} of tensor `{tensor}` of node `{node}` is {value}; the constants of mode fixed must be positive"
+    )]
+    ScaleNotPositive {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// Padding that is not zero.
+    #[error("element {index} of tensor `{tensor}` of node `{node}` holds {bits:#010x} where padding must be zero")]
+    DirtyPadding {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+        /// The element's bits.
+        bits: u32,
+    },
+
+    // Building a model.
+    /// Source values of the wrong length.
+    #[error("node `{node}` takes {expected} values of `{source_name}`, but {found} were given")]
+    SourceLength {
+        /// The node.
+        node: String,
+        /// Which source.
+        source_name: &'static str,
+        /// How many it takes.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+    /// Golden input or output that is no whole number of samples, or the two of different numbers.
+    #[error(
+        "the golden input has {input} values and the golden output {output}, but a sample has {input_len} and {output_len}; give the same whole number of samples, at least one"
+    )]
+    GoldenLength {
+        /// Values of the input.
+        input: usize,
+        /// Values of the output.
+        output: usize,
+        /// Values of one sample's input.
+        input_len: usize,
+        /// Values of one sample's output.
+        output_len: usize,
+    },
+
+    // A session.
+    /// A kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] horq_kernels::Error),
+}

@@ -1,0 +1,68 @@
+//! The file format `.horq`, version 1: a safetensors file with a graph in its metadata. `docs/format.md` specifies it.
+
+mod header;
+mod memory;
+mod metadata;
+mod validate;
+mod write;
+
+pub(crate) use header::{Header, sha256};
+pub(crate) use memory::Memory;
+pub(crate) use metadata::{GoldenRef, Metadata};
+pub(crate) use validate::{check_layout, check_tensors};
+pub(crate) use write::{Parts, TensorData, assemble, write_atomic};
+
+/// The version that this library writes, and the newest whose every part it knows.
+pub const VERSION: (u32, u32) = (1, 0);
+/// The data and every tensor start on a multiple of this many bytes.
+pub const ALIGNMENT: usize = 64;
+/// The most bytes of a file.
+pub const MAX_FILE_BYTES: u64 = 1 << 36;
+/// The most bytes of a header, its eight length bytes left out.
+pub const MAX_HEADER_BYTES: usize = 1 << 22;
+/// The most nodes of a graph.
+pub const MAX_NODES: usize = 1 << 14;
+/// The most elements of one sample's value anywhere in a graph.
+pub const MAX_VALUE_ELEMENTS: usize = 1 << 28;
+/// The most weight bases of a binary layer.
+pub const MAX_BASES: usize = 8;
+/// The most bytes of a name.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// What a reader puts up with; the format's own bounds by default. A caller who opens files of strangers can lower each,
+/// but not raise them: larger values count as the constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the file, at most [`MAX_FILE_BYTES`].
+    pub file_bytes: u64,
+    /// Bytes of the header, at most [`MAX_HEADER_BYTES`]. Opening takes memory in proportion to it.
+    pub header_bytes: usize,
+    /// Nodes of the graph, at most [`MAX_NODES`].
+    pub nodes: usize,
+    /// Elements of any value of one sample, at most [`MAX_VALUE_ELEMENTS`]. A session takes memory in proportion to it.
+    pub value_elements: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes: MAX_FILE_BYTES,
+            header_bytes: MAX_HEADER_BYTES,
+            nodes: MAX_NODES,
+            value_elements: MAX_VALUE_ELEMENTS,
+        }
+    }
+}
+
+impl Limits {
+    /// The limits, none above the format's.
+    pub(crate) fn clamped(self) -> Self {
+        let most = Self::default();
+        Self {
+            file_bytes: self.file_bytes.min(most.file_bytes),
+            header_bytes: self.header_bytes.min(most.header_bytes),
+            nodes: self.nodes.min(most.nodes),
+            value_elements: self.value_elements.min(most.value_elements),
+        }
+    }
+}

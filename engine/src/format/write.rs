@@ -1,0 +1,116 @@
+//! Writing: the bytes of a file from its parts, and their way to the disk.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::header::LENGTH_BYTES;
+use super::metadata::{
+    DATA_SHA256, DIGITS, FORMAT, FORMAT_VALUE, FORMAT_VERSION, GOLDEN, GRAPH, HEADER_SHA256, NOTE, PRODUCER,
+};
+use super::{ALIGNMENT, GoldenRef, VERSION, sha256};
+use crate::Error;
+use crate::graph::Graph;
+
+/// The elements of a tensor to be written; a whole number of lines.
+#[derive(Clone, Debug)]
+pub(crate) enum TensorData {
+    F32(Vec<f32>),
+    U32(Vec<u32>),
+}
+
+impl TensorData {
+    fn dtype(&self) -> &'static str {
+        match self {
+            Self::F32(_) => "F32",
+            Self::U32(_) => "U32",
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::F32(values) => bytemuck::cast_slice(values),
+            Self::U32(words) => bytemuck::cast_slice(words),
+        }
+    }
+}
+
+/// The parts of a file.
+pub(crate) struct Parts<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) golden: Option<&'a GoldenRef>,
+    pub(crate) producer: &'a str,
+    pub(crate) notes: &'a BTreeMap<String, String>,
+    /// In the order in which they shall lie in the file.
+    pub(crate) tensors: &'a [(String, Vec<usize>, TensorData)],
+}
+
+/// The bytes of a file; the same parts give the same bytes.
+///
+/// The header is written here and not by the safetensors crate, whose metadata is a hash map and comes out in any order.
+pub(crate) fn assemble(parts: &Parts<'_>) -> Vec<u8> {
+    let mut data_hash = Sha256::new();
+    let mut data_len = 0;
+    let mut entries = String::new();
+    for (name, shape, data) in parts.tensors {
+        let bytes = data.bytes();
+        data_hash.update(bytes);
+        let (start, end) = (data_len, data_len + bytes.len());
+        let (name, dtype) = (json(name), data.dtype());
+        entries += &format!(",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}");
+        data_len = end;
+    }
+    let unset = "0".repeat(DIGITS);
+    let mut metadata = BTreeMap::from([
+        (FORMAT.to_owned(), FORMAT_VALUE.to_owned()),
+        (FORMAT_VERSION.to_owned(), format!("{}.{}", VERSION.0, VERSION.1)),
+        (HEADER_SHA256.to_owned(), unset.clone()),
+        (DATA_SHA256.to_owned(), format!("{:x}", data_hash.finalize())),
+        (GRAPH.to_owned(), json(parts.graph)),
+        (PRODUCER.to_owned(), parts.producer.to_owned()),
+    ]);
+    metadata.extend(parts.golden.map(|golden| (GOLDEN.to_owned(), json(golden))));
+    metadata.extend(parts.notes.iter().map(|(key, value)| (format!("{NOTE}{key}"), value.clone())));
+    let header = format!("{{\"__metadata__\":{}{entries}}}", json(&metadata));
+
+    let data_start = (LENGTH_BYTES + header.len()).next_multiple_of(ALIGNMENT);
+    let mut file = Vec::with_capacity(data_start + data_len);
+    file.extend_from_slice(&((data_start - LENGTH_BYTES) as u64).to_le_bytes());
+    file.extend_from_slice(header.as_bytes());
+    file.resize(data_start, b' ');
+    let digest = sha256(&file);
+    // Quotes inside values are escaped, so the first match is the key.
+    let place = header.find(&format!("\"{HEADER_SHA256}\":\"{unset}\"")).expect("the key was just written");
+    let place = LENGTH_BYTES + place + HEADER_SHA256.len() + "\"\":\"".len();
+    file[place..place + DIGITS].copy_from_slice(digest.as_bytes());
+    for (_, _, data) in parts.tensors {
+        file.extend_from_slice(data.bytes());
+    }
+    file
+}
+
+fn json(value: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).expect("strings, numbers and maps with string keys always serialize")
+}
+
+/// Puts bytes into a file so that whoever opens the path sees the old file or the whole new one, also after a crash: a
+/// temporary file in the same folder, synced, renamed, the folder synced.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let fail = |action| move |source| Error::Io { action, path: path.into(), source };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".horq-");
+    // Readable like any new file, and not by its owner alone as temporary files are; the process's mask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(fail("create a temporary file beside"))?;
+    file.write_all(bytes).map_err(fail("write"))?;
+    file.as_file().sync_all().map_err(fail("sync"))?;
+    file.persist(path).map_err(|error| fail("rename the temporary file to")(error.error))?;
+    #[cfg(unix)]
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail("sync the folder of"))?;
+    Ok(())
+}

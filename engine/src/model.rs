@@ -1,0 +1,224 @@
+//! A model: the bytes of a `.horq` file, validated, with views into them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use safetensors::Dtype;
+
+use crate::Error;
+use crate::format::{GoldenRef, Header, Limits, Memory, Metadata, check_layout, check_tensors, sha256};
+use crate::graph::{Graph, Shape};
+
+/// An immutable model, shared by all sessions made from it. Cloning copies a pointer.
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+struct Inner {
+    memory: Memory,
+    data_start: usize,
+    metadata: Metadata,
+    shapes: Vec<Shape>,
+    output: Shape,
+    /// Type and place of each tensor, its bytes counted from the start of the data.
+    tensors: HashMap<String, (Dtype, Range<usize>)>,
+}
+
+/// An input and the answer that the producer got for it, at every layer's full order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Golden<'a> {
+    /// How many samples.
+    pub samples: usize,
+    /// The samples, each of the input's shape.
+    pub input: &'a [f32],
+    /// Their answers, each of the output's shape.
+    pub output: &'a [f32],
+}
+
+impl Model {
+    /// Reads a file into memory and validates it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, else the rule of the format that it breaks.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, &Limits::default())
+    }
+
+    /// [`Self::open`] with limits of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
+        let limits = limits.clamped();
+        Self::new(Memory::read(path.as_ref(), &limits)?, &limits)
+    }
+
+    /// Maps a file and validates it. No weight is copied: every view lies in the mapping, and processes that map the same
+    /// file share its memory.
+    ///
+    /// # Safety
+    /// Nobody may change or shorten the file while the model or a clone of it lives: its views are borrowed slices of the
+    /// mapping. A file that is only ever replaced by renaming, as [`crate::Builder::write`] does, is safe.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self, Error> {
+        // SAFETY: the caller's promise is the same.
+        unsafe { Self::map_with(path, &Limits::default()) }
+    }
+
+    /// [`Self::map`] with limits of the caller's.
+    ///
+    /// # Safety
+    /// As [`Self::map`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub unsafe fn map_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
+        let limits = limits.clamped();
+        // SAFETY: the caller's promise is the same.
+        let memory = unsafe { Memory::map(path.as_ref(), &limits)? };
+        Self::new(memory, &limits)
+    }
+
+    /// Copies a file's bytes into aligned memory and validates them.
+    ///
+    /// # Errors
+    /// The rule of the format that they break.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::from_bytes_with(bytes, &Limits::default())
+    }
+
+    /// [`Self::from_bytes`] with limits of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::from_bytes`].
+    pub fn from_bytes_with(bytes: &[u8], limits: &Limits) -> Result<Self, Error> {
+        let limits = limits.clamped();
+        Self::new(Memory::copy(bytes, &limits)?, &limits)
+    }
+
+    /// The one way to a model.
+    fn new(memory: Memory, limits: &Limits) -> Result<Self, Error> {
+        let file = memory.bytes();
+        let header = Header::parse(file, limits)?;
+        let metadata = Metadata::parse(&header, file, limits)?;
+        check_layout(&header)?;
+        let data = &file[header.data_start..];
+        let checked = check_tensors(&metadata.graph, metadata.golden.as_ref(), &header, data, limits)?;
+        let data_start = header.data_start;
+        let (shapes, output, tensors) = (checked.shapes, checked.output, checked.tensors);
+        Ok(Self(Arc::new(Inner { memory, data_start, metadata, shapes, output, tensors })))
+    }
+
+    /// What the model computes.
+    pub fn graph(&self) -> &Graph {
+        &self.0.metadata.graph
+    }
+
+    /// The shape of each node's value, in the order of the graph's nodes.
+    pub fn shapes(&self) -> &[Shape] {
+        &self.0.shapes
+    }
+
+    /// The shape of the input, batch left out.
+    pub fn input_shape(&self) -> Shape {
+        self.graph().input.shape
+    }
+
+    /// The shape of the output, batch left out.
+    pub fn output_shape(&self) -> Shape {
+        self.0.output
+    }
+
+    /// The values of a float tensor, padding included: a view into the file's bytes on a 64-byte boundary.
+    ///
+    /// # Panics
+    /// If the model has no float tensor of that name. Every name in [`Self::graph`] is there, with the type its field has.
+    pub fn f32s(&self, tensor: &str) -> &[f32] {
+        bytemuck::cast_slice(self.tensor(tensor, Dtype::F32))
+    }
+
+    /// The words of a tensor of bit panels: a view into the file's bytes on a 64-byte boundary.
+    ///
+    /// # Panics
+    /// If the model has no tensor of bit panels of that name. Every weight of a binary layer in [`Self::graph`] is one.
+    pub fn u32s(&self, tensor: &str) -> &[u32] {
+        bytemuck::cast_slice(self.tensor(tensor, Dtype::U32))
+    }
+
+    fn tensor(&self, name: &str, expected: Dtype) -> &[u8] {
+        match self.0.tensors.get(name) {
+            Some((dtype, bytes)) if *dtype == expected => &self.data()[bytes.clone()],
+            _ => panic!("the model has no {expected} tensor `{name}`; take names from its graph"),
+        }
+    }
+
+    /// The bytes of all tensors.
+    fn data(&self) -> &[u8] {
+        &self.file()[self.0.data_start..]
+    }
+
+    /// The file's bytes, as they were read or mapped.
+    pub fn file(&self) -> &[u8] {
+        self.0.memory.bytes()
+    }
+
+    /// Bytes of the file.
+    pub fn file_len(&self) -> usize {
+        self.file().len()
+    }
+
+    /// The format's version that the file states: major, minor.
+    pub fn version(&self) -> (u32, u32) {
+        self.0.metadata.version
+    }
+
+    /// What wrote the file.
+    pub fn producer(&self) -> &str {
+        &self.0.metadata.producer
+    }
+
+    /// Free-form notes: accuracy, licence, input preparation, class labels.
+    pub fn notes(&self) -> &BTreeMap<String, String> {
+        &self.0.metadata.notes
+    }
+
+    /// The input and answer that the file carries for a self-test, if it does.
+    pub fn golden(&self) -> Option<Golden<'_>> {
+        let GoldenRef { samples, input, output } = self.0.metadata.golden.as_ref()?;
+        let view = |name, shape: Shape| &self.f32s(name)[..samples * shape.len()];
+        let (input, output) = (view(input, self.input_shape()), view(output, self.output_shape()));
+        Some(Golden { samples: *samples, input, output })
+    }
+
+    /// The file's digest, 64 hex digits: the sha256 of the header, which holds the sha256 of the data.
+    pub fn digest(&self) -> &str {
+        &self.0.metadata.header_sha256
+    }
+
+    /// Checks the digest of the data, which reads every byte; the header's was checked when the file was opened.
+    ///
+    /// It protects against accidents (cut-off copies, failing disks, edits), not against attackers, who can compute it.
+    ///
+    /// # Errors
+    /// [`Error::Digest`] with both digests.
+    pub fn verify_digest(&self) -> Result<(), Error> {
+        let (stored, computed) = (&self.0.metadata.data_sha256, sha256(self.data()));
+        if *stored == computed {
+            return Ok(());
+        }
+        Err(Error::Digest { part: "data", stored: stored.clone(), computed })
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("digest", &self.digest())
+            .field("file_len", &self.file_len())
+            .field("nodes", &self.graph().nodes.len())
+            .finish_non_exhaustive()
+    }
+}
