@@ -403,6 +403,100 @@ pub enum Error {
     },
 
     // A session.
+    /// A batch of no samples.
+    #[error("a session's batch must be at least 1; it is the most samples of one run")]
+    Batch,
+    /// Activations that do not fit into memory.
+    #[error("the session needs {bytes} bytes of memory, which cannot be had; make its batch smaller")]
+    Memory {
+        /// Bytes of the allocation that failed; `usize::MAX` if they pass the address space.
+        bytes: usize,
+    },
+    /// A pool of no threads.
+    #[error("a pool needs at least 1 thread; `Threads::Inline` uses the caller's")]
+    NoThreads,
+    /// The operating system refused threads.
+    #[error("cannot start {count} threads: {reason}; ask for fewer")]
+    ThreadPool {
+        /// How many were asked for.
+        count: usize,
+        /// Why they could not be started.
+        reason: String,
+    },
+    /// An input that is no whole number of samples, or more of them than the batch.
+    #[error(
+        "the input has {found} values, but must be 1 to {batch} samples of {sample}; pass whole samples, or make the session with a larger batch"
+    )]
+    InputLength {
+        /// Values of the input.
+        found: usize,
+        /// Values of one sample.
+        sample: usize,
+        /// The most samples of one run.
+        batch: usize,
+    },
+    /// An output whose length does not fit the input's.
+    #[error(
+        "the output has {found} values, but {samples} samples of {sample} need {expected}; pass a slice of {expected}"
+    )]
+    OutputLength {
+        /// Values of the output.
+        found: usize,
+        /// Values that the input's samples need.
+        expected: usize,
+        /// Samples of the input.
+        samples: usize,
+        /// Values of one sample's output.
+        sample: usize,
+    },
+    /// The caller's input holds NaN or infinity.
+    #[error(
+        "value {index} of the input `{input}` is {value}; every value must be finite, so check what prepares the input"
+    )]
+    InputNotFinite {
+        /// The name of the graph's input.
+        input: String,
+        /// The value's place.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A value became NaN or infinite inside the network.
+    #[error(
+        "a value of layer `{layer}` is NaN or infinite, or its scale overflows; the input is too large for this model, so check how it is prepared"
+    )]
+    LayerNotFinite {
+        /// The binary layer whose input it is, or the output.
+        layer: String,
+    },
+    /// An order that a layer cannot run at.
+    #[error(
+        "layer `{layer}` can run at orders 1 to {limit}, not {order}; export the model with a higher order if you need it"
+    )]
+    LayerOrder {
+        /// The layer.
+        layer: String,
+        /// The order asked for.
+        order: usize,
+        /// The highest order that the model holds for it.
+        limit: usize,
+    },
+    /// No binary layer of that name.
+    #[error("the model has no binary layer `{layer}`; its binary layers are: {known}")]
+    UnknownLayer {
+        /// The name asked for.
+        layer: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// No kernel runs a layer.
+    #[error("layer `{layer}` cannot run: {error}")]
+    LayerKernel {
+        /// The layer.
+        layer: String,
+        /// What the kernel says.
+        error: horq_kernels::Error,
+    },
     /// A kernel refused.
     #[error(transparent)]
     Kernel(#[from] horq_kernels::Error),

@@ -1,0 +1,70 @@
+//! The steps after a convolution or matrix product that run in its own pass over a row.
+
+use super::view::PerFilter;
+use super::{Context, MAX_STEPS, Operands};
+use crate::graph::Op;
+use horq_kernels::{Geometry, Step};
+
+/// A layer's epilogue, its vectors in the layout of the kernels.
+#[derive(Default)]
+pub(super) struct Steps(Vec<Prepared>);
+
+enum Prepared {
+    Bias(PerFilter),
+    Affine {
+        scale: PerFilter,
+        shift: PerFilter,
+    },
+    Relu,
+    Prelu(PerFilter),
+    /// The index of the other operand among the layer's inputs.
+    Add(usize),
+}
+
+impl Steps {
+    /// The layer's own bias and the nodes that were fused into it.
+    pub(super) fn new(context: &Context<'_>, geometry: &Geometry, bias: Option<&str>) -> Self {
+        let vector = |name: &str| PerFilter::new(context.model, name, geometry);
+        let mut steps: Vec<Prepared> = bias.map(|bias| Prepared::Bias(vector(bias))).into_iter().collect();
+        let mut operand = 0;
+        for &node in &context.planned.fused {
+            steps.push(match &context.graph.nodes[node].op {
+                Op::Affine { scale, shift } => Prepared::Affine { scale: vector(scale), shift: vector(shift) },
+                Op::Relu => Prepared::Relu,
+                Op::Prelu { slope } => Prepared::Prelu(vector(slope)),
+                Op::Add => {
+                    operand += 1; // input 0 is the kernel's own
+                    Prepared::Add(operand)
+                }
+                op => unreachable!("{op:?} is never fused"),
+            });
+        }
+        assert!(steps.len() <= MAX_STEPS, "the plan fuses at most that many");
+        Self(steps)
+    }
+
+    /// The steps for one call, on the stack; the first [`Self::len`] of them count.
+    pub(super) fn resolve<'a>(&'a self, operands: &Operands<'a>) -> [Step<'a>; MAX_STEPS] {
+        std::array::from_fn(|i| match self.0.get(i) {
+            Some(Prepared::Bias(bias)) => Step::Bias(bias),
+            Some(Prepared::Affine { scale, shift }) => Step::Affine { scale, shift },
+            Some(Prepared::Relu) | None => Step::Relu,
+            Some(Prepared::Prelu(slope)) => Step::Prelu(slope),
+            Some(Prepared::Add(i)) => Step::Add(operands.get(*i)),
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Bytes of the vectors.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = |step: &Prepared| match step {
+            Prepared::Bias(vector) | Prepared::Prelu(vector) => size_of_val::<[f32]>(vector),
+            Prepared::Affine { scale, shift } => size_of_val::<[f32]>(scale) + size_of_val::<[f32]>(shift),
+            Prepared::Relu | Prepared::Add(_) => 0,
+        };
+        self.0.iter().map(bytes).sum()
+    }
+}

@@ -1,0 +1,55 @@
+//! f32 convolution and matrix product.
+
+use super::epilogue::Steps;
+use super::view::View;
+use super::{Call, Compute, Context, Facts};
+use crate::Error;
+use crate::graph::Op;
+use horq_kernels::{Epilogue, FloatCall, FloatConv};
+
+pub(super) struct Float {
+    kernel: FloatConv,
+    weight: View<f32>,
+    steps: Steps,
+    facts: Facts,
+}
+
+impl Float {
+    pub(super) fn new(context: &Context<'_>) -> Result<Self, Error> {
+        let op = &context.node().op;
+        let (Op::Conv2d { weight, bias, .. } | Op::Dense { weight, bias, .. }) = op else {
+            unreachable!("{op:?} is no float layer")
+        };
+        let geometry = op.geometry(context.input()).expect("a layer with filters");
+        let out = geometry.validate().map_err(context.refusal())?;
+        let kernel = FloatConv::new(context.isa, geometry).map_err(context.refusal())?;
+        let weight = View::new(context.model, |model| model.f32s(weight));
+        let steps = Steps::new(context, &geometry, bias.as_deref());
+        let facts = Facts {
+            float_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
+            weight_bytes: size_of_val::<[f32]>(&weight) + steps.bytes(),
+            scratch_floats: kernel.scratch_len(),
+            ..Facts::default()
+        };
+        Ok(Self { kernel, weight, steps, facts })
+    }
+}
+
+impl Compute for Float {
+    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+        let steps = self.steps.resolve(&call.operands);
+        let operands = FloatCall {
+            input: call.operands.get(0),
+            weight: &self.weight,
+            epilogue: Epilogue { steps: &steps[..self.steps.len()] },
+            parallel: call.parallel,
+            clock: call.clock,
+        };
+        self.kernel.run(operands, call.output, &mut call.floats[..self.facts.scratch_floats]);
+        Ok(())
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts
+    }
+}

@@ -1,0 +1,119 @@
+//! The layers of a session: kernels prepared for one shape and instruction set, with their weights borrowed from the model.
+
+mod binary;
+mod concat;
+mod elementwise;
+mod epilogue;
+mod float;
+mod pooling;
+mod view;
+
+use crate::graph::{Graph, Node, Op, Shape};
+use crate::plan::{Place, PlannedLayer, Room};
+use crate::{Error, Model};
+use horq_kernels::{Isa, Parallel, ScaleMode, StageClock};
+
+/// The most steps of one epilogue, the layer's own bias among them.
+pub(crate) const MAX_STEPS: usize = 8;
+
+/// A layer ready to run.
+pub(crate) trait Compute: Send + Sync {
+    /// Computes the output of `call.samples` samples.
+    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error>;
+    /// What the layer is and what it costs.
+    fn facts(&self) -> Facts;
+}
+
+/// What a layer is and what it costs; numbers are for one sample.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    /// The highest order of a binary layer and its scale mode.
+    pub(crate) binary: Option<(usize, ScaleMode)>,
+    /// Binary multiply-accumulates of one order, over all weight bases; padded taps counted.
+    pub(crate) bit_macs: u64,
+    /// f32 multiply-accumulates; padded taps counted.
+    pub(crate) float_macs: u64,
+    /// Bytes of weights and per-filter vectors.
+    pub(crate) weight_bytes: usize,
+    /// Words of scratch.
+    pub(crate) scratch_words: usize,
+    /// f32 values of scratch.
+    pub(crate) scratch_floats: usize,
+}
+
+/// What one call of a layer works on.
+pub(crate) struct Call<'a> {
+    pub(crate) operands: Operands<'a>,
+    pub(crate) output: &'a mut [f32],
+    /// The order of a binary layer.
+    pub(crate) order: usize,
+    pub(crate) words: &'a mut [u32],
+    pub(crate) floats: &'a mut [f32],
+    pub(crate) parallel: &'a dyn Parallel,
+    pub(crate) clock: Option<&'a StageClock>,
+}
+
+/// The values that a layer reads: slices of the caller's input and of the arena on both sides of the layer's output.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a> {
+    pub(crate) places: &'a [Place],
+    pub(crate) samples: usize,
+    pub(crate) input: &'a [f32],
+    /// The arena before the layer's output.
+    pub(crate) before: &'a [f32],
+    /// The arena after the layer's output.
+    pub(crate) after: &'a [f32],
+    /// Where `after` starts in the arena.
+    pub(crate) after_start: usize,
+}
+
+impl<'a> Operands<'a> {
+    /// The value of input `i`, all samples of the call.
+    pub(crate) fn get(&self, i: usize) -> &'a [f32] {
+        let Place { room, shape } = self.places[i];
+        let len = shape.len() * self.samples;
+        match room {
+            Room::Input => &self.input[..len],
+            Room::Arena(start) if start < self.before.len() => &self.before[start..start + len],
+            Room::Arena(start) => &self.after[start - self.after_start..][..len],
+            Room::Output => unreachable!("a layer that reads the answer"),
+        }
+    }
+}
+
+/// What every layer's constructor gets.
+pub(crate) struct Context<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) graph: &'a Graph,
+    pub(crate) planned: &'a PlannedLayer,
+    pub(crate) isa: Isa,
+    pub(crate) batch: usize,
+}
+
+impl Context<'_> {
+    fn node(&self) -> &Node {
+        &self.graph.nodes[self.planned.node]
+    }
+
+    fn input(&self) -> Shape {
+        self.planned.inputs[0].shape
+    }
+
+    /// The kernel's refusal, with the node's name.
+    fn refusal(&self) -> impl Fn(horq_kernels::Error) -> Error + '_ {
+        |error| Error::LayerKernel { layer: self.node().name.clone(), error }
+    }
+}
+
+/// Prepares the layer that `context` describes.
+pub(crate) fn prepare(context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
+    Ok(match &context.node().op {
+        Op::Conv2d { .. } | Op::Dense { .. } => Box::new(float::Float::new(context)?),
+        Op::BinaryConv2d { .. } | Op::BinaryDense { .. } => Box::new(binary::Binary::new(context)?),
+        Op::MaxPool { .. } | Op::AveragePool { .. } | Op::GlobalAveragePool => Box::new(pooling::Pooling::new(context)),
+        Op::Concat | Op::Flatten => Box::new(concat::Concat::new(context)),
+        Op::Affine { .. } | Op::Relu | Op::Prelu { .. } | Op::Add | Op::Softmax => {
+            Box::new(elementwise::Elementwise::new(context))
+        }
+    })
+}

@@ -1,0 +1,64 @@
+//! Slices of a model's tensors that keep the model alive, so that a layer can hold its weights without copying them.
+
+use crate::Model;
+use horq_kernels::Geometry;
+use horq_kernels::panel::LANES;
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+/// A slice into a model's memory.
+pub(crate) struct View<T> {
+    slice: NonNull<[T]>,
+    /// Keeps `slice` alive; a model's bytes neither move nor change.
+    _model: Model,
+}
+
+// SAFETY: a view is a shared slice and a `Model`, which is Send and Sync itself.
+unsafe impl<T: Sync> Send for View<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for View<T> {}
+
+impl<T> View<T> {
+    /// Borrows a tensor of `model` through `tensor`, which can only return memory of the model or of the program.
+    pub(crate) fn new(model: &Model, tensor: impl for<'m> FnOnce(&'m Model) -> &'m [T]) -> Self {
+        Self { slice: NonNull::from(tensor(model)), _model: model.clone() }
+    }
+}
+
+impl<T> Deref for View<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the slice was borrowed from the model (`new` is generic over the borrow, so it can come from nowhere shorter
+        // lived), whose memory is immutable, does not move when the handle does, and lives as long as `_model`.
+        unsafe { self.slice.as_ref() }
+    }
+}
+
+/// A vector of per-filter values in the layout of the kernels.
+pub(crate) enum PerFilter {
+    /// The file's own layout fits: borrowed.
+    View(View<f32>),
+    /// Groups that do not fill their panels stand apart in the kernels' layout: copied.
+    Padded(Vec<f32>),
+}
+
+impl PerFilter {
+    /// The tensor `name`, laid out for a layer of that geometry.
+    pub(crate) fn new(model: &Model, name: &str, geometry: &Geometry) -> Self {
+        let view = View::new(model, |model| model.f32s(name));
+        let same_layout = geometry.groups == 1 || geometry.group_filters().is_multiple_of(LANES);
+        if same_layout { Self::View(view) } else { Self::Padded(geometry.pad_filters(&view)) }
+    }
+}
+
+impl Deref for PerFilter {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::View(view) => view,
+            Self::Padded(values) => values,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! From a graph to a list of layers: which nodes become one kernel call, and where each value lies in memory.
+//!
+//! Nothing here touches a tensor or a kernel; a plan follows from the graph, the shapes and the batch alone.
+
+mod arena;
+mod fuse;
+
+use crate::graph::{Graph, Op, Shape};
+use arena::Block;
+use std::collections::HashMap;
+
+/// A value of the graph: 0 is the graph's input, i + 1 the value of node i.
+pub(crate) type ValueId = usize;
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The caller's input.
+    Input,
+    /// The caller's output.
+    Output,
+    /// The arena, from that f32 on.
+    Arena(usize),
+}
+
+/// Where a value lies and its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) room: Room,
+    pub(crate) shape: Shape,
+}
+
+/// One kernel call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlannedLayer {
+    /// The node that gives the layer its kernel and its name.
+    pub(crate) node: usize,
+    /// The nodes that became its epilogue, first to last.
+    pub(crate) fused: Vec<usize>,
+    /// What the kernel reads: the inputs of `node`, then the other operand of each fused `add`.
+    pub(crate) inputs: Vec<Place>,
+    /// What it writes.
+    pub(crate) output: Place,
+}
+
+/// The layers in the order in which they run, and the memory between them.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) layers: Vec<PlannedLayer>,
+    /// f32 values that the arena needs for a whole batch.
+    pub(crate) arena_len: usize,
+    /// Where the arena's blocks lie and when they live.
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// A layer before its values have places.
+struct Step {
+    node: usize,
+    fused: Vec<usize>,
+    inputs: Vec<ValueId>,
+    output: ValueId,
+}
+
+impl Plan {
+    /// Plans `graph`, whose node i has a value of shape `shapes[i]`, for up to `batch` samples a run.
+    ///
+    /// The graph must have passed validation (names resolve, nodes stand after what they read, the answer needs every node). `None` if the memory for the
+    /// batch passes the address space.
+    pub(crate) fn new(graph: &Graph, shapes: &[Shape], batch: usize) -> Option<Self> {
+        let flow = Flow::new(graph);
+        let steps = fuse::steps(graph, &flow);
+        let storage = Storage::new(graph, &flow, &steps);
+        let shape = |value: ValueId| if value == 0 { graph.input.shape } else { shapes[value - 1] };
+
+        let output_class = storage.class[flow.output];
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut block_of = HashMap::new();
+        for (at, step) in steps.iter().enumerate() {
+            let class = storage.class[step.output];
+            if class == output_class {
+                continue;
+            }
+            let block = *block_of.entry(class).or_insert_with(|| {
+                blocks.push(Block { offset: 0, len: 0, first: at, last: at });
+                blocks.len() - 1
+            });
+            blocks[block].len = shape(step.output).len().checked_mul(batch)?;
+            blocks[block].last = storage.last_read[class].max(at);
+        }
+        let arena_len = arena::place(&mut blocks)?;
+        let place = |value: ValueId| {
+            let class = storage.class[value];
+            let room = match class {
+                class if class == output_class => Room::Output,
+                0 => Room::Input,
+                class => Room::Arena(blocks[block_of[&class]].offset),
+            };
+            Place { room, shape: shape(value) }
+        };
+        let layers = steps
+            .iter()
+            .map(|step| PlannedLayer {
+                node: step.node,
+                fused: step.fused.clone(),
+                inputs: step.inputs.iter().map(|&value| place(value)).collect(),
+                output: place(step.output),
+            })
+            .collect();
+        Some(Self { layers, arena_len, blocks })
+    }
+}
+
+/// Who reads what, by number instead of name.
+struct Flow {
+    /// The values that each node reads.
+    inputs: Vec<Vec<ValueId>>,
+    /// The nodes that read each value, once for each time they read it.
+    readers: Vec<Vec<usize>>,
+    output: ValueId,
+}
+
+impl Flow {
+    fn new(graph: &Graph) -> Self {
+        let mut ids = HashMap::from([(graph.input.name.as_str(), 0)]);
+        let mut inputs: Vec<Vec<ValueId>> = Vec::with_capacity(graph.nodes.len());
+        for (i, node) in graph.nodes.iter().enumerate() {
+            inputs.push(node.inputs.iter().map(|name| ids[name.as_str()]).collect());
+            ids.insert(&node.name, i + 1);
+        }
+        let output = ids[graph.output.as_str()];
+        let mut readers = vec![Vec::new(); graph.nodes.len() + 1];
+        for (node, values) in inputs.iter().enumerate() {
+            values.iter().for_each(|&value| readers[value].push(node));
+        }
+        Self { inputs, readers, output }
+    }
+
+    /// Whether the node needs no work: a flatten is its image under another name, unless it would turn the caller's input
+    /// into the caller's output, which are two buffers.
+    fn is_free(&self, graph: &Graph, node: usize) -> bool {
+        let is_flatten = |node: usize| graph.nodes[node].op == Op::Flatten;
+        let mut origin = node + 1;
+        while origin != 0 && is_flatten(origin - 1) {
+            origin = self.inputs[origin - 1][0];
+        }
+        is_flatten(node) && !(origin == 0 && node + 1 == self.output)
+    }
+}
+
+/// Which values share memory: a flattened value is its image under another name.
+struct Storage {
+    /// The class of each value; the graph's input is in class 0.
+    class: Vec<usize>,
+    /// The last step that reads a value of the class; 0 if none does.
+    last_read: Vec<usize>,
+}
+
+impl Storage {
+    fn new(graph: &Graph, flow: &Flow, steps: &[Step]) -> Self {
+        let mut class: Vec<usize> = (0..=graph.nodes.len()).collect();
+        for node in 0..graph.nodes.len() {
+            if flow.is_free(graph, node) {
+                class[node + 1] = class[flow.inputs[node][0]];
+            }
+        }
+        let mut last_read = vec![0; class.len()];
+        for (at, step) in steps.iter().enumerate() {
+            step.inputs.iter().for_each(|&value| last_read[class[value]] = at);
+        }
+        Self { class, last_read }
+    }
+}
+
+#[cfg(test)]
+mod tests;

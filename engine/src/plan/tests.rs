@@ -1,0 +1,255 @@
+//! Plans of random graphs, checked by running them on labels instead of numbers.
+
+use super::{Plan, Room};
+use crate::format::Limits;
+use crate::graph::{Graph, Input, Node, Op, Shape};
+use horq_kernels::Window;
+use std::collections::HashMap;
+
+const IMAGE: Shape = Shape::Image { height: 2, width: 3, channels: 5 };
+
+fn node(name: &str, inputs: &[&str], op: Op) -> Node {
+    Node { name: name.into(), inputs: inputs.iter().map(|input| input.to_string()).collect(), op }
+}
+
+fn conv() -> Op {
+    Op::Conv2d { window: Window::square(1), filters: 5, groups: 1, weight: "w".into(), bias: None }
+}
+
+fn affine() -> Op {
+    Op::Affine { scale: "s".into(), shift: "t".into() }
+}
+
+fn graph(nodes: Vec<Node>) -> Graph {
+    let output = nodes.last().expect("a graph has nodes").name.clone();
+    Graph { input: Input { name: "x".into(), shape: IMAGE }, output, nodes }
+}
+
+fn plan(graph: &Graph, batch: usize) -> Plan {
+    let shapes = graph.shapes(&Limits::default()).expect("a valid graph");
+    Plan::new(graph, &shapes, batch).expect("a small graph")
+}
+
+/// The names of each layer's nodes.
+fn layers(graph: &Graph, plan: &Plan) -> Vec<Vec<String>> {
+    let name = |&node: &usize| graph.nodes[node].name.clone();
+    plan.layers.iter().map(|layer| std::iter::once(&layer.node).chain(&layer.fused).map(name).collect()).collect()
+}
+
+#[test]
+fn a_chain_becomes_one_layer_and_the_arena_stays_empty() {
+    let graph = graph(vec![
+        node("a", &["x"], conv()),
+        node("b", &["a"], affine()),
+        node("c", &["b"], Op::Relu),
+        node("d", &["x", "c"], Op::Add),
+        node("e", &["d"], Op::Prelu { slope: "p".into() }),
+    ]);
+    let plan = plan(&graph, 4);
+    assert_eq!(layers(&graph, &plan), [["a", "b", "c", "d", "e"]]);
+    assert_eq!(plan.arena_len, 0);
+    assert_eq!(plan.layers[0].inputs.iter().map(|place| place.room).collect::<Vec<_>>(), [Room::Input, Room::Input]);
+    assert_eq!(plan.layers[0].output.room, Room::Output);
+}
+
+#[test]
+fn two_readers_stop_a_chain() {
+    let graph = graph(vec![
+        node("a", &["x"], conv()),
+        node("b", &["a"], Op::Relu),
+        node("c", &["a"], affine()),
+        node("d", &["b", "c"], Op::Add),
+    ]);
+    assert_eq!(layers(&graph, &plan(&graph, 1)), [vec!["a"], vec!["b"], vec!["c"], vec!["d"]]);
+}
+
+#[test]
+fn a_value_added_to_itself_is_not_fused() {
+    let graph = graph(vec![node("a", &["x"], conv()), node("b", &["a", "a"], Op::Add)]);
+    assert_eq!(layers(&graph, &plan(&graph, 1)), [vec!["a"], vec!["b"]]);
+}
+
+#[test]
+fn the_fused_layer_waits_for_the_other_operand() {
+    let graph = graph(vec![
+        node("a", &["x"], conv()),
+        node("pool", &["x"], Op::MaxPool { window: Window::square(1) }),
+        node("d", &["a", "pool"], Op::Add),
+    ]);
+    assert_eq!(layers(&graph, &plan(&graph, 1)), [vec!["pool"], vec!["a", "d"]]);
+}
+
+#[test]
+fn of_two_convolutions_one_takes_the_sum() {
+    let graph = graph(vec![
+        node("a", &["x"], conv()),
+        node("b", &["x"], conv()),
+        node("c", &["b", "a"], Op::Add),
+        node("d", &["c"], Op::Relu),
+    ]);
+    assert_eq!(layers(&graph, &plan(&graph, 1)), [vec!["b"], vec!["a", "c", "d"]]);
+}
+
+#[test]
+fn a_long_chain_of_layers_needs_two_blocks() {
+    let names: Vec<String> = (0..20).map(|i| format!("n{i}")).collect();
+    let mut nodes = vec![node("n0", &["x"], conv())];
+    nodes.extend((1..20).map(|i| node(&names[i], &[&names[i - 1]], conv())));
+    let graph = graph(nodes);
+    assert_eq!(plan(&graph, 8).arena_len, 2 * (8 * IMAGE.len()).next_multiple_of(16));
+}
+
+#[test]
+fn flattening_is_free_but_between_the_callers_two_buffers() {
+    let direct = graph(vec![node("a", &["x"], Op::Flatten)]);
+    assert_eq!(layers(&direct, &plan(&direct, 1)), [["a"]]);
+    let dense = Op::Dense { filters: 3, weight: "w".into(), bias: None };
+    let through = graph(vec![node("a", &["x"], Op::Flatten), node("b", &["a"], dense)]);
+    let through_plan = plan(&through, 1);
+    assert_eq!(layers(&through, &through_plan), [["b"]]);
+    assert_eq!(through_plan.layers[0].inputs[0].room, Room::Input);
+    let last = graph(vec![node("a", &["x"], conv()), node("b", &["a"], Op::Flatten)]);
+    let last_plan = plan(&last, 1);
+    assert_eq!(layers(&last, &last_plan), [["a"]]);
+    assert_eq!(last_plan.layers[0].output.room, Room::Output);
+}
+
+#[test]
+fn a_batch_beyond_the_address_space_is_refused() {
+    let graph = graph(vec![node("a", &["x"], conv()), node("b", &["a"], conv())]);
+    let shapes = graph.shapes(&Limits::default()).unwrap();
+    assert!(Plan::new(&graph, &shapes, usize::MAX / 64).is_none());
+    assert!(Plan::new(&graph, &shapes, usize::MAX).is_none());
+}
+
+/// A small generator (Knuth's constants), so that a failure names its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % n
+    }
+}
+
+fn random_graph(seed: u64) -> Graph {
+    let mut random = Random(seed);
+    let mut values: Vec<(String, Shape)> = vec![("x".into(), IMAGE)];
+    let mut nodes = Vec::new();
+    let mut unread: Vec<usize> = Vec::new();
+    let target = 2 + random.below(14);
+    while nodes.len() < target || unread.len() > 1 {
+        let pick = |random: &mut Random, unread: &[usize]| match unread {
+            [] => random.below(values.len()),
+            _ if nodes.len() < target && random.below(3) == 0 => random.below(values.len()),
+            _ => unread[random.below(unread.len())],
+        };
+        let first = pick(&mut random, &unread);
+        let closing = nodes.len() >= target;
+        let second = if closing { unread[usize::from(unread[0] == first)] } else { pick(&mut random, &unread) };
+        let (a, b) = (values[first].1, values[second].1);
+        let image = matches!(a, Shape::Image { .. });
+        let both = [first, second];
+        let (op, reads): (Op, &[usize]) = match random.below(10) {
+            0..=2 if a == b => (Op::Add, &both),
+            0..=2 if matches!((a, b), (Shape::Flat(_), Shape::Flat(_)) | (IMAGE, IMAGE)) => (Op::Concat, &both),
+            0..=2 if image && random.below(4) == 0 => (Op::Flatten, &both[..1]),
+            3 => (Op::Relu, &both[..1]),
+            4 => (affine(), &both[..1]),
+            5 => (Op::Prelu { slope: "p".into() }, &both[..1]),
+            6 if image => (Op::MaxPool { window: Window::square(1) }, &both[..1]),
+            7 if image && random.below(3) == 0 => (Op::Flatten, &both[..1]),
+            _ if image => (conv(), &both[..1]),
+            _ => (Op::Dense { filters: 30, weight: "w".into(), bias: None }, &both[..1]),
+        };
+        let name = format!("n{}", nodes.len());
+        let shape = match (&op, a, b) {
+            (Op::Conv2d { .. }, ..) => IMAGE,
+            (Op::Dense { .. }, ..) => Shape::Flat(30),
+            (Op::Flatten, ..) => Shape::Flat(a.len()),
+            (Op::Concat, Shape::Flat(a), Shape::Flat(b)) => Shape::Flat(a + b),
+            (Op::Concat, ..) => Shape::Image { height: 2, width: 3, channels: 10 },
+            _ => a,
+        };
+        let inputs: Vec<&str> = reads.iter().map(|&i| values[i].0.as_str()).collect();
+        nodes.push(node(&name, &inputs, op));
+        unread.retain(|i| !reads.contains(i));
+        unread.push(values.len());
+        values.push((name, shape));
+        if nodes.len() > 200 {
+            return random_graph(seed + (1 << 40)); // two ends that no operation joins; the next seed
+        }
+    }
+    let output = nodes[unread[0] - 1].name.clone();
+    Graph { input: Input { name: "x".into(), shape: IMAGE }, output, nodes }
+}
+
+/// Runs each plan on labels: a layer writes the name of its last node all over its output, and each place it reads must hold
+/// the name of the value that the graph says, or of the image that it flattens.
+#[test]
+fn random_plans_read_what_the_graph_says() {
+    let (mut fused, mut shared) = (0, 0);
+    for seed in 0..3000 {
+        let graph = random_graph(seed);
+        let batch = 1 + seed as usize % 3;
+        let plan = plan(&graph, batch);
+        let index: HashMap<&str, usize> = graph.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
+        let origin = |name: &str| {
+            let mut name = name;
+            while let Some(&i) = index.get(name).filter(|&&i| graph.nodes[i].op == Op::Flatten) {
+                name = &graph.nodes[i].inputs[0];
+            }
+            name.to_owned()
+        };
+        let mut arena: Vec<String> = vec![String::new(); plan.arena_len];
+        let mut answer = String::new();
+        let mut done = vec![false; graph.nodes.len()];
+        for layer in &plan.layers {
+            let mut expected = graph.nodes[layer.node].inputs.clone();
+            let mut value = graph.nodes[layer.node].name.clone();
+            done[layer.node] = true;
+            for &node in &layer.fused {
+                let others: Vec<&String> = graph.nodes[node].inputs.iter().filter(|input| **input != value).collect();
+                assert_eq!(others.len() + 1, graph.nodes[node].inputs.len(), "seed {seed}: the chain is broken");
+                expected.extend(others.into_iter().cloned());
+                value = graph.nodes[node].name.clone();
+                assert!(!std::mem::replace(&mut done[node], true), "seed {seed}: {value} runs twice");
+                fused += 1;
+            }
+            assert_eq!(expected.len(), layer.inputs.len());
+            for (place, name) in layer.inputs.iter().zip(&expected) {
+                let name = origin(name);
+                match place.room {
+                    Room::Input => assert_eq!(name, "x", "seed {seed}"),
+                    Room::Output => panic!("seed {seed}: a layer reads the answer"),
+                    Room::Arena(start) => {
+                        let held = &arena[start..start + place.shape.len() * batch];
+                        assert!(held.iter().all(|held| *held == name), "seed {seed}: {name} is overwritten");
+                    }
+                }
+            }
+            match layer.output.room {
+                Room::Input => panic!("seed {seed}: a layer writes the input"),
+                Room::Output => answer = value,
+                Room::Arena(start) => {
+                    assert_eq!(start % 16, 0);
+                    let output = start..start + layer.output.shape.len() * batch;
+                    let apart = |place: &super::Place| match place.room {
+                        Room::Arena(at) => at + place.shape.len() * batch <= output.start || at >= output.end,
+                        _ => true,
+                    };
+                    assert!(layer.inputs.iter().all(apart), "seed {seed}: {value} lies over what its layer reads");
+                    arena[output].fill(value);
+                }
+            }
+        }
+        let computed = |i: usize| done[i] || graph.nodes[i].op == Op::Flatten;
+        assert!((0..graph.nodes.len()).all(computed), "seed {seed}: a node is left out");
+        let is_copy = plan.layers.iter().any(|layer| graph.nodes[layer.node].op == Op::Flatten);
+        assert_eq!(answer, if is_copy { graph.output.clone() } else { origin(&graph.output) }, "seed {seed}");
+        let alone: usize = plan.blocks.iter().map(|block| block.len.next_multiple_of(16)).sum();
+        assert!(plan.arena_len <= alone);
+        shared += usize::from(plan.arena_len < alone);
+    }
+    assert!(fused > 1000 && shared > 500, "the graphs are too plain: {fused} nodes fused, {shared} arenas shared");
+}

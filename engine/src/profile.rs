@@ -1,0 +1,68 @@
+//! What each layer is, what it costs, and where its time went.
+
+use crate::graph::Shape;
+use horq_kernels::{Isa, ScaleMode, Stage};
+
+/// One layer of a session: a kernel call, with the nodes that became its epilogue.
+///
+/// Times are zero unless the session was made with [`crate::SessionOptions::profile`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LayerProfile {
+    /// The name of the node that the layer computes.
+    pub name: String,
+    /// Its operation, as the file names it.
+    pub op: &'static str,
+    /// The nodes that run in its epilogue, first to last.
+    pub fused: Vec<String>,
+    /// The instruction set of its kernel.
+    pub isa: Isa,
+    /// How a binary layer quantizes.
+    pub binary: Option<BinaryProfile>,
+    /// The shape of its output, batch left out.
+    pub output: Shape,
+    /// Calls since the last reset.
+    pub runs: u64,
+    /// Samples of those calls.
+    pub samples: u64,
+    /// Nanoseconds of those calls by stage, in the order of [`Stage::ALL`], summed over threads.
+    pub nanoseconds: [u64; 4],
+    /// Nanoseconds of those calls from start to end, whatever the number of threads.
+    pub wall_nanoseconds: u64,
+    /// Binary multiply-accumulates of one sample at the present order, over all weight bases; padded taps counted.
+    pub bit_macs: u64,
+    /// f32 multiply-accumulates of one sample; padded taps counted.
+    pub float_macs: u64,
+    /// Bytes of weights and per-filter vectors.
+    pub weight_bytes: usize,
+    /// Bytes of activations that one sample reads and writes.
+    pub activation_bytes: usize,
+}
+
+/// The quantizer of a binary layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BinaryProfile {
+    /// The order it runs at.
+    pub order: usize,
+    /// The highest order that the model holds.
+    pub max_order: usize,
+    /// Over what a plane's scale is the mean.
+    pub mode: ScaleMode,
+}
+
+impl LayerProfile {
+    /// Nanoseconds of one stage, summed over threads.
+    pub fn stage(&self, stage: Stage) -> u64 {
+        self.nanoseconds[stage as usize]
+    }
+
+    /// The order of a binary layer.
+    pub fn order(&self) -> Option<usize> {
+        self.binary.map(|binary| binary.order)
+    }
+
+    pub(crate) fn reset(&mut self) {
+        (self.runs, self.samples, self.nanoseconds, self.wall_nanoseconds) = (0, 0, [0; 4], 0);
+    }
+}
