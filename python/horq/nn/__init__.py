@@ -1,0 +1,23 @@
+"""Layers for PyTorch whose eval mode is what the horq engine computes."""
+
+from .functional import GradientRule, Padding, ScaleMode, binarize_weight, residual_quantize, sign
+from .layers import HorqConv2d, HorqLinear
+from .norm import Affine, BatchNorm1d, BatchNorm2d
+from .tools import clip_weights_, horq_layers, set_order
+
+__all__ = [
+    "Affine",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "GradientRule",
+    "HorqConv2d",
+    "HorqLinear",
+    "Padding",
+    "ScaleMode",
+    "binarize_weight",
+    "clip_weights_",
+    "horq_layers",
+    "residual_quantize",
+    "set_order",
+    "sign",
+]

@@ -1,0 +1,164 @@
+"""The residual quantizer and the weight binarizer as differentiable functions.
+
+Formulas, for one group of values x of length n and order K (HORQ, Li, Ni, Zhang, Yang and Gao, ICCV 2017,
+arXiv 1708.08687, section 3)::
+
+    R_0 = x;  H_k = sign(R_{k-1});  b_k = mean|R_{k-1}|;  R_k = R_{k-1} - b_k H_k;  x ~ sum_k b_k H_k
+
+sign(0) = sign(-0.0) = +1. The recursion runs on magnitudes, m_k = |m_{k-1} - b_k| with m_0 = |x|, and H_{k+1} is H_k
+flipped where m_{k-1} < b_k, so a residual of exactly 0 keeps the sign of the plane before it. Over what the mean runs
+is the scale mode:
+
+* ``window``: one receptive field, valid taps only (the paper);
+* ``image``: the whole input of one sample;
+* ``fixed``: nothing, b_1..b_K are parameters of the layer;
+* ``none``: nothing, every b_k is 1.
+
+The scales of ``window`` and ``image`` are constants to the backward pass; those of ``fixed`` receive their gradient,
+db_k = sum g H_k. Three straight-through rules give dx from g = d(sum_k b_k H_k):
+
+* ``clip``: g 1[|x| <= 1];
+* ``per-order``: g sum_k b_k 1[|R_{k-1}| <= 1];
+* ``recursion``: g (1 - prod_k (1 - b_k 1[|R_{k-1}| <= 1])).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+ScaleMode = Literal["window", "image", "fixed", "none"]
+GradientRule = Literal["clip", "per-order", "recursion"]
+Padding = Literal["valid-taps", "one"]
+
+MAX_ORDER = 8
+"""The highest order of residual quantization."""
+
+GAUSSIAN_SCALES = (0.798, 0.482, 0.270, 0.186, 0.131, 0.094, 0.069, 0.050)
+"""b_1..b_8 of normally distributed values of unit variance: where ``fixed`` scales start."""
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Raises `ValueError` unless `value` is one of the strings of the `Literal` `choices`."""
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
+
+
+def check_order(order: int, highest: int = MAX_ORDER) -> int:
+    """Returns `order`; raises `ValueError` unless it is an integer from 1 to `highest`."""
+    if not isinstance(order, int) or isinstance(order, bool) or not 1 <= order <= highest:
+        raise ValueError(f"order must be an integer from 1 to {highest}, not {order!r}")
+    return order
+
+
+def sign(x: Tensor) -> Tensor:
+    """+1 where x >= 0 and -1 elsewhere, in x's type; unlike `torch.sign`, sign(0) = sign(-0.0) = +1."""
+    return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x + 0.0)  # -0.0 + 0.0 is 0.0
+
+
+class _BinarizeWeight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
+        binary, magnitudes = sign(weight), weight.abs()
+        ctx.save_for_backward(binary, magnitudes <= 1)
+        return binary, magnitudes.flatten(1).mean(1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        binary, inside = ctx.saved_tensors
+        to_binary, to_alpha = grads
+        share = to_alpha / binary[0].numel()
+        return (to_binary * inside).addcmul_(binary, share.view(-1, *[1] * (binary.dim() - 1)))
+
+
+def binarize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Splits `weight` (filters first, any rank) into B = sign(W) and alpha = mean|W| of each filter, W ~ alpha B.
+
+    The gradient of B passes straight through where |W| <= 1; alpha is differentiated as it stands, which together is
+    the rule of XNOR-Net (arXiv 1603.05279, section 3.1).
+    """
+    return _BinarizeWeight.apply(weight)
+
+
+class _Residual(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scales: Tensor | None,
+        order: int,
+        dims: Sequence[int],
+        rule: str,
+        valid: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        one = torch.ones((), dtype=x.dtype, device=x.device)
+        count = None if valid is None else valid.expand_as(x).sum(tuple(dims), keepdim=True).clamp(min=1)
+        residual = x + 0.0  # no negative zero to begin with
+        value, total, gate, planes = torch.zeros_like(x), None, None, []
+        for k in range(order):
+            magnitudes, h = residual.abs(), torch.copysign(one, residual)
+            if scales is not None:
+                b = scales[k]
+            elif count is None:
+                b = magnitudes.mean(tuple(dims), keepdim=True)
+            else:
+                b = (magnitudes * valid).sum(tuple(dims), keepdim=True) / count
+            value.addcmul_(h, b.expand_as(h))
+            total = b if total is None else total + b
+            if rule == "clip":
+                gate = magnitudes <= 1 if gate is None else gate
+            else:
+                share = b * (magnitudes <= 1)
+                if gate is None:
+                    gate = share
+                elif rule == "per-order":
+                    gate = gate + share
+                else:  # 1 - (1 - gate)(1 - share)
+                    gate = gate + share - gate * share
+            if scales is not None and ctx.needs_input_grad[1]:
+                planes.append(h)
+            if k + 1 < order:  # h times a magnitude of 0 keeps the sign of h
+                residual = magnitudes.sub_(b).mul_(h)
+        ctx.count = 0 if scales is None else scales.numel()
+        ctx.save_for_backward(gate, *planes)
+        assert total is not None
+        total = total.detach().clone()
+        ctx.mark_non_differentiable(total)
+        return value, total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        g = grads[0]
+        gate, *planes = ctx.saved_tensors
+        to_x = g * gate if ctx.needs_input_grad[0] else None
+        to_scales = None
+        if planes:
+            to_scales = g.new_zeros(ctx.count)
+            for k, plane in enumerate(planes):
+                to_scales[k] = torch.dot(g.flatten(), plane.flatten())
+        return to_x, to_scales, None, None, None, None
+
+
+def residual_quantize(
+    x: Tensor,
+    order: int,
+    *,
+    scales: Tensor | None = None,
+    dims: Sequence[int] = (),
+    rule: GradientRule = "clip",
+    valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Quantizes x to sum_k b_k H_k with the straight-through gradient of `rule`.
+
+    `scales` (at least `order` values) are b_1..b_K; without them b_k is the mean of |R_{k-1}| over `dims`, over the
+    places where `valid` (broadcast to x, 0 or 1) is 1 if it is given. Returns the quantized values, of x's shape, and
+    sum_k b_k, broadcastable to it, which is what a +1 in every plane stands for.
+    """
+    check_order(order)
+    check_choice("rule", rule, GradientRule)
+    if scales is None and not dims:
+        raise ValueError("residual_quantize needs either scales or the dims over which to take their means")
+    return _Residual.apply(x, scales, order, tuple(dims), rule, valid)

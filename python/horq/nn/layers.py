@@ -1,0 +1,286 @@
+"""HorqConv2d and HorqLinear: residual-quantized activations times binary weights."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import exact
+from .functional import (
+    GAUSSIAN_SCALES,
+    GradientRule,
+    Padding,
+    ScaleMode,
+    binarize_weight,
+    check_choice,
+    check_order,
+    residual_quantize,
+    sign,
+)
+
+
+class _HorqLayer(nn.Module):
+    """What both layers share: order, scales, weights and the sum over planes."""
+
+    def __init__(
+        self,
+        weight_shape: tuple[int, ...],
+        order: int,
+        scale_mode: ScaleMode,
+        gradient: GradientRule,
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        check_choice("scale_mode", scale_mode, ScaleMode)
+        check_choice("gradient", gradient, GradientRule)
+        self.max_order = check_order(order)
+        self.order = order
+        self.scale_mode = scale_mode
+        self.gradient = gradient
+        self.weight = nn.Parameter(torch.empty(weight_shape))
+        nn.init.xavier_uniform_(self.weight)
+        self.bias = nn.Parameter(torch.zeros(weight_shape[0])) if bias else None
+        fixed = torch.tensor(GAUSSIAN_SCALES[:order]) if scale_mode == "fixed" else None
+        self.scales = None if fixed is None else nn.Parameter(fixed)
+
+    def _constants(self) -> Tensor | None:
+        """b_1..b_max of the modes that take no mean."""
+        if self.scale_mode == "none":
+            return self.weight.new_ones(self.max_order)
+        return self.scales
+
+    def _order(self) -> int:
+        return check_order(self.order, self.max_order)
+
+    def _exact_weight(self) -> tuple[Tensor, Tensor]:
+        """B and alpha; alpha is rounded once from a double sum, as `horq.export` stores it."""
+        alpha = self.weight.double().abs().flatten(1).mean(1).to(self.weight.dtype)
+        return sign(self.weight), alpha
+
+    def extra_repr(self) -> str:
+        order = f"order={self.order}" + (f" of {self.max_order}" if self.order != self.max_order else "")
+        return f"{order}, scale_mode={self.scale_mode!r}, gradient={self.gradient!r}, bias={self.bias is not None}"
+
+
+class HorqLinear(_HorqLayer):
+    """A matrix product of residual-quantized inputs with binary weights.
+
+    y = alpha (sum_k b_k (H_k . B)) + bias with B = sign(W) and alpha = mean|W| of each output feature (HORQ, arXiv
+    1708.08687, section 3; order 1 is XNOR-Net).
+
+    Shapes: input [N, in_features], weight [out_features, in_features], output [N, out_features].
+
+    Arguments:
+        order: the highest order K, 1 to 8. The attribute `order` may be set lower at any time (the order dial).
+        scale_mode: over what b_k is a mean: ``window`` and ``image`` both mean one sample here; ``fixed``: parameters;
+            ``none``: b_k = 1.
+        gradient: the straight-through rule: ``clip``, ``per-order`` or ``recursion``; see `horq.nn.functional`.
+        bias: whether to add one parameter an output feature.
+
+    In training mode the planes are summed first and multiplied once. In eval mode each plane's product is taken on its
+    own (an integer, exact in f32) and the scaled sums are added in the engine's order, so that the Rust engine gives
+    the same bits; gradients are not defined there.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        order: int = 2,
+        scale_mode: ScaleMode = "fixed",
+        gradient: GradientRule = "clip",
+        bias: bool = False,
+    ) -> None:
+        super().__init__((out_features, in_features), order, scale_mode, gradient, bias)
+        self.in_features = in_features
+        self.out_features = out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 2 or x.shape[1] != self.in_features:
+            raise ValueError(f"HorqLinear takes [N, {self.in_features}], not {list(x.shape)}")
+        constants = self._constants()
+        if self.training:
+            value, _ = residual_quantize(x, self._order(), scales=constants, dims=(1,), rule=self.gradient)
+            b, alpha = binarize_weight(self.weight)
+            y = F.linear(value, b).to(x.dtype) * alpha
+        else:
+            y = self._eval(x, constants)
+        return y if self.bias is None else y + self.bias
+
+    def _eval(self, x: Tensor, constants: Tensor | None) -> Tensor:
+        weight, alpha = self._exact_weight()
+
+        def mean(magnitudes: Tensor) -> Tensor:
+            return (exact.tree(exact.lane_sums(magnitudes)) / self.in_features)[:, None]
+
+        total = None
+        for h, b in exact.planes(x, self._order(), constants, mean):
+            term = b * F.linear(h, weight)
+            total = term if total is None else total + term
+        assert total is not None
+        return alpha * total
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, " + super().extra_repr()
+
+
+class HorqConv2d(_HorqLayer):
+    """A convolution of residual-quantized inputs with binary weights.
+
+    y = alpha (sum_k b_k (H_k * B)) + bias with B = sign(W) and alpha = mean|W| of each filter (HORQ, arXiv 1708.08687,
+    section 3; order 1 is XNOR-Net).
+
+    Shapes: input [N, in_channels, H, W], weight [out_channels, in_channels / groups, kh, kw], output
+    [N, out_channels, H', W'] as `torch.nn.Conv2d` has it.
+
+    Arguments:
+        kernel_size, stride, padding, dilation: one number or (vertical, horizontal).
+        groups: divides both channel counts.
+        order: the highest order K, 1 to 8. The attribute `order` may be set lower at any time (the order dial).
+        scale_mode: over what b_k is a mean: ``window``: one receptive field (of one group), valid taps only, the
+            paper's choice; ``image``: one sample; ``fixed``: parameters; ``none``: b_k = 1.
+        gradient: the straight-through rule: ``clip``, ``per-order`` or ``recursion``; see `horq.nn.functional`.
+        padding_mode: what a padded tap stands for: ``valid-taps``: nothing, it adds 0 and is left out of the means;
+            ``one``: +1 in every plane, likewise left out of the means.
+        bias: whether to add one parameter a filter.
+
+    Training and eval mode differ as `HorqLinear` says.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        order: int = 2,
+        scale_mode: ScaleMode = "fixed",
+        gradient: GradientRule = "clip",
+        padding_mode: Padding = "valid-taps",
+        bias: bool = False,
+    ) -> None:
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"{groups} groups do not divide {in_channels} input and {out_channels} output channels")
+        check_choice("padding_mode", padding_mode, Padding)
+        kernel = _pair(kernel_size)
+        super().__init__((out_channels, in_channels // groups, *kernel), order, scale_mode, gradient, bias)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel
+        self.stride = _pair(stride)
+        self.padding = _pair(padding)
+        self.dilation = _pair(dilation)
+        self.groups = groups
+        self.padding_mode = padding_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"HorqConv2d takes [N, {self.in_channels}, H, W], not {list(x.shape)}")
+        constants = self._constants()
+        if not self.training:
+            weight, alpha = self._exact_weight()
+            y = alpha[:, None, None] * self._eval(x, weight, constants)
+        elif self.scale_mode == "window":
+            y = self._train_windows(x)
+        else:
+            value, total = residual_quantize(x, self._order(), scales=constants, dims=(1, 2, 3), rule=self.gradient)
+            b, alpha = binarize_weight(self.weight)
+            y = self._convolve(self._pad(value, total), b).to(x.dtype) * alpha[:, None, None]
+        return y if self.bias is None else y + self.bias[:, None, None]
+
+    def _pad(self, value: Tensor, fill: Tensor | float) -> Tensor:
+        """Pads with zeros, or with `fill` (broadcastable to value) in padding mode ``one``."""
+        vertical, horizontal = self.padding
+        if not vertical and not horizontal:
+            return value
+        sides = (horizontal, horizontal, vertical, vertical)
+        padded = F.pad(value, sides)
+        if self.padding_mode == "one":
+            outside = F.pad(value.new_zeros(value.shape[2:]), sides, value=1.0)
+            padded = padded + outside * fill
+        return padded
+
+    def _convolve(self, padded: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(padded, weight, None, self.stride, 0, self.dilation, self.groups)
+
+    def _columns(self, x: Tensor, fill: float) -> Tensor:
+        """im2col, tap before channel: [N, groups, taps, channels / groups, L]; padded taps hold `fill`."""
+        vertical, horizontal = self.padding
+        padded = F.pad(x, (horizontal, horizontal, vertical, vertical), value=fill)
+        columns = F.unfold(padded, self.kernel_size, self.dilation, 0, self.stride)
+        taps = self.kernel_size[0] * self.kernel_size[1]
+        return columns.unflatten(1, (self.groups, self.in_channels // self.groups, taps)).transpose(2, 3)
+
+    def _valid(self, x: Tensor) -> Tensor:
+        """Which taps of each window lie in the image: [1, 1, taps, 1, L], 0 or 1."""
+        vertical, horizontal = self.padding
+        inside = F.pad(x.new_ones(1, 1, *x.shape[2:]), (horizontal, horizontal, vertical, vertical))
+        return F.unfold(inside, self.kernel_size, self.dilation, 0, self.stride)[:, None, :, None, :]
+
+    def _output_size(self, x: Tensor) -> tuple[int, int]:
+        height, width = (
+            (x.shape[2 + i] + 2 * self.padding[i] - self.dilation[i] * (self.kernel_size[i] - 1) - 1) // self.stride[i]
+            + 1
+            for i in (0, 1)
+        )
+        return height, width
+
+    def _rows(self, weight: Tensor) -> Tensor:
+        """Weights in the order of the columns: [groups, filters / groups, taps * channels / groups]."""
+        return weight.flatten(2).transpose(1, 2).flatten(1).unflatten(0, (self.groups, -1))
+
+    def _train_windows(self, x: Tensor) -> Tensor:
+        columns, valid = self._columns(x, 0.0), self._valid(x)
+        value, total = residual_quantize(columns, self._order(), dims=(2, 3), rule=self.gradient, valid=valid)
+        value = value * valid
+        if self.padding_mode == "one":
+            value = value + (1 - valid) * total
+        b, alpha = binarize_weight(self.weight)
+        y = torch.einsum("gfk,ngkl->ngfl", self._rows(b), value.flatten(2, 3)).to(x.dtype)
+        return y.flatten(1, 2).unflatten(2, self._output_size(x)) * alpha[:, None, None]
+
+    def _eval(self, x: Tensor, weight: Tensor, constants: Tensor | None) -> Tensor:
+        """sum_k b_k (H_k * B), each product and sum rounded on its own."""
+        fill = 1.0 if self.padding_mode == "one" else 0.0
+        total = None
+        if self.scale_mode == "window":
+            return self._eval_windows(x, weight, fill)
+        for h, b in exact.planes(x, self._order(), constants, self._image_mean):
+            term = b * self._convolve(self._pad(h, fill), weight)
+            total = term if total is None else total + term
+        assert total is not None
+        return total
+
+    @staticmethod
+    def _image_mean(magnitudes: Tensor) -> Tensor:
+        return exact.image_mean(magnitudes.permute(0, 2, 3, 1))[:, None, None, None]
+
+    def _eval_windows(self, x: Tensor, weight: Tensor, fill: float) -> Tensor:
+        columns, valid = self._columns(x, 0.0), self._valid(x)
+        count = valid.sum((2, 3)) * (self.in_channels // self.groups)
+
+        def mean(magnitudes: Tensor) -> Tensor:
+            taps = (magnitudes * valid).permute(0, 1, 4, 2, 3)
+            return exact.window_mean(taps, count)[:, :, None, None, :]
+
+        total = None
+        rows = self._rows(weight)
+        for h, b in exact.planes(columns, self._order(), None, mean):
+            h = h * valid + (1 - valid) * fill
+            term = b[:, :, 0] * torch.einsum("gfk,ngkl->ngfl", rows, h.flatten(2, 3))
+            total = term if total is None else total + term
+        assert total is not None
+        return total.flatten(1, 2).unflatten(2, self._output_size(x))
+
+    def extra_repr(self) -> str:
+        shape = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        rest = f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}"
+        return f"{shape}, {rest}, padding_mode={self.padding_mode!r}, " + super().extra_repr()
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -1,0 +1,186 @@
+"""The layers against plain loops over windows, and training mode against eval mode."""
+
+import itertools
+
+import pytest
+import torch
+
+from horq import nn as hn
+
+MODES = ["window", "image", "fixed", "none"]
+
+
+def scales_of(values, order, constants):
+    """Planes of one group of values by the definition: [(H_k, b_k)]."""
+    residual, out = values.clone(), []
+    for k in range(order):
+        b = (residual.abs().mean() if len(residual) else residual.sum()) if constants is None else constants[k]
+        h = torch.where(residual < 0, -1.0, 1.0).to(values.dtype)
+        out.append((h, b))
+        residual = residual - b * h
+    return out
+
+
+def convolve(layer, x):
+    """HorqConv2d by its definition, a window at a time."""
+    n, channels, height, width = x.shape
+    (kh, kw), (sv, sh), (pv, ph), (dv, dh) = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+    rows, columns = (height + 2 * pv - dv * (kh - 1) - 1) // sv + 1, (width + 2 * ph - dh * (kw - 1) - 1) // sh + 1
+    constants = {"fixed": layer.scales, "none": torch.ones(8, dtype=x.dtype)}.get(layer.scale_mode)
+    out = x.new_zeros(n, layer.out_channels, rows, columns)
+    width_of_group, filters = channels // layer.groups, layer.out_channels // layer.groups
+    for s, f, r, c in itertools.product(range(n), range(layer.out_channels), range(rows), range(columns)):
+        group = f // filters
+        image = None if layer.scale_mode == "window" else scales_of(x[s].flatten(), layer.order, constants)
+        taps = []
+        for i, j in itertools.product(range(kh), range(kw)):
+            at = (r * sv - pv + i * dv, c * sh - ph + j * dh)
+            taps.append((i, j, at if 0 <= at[0] < height and 0 <= at[1] < width else None))
+        inside = [
+            x[s, group * width_of_group : (group + 1) * width_of_group, a, b]
+            for _, _, at in taps
+            if at
+            for a, b in [at]
+        ]
+        own = scales_of(torch.cat(inside) if inside else x.new_zeros(0), layer.order, constants)
+        total = 0.0
+        for k in range(layer.order):
+            product, used = 0.0, 0
+            for i, j, at in taps:
+                signs = torch.where(layer.weight[f, :, i, j] < 0, -1.0, 1.0).to(x.dtype)
+                if at is None:
+                    product = product + (signs.sum() if layer.padding_mode == "one" else 0.0)
+                    continue
+                if image is None:
+                    h = own[k][0][used : used + width_of_group]
+                    used += width_of_group
+                else:
+                    plane = image[k][0].view(channels, height, width)
+                    h = plane[group * width_of_group : (group + 1) * width_of_group, at[0], at[1]]
+                product = product + (signs * h).sum()
+            total = total + (own if image is None else image)[k][1] * product
+        out[s, f, r, c] = layer.weight[f].abs().mean() * total + (0 if layer.bias is None else layer.bias[f])
+    return out
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding_mode", ["valid-taps", "one"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": (3, 2), "stride": (2, 1), "padding": (2, 1), "dilation": (1, 2), "groups": 2},
+        {"kernel_size": 1, "groups": 3, "padding": 1},
+    ],
+)
+def test_convolution_is_the_definition(mode, padding_mode, shape):
+    torch.manual_seed(0)
+    layer = hn.HorqConv2d(6, 6, order=3, scale_mode=mode, padding_mode=padding_mode, bias=True, **shape).double()
+    with torch.no_grad():
+        layer.bias.copy_(torch.randn(6))
+    x = torch.randn(2, 6, 5, 6, dtype=torch.double)
+    with torch.no_grad():
+        for order in (3, 1):
+            layer.order = order
+            expected = convolve(layer, x)
+            assert torch.allclose(layer.train()(x), expected, atol=1e-12)
+            assert torch.allclose(layer.eval()(x), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_linear_is_the_definition(mode):
+    torch.manual_seed(1)
+    layer = hn.HorqLinear(37, 5, 4, mode, bias=True).double()
+    x = torch.randn(3, 37, dtype=torch.double)
+    constants = {"fixed": layer.scales, "none": torch.ones(8, dtype=torch.double)}.get(mode)
+    with torch.no_grad():
+        b, alpha = hn.binarize_weight(layer.weight)
+        rows = [sum(s * (b @ h) for h, s in scales_of(row, 4, constants)) * alpha + layer.bias for row in x]
+        assert torch.allclose(layer.train()(x), torch.stack(rows), atol=1e-12)
+        assert torch.allclose(layer.eval()(x), torch.stack(rows), atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("gradient", ["clip", "per-order", "recursion"])
+def test_training_lowers_a_loss(mode, gradient):
+    torch.manual_seed(2)
+    net = torch.nn.Sequential(
+        hn.HorqConv2d(4, 8, 3, padding=1, order=2, scale_mode=mode, gradient=gradient),
+        hn.BatchNorm2d(8),
+        torch.nn.Flatten(),
+        hn.HorqLinear(8 * 36, 3, 2, mode, gradient),
+    )
+    x, labels = torch.randn(24, 4, 6, 6), torch.arange(24) % 3
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    losses = []
+    for _ in range(25):
+        loss = torch.nn.functional.cross_entropy(net(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        hn.clip_weights_(net)
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_eval_sums_in_the_order_of_the_engine():
+    """Magnitudes whose f32 sum depends on the order: lanes first, then the tree, then one division."""
+    x = torch.randn(1, 61, generator=torch.Generator().manual_seed(5)) * 10 ** torch.linspace(-4, 4, 61)
+    lanes = [torch.zeros(()) for _ in range(16)]
+    for j, value in enumerate(x[0].abs()):
+        lanes[j % 16] = lanes[j % 16] + value
+    for half in (8, 4, 2, 1):
+        lanes = [lanes[i] + lanes[i + half] for i in range(half)]
+    layer = hn.HorqLinear(61, 1, 1, "image").eval()
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+        d = (61 - 2 * (x < 0).sum()).float()
+        assert layer(x).item() == (1.0 * (lanes[0] / 61 * d)).item()
+
+
+def test_orders_are_a_dial():
+    layer = hn.HorqLinear(20, 4, 3)
+    x = torch.randn(2, 20)
+    highest = layer(x)
+    hn.set_order(layer, 1)
+    assert not torch.equal(layer(x), highest)
+    hn.set_order(layer, 8)
+    assert layer.order == 3
+    assert torch.equal(layer(x), highest)
+    layer.order = 4
+    with pytest.raises(ValueError, match="order must be an integer from 1 to 3, not 4"):
+        layer(x)
+
+
+def test_batch_norm_evaluates_as_an_affine_map():
+    norm = hn.BatchNorm2d(3)
+    norm(torch.randn(50, 3, 4, 4) * 3 + 1)
+    norm.eval()
+    x = torch.randn(2, 3, 4, 4)
+    plain = torch.nn.BatchNorm2d(3)
+    plain.load_state_dict(norm.state_dict())
+    assert torch.allclose(norm(x), plain.eval()(x), atol=1e-6)
+
+
+def test_weights_are_clipped():
+    net = torch.nn.Sequential(hn.HorqLinear(4, 4), torch.nn.Linear(4, 4))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(3.0)
+    hn.clip_weights_(net)
+    assert net[0].weight.max() == 1
+    assert net[1].weight.max() == 3
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="order must be an integer from 1 to 8, not 0"):
+        hn.HorqLinear(4, 4, 0)
+    with pytest.raises(ValueError, match="scale_mode must be one of window, image, fixed, none, not 'row'"):
+        hn.HorqLinear(4, 4, 1, "row")
+    with pytest.raises(ValueError, match="padding_mode must be one of valid-taps, one, not 'zeros'"):
+        hn.HorqConv2d(4, 4, 3, padding_mode="zeros")
+    with pytest.raises(ValueError, match="3 groups do not divide"):
+        hn.HorqConv2d(4, 6, 3, groups=3)
+    with pytest.raises(ValueError, match=r"HorqLinear takes \[N, 4\], not \[2, 5\]"):
+        hn.HorqLinear(4, 4)(torch.randn(2, 5))
