@@ -1,6 +1,13 @@
 //! Convolution and matrix product of residual-quantized activations with binary weights.
 
-use crate::{Epilogue, Error, Geometry, Isa, Padding, Parallel, ScaleMode, StageClock};
+use crate::binary_task::{BinaryTask, RowScales};
+use crate::borders::Borders;
+use crate::clock::{Stage, timed};
+use crate::quantize::{PackPixels, PackWindows};
+use crate::simd::dispatch;
+use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
+use crate::{Epilogue, Error, Geometry, Isa, MAX_ORDER, Padding, Parallel, ScaleMode, StageClock};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What a binary layer is, whatever the order it is run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +29,10 @@ pub struct BinarySpec {
 pub struct BinaryConv {
     spec: BinarySpec,
     isa: Isa,
+    out: [usize; 2],
+    windows: Windows,
+    borders: Borders,
+    bases: usize,
 }
 
 /// One weight basis: W ~ alpha B.
@@ -70,18 +81,59 @@ pub struct ScratchLen {
     pub scales: usize,
 }
 
+/// One sample of a call; for a matrix product all samples, each a pixel of an image one pixel high.
+pub(crate) struct Sample<'a> {
+    /// The shape; its width is the number of samples for a matrix product.
+    pub geometry: &'a Geometry,
+    /// `[row][column][channel]`.
+    pub image: &'a [f32],
+    /// Output pixels.
+    pub rows: usize,
+    /// Whether each window has scales and planes of its own.
+    pub by_window: bool,
+    /// Where the sample starts in the output.
+    pub first_output: usize,
+}
+
 impl BinaryConv {
     /// Checks the shapes and prepares the tables of the padded borders, for which it reads `bases` once.
     ///
     /// # Errors
     /// [`Error::Shape`] if a size does not fit; [`Error::MissingIsa`] if this CPU lacks `isa`.
     pub fn new(isa: Isa, spec: BinarySpec, bases: &[&[u32]]) -> Result<Self, Error> {
-        todo!("{isa:?} {spec:?} {bases:?}")
+        let geometry = spec.geometry;
+        let out = geometry.validate()?;
+        if !(1..=MAX_ORDER).contains(&spec.max_order) || spec.max_batch == 0 || bases.is_empty() {
+            return Err(Error::Shape(format!(
+                "order {} (1 to {MAX_ORDER} is possible), batch {} and {} weight bases (each at least 1) do not make a layer",
+                spec.max_order,
+                spec.max_batch,
+                bases.len()
+            )));
+        }
+        if let Some(panels) = bases.iter().find(|panels| panels.len() != geometry.bit_panel_len()) {
+            let (found, wanted) = (panels.len(), geometry.bit_panel_len());
+            return Err(Error::Shape(format!(
+                "a weight basis holds {found} words of panels, the layer needs {wanted}"
+            )));
+        }
+        let windows = Windows::new(&geometry, geometry.group_words(), out[1]);
+        let borders = Borders::new(&geometry, spec.padding, out, bases);
+        let conv = Self { isa: isa.check()?, spec, out, windows, borders, bases: bases.len() };
+        let (lines, words) = (conv.lines().checked_mul(spec.max_order), conv.plane_len().checked_mul(spec.max_order));
+        match (lines, words) {
+            (Some(lines), Some(words)) if lines.max(words) <= crate::MAX_ELEMENTS => Ok(conv),
+            _ => Err(Error::Shape(format!(
+                "the planes of {} samples at order {} are too large",
+                spec.max_batch, spec.max_order
+            ))),
+        }
     }
 
     /// The scratch that [`Self::run`] needs.
     pub fn scratch_len(&self) -> ScratchLen {
-        todo!()
+        let scales = if self.by_window() { self.lines() * self.spec.max_order } else { self.spec.max_order };
+        ScratchLen { words: self.plane_len() * self.spec.max_order, scales }
     }
 
     /// Computes `output[sample][row][column][filter]`:
@@ -93,7 +145,222 @@ impl BinaryConv {
     /// # Panics
     /// If a length does not match the spec.
     pub fn run(&self, call: BinaryCall<'_>, output: &mut [f32], scratch: BinaryScratch<'_>) -> Result<(), Error> {
-        let _ = (call.input, output, scratch, self.spec, self.isa);
-        todo!()
+        let geometry = &self.spec.geometry;
+        let (input_len, output_len) = (geometry.input_len(), self.out[0] * self.out[1] * geometry.filters);
+        let samples = call.input.len() / input_len;
+        assert_eq!(call.input.len(), samples * input_len, "the input must be whole samples");
+        assert!(
+            samples <= self.spec.max_batch,
+            "{samples} samples are more than the {} prepared for",
+            self.spec.max_batch
+        );
+        assert_eq!(output.len(), samples * output_len, "the output must match the input's samples");
+        assert!((1..=self.spec.max_order).contains(&call.order), "order {} is not prepared", call.order);
+        assert_eq!(call.bases.len(), self.bases, "the weight bases must be those of the constructor");
+        for base in call.bases {
+            assert_eq!(base.panels.len(), geometry.bit_panel_len(), "panels of the wrong length");
+            assert!(base.alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
+        }
+        call.epilogue.check(geometry.padded_filters(), output.len());
+        let needed = self.scratch_len();
+        assert!(scratch.words.len() >= needed.words && scratch.scales.len() >= needed.scales, "scratch too small");
+        let output = Shared::new(output);
+        if self.is_dense() {
+            // One row a sample: the samples become the pixels of an image one pixel high.
+            let geometry = Geometry { width: samples, ..*geometry };
+            let sample = Sample {
+                geometry: &geometry,
+                image: call.input,
+                rows: samples,
+                by_window: self.by_window(),
+                first_output: 0,
+            };
+            return self.sample(&call, &sample, &output, scratch);
+        }
+        for i in 0..samples {
+            let sample = Sample {
+                geometry,
+                image: &call.input[i * input_len..][..input_len],
+                rows: self.out[0] * self.out[1],
+                by_window: self.by_window(),
+                first_output: i * output_len,
+            };
+            self.sample(
+                &call,
+                &sample,
+                &output,
+                BinaryScratch { words: &mut *scratch.words, scales: &mut *scratch.scales },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn is_dense(&self) -> bool {
+        let geometry = &self.spec.geometry;
+        (geometry.height, geometry.width) == (1, 1) && geometry.window.taps() == 1 && !self.is_padded()
+    }
+
+    fn is_padded(&self) -> bool {
+        self.spec.geometry.window.padding != [0; 4]
+    }
+
+    /// Whether each window has scales of its own; the whole input of a matrix product's sample is one window.
+    fn by_window(&self) -> bool {
+        match self.spec.mode {
+            ScaleMode::Window => true,
+            ScaleMode::Image => self.is_dense(),
+            ScaleMode::Fixed | ScaleMode::None => false,
+        }
+    }
+
+    /// Windows of a group, all groups, that a call works on at a time.
+    fn lines(&self) -> usize {
+        let rows = if self.is_dense() { self.spec.max_batch } else { self.out[0] * self.out[1] };
+        rows * self.spec.geometry.groups
+    }
+
+    /// Words of one plane.
+    fn plane_len(&self) -> usize {
+        let geometry = &self.spec.geometry;
+        if self.by_window() || self.is_dense() {
+            self.lines() * geometry.window.taps() * geometry.group_words()
+        } else {
+            self.windows.len
+        }
+    }
+
+    fn sample(
+        &self,
+        call: &BinaryCall<'_>,
+        sample: &Sample<'_>,
+        output: &Shared<f32>,
+        scratch: BinaryScratch<'_>,
+    ) -> Result<(), Error> {
+        let BinaryScratch { words, scales } = scratch;
+        timed(call.clock, Stage::Quantize, || {
+            if sample.by_window {
+                self.quantize_windows(call, sample, words, scales)
+            } else {
+                self.quantize_image(call, sample, words, scales)
+            }
+        })?;
+        self.multiply(call, sample, words, scales, output);
+        Ok(())
+    }
+
+    /// Planes of the whole image, shared by its windows, under one scale an order.
+    fn quantize_image(
+        &self,
+        call: &BinaryCall<'_>,
+        sample: &Sample<'_>,
+        words: &mut [u32],
+        scales: &mut [f32],
+    ) -> Result<(), Error> {
+        let geometry = sample.geometry;
+        let scales = &mut scales[..call.order];
+        match self.spec.mode {
+            ScaleMode::Fixed => scales.copy_from_slice(&call.scales[..call.order]),
+            ScaleMode::None => scales.fill(1.0),
+            ScaleMode::Image | ScaleMode::Window => {
+                let row_len = geometry.width * geometry.channels;
+                dispatch(self.isa, crate::quantize::ImageScales { image: sample.image, row_len, scales });
+                if !scales[0].is_finite() {
+                    return Err(Error::NotFinite);
+                }
+            }
+        }
+        let plane = self.plane_len();
+        if self.is_padded() {
+            words[..plane * call.order].fill(0);
+        }
+        let [top, left, ..] = geometry.window.padding;
+        let pixel = geometry.groups * geometry.group_words();
+        let row_len = if self.is_dense() { geometry.width * pixel } else { self.windows.row_len };
+        let poisoned = AtomicBool::new(false);
+        let planes = Shared::new(words);
+        let work = geometry.width * geometry.channels.div_ceil(8) * call.order;
+        let grid = Grid::new(call.parallel, geometry.height, 0, 1, work);
+        grid.run(call.parallel, &|task| {
+            let rows = grid.task(task).1;
+            let first_word = (top + rows.start) * row_len + left * pixel;
+            let pack =
+                PackPixels { geometry, image: sample.image, rows, scales, planes: &planes, first_word, row_len, plane };
+            if !dispatch(self.isa, pack) {
+                poisoned.store(true, Relaxed);
+            }
+        });
+        if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
+    }
+
+    /// Planes and scales of each window by itself, its taps side by side.
+    fn quantize_windows(
+        &self,
+        call: &BinaryCall<'_>,
+        sample: &Sample<'_>,
+        words: &mut [u32],
+        scales: &mut [f32],
+    ) -> Result<(), Error> {
+        let geometry = sample.geometry;
+        let out_width = if self.is_dense() { sample.rows } else { self.out[1] };
+        let poisoned = AtomicBool::new(false);
+        let (planes, shared_scales) = (Shared::new(words), Shared::new(scales));
+        let work = geometry.depth().div_ceil(8) * geometry.groups * call.order;
+        let grid = Grid::new(call.parallel, sample.rows, 0, 1, work);
+        grid.run(call.parallel, &|task| {
+            let pack = PackWindows {
+                geometry,
+                image: sample.image,
+                rows: grid.task(task).1,
+                out_width,
+                order: call.order,
+                planes: &planes,
+                plane: self.plane_len(),
+                scales: &shared_scales,
+                lines: self.lines(),
+            };
+            if !dispatch(self.isa, pack) {
+                poisoned.store(true, Relaxed);
+            }
+        });
+        if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
+    }
+
+    /// The bit products of a sample's planes and what follows them.
+    fn multiply(
+        &self,
+        call: &BinaryCall<'_>,
+        sample: &Sample<'_>,
+        words: &[u32],
+        scales: &[f32],
+        output: &Shared<f32>,
+    ) {
+        let geometry = sample.geometry;
+        let line = geometry.window.taps() * geometry.group_words();
+        let contiguous = sample.by_window || self.is_dense();
+        let group = if sample.rows * call.order == 1 { ROW_GROUP } else { GROUP };
+        let units_of_group = geometry.group_panels().div_ceil(group);
+        let units = units_of_group * geometry.groups;
+        let work = line * call.order * call.bases.len() * group * 3;
+        let grid = Grid::new(call.parallel, sample.rows, line * call.order * 4, units, work);
+        grid.run(call.parallel, &|task| {
+            let (unit, rows) = grid.task(task);
+            let first_panel = unit % units_of_group * group;
+            let task = BinaryTask {
+                call,
+                geometry,
+                windows: if contiguous { None } else { Some(&self.windows) },
+                borders: &self.borders,
+                words,
+                plane: self.plane_len(),
+                scales: RowScales { scales, by_window: sample.by_window, lines: self.lines() },
+                output,
+                first_output: sample.first_output,
+                group: unit / units_of_group,
+                first_panel,
+                panels: group.min(geometry.group_panels() - first_panel),
+                rows,
+            };
+            dispatch(self.isa, task);
+        });
     }
 }

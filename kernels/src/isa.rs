@@ -1,6 +1,6 @@
 //! Instruction sets: which there are, which this CPU has, which one is used.
 
-use crate::Error;
+use crate::{Error, simd};
 
 /// A backend of the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,7 +38,7 @@ impl Isa {
 
     /// Whether this CPU can run it.
     pub fn is_available(self) -> bool {
-        todo!()
+        simd::is_available(self)
     }
 
     /// The backends that this CPU can run, worst first.
@@ -52,7 +52,26 @@ impl Isa {
     /// # Errors
     /// [`Error::UnknownIsa`], or [`Error::MissingIsa`] if a forced or required one is not available.
     pub fn from_env() -> Result<Self, Error> {
-        todo!()
+        let read = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        for required in read("HORQ_REQUIRE_ISA").unwrap_or_default().split(',').filter(|name| !name.trim().is_empty()) {
+            required.trim().parse::<Self>()?.check()?;
+        }
+        match read("HORQ_ISA") {
+            Some(forced) => forced.trim().parse::<Self>()?.check(),
+            None => Ok(Self::available().last().expect("the portable backend is always available")),
+        }
+    }
+
+    /// This backend, if the CPU can run it.
+    ///
+    /// # Errors
+    /// [`Error::MissingIsa`] if it cannot.
+    pub fn check(self) -> Result<Self, Error> {
+        if self.is_available() {
+            return Ok(self);
+        }
+        let names: Vec<_> = Self::available().map(Self::name).collect();
+        Err(Error::MissingIsa(self.name(), names.join(", ")))
     }
 }
 

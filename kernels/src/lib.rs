@@ -5,16 +5,24 @@
 //! gives the same bits: counts are integers, and float operations stand in a fixed order.
 
 mod binary_conv;
+mod binary_task;
+mod borders;
 mod clock;
 mod epilogue;
 mod error;
 mod float_conv;
+pub mod gemm;
 mod geometry;
 mod isa;
 pub mod oracle;
 pub mod panel;
 mod parallel;
 pub mod pool;
+mod quantize;
+mod residual;
+mod simd;
+mod tile;
+mod windows;
 
 pub use binary_conv::{BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, ScratchLen};
 pub use clock::{Stage, StageClock, timed};

@@ -1,0 +1,131 @@
+//! Exact zero padding for binary convolutions.
+//!
+//! A padded tap must add 0 to a dot product of signs, but packed planes know only +1 and -1, and padding is packed as +1
+//! (zero bits). The kernel counts c, the differing bits over all taps of a window of n channels a tap; over the valid taps
+//! alone the dot product is
+//!
+//! sum over valid taps (n - 2 c_t) = n * valid - 2 (c - sum over padded taps popcount(w_t)) = base - 2 c,
+//! base = n * valid + 2 * (sum over padded taps popcount(w_t)),
+//!
+//! and base depends only on the filter and on which taps are valid. Windows with the same valid taps share a class; there
+//! are few, since the valid taps of a window are a rectangle that depends on its row and column.
+
+use crate::panel::LANES;
+use crate::{Geometry, Padding};
+use std::ops::Range;
+
+/// The classes of a layer's windows and their bases.
+#[derive(Debug)]
+pub(crate) struct Borders {
+    /// `[weight basis][class][padded filter]`.
+    bases: Vec<i32>,
+    rows: Vec<u32>,
+    columns: Vec<u32>,
+    column_classes: usize,
+    classes: usize,
+    filters: usize,
+}
+
+/// The taps of one axis that fall inside the input for an output position.
+fn valid_taps(
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    padding: usize,
+    position: usize,
+) -> Range<usize> {
+    let inside = |tap: usize| {
+        let at = position * stride + tap * dilation;
+        at >= padding && at < padding + size
+    };
+    let start = (0..kernel).find(|&tap| inside(tap)).unwrap_or(0);
+    let end = (start..kernel).find(|&tap| !inside(tap)).unwrap_or(kernel);
+    start..end
+}
+
+impl Geometry {
+    /// The valid taps of an axis (0: rows, 1: columns) at an output position.
+    pub(crate) fn valid_taps(&self, axis: usize, position: usize) -> Range<usize> {
+        let window = &self.window;
+        let size = [self.height, self.width][axis];
+        valid_taps(
+            size,
+            window.kernel[axis],
+            window.stride[axis],
+            window.dilation[axis],
+            window.padding[axis],
+            position,
+        )
+    }
+}
+
+/// The distinct ranges of an axis and, for each output position, which of them it has.
+fn classify(geometry: &Geometry, axis: usize, out: usize, padding: Padding) -> (Vec<Range<usize>>, Vec<u32>) {
+    let mut distinct: Vec<Range<usize>> = Vec::new();
+    let of_position = (0..out).map(|position| {
+        let range = match padding {
+            Padding::ValidTaps => geometry.valid_taps(axis, position),
+            Padding::One => 0..geometry.window.kernel[axis],
+        };
+        let known = distinct.iter().position(|known| *known == range);
+        known.unwrap_or_else(|| {
+            distinct.push(range);
+            distinct.len() - 1
+        }) as u32
+    });
+    let of_position = of_position.collect();
+    (distinct, of_position)
+}
+
+impl Borders {
+    /// Classes for an output of `out` rows and columns; reads the weights once if any tap is padded.
+    pub(crate) fn new(geometry: &Geometry, padding: Padding, out: [usize; 2], weights: &[&[u32]]) -> Self {
+        let (row_ranges, rows) = classify(geometry, 0, out[0], padding);
+        let (column_ranges, columns) = classify(geometry, 1, out[1], padding);
+        let (taps, filters) = (geometry.window.taps(), geometry.padded_filters());
+        let classes = row_ranges.len() * column_ranges.len();
+        let mut bases = Vec::with_capacity(weights.len() * classes * filters);
+        for panels in weights {
+            let counts = tap_counts(geometry, panels);
+            for rows in &row_ranges {
+                for columns in &column_ranges {
+                    let valid = (rows.len() * columns.len() * geometry.group_channels()) as i32;
+                    let mut base = vec![valid; filters];
+                    for tap in 0..taps {
+                        let (row, column) = (tap / geometry.window.kernel[1], tap % geometry.window.kernel[1]);
+                        if !(rows.contains(&row) && columns.contains(&column)) {
+                            base.iter_mut().zip(&counts[tap * filters..]).for_each(|(base, count)| *base += 2 * count);
+                        }
+                    }
+                    bases.extend(base);
+                }
+            }
+        }
+        Self { bases, rows, columns, column_classes: column_ranges.len(), classes, filters }
+    }
+
+    /// The bases of all padded filters for the window of output pixel `row` and a weight basis.
+    #[inline(always)]
+    pub(crate) fn of(&self, basis: usize, row: usize) -> &[i32] {
+        let class = if self.classes == 1 {
+            0
+        } else {
+            let (y, x) = (row / self.columns.len(), row % self.columns.len());
+            self.rows[y] as usize * self.column_classes + self.columns[x] as usize
+        };
+        &self.bases[(basis * self.classes + class) * self.filters..][..self.filters]
+    }
+}
+
+/// The set bits of every tap and padded filter: `[tap][padded filter]`.
+fn tap_counts(geometry: &Geometry, panels: &[u32]) -> Vec<i32> {
+    let (taps, words, filters) = (geometry.window.taps(), geometry.group_words(), geometry.padded_filters());
+    let mut counts = vec![0i32; taps * filters];
+    for (row, lanes) in panels.chunks_exact(LANES).enumerate() {
+        let (panel, tap) = (row / (taps * words), row / words % taps);
+        let counts = &mut counts[tap * filters + panel * LANES..][..LANES];
+        counts.iter_mut().zip(lanes).for_each(|(count, word)| *count += word.count_ones() as i32);
+    }
+    counts
+}

@@ -1,0 +1,85 @@
+//! The plain bit product: rows of words times bit panels, without scales.
+
+use crate::panel::LANES;
+use crate::simd::{Op, Simd, dispatch};
+use crate::tile::BitJob;
+use crate::windows::{GROUP, Grid, ROW_GROUP, ROWS, Shared};
+use crate::{Isa, Parallel};
+
+/// Counts differing bits: `counts[row][16 p + l]` is the number of bits in which row `row` of `rows` (each `words` words)
+/// and lane l of panel p differ; the dot product of the signs is the number of bits less twice that.
+///
+/// # Panics
+/// If `words` is zero, if a length does not match (`panels` holds `[panel][word][16]`, `counts` one i32 for each row and
+/// panel lane), or if this CPU lacks `isa`.
+pub fn counts(isa: Isa, rows: &[u32], words: usize, panels: &[u32], counts: &mut [i32], parallel: &dyn Parallel) {
+    assert!(words > 0, "rows need at least one word");
+    let (row_count, panel_count) = (rows.len() / words, panels.len() / (words * LANES));
+    assert_eq!(rows.len(), row_count * words, "rows must be whole");
+    assert_eq!(panels.len(), panel_count * words * LANES, "panels must be whole");
+    assert_eq!(counts.len(), row_count * panel_count * LANES, "counts need one value a row and panel lane");
+    let group = if row_count == 1 { ROW_GROUP } else { GROUP };
+    let work = words * group * 3;
+    let grid = Grid::new(parallel, row_count, words * 4, panel_count.div_ceil(group), work);
+    let results = Shared::new(counts);
+    grid.run(parallel, &|task| {
+        let (unit, range) = grid.task(task);
+        let first = unit * group;
+        let here = group.min(panel_count - first);
+        dispatch(
+            isa,
+            Counts {
+                rows,
+                words,
+                panels: &panels[first * words * LANES..],
+                here,
+                range,
+                results: &results,
+                first,
+                panel_count,
+            },
+        );
+    });
+}
+
+/// One task of [`counts`].
+struct Counts<'a> {
+    rows: &'a [u32],
+    words: usize,
+    panels: &'a [u32],
+    here: usize,
+    range: std::ops::Range<usize>,
+    results: &'a Shared<i32>,
+    first: usize,
+    panel_count: usize,
+}
+
+impl Op for Counts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let stride = self.panel_count * LANES;
+        let mut from = self.range.start;
+        while from < self.range.end {
+            let n = ROWS.min(self.range.end - from);
+            let mut pointers = [std::ptr::null(); ROWS];
+            for i in 0..n {
+                pointers[i] = self.rows[(from + i) * self.words..].as_ptr();
+            }
+            // SAFETY: rows are `words` long and lie in `rows`; `panels` holds `here` panels and more; the results of these
+            // rows and panels lie in the caller's counts and belong to this task alone.
+            let results = unsafe { self.results.get().add(from * stride + self.first * LANES) };
+            simd.bits(&BitJob {
+                rows: &pointers[..n],
+                segments: &[0],
+                segment_len: self.words,
+                panels: self.panels.as_ptr(),
+                panel_count: self.here,
+                results,
+                stride,
+            });
+            from += n;
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The one trait that a backend implements, and the one place where a backend is entered.
+//!
+//! Every register-level algorithm of the crate is written once over [`Simd`]; the files below hold only implementations.
+//! A token of the implementing type proves that the CPU has the instructions, so the methods are safe where they take no
+//! pointer. All methods are `#[inline(always)]`, and [`dispatch`] opens the one `#[target_feature]` boundary a call goes
+//! through, made by `pulp::simd_type!` from the token's feature list.
+//!
+//! The unit is a row of a panel: sixteen 32-bit lanes, whatever number of registers hold it. Float methods are single
+//! IEEE-754 operations on each lane, so their results have the same bits on every backend.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bw;
+#[cfg(target_arch = "x86_64")]
+mod avx512vpopcnt;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod popcnt;
+mod portable;
+
+use crate::Isa;
+use crate::tile::{BitJob, FloatJob};
+
+/// A backend.
+pub(crate) trait Simd: Copy + Send + Sync {
+    /// Sixteen u32.
+    type Words: Copy;
+    /// Sixteen f32.
+    type Floats: Copy;
+    /// Counts of sixteen lanes as [`Self::count`] gathers them; may be narrower than 32 bits.
+    type Partial: Copy;
+    /// Sixteen i32.
+    type Counts: Copy;
+    /// How many words a [`Self::Partial`] can gather before it must be flushed; `usize::MAX` if it never overflows.
+    const FLUSH: usize;
+
+    /// Runs `f` where the token's instructions are enabled; `f` must be inlined into it to profit.
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
+    /// Runs [`crate::tile::bits`] with the tile shape that suits this backend's registers.
+    fn bits(self, job: &BitJob<'_>);
+    /// Runs [`crate::tile::floats`] with the tile shape that suits this backend's registers.
+    fn floats(self, job: &FloatJob<'_>);
+
+    /// Loads sixteen words.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading sixteen words.
+    unsafe fn load(self, from: *const u32) -> Self::Words;
+    /// One word in every lane.
+    fn splat(self, word: u32) -> Self::Words;
+    /// No counts.
+    fn no_partial(self) -> Self::Partial;
+    /// Adds the number of set bits of each lane of `a ^ b`.
+    fn count(self, partial: Self::Partial, a: Self::Words, b: Self::Words) -> Self::Partial;
+    /// Zero in every lane.
+    fn no_counts(self) -> Self::Counts;
+    /// Adds what was gathered.
+    fn flush(self, counts: Self::Counts, partial: Self::Partial) -> Self::Counts;
+    /// Stores sixteen counts.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing sixteen i32.
+    unsafe fn store_counts(self, to: *mut i32, counts: Self::Counts);
+    /// `base - 2 * count` of each lane as f32; exact below 2^24.
+    ///
+    /// # Safety
+    /// Both pointers must be valid for reading sixteen i32.
+    unsafe fn sums(self, base: *const i32, count: *const i32) -> Self::Floats;
+
+    /// Loads sixteen floats.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading sixteen f32.
+    unsafe fn load_floats(self, from: *const f32) -> Self::Floats;
+    /// Stores sixteen floats.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing sixteen f32.
+    unsafe fn store_floats(self, to: *mut f32, values: Self::Floats);
+    /// One value in every lane.
+    fn splat_float(self, value: f32) -> Self::Floats;
+    /// a + b.
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// a - b.
+    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// a * b.
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// a * b + c, rounded once.
+    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// |a|.
+    fn abs(self, a: Self::Floats) -> Self::Floats;
+    /// Bit i is set where lane i of `a` is less than that of `b`.
+    fn less(self, a: Self::Floats, b: Self::Floats) -> u16;
+    /// `a` where `x` is less than zero, else `b`.
+    fn if_negative(self, x: Self::Floats, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    /// Loads `n` floats (1 to 16) and zeros.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading `n` f32.
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, n: usize) -> Self::Floats {
+        debug_assert!(n <= 16);
+        let mut lanes = [0.0f32; 16];
+        // SAFETY: `from` is valid for n <= 16 values, `lanes` holds sixteen and is no part of the source.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n);
+            self.load_floats(lanes.as_ptr())
+        }
+    }
+
+    /// Stores the first `n` lanes (1 to 16).
+    ///
+    /// # Safety
+    /// `to` must be valid for writing `n` f32.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, values: Self::Floats, n: usize) {
+        debug_assert!(n <= 16);
+        let mut lanes = [0.0f32; 16];
+        // SAFETY: `to` is valid for n <= 16 values, `lanes` holds sixteen and is no part of the target.
+        unsafe {
+            self.store_floats(lanes.as_mut_ptr(), values);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n);
+        }
+    }
+
+    /// `a` in the first `n` lanes, zero in the rest.
+    #[inline(always)]
+    fn keep_first(self, a: Self::Floats, n: usize) -> Self::Floats {
+        let mut lanes = [0.0f32; 16];
+        // SAFETY: both calls stay inside `lanes`.
+        unsafe {
+            self.store_floats(lanes.as_mut_ptr(), a);
+            lanes[n..].fill(0.0);
+            self.load_floats(lanes.as_ptr())
+        }
+    }
+
+    /// The sum of the lanes, as a tree: i with i + 8, then + 4, + 2, + 1.
+    #[inline(always)]
+    fn sum(self, a: Self::Floats) -> f32 {
+        let mut lanes = [0.0f32; 16];
+        // SAFETY: `lanes` holds sixteen values.
+        unsafe { self.store_floats(lanes.as_mut_ptr(), a) };
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                lanes[i] += lanes[i + half];
+            }
+        }
+        lanes[0]
+    }
+}
+
+/// Work that is written once over [`Simd`].
+pub(crate) trait Op {
+    /// What it returns.
+    type Output;
+    /// Does it; must be `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs `op` on a backend.
+///
+/// # Panics
+/// If this CPU lacks `isa`; the constructors of the layers check that.
+pub(crate) fn dispatch<O: Op>(isa: Isa, op: O) -> O::Output {
+    #[inline(always)]
+    fn enter<S: Simd, O: Op>(token: Option<S>, op: O) -> O::Output {
+        let token = token.expect("the layer's constructor checked that the CPU has this instruction set");
+        token.vectorize(
+            #[inline(always)]
+            || op.run(token),
+        )
+    }
+    match isa {
+        Isa::Portable => enter(Some(portable::Portable), op),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Popcnt => enter(popcnt::Popcnt::try_new(), op),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => enter(avx2::Avx2::try_new(), op),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bw => enter(avx512bw::try_new(), op),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vpopcnt => enter(avx512vpopcnt::try_new(), op),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => enter(neon::Neon::try_new(), op),
+        #[allow(unreachable_patterns)]
+        missing => unreachable!("instruction set {missing} belongs to another architecture"),
+    }
+}
+
+/// Whether this CPU can run a backend.
+pub(crate) fn is_available(isa: Isa) -> bool {
+    match isa {
+        Isa::Portable => true,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Popcnt => popcnt::Popcnt::is_available(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::Avx2::is_available(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bw => avx512bw::try_new().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vpopcnt => avx512vpopcnt::try_new().is_some(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::Neon::is_available(),
+        #[allow(unreachable_patterns)]
+        _ => false,
+    }
+}

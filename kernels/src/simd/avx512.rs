@@ -1,0 +1,195 @@
+//! What the two AVX-512 backends share: one 512-bit register a row. They differ in how a row's bits are counted.
+//!
+//! | instruction | per cycle, Zen 5 | per cycle, Golden Cove | for |
+//! |---|---|---|---|
+//! | vpxord, vpaddd zmm | 4 | 2 | xor, accumulate |
+//! | vfmadd231ps, vaddps, vmulps zmm | 2 | 2 | float layers, quantizer, epilogue |
+//! | vcmpps to k, kmovw | 2, 1 | 1, 1 | sign bits |
+//! | vpbroadcastd zmm, m32 | 2 | 2 | activation words (load ports only) |
+
+use super::Simd;
+use crate::tile::{self, BitJob, FloatJob};
+use std::arch::x86_64::*;
+
+/// A token of AVX-512 F and BW and a way of counting bits.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512<C>(C);
+
+/// How a backend counts the bits of a register; the implementing token proves that its instructions are there.
+pub(super) trait Count512: Copy + Send + Sync {
+    /// As [`Simd::FLUSH`].
+    const FLUSH: usize;
+    /// As [`Simd::vectorize`].
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
+    /// As [`Simd::bits`].
+    fn bits(simd: Avx512<Self>, job: &BitJob<'_>);
+    /// Adds the number of set bits of `x`, by lane or by byte.
+    fn count(self, partial: __m512i, x: __m512i) -> __m512i;
+    /// Adds what was gathered to 32-bit lanes.
+    fn flush(self, counts: __m512i, partial: __m512i) -> __m512i;
+}
+
+impl<C: Count512> Avx512<C> {
+    /// The backend whose counting token is `count`, which must imply AVX-512 F and BW.
+    pub(super) const fn new(count: C) -> Self {
+        Self(count)
+    }
+}
+
+impl<C: Count512> Simd for Avx512<C> {
+    type Words = __m512i;
+    type Floats = __m512;
+    type Partial = __m512i;
+    type Counts = __m512i;
+    const FLUSH: usize = C::FLUSH;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        self.0.vectorize(f)
+    }
+
+    #[inline(always)]
+    fn bits(self, job: &BitJob<'_>) {
+        C::bits(self, job);
+    }
+
+    /// 12 rows x 2 panels: 24 accumulators, 2 weights and a broadcast in 32 registers. Low and wide rather than 6 x 4, so
+    /// that the panels, which stream from the L2 cache, are read once for 12 rows: 11 bytes a cycle instead of 21.
+    #[inline(always)]
+    fn floats(self, job: &FloatJob<'_>) {
+        tile::floats::<Self, 12, 2, 8>(self, job);
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const u32) -> __m512i {
+        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn splat(self, word: u32) -> __m512i {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_set1_epi32(word as i32) }
+    }
+
+    #[inline(always)]
+    fn no_partial(self) -> __m512i {
+        self.no_counts()
+    }
+
+    #[inline(always)]
+    fn count(self, partial: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves AVX-512 F.
+        self.0.count(partial, unsafe { _mm512_xor_si512(a, b) })
+    }
+
+    #[inline(always)]
+    fn no_counts(self) -> __m512i {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn flush(self, counts: __m512i, partial: __m512i) -> __m512i {
+        self.0.flush(counts, partial)
+    }
+
+    #[inline(always)]
+    unsafe fn store_counts(self, to: *mut i32, counts: __m512i) {
+        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        unsafe { _mm512_storeu_si512(to.cast(), counts) }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(self, base: *const i32, count: *const i32) -> __m512 {
+        // SAFETY: the caller vouches for the pointers, the token for the instructions.
+        unsafe {
+            let twice = _mm512_slli_epi32::<1>(_mm512_loadu_si512(count.cast()));
+            _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(base.cast()), twice))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(self, from: *const f32) -> __m512 {
+        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_floats(self, to: *mut f32, values: __m512) {
+        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        unsafe { _mm512_storeu_ps(to, values) }
+    }
+
+    #[inline(always)]
+    fn splat_float(self, value: f32) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn abs(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_abs_ps(a) }
+    }
+
+    #[inline(always)]
+    fn less(self, a: __m512, b: __m512) -> u16 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
+    }
+
+    #[inline(always)]
+    fn if_negative(self, x: __m512, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), b, a) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, n: usize) -> __m512 {
+        // SAFETY: masked lanes are not read; the caller vouches for the others, the token for the instructions.
+        unsafe { _mm512_maskz_loadu_ps(first(n), from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, values: __m512, n: usize) {
+        // SAFETY: masked lanes are not written; the caller vouches for the others, the token for the instructions.
+        unsafe { _mm512_mask_storeu_ps(to, first(n), values) }
+    }
+
+    #[inline(always)]
+    fn keep_first(self, a: __m512, n: usize) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_maskz_mov_ps(first(n), a) }
+    }
+}
+
+/// A mask of the first `n` lanes, n at most 16.
+#[inline(always)]
+const fn first(n: usize) -> u16 {
+    ((1u32 << n) - 1) as u16
+}

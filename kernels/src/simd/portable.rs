@@ -1,0 +1,220 @@
+//! Plain Rust for any CPU, over the crate `wide`: a row is one sixteen-lane value, whose bits are counted within words.
+//!
+//! The POPCNT backend shares everything here but the counting.
+
+use super::Simd;
+use crate::tile::{self, BitJob, FloatJob};
+use wide::{f32x16, i32x16, u32x16};
+
+/// The backend that needs no instruction set.
+pub(super) type PortableSimd = Baseline<Swar>;
+/// Its token.
+#[allow(non_upper_case_globals)]
+pub(super) const Portable: PortableSimd = Baseline(Swar);
+
+/// A baseline backend with a way of counting bits.
+#[derive(Clone, Copy)]
+pub(super) struct Baseline<C>(pub(super) C);
+
+/// How a baseline backend counts.
+pub(super) trait CountBaseline: Copy + Send + Sync {
+    /// As [`Simd::FLUSH`].
+    const FLUSH: usize;
+    /// As [`Simd::vectorize`].
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
+    /// Adds the number of set bits of each lane of `x`, by lane or by byte.
+    fn count(self, partial: u32x16, x: u32x16) -> u32x16;
+    /// Adds what was gathered to 32-bit lanes.
+    fn flush(self, counts: u32x16, partial: u32x16) -> u32x16;
+}
+
+/// Counting by adding neighbouring bits, pairs and nibbles within a word; bytes are summed 31 words at a time.
+#[derive(Clone, Copy)]
+pub(super) struct Swar;
+
+impl CountBaseline for Swar {
+    const FLUSH: usize = 31;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
+    #[inline(always)]
+    fn count(self, partial: u32x16, x: u32x16) -> u32x16 {
+        let pairs = x - ((x >> 1) & u32x16::splat(0x5555_5555));
+        let nibbles = (pairs & u32x16::splat(0x3333_3333)) + ((pairs >> 2) & u32x16::splat(0x3333_3333));
+        partial + ((nibbles + (nibbles >> 4)) & u32x16::splat(0x0f0f_0f0f))
+    }
+
+    #[inline(always)]
+    fn flush(self, counts: u32x16, partial: u32x16) -> u32x16 {
+        let pairs = (partial & u32x16::splat(0x00ff_00ff)) + ((partial >> 8) & u32x16::splat(0x00ff_00ff));
+        counts + (pairs & u32x16::splat(0xffff)) + (pairs >> 16)
+    }
+}
+
+impl<C: CountBaseline> Simd for Baseline<C> {
+    type Words = u32x16;
+    type Floats = f32x16;
+    type Partial = u32x16;
+    type Counts = u32x16;
+    const FLUSH: usize = C::FLUSH;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        self.0.vectorize(f)
+    }
+
+    /// 2 rows x 1 panel: 8 of SSE2's 16 registers count, the rest is for the words and the temporaries.
+    #[inline(always)]
+    fn bits(self, job: &BitJob<'_>) {
+        tile::bits::<Self, 2, 1, 2>(self, job);
+    }
+
+    #[inline(always)]
+    fn floats(self, job: &FloatJob<'_>) {
+        tile::floats::<Self, 2, 1, 2>(self, job);
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const u32) -> u32x16 {
+        // SAFETY: the caller vouches for sixteen words.
+        u32x16::new(unsafe { from.cast::<[u32; 16]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn splat(self, word: u32) -> u32x16 {
+        u32x16::splat(word)
+    }
+
+    #[inline(always)]
+    fn no_partial(self) -> u32x16 {
+        u32x16::splat(0)
+    }
+
+    #[inline(always)]
+    fn count(self, partial: u32x16, a: u32x16, b: u32x16) -> u32x16 {
+        self.0.count(partial, a ^ b)
+    }
+
+    #[inline(always)]
+    fn no_counts(self) -> u32x16 {
+        u32x16::splat(0)
+    }
+
+    #[inline(always)]
+    fn flush(self, counts: u32x16, partial: u32x16) -> u32x16 {
+        self.0.flush(counts, partial)
+    }
+
+    #[inline(always)]
+    unsafe fn store_counts(self, to: *mut i32, counts: u32x16) {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { to.cast::<[u32; 16]>().write_unaligned(counts.to_array()) }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(self, base: *const i32, count: *const i32) -> f32x16 {
+        // SAFETY: the caller vouches for sixteen values behind each pointer.
+        let (base, count) =
+            unsafe { (base.cast::<[i32; 16]>().read_unaligned(), count.cast::<[i32; 16]>().read_unaligned()) };
+        f32x16::from_i32x16(i32x16::new(base) - (i32x16::new(count) << 1))
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(self, from: *const f32) -> f32x16 {
+        // SAFETY: the caller vouches for sixteen values.
+        f32x16::new(unsafe { from.cast::<[f32; 16]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store_floats(self, to: *mut f32, values: f32x16) {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { to.cast::<[f32; 16]>().write_unaligned(values.to_array()) }
+    }
+
+    #[inline(always)]
+    fn splat_float(self, value: f32) -> f32x16 {
+        f32x16::splat(value)
+    }
+
+    #[inline(always)]
+    fn add(self, a: f32x16, b: f32x16) -> f32x16 {
+        a + b
+    }
+
+    #[inline(always)]
+    fn sub(self, a: f32x16, b: f32x16) -> f32x16 {
+        a - b
+    }
+
+    #[inline(always)]
+    fn mul(self, a: f32x16, b: f32x16) -> f32x16 {
+        a * b
+    }
+
+    #[inline(always)]
+    fn fma(self, a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
+        let (a, b, c) = (a.to_array(), b.to_array(), c.to_array());
+        f32x16::new(std::array::from_fn(|i| exact_fma(a[i], b[i], c[i])))
+    }
+
+    #[inline(always)]
+    fn abs(self, a: f32x16) -> f32x16 {
+        a.abs()
+    }
+
+    #[inline(always)]
+    fn less(self, a: f32x16, b: f32x16) -> u16 {
+        a.simd_lt(b).to_bitmask() as u16
+    }
+
+    #[inline(always)]
+    fn if_negative(self, x: f32x16, a: f32x16, b: f32x16) -> f32x16 {
+        x.simd_lt(f32x16::splat(0.0)).bitselect(a, b)
+    }
+}
+
+/// a * b + c rounded once, on CPUs without the instruction.
+///
+/// The product of two f32 is exact in f64; the sum is not, and rounding it twice (to f64, then to f32) could differ from
+/// rounding once. So the f64 sum is rounded to odd: where the error of the sum (Knuth's two-sum) is not zero and the last
+/// bit is even, the neighbour towards the error is taken. 53 bits rounded to odd round to 24 bits as the exact sum does
+/// (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Transactions on Computers 57(4), 2008).
+#[inline(always)]
+pub(super) fn exact_fma(a: f32, b: f32, c: f32) -> f32 {
+    let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
+    let sum = product + c;
+    let virtual_c = sum - product;
+    let error = (product - (sum - virtual_c)) + (c - virtual_c);
+    let bits = sum.to_bits();
+    let towards_zero = (error < 0.0) == (sum > 0.0);
+    let odd = if towards_zero { bits.wrapping_sub(1) } else { bits.wrapping_add(1) };
+    let inexact = error != 0.0 && bits & 1 == 0 && sum.is_finite();
+    (if inexact { f64::from_bits(odd) } else { sum }) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exact_fma;
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
+    #[test]
+    fn fma_is_exact() {
+        let mut rng = StdRng::seed_from_u64(1);
+        for case in 0..2_000_000 {
+            // Exponents close together, so that sums cancel and round in every way.
+            let mut draw = || f32::from_bits(rng.random::<u32>() & 0x807f_ffff | rng.random_range(100..154u32) << 23);
+            let (a, b, mut c) = (draw(), draw(), draw());
+            if case % 3 == 0 {
+                c = -(a * b);
+            }
+            assert_eq!(exact_fma(a, b, c).to_bits(), a.mul_add(b, c).to_bits(), "{a:e} * {b:e} + {c:e}");
+        }
+        for (a, b, c) in [(f32::MAX, f32::MAX, 0.0), (0.0, 1.0, -0.0), (-0.0, 1.0, -0.0), (1.0, 1.0, -1.0)] {
+            assert_eq!(exact_fma(a, b, c).to_bits(), a.mul_add(b, c).to_bits(), "{a:e} * {b:e} + {c:e}");
+        }
+        assert!(exact_fma(f32::INFINITY, 0.0, 1.0).is_nan());
+    }
+}

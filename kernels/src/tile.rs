@@ -1,0 +1,323 @@
+//! The register tile: a few rows of activations against a few panels of weights, for bits and for floats.
+//!
+//! A tile keeps `MR` x `NR` panel rows of accumulators in registers and walks the depth once. Rows are given by pointers
+//! and the depth as runs of consecutive elements at common offsets (`segments`), so a convolution needs no im2col: a row
+//! starts at its window's first tap, and each kernel row is a segment. Products and counts go to a small buffer that stays
+//! in the L1 cache, from where the epilogue takes them.
+
+use crate::panel::LANES;
+use crate::simd::Simd;
+use std::marker::PhantomData;
+
+/// Operands and results of some rows times some panels.
+///
+/// Whoever makes a job vouches that each row is readable at `segments[s]..segments[s] + segment_len` for every s, that
+/// `panels` is readable for `panel_count * segments.len() * segment_len` panel rows, and that `results` is writable for
+/// `panel_count * 16` values at each multiple of `stride` up to `rows.len()` and overlaps neither.
+pub(crate) struct Job<'a, In, Out> {
+    /// The first element of each row.
+    pub rows: &'a [*const In],
+    /// Where each run of consecutive elements starts, counted from the row's first element.
+    pub segments: &'a [usize],
+    /// Elements of a run.
+    pub segment_len: usize,
+    /// The first panel; the others follow it.
+    pub panels: *const In,
+    /// How many panels.
+    pub panel_count: usize,
+    /// `[row][stride]`, of which the first `panel_count * 16` are written.
+    pub results: *mut Out,
+    /// Values between the results of neighbouring rows.
+    pub stride: usize,
+}
+
+/// Words of signs to counts of differing bits.
+pub(crate) type BitJob<'a> = Job<'a, u32, i32>;
+/// Floats to sums of products.
+pub(crate) type FloatJob<'a> = Job<'a, f32, f32>;
+
+/// What a tile does with an element of a row and a panel row.
+trait Cell<S: Simd> {
+    type In: Copy;
+    type Out;
+    type Row: Copy;
+    type Partial: Copy;
+    type Total: Copy;
+    /// Elements that a partial result can gather.
+    const FLUSH: usize;
+    unsafe fn load(simd: S, from: *const Self::In) -> Self::Row;
+    fn splat(simd: S, element: Self::In) -> Self::Row;
+    fn no_partial(simd: S) -> Self::Partial;
+    fn step(simd: S, partial: Self::Partial, activation: Self::Row, weight: Self::Row) -> Self::Partial;
+    fn no_total(simd: S) -> Self::Total;
+    fn flush(simd: S, total: Self::Total, partial: Self::Partial) -> Self::Total;
+    unsafe fn store(simd: S, to: *mut Self::Out, total: Self::Total);
+}
+
+/// Counting the bits in which signs differ.
+struct Bits;
+
+impl<S: Simd> Cell<S> for Bits {
+    type In = u32;
+    type Out = i32;
+    type Row = S::Words;
+    type Partial = S::Partial;
+    type Total = S::Counts;
+    const FLUSH: usize = S::FLUSH;
+
+    #[inline(always)]
+    unsafe fn load(simd: S, from: *const u32) -> S::Words {
+        // SAFETY: the caller vouches for sixteen words.
+        unsafe { simd.load(from) }
+    }
+
+    #[inline(always)]
+    fn splat(simd: S, element: u32) -> S::Words {
+        simd.splat(element)
+    }
+
+    #[inline(always)]
+    fn no_partial(simd: S) -> S::Partial {
+        simd.no_partial()
+    }
+
+    #[inline(always)]
+    fn step(simd: S, partial: S::Partial, activation: S::Words, weight: S::Words) -> S::Partial {
+        simd.count(partial, activation, weight)
+    }
+
+    #[inline(always)]
+    fn no_total(simd: S) -> S::Counts {
+        simd.no_counts()
+    }
+
+    #[inline(always)]
+    fn flush(simd: S, total: S::Counts, partial: S::Partial) -> S::Counts {
+        simd.flush(total, partial)
+    }
+
+    #[inline(always)]
+    unsafe fn store(simd: S, to: *mut i32, total: S::Counts) {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { simd.store_counts(to, total) }
+    }
+}
+
+/// Fused multiply-adds in the order of the depth.
+struct Products;
+
+impl<S: Simd> Cell<S> for Products {
+    type In = f32;
+    type Out = f32;
+    type Row = S::Floats;
+    type Partial = S::Floats;
+    type Total = S::Floats;
+    const FLUSH: usize = usize::MAX;
+
+    #[inline(always)]
+    unsafe fn load(simd: S, from: *const f32) -> S::Floats {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { simd.load_floats(from) }
+    }
+
+    #[inline(always)]
+    fn splat(simd: S, element: f32) -> S::Floats {
+        simd.splat_float(element)
+    }
+
+    #[inline(always)]
+    fn no_partial(simd: S) -> S::Floats {
+        simd.splat_float(0.0)
+    }
+
+    #[inline(always)]
+    fn step(simd: S, partial: S::Floats, activation: S::Floats, weight: S::Floats) -> S::Floats {
+        simd.fma(activation, weight, partial)
+    }
+
+    #[inline(always)]
+    fn no_total(simd: S) -> S::Floats {
+        simd.splat_float(0.0)
+    }
+
+    /// A sum is never flushed before its end (`FLUSH`), so the partial result is the total.
+    #[inline(always)]
+    fn flush(_: S, _: S::Floats, partial: S::Floats) -> S::Floats {
+        partial
+    }
+
+    #[inline(always)]
+    unsafe fn store(simd: S, to: *mut f32, total: S::Floats) {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { simd.store_floats(to, total) }
+    }
+}
+
+/// Counts the differing bits of a job with tiles of `MR` x `NR`, or 1 x `VR` where there is one row.
+#[inline(always)]
+pub(crate) fn bits<S: Simd, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &BitJob<'_>) {
+    Tiles::<S, Bits>::new(simd, job).run::<MR, NR, VR>();
+}
+
+/// Sums the products of a job with tiles of `MR` x `NR`, or 1 x `VR` where there is one row.
+#[inline(always)]
+pub(crate) fn floats<S: Simd, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &FloatJob<'_>) {
+    Tiles::<S, Products>::new(simd, job).run::<MR, NR, VR>();
+}
+
+/// A job and the backend it runs on.
+struct Tiles<'a, S: Simd, C: Cell<S>> {
+    simd: S,
+    job: &'a Job<'a, C::In, C::Out>,
+    cell: PhantomData<C>,
+}
+
+impl<'a, S: Simd, C: Cell<S>> Tiles<'a, S, C> {
+    #[inline(always)]
+    fn new(simd: S, job: &'a Job<'a, C::In, C::Out>) -> Self {
+        Self { simd, job, cell: PhantomData }
+    }
+
+    #[inline(always)]
+    fn run<const MR: usize, const NR: usize, const VR: usize>(&self) {
+        let mut panel = 0;
+        if self.job.rows.len() == 1 {
+            while panel + VR <= self.job.panel_count {
+                self.outlined::<1, VR>(0, panel);
+                panel += VR;
+            }
+        }
+        while panel + NR <= self.job.panel_count {
+            self.column::<MR, NR>(panel);
+            panel += NR;
+        }
+        while panel < self.job.panel_count {
+            self.column::<MR, 1>(panel);
+            panel += 1;
+        }
+    }
+
+    /// All rows against `NR` panels.
+    #[inline(always)]
+    fn column<const MR: usize, const NR: usize>(&self, panel: usize) {
+        let rows = self.job.rows.len();
+        let mut row = 0;
+        while row + MR <= rows {
+            self.outlined::<MR, NR>(row, panel);
+            row += MR;
+        }
+        row = self.rest::<MR, 8, NR>(row, panel);
+        row = self.rest::<MR, 4, NR>(row, panel);
+        row = self.rest::<MR, 2, NR>(row, panel);
+        self.rest::<MR, 1, NR>(row, panel);
+    }
+
+    /// `LESS` of the rows that are left, where there are as many and they do not fill a whole tile; returns the next row.
+    #[inline(always)]
+    fn rest<const MR: usize, const LESS: usize, const NR: usize>(&self, row: usize, panel: usize) -> usize {
+        if LESS < MR && row + LESS <= self.job.rows.len() {
+            self.outlined::<LESS, NR>(row, panel);
+            row + LESS
+        } else {
+            row
+        }
+    }
+
+    /// The tile behind a feature boundary of its own, so that each shape is compiled by itself.
+    #[inline(always)]
+    fn outlined<const MR: usize, const NR: usize>(&self, row: usize, panel: usize) {
+        self.simd.vectorize(
+            #[inline(always)]
+            || self.tile::<MR, NR>(row, panel),
+        );
+    }
+
+    #[inline(always)]
+    fn tile<const MR: usize, const NR: usize>(&self, row: usize, panel: usize) {
+        let Self { simd, job, .. } = *self;
+        let panel_len = job.segments.len() * job.segment_len * LANES;
+        let rows: [*const C::In; MR] = std::array::from_fn(
+            #[inline(always)]
+            |m| job.rows[row + m],
+        );
+        let mut totals = [[C::no_total(simd); NR]; MR];
+        let mut partials = [[C::no_partial(simd); NR]; MR];
+        let mut room = C::FLUSH;
+        // SAFETY: `panel + NR <= panel_count`, so every panel row read below lies in the panels that the job vouches for.
+        let mut weights = unsafe { job.panels.add(panel * panel_len) };
+        for &segment in job.segments {
+            let mut done = 0;
+            while done < job.segment_len {
+                let n = if C::FLUSH == usize::MAX { job.segment_len - done } else { room.min(job.segment_len - done) };
+                // SAFETY: the job vouches for every row at this segment and for the panel rows beside it.
+                unsafe {
+                    let rows = rows.map(
+                        #[inline(always)]
+                        |row| row.add(segment + done),
+                    );
+                    Self::run_of::<MR, NR>(simd, &mut partials, &rows, weights, panel_len, n);
+                    weights = weights.add(n * LANES);
+                }
+                done += n;
+                if C::FLUSH != usize::MAX {
+                    room -= n;
+                    if room == 0 {
+                        Self::flush(simd, &mut totals, &mut partials);
+                        room = C::FLUSH;
+                    }
+                }
+            }
+        }
+        Self::flush(simd, &mut totals, &mut partials);
+        for m in 0..MR {
+            for p in 0..NR {
+                // SAFETY: the job vouches for the results of every row and panel.
+                unsafe { C::store(simd, job.results.add((row + m) * job.stride + (panel + p) * LANES), totals[m][p]) };
+            }
+        }
+    }
+
+    /// The inner loop: `n` consecutive elements of each row.
+    ///
+    /// # Safety
+    /// Each row must be readable for `n` elements and each of the `NR` panels, `panel_len` apart, for `n` panel rows.
+    #[inline(always)]
+    unsafe fn run_of<const MR: usize, const NR: usize>(
+        simd: S,
+        partials: &mut [[C::Partial; NR]; MR],
+        rows: &[*const C::In; MR],
+        weights: *const C::In,
+        panel_len: usize,
+        n: usize,
+    ) {
+        for k in 0..n {
+            // SAFETY: k < n; the caller vouches for both.
+            unsafe {
+                let weight: [C::Row; NR] = std::array::from_fn(
+                    #[inline(always)]
+                    |p| C::load(simd, weights.add(p * panel_len + k * LANES)),
+                );
+                for m in 0..MR {
+                    let activation = C::splat(simd, *rows[m].add(k));
+                    for p in 0..NR {
+                        partials[m][p] = C::step(simd, partials[m][p], activation, weight[p]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn flush<const MR: usize, const NR: usize>(
+        simd: S,
+        totals: &mut [[C::Total; NR]; MR],
+        partials: &mut [[C::Partial; NR]; MR],
+    ) {
+        for m in 0..MR {
+            for p in 0..NR {
+                totals[m][p] = C::flush(simd, totals[m][p], partials[m][p]);
+                partials[m][p] = C::no_partial(simd);
+            }
+        }
+    }
+}
