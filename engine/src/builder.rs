@@ -124,8 +124,7 @@ pub struct Quantize<'a> {
 /// Makes a `.horq` file node by node.
 ///
 /// ```
-/// use horq::{BinaryBase, Builder, Layer, Model, Quantize, graph::Shape};
-/// use horq_kernels::ScaleMode;
+/// use horq::{BinaryBase, Builder, Layer, Model, Quantize, ScaleMode, graph::Shape};
 ///
 /// let base = BinaryBase { weight: &[0.3, -0.1, -0.7, 0.2], alpha: &[0.2, 0.45] };
 /// let quantize = Quantize { order: 2, mode: ScaleMode::Image, scales: None };

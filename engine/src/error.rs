@@ -267,17 +267,7 @@ pub enum Error {
     },
 
     // The tensors.
-    /// A tensor that does not start on a 64-byte boundary.
-    #[error(
-        "tensor `{tensor}` starts at byte {offset} of the data, which is no multiple of 64; pad the tensor before it"
-    )]
-    TensorUnaligned {
-        /// The tensor.
-        tensor: String,
-        /// Its first byte, counted from the start of the data.
-        offset: usize,
-    },
-    /// A tensor whose length is no multiple of 64.
+    /// A tensor whose length is no multiple of 64, so that the next one does not start on a boundary.
     #[error("tensor `{tensor}` has {length} bytes, which is no multiple of 64; pad it with zeros")]
     TensorLength {
         /// The tensor.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use safetensors::Dtype;
 
 use crate::Error;
-use crate::format::{GoldenRef, Header, Limits, Memory, Metadata, check_layout, check_tensors, sha256};
+use crate::format::{GoldenRef, Header, Limits, Memory, Metadata, check_tensors, sha256};
 use crate::graph::{Graph, Shape};
 
 /// An immutable model, shared by all sessions made from it. Cloning copies a pointer.
@@ -104,7 +104,7 @@ impl Model {
         let file = memory.bytes();
         let header = Header::parse(file, limits)?;
         let metadata = Metadata::parse(&header, file, limits)?;
-        check_layout(&header)?;
+        header.check_layout()?;
         let data = &file[header.data_start..];
         let checked = check_tensors(&metadata.graph, metadata.golden.as_ref(), &header, data, limits)?;
         let data_start = header.data_start;

@@ -1,10 +1,6 @@
 //! The safetensors header: its length, its JSON, its digest.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
-use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use super::{ALIGNMENT, Limits};
@@ -13,19 +9,9 @@ use crate::Error;
 /// Bytes of the header's length at the start of a file.
 pub(super) const LENGTH_BYTES: usize = 8;
 
-/// A tensor as the header describes it, its bytes counted from the start of the data.
-pub(crate) struct TensorEntry {
-    pub(crate) dtype: Dtype,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) bytes: Range<usize>,
-}
-
 /// A parsed header.
 pub(crate) struct Header {
-    /// The keys of `__metadata__`.
-    pub(crate) metadata: BTreeMap<String, String>,
-    /// The tensors; in the order of their names, so that the first error found does not vary.
-    pub(crate) tensors: BTreeMap<String, TensorEntry>,
+    parsed: Metadata,
     /// Where the data starts in the file.
     pub(crate) data_start: usize,
     /// Bytes of the data.
@@ -36,7 +22,8 @@ impl Header {
     /// Parses the header of a file.
     ///
     /// The JSON is given to the safetensors crate without the file's bytes: its own reader of whole files adds header and
-    /// data lengths without a check for overflow.
+    /// data lengths without a check for overflow. What it has checked: the tensors lie one after the other from the start
+    /// of the data, and each has the length that its type and shape give.
     pub(crate) fn parse(file: &[u8], limits: &Limits) -> Result<Self, Error> {
         let truncated = |needed| Error::Truncated { length: file.len(), needed };
         let Some((length, rest)) = file.split_first_chunk::<LENGTH_BYTES>() else {
@@ -55,24 +42,48 @@ impl Header {
         if parsed.data_len() != data.len() {
             return Err(Error::DataLength { expected: parsed.data_len(), found: data.len() });
         }
-        let tensors = parsed.tensors().into_iter().map(|(name, info)| {
-            let bytes = info.data_offsets.0..info.data_offsets.1;
-            (name, TensorEntry { dtype: info.dtype, shape: info.shape.clone(), bytes })
-        });
-        let tensors = tensors.collect();
-        let metadata = parsed.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(Self { metadata, tensors, data_start: LENGTH_BYTES + json.len(), data_len: data.len() })
+        Ok(Self { parsed, data_start: LENGTH_BYTES + json.len(), data_len: data.len() })
+    }
+
+    /// The keys of `__metadata__` and their values.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parsed.metadata().iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The metadata's value of a key.
+    pub(crate) fn find(&self, key: &str) -> Option<&str> {
+        self.parsed.metadata().as_ref()?.get(key).map(String::as_str)
     }
 
     /// The metadata's value of a key that must be there.
     pub(crate) fn get(&self, key: &'static str) -> Result<&str, Error> {
-        self.metadata.get(key).map(String::as_str).ok_or(Error::MissingKey { key })
+        self.find(key).ok_or(Error::MissingKey { key })
     }
 
-    /// Checks that the data starts on a boundary, and with it every aligned tensor.
-    pub(crate) fn check_alignment(&self) -> Result<(), Error> {
+    /// The names of the tensors, in the order of the data, so that the first error found does not vary.
+    pub(crate) fn tensor_names(&self) -> Vec<String> {
+        self.parsed.offset_keys()
+    }
+
+    /// A tensor's type, shape and place in the data.
+    pub(crate) fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.parsed.info(name)
+    }
+
+    /// Checks that the data starts on a boundary and that tensors fill whole lines: since they lie one after the other, each
+    /// then starts on a boundary too.
+    pub(crate) fn check_layout(&self) -> Result<(), Error> {
         let offset = self.data_start;
-        if offset.is_multiple_of(ALIGNMENT) { Ok(()) } else { Err(Error::DataUnaligned { offset }) }
+        if !offset.is_multiple_of(ALIGNMENT) {
+            return Err(Error::DataUnaligned { offset });
+        }
+        for tensor in self.tensor_names() {
+            let length = self.tensor(&tensor).map_or(0, |info| info.data_offsets.1 - info.data_offsets.0);
+            if !length.is_multiple_of(ALIGNMENT) {
+                return Err(Error::TensorLength { tensor, length });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Metadata {
 impl Metadata {
     /// Reads the keys; checks format, version and the header's digest before it believes anything else.
     pub(crate) fn parse(header: &Header, file: &[u8], limits: &Limits) -> Result<Self, Error> {
-        match header.metadata.get(FORMAT).map(String::as_str) {
+        match header.find(FORMAT) {
             Some(FORMAT_VALUE) => {}
             found => {
                 let found = found.map_or("nothing".into(), |found| format!("{found:?}"));
@@ -61,9 +61,8 @@ impl Metadata {
             return Err(Error::Digest { part: "header", stored: header_sha256, computed });
         }
         let graph = parse_graph(header.get(GRAPH)?, limits)?;
-        let golden = header.metadata.get(GOLDEN).map(|json| serde_json::from_str(json).map_err(malformed(GOLDEN)));
-        let notes = header.metadata.iter();
-        let notes = notes.filter_map(|(key, value)| Some((key.strip_prefix(NOTE)?.to_owned(), value.clone())));
+        let golden = header.find(GOLDEN).map(|json| serde_json::from_str(json).map_err(malformed(GOLDEN)));
+        let notes = header.entries().filter_map(|(key, value)| Some((key.strip_prefix(NOTE)?.into(), value.into())));
         Ok(Self {
             version,
             header_sha256,
@@ -82,8 +81,8 @@ fn malformed<E: std::fmt::Display>(key: &'static str) -> impl Fn(E) -> Error {
 
 /// The same major version, any minor one: what a minor version adds, an older reader may ignore.
 fn parse_version(found: &str) -> Result<(u32, u32), Error> {
-    let parsed = found.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    match parsed {
+    let number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?;
+    match found.split_once('.').and_then(|(major, minor)| Some((number(major)?, number(minor)?))) {
         Some((major, minor)) if major == VERSION.0 => Ok((major, minor)),
         _ => Err(Error::Version { found: found.to_owned(), supported: format!("{}.x", VERSION.0) }),
     }

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use horq_kernels::panel::{LANES, dirty_padding};
 use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
 
-use super::header::{Header, TensorEntry};
-use super::{ALIGNMENT, GoldenRef, Limits};
+use super::header::Header;
+use super::{GoldenRef, Limits};
 use crate::Error;
 use crate::graph::{Content, Graph, Shape, TensorSpec};
 
@@ -24,21 +25,6 @@ pub(crate) struct Checked {
     pub(crate) tensors: HashMap<String, (Dtype, Range<usize>)>,
 }
 
-/// Checks that every tensor lies on a boundary and fills whole lines.
-pub(crate) fn check_layout(header: &Header) -> Result<(), Error> {
-    header.check_alignment()?;
-    for (tensor, entry) in &header.tensors {
-        let (offset, length) = (entry.bytes.start, entry.bytes.len());
-        if !offset.is_multiple_of(ALIGNMENT) {
-            return Err(Error::TensorUnaligned { tensor: tensor.clone(), offset });
-        }
-        if !length.is_multiple_of(ALIGNMENT) {
-            return Err(Error::TensorLength { tensor: tensor.clone(), length });
-        }
-    }
-    Ok(())
-}
-
 /// Checks the graph, and that the file holds exactly its tensors, each with the layout and the values it must have.
 pub(crate) fn check_tensors(
     graph: &Graph,
@@ -52,7 +38,7 @@ pub(crate) fn check_tensors(
         .chain(graph.nodes.iter().map(|node| node.name.as_str()).zip(shapes.iter().copied()))
         .collect();
     let output = values[graph.output.as_str()];
-    let mut named: HashMap<&str, &str> = HashMap::with_capacity(header.tensors.len());
+    let mut named: HashMap<&str, &str> = HashMap::new();
     for node in &graph.nodes {
         for spec in node.op.tensors(values[node.inputs[0].as_str()]) {
             check_tensor(&node.name, &spec, header, data, &mut named)?;
@@ -72,11 +58,16 @@ pub(crate) fn check_tensors(
             check_tensor(GOLDEN_NODE, &spec, header, data, &mut named)?;
         }
     }
-    if let Some(tensor) = header.tensors.keys().find(|&name| !named.contains_key(name.as_str())) {
-        return Err(Error::TensorUnknown { tensor: tensor.clone() });
+    let mut tensors = HashMap::with_capacity(named.len());
+    for tensor in header.tensor_names() {
+        match header.tensor(&tensor) {
+            Some(info) if named.contains_key(tensor.as_str()) => {
+                tensors.insert(tensor, (info.dtype, info.data_offsets.0..info.data_offsets.1))
+            }
+            _ => return Err(Error::TensorUnknown { tensor }),
+        };
     }
-    let places = header.tensors.iter().map(|(name, entry)| (name.clone(), (entry.dtype, entry.bytes.clone())));
-    Ok(Checked { tensors: places.collect(), shapes, output })
+    Ok(Checked { shapes, output, tensors })
 }
 
 /// Checks one tensor that a node names. `named` remembers by whom each was named, so each is scanned once.
@@ -88,14 +79,14 @@ fn check_tensor<'a>(
     named: &mut HashMap<&'a str, &'a str>,
 ) -> Result<(), Error> {
     let fault = Fault { node, tensor: spec.name };
-    let Some(entry) = header.tensors.get(spec.name) else {
+    let Some(entry) = header.tensor(spec.name) else {
         return Err(Error::TensorMissing { node: fault.node(), tensor: fault.tensor() });
     };
     if let Some(first) = named.insert(spec.name, node) {
         return Err(Error::TensorShared { first: first.to_owned(), second: fault.node(), tensor: fault.tensor() });
     }
     check_type(&fault, spec, entry)?;
-    let bytes = &data[entry.bytes.clone()];
+    let bytes = &data[entry.data_offsets.0..entry.data_offsets.1];
     match spec.content {
         Content::BitPanels(geometry) => {
             let panels: &[u32] = bytemuck::cast_slice(bytes);
@@ -133,7 +124,7 @@ fn check_tensor<'a>(
     }
 }
 
-fn check_type(fault: &Fault<'_>, spec: &TensorSpec<'_>, entry: &TensorEntry) -> Result<(), Error> {
+fn check_type(fault: &Fault<'_>, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(), Error> {
     let (expected, name) = match spec.content {
         Content::BitPanels(_) => (Dtype::U32, "U32"),
         _ => (Dtype::F32, "F32"),

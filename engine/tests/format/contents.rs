@@ -1,0 +1,165 @@
+//! What a file holds: conformity with safetensors, alignment, determinism, and that it says what was put in.
+
+use horq::graph::{Op, Shape};
+use horq::{Builder, Error, Layer, Limits, Model, Padding, ScaleMode, Window};
+use safetensors::SafeTensors;
+
+use crate::forge::{Forge, data_start};
+use crate::zoo::{every_op, every_op_input, noise, small};
+
+/// The model with every operation, golden values and notes. The answer is made up: nothing here runs the model.
+fn full() -> Builder {
+    let mut builder = every_op();
+    builder.golden(&every_op_input(), &noise(19, 20)).note("accuracy", "99 %").note("licence", "MIT \"or\" Apache-2.0");
+    builder
+}
+
+#[test]
+fn a_file_is_a_conforming_safetensors_file_on_64_byte_boundaries() {
+    let bytes = full().to_bytes("probabilities").unwrap();
+    let parsed = SafeTensors::deserialize(&bytes).unwrap();
+    let model = Model::from_bytes(&bytes).unwrap();
+    assert_eq!(data_start(&bytes) % 64, 0);
+    assert!(parsed.len() > 20);
+    for (name, view) in parsed.tensors() {
+        let offset = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
+        assert_eq!((offset % 64, view.data().len() % 64), (0, 0), "{name}");
+        match view.dtype() {
+            safetensors::Dtype::F32 => assert_eq!(bytemuck::cast_slice::<f32, u8>(model.f32s(&name)), view.data()),
+            _ => assert_eq!(bytemuck::cast_slice::<u32, u8>(model.u32s(&name)), view.data()),
+        }
+    }
+}
+
+#[test]
+fn the_same_calls_give_the_same_bytes() {
+    assert_eq!(full().to_bytes("probabilities").unwrap(), full().to_bytes("probabilities").unwrap());
+    let mut noted = small();
+    noted.note("b", "2").note("a", "1");
+    let mut reordered = small();
+    reordered.note("a", "1").note("b", "2");
+    assert_eq!(noted.to_bytes("logits").unwrap(), reordered.to_bytes("logits").unwrap());
+}
+
+#[test]
+fn a_model_says_what_was_put_in() {
+    let bytes = full().producer("a trainer 1.2").to_bytes("probabilities").unwrap();
+    let model = Model::from_bytes(&bytes).unwrap();
+    model.verify_digest().unwrap();
+    assert_eq!(model.producer(), "a trainer 1.2");
+    assert_eq!(model.version(), (1, 0));
+    assert_eq!(model.notes()["accuracy"], "99 %");
+    assert_eq!(model.notes()["licence"], "MIT \"or\" Apache-2.0");
+    assert_eq!(model.file_len(), bytes.len());
+    assert_eq!(model.input_shape(), Shape::Image { height: 9, width: 7, channels: 5 });
+    assert_eq!(model.output_shape(), Shape::Flat(10));
+    let golden = model.golden().unwrap();
+    assert_eq!((golden.samples, golden.input, golden.output), (2, &every_op_input()[..], &noise(19, 20)[..]));
+
+    let nodes = &model.graph().nodes;
+    let shapes: Vec<_> = nodes.iter().map(|node| node.name.as_str()).zip(model.shapes().iter().copied()).collect();
+    let image = |height, width, channels| Shape::Image { height, width, channels };
+    assert_eq!(
+        shapes,
+        [
+            ("stem", image(9, 7, 18)),
+            ("norm", image(9, 7, 18)),
+            ("act", image(9, 7, 18)),
+            ("grouped", image(9, 7, 20)),
+            ("two_bases", image(9, 7, 18)),
+            ("sum", image(9, 7, 18)),
+            ("max", image(4, 3, 18)),
+            ("mean", image(4, 3, 18)),
+            ("both", image(4, 3, 36)),
+            ("relu", image(4, 3, 36)),
+            ("channels", Shape::Flat(36)),
+            ("pixels", Shape::Flat(216)),
+            ("features", Shape::Flat(252)),
+            ("hidden", Shape::Flat(33)),
+            ("signs", Shape::Flat(17)),
+            ("logits", Shape::Flat(10)),
+            ("probabilities", Shape::Flat(10)),
+        ]
+    );
+    let Op::BinaryConv2d { pad_value, quantizer, bases, .. } = &nodes[4].op else { panic!("{:?}", nodes[4]) };
+    assert_eq!((*pad_value, quantizer.order, quantizer.mode), (Padding::One, 2, ScaleMode::Fixed));
+    assert_eq!(&model.f32s(quantizer.scales.as_ref().unwrap())[..3], [0.95, 0.42, 0.0]);
+    assert_eq!(bases.len(), 2);
+}
+
+#[test]
+fn panels_unpack_to_the_signs_of_the_weights() {
+    let model = Model::from_bytes(&full().to_bytes("probabilities").unwrap()).unwrap();
+    let shape_of = |name: &str| {
+        let place = model.graph().nodes.iter().position(|node| node.name == name).unwrap();
+        (&model.graph().nodes[place], model.shapes()[place])
+    };
+    let (node, _) = shape_of("grouped");
+    let Op::BinaryConv2d { bases, .. } = &node.op else { panic!("{node:?}") };
+    let geometry = node.op.geometry(shape_of("act").1).unwrap();
+    let signs: Vec<f32> = noise(6, 20 * 81).iter().map(|w| if *w < 0.0 { -1.0 } else { 1.0 }).collect();
+    assert_eq!(horq_kernels::panel::unpack_bits(&geometry, model.u32s(&bases[0].weight)), signs);
+}
+
+#[test]
+fn files_of_a_newer_minor_version_with_keys_unknown_are_read() {
+    let mut forge = Forge::open(&small().to_bytes("logits").unwrap());
+    forge.metadata.insert("format_version".into(), "1.7".into());
+    forge.metadata.insert("something_new".into(), "x".into());
+    let model = Model::from_bytes(&forge.seal()).unwrap();
+    assert_eq!(model.version(), (1, 7));
+}
+
+#[test]
+fn any_order_of_header_and_nullable_fields_is_read() {
+    let mut forge = Forge::open(&small().to_bytes("logits").unwrap());
+    forge.node("binary")["bias"] = serde_json::Value::Null;
+    forge.tensors.reverse();
+    let model = Model::from_bytes(&forge.seal()).unwrap();
+    assert_eq!(model.f32s("stem.bias")[..3], noise(2, 3)[..]);
+}
+
+#[test]
+fn the_builder_refuses_sources_that_do_not_fit() {
+    let mut builder = Builder::new("x", Shape::Flat(4));
+    let add = |builder: &mut Builder, layer| builder.add("y", &["x"], layer).map(|_| ()).unwrap_err();
+    let short = add(&mut builder, Layer::Dense { filters: 2, weight: &[0.0; 7], bias: None });
+    assert!(matches!(short, Error::SourceLength { source_name: "weight", expected: 8, found: 7, .. }), "{short}");
+    let bias = add(&mut builder, Layer::Dense { filters: 2, weight: &[0.0; 8], bias: Some(&[0.0; 3]) });
+    assert!(matches!(bias, Error::SourceLength { source_name: "bias", expected: 2, found: 3, .. }), "{bias}");
+    let nan = add(&mut builder, Layer::Prelu { slope: &[0.0, f32::NAN, 0.0, 0.0] });
+    assert!(matches!(nan, Error::NotFinite { index: 1, .. }), "{nan}");
+    let image = add(&mut builder, Layer::MaxPool { window: Window::square(2) });
+    assert!(matches!(image, Error::Rank { .. }), "{image}");
+    // Nothing of the refused nodes is left.
+    builder.add("y", &["x"], Layer::Relu).unwrap();
+    assert_eq!(builder.shape("y"), Some(Shape::Flat(4)));
+    let again = builder.add("y", &["x"], Layer::Relu).map(|_| ()).unwrap_err();
+    assert!(matches!(again, Error::DuplicateName { .. }), "{again}");
+    assert!(matches!(builder.to_bytes("z"), Err(Error::UnknownOutput { .. })));
+    for (input, output) in [(4, 3), (3, 4), (0, 0), (8, 4)] {
+        builder.golden(&vec![0.0; input], &vec![0.0; output]);
+        let error = builder.to_bytes("y").unwrap_err();
+        assert!(matches!(error, Error::GoldenLength { .. }), "{error}");
+    }
+}
+
+#[test]
+fn limits_can_be_lowered_but_not_raised() {
+    let bytes = small().to_bytes("logits").unwrap();
+    let refused = |limits: Limits| Model::from_bytes_with(&bytes, &limits).unwrap_err();
+    let most = Limits::default();
+    let file = refused(Limits { file_bytes: bytes.len() as u64 - 1, ..most });
+    assert!(matches!(file, Error::FileTooLong { .. }), "{file}");
+    let header = refused(Limits { header_bytes: 100, ..most });
+    assert!(matches!(header, Error::HeaderTooLong { limit: 100, .. }), "{header}");
+    let nodes = refused(Limits { nodes: 3, ..most });
+    assert!(matches!(nodes, Error::NodeCount { count: 4, limit: 3 }), "{nodes}");
+    let values = refused(Limits { value_elements: 63, ..most });
+    assert!(matches!(values, Error::ValueSize { elements: 64, limit: 63, .. }), "{values}");
+    let all = Limits { file_bytes: u64::MAX, header_bytes: usize::MAX, nodes: usize::MAX, value_elements: usize::MAX };
+    let mut huge = Forge::open(&bytes);
+    huge.graph["input"]["shape"] = serde_json::json!([1 << 20, 1 << 20, 2]);
+    let error = Model::from_bytes_with(&huge.seal(), &all).unwrap_err();
+    assert!(matches!(error, Error::ValueSize { limit: horq::MAX_VALUE_ELEMENTS, .. }), "{error}");
+}

@@ -1,0 +1,127 @@
+//! Files on disk: reading, mapping without a copy, writing in one step.
+
+use horq::{Error, Limits, Model};
+
+use crate::zoo::{every_op, small};
+
+#[test]
+fn every_way_of_opening_gives_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.horq");
+    every_op().write("probabilities", &path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let opened = Model::open(&path).unwrap();
+    // SAFETY: nobody changes the file while the test runs.
+    let mapped = unsafe { Model::map(&path) }.unwrap();
+    for model in [&opened, &mapped, &Model::from_bytes(&bytes).unwrap()] {
+        assert_eq!(model.file(), bytes);
+        assert_eq!(model.file().as_ptr() as usize % 64, 0);
+        assert_eq!(model.graph(), opened.graph());
+        assert_eq!(model.digest(), opened.digest());
+        model.verify_digest().unwrap();
+    }
+}
+
+/// Every view of a mapped model lies inside the mapping that the operating system lists for the file.
+#[cfg(target_os = "linux")]
+#[test]
+fn mapped_weights_are_not_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.horq");
+    every_op().write("probabilities", &path).unwrap();
+    // SAFETY: nobody changes the file while the test runs.
+    let model = unsafe { Model::map(&path) }.unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.ends_with(path.to_str().unwrap())).expect("the file is mapped");
+    let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+    let address = |hex| usize::from_str_radix(hex, 16).unwrap();
+    let mapping = address(start)..address(end);
+    let mut views = 0;
+    for node in &model.graph().nodes {
+        let producer = model.graph().nodes.iter().position(|other| other.name == node.inputs[0]);
+        let input = producer.map_or(model.input_shape(), |place| model.shapes()[place]);
+        for spec in node.op.tensors(input) {
+            let bytes: &[u8] = match spec.content {
+                horq::graph::Content::BitPanels(_) => bytemuck::cast_slice(model.u32s(spec.name)),
+                _ => bytemuck::cast_slice(model.f32s(spec.name)),
+            };
+            let first = bytes.as_ptr() as usize;
+            assert!(mapping.contains(&first) && mapping.contains(&(first + bytes.len() - 1)), "{}", spec.name);
+            views += 1;
+        }
+    }
+    assert_eq!(views, safetensors::SafeTensors::deserialize(model.file()).unwrap().len());
+}
+
+#[test]
+fn writing_replaces_a_file_whole_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.horq");
+    std::fs::write(&path, "what was there before").unwrap();
+    small().write("logits", &path).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), small().to_bytes("logits").unwrap());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    // A model that breaks a rule replaces nothing.
+    assert!(small().write("nothing", &path).is_err());
+    Model::open(&path).unwrap();
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+/// A mapped file that is replaced by another write stays what it was, as `Model::map` promises.
+#[cfg(unix)]
+#[test]
+fn a_mapping_outlives_the_replacement_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.horq");
+    small().write("logits", &path).unwrap();
+    // SAFETY: the file is only replaced by renaming.
+    let model = unsafe { Model::map(&path) }.unwrap();
+    every_op().write("probabilities", &path).unwrap();
+    model.verify_digest().unwrap();
+    assert_ne!(model.digest(), Model::open(&path).unwrap().digest());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_file_is_as_readable_as_any_other() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
+    let (plain, model) = (folder.path().join("plain"), folder.path().join("model.horq"));
+    std::fs::write(&plain, "x").unwrap();
+    small().write("logits", &model).unwrap();
+    assert_eq!(mode(&plain), mode(&model));
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.horq");
+    let error = Model::open(&missing).unwrap_err();
+    assert!(matches!(error, Error::Io { action: "open", .. }) && error.to_string().contains("missing.horq"), "{error}");
+    assert!(matches!(Model::open(folder.path()), Err(Error::Io { .. })));
+    assert!(matches!(small().write("logits", folder.path().join("no/such/folder")), Err(Error::Io { .. })));
+
+    let empty = folder.path().join("empty.horq");
+    std::fs::write(&empty, "").unwrap();
+    assert!(matches!(Model::open(&empty), Err(Error::Truncated { length: 0, .. })));
+    // SAFETY: nobody changes the file while the test runs.
+    assert!(matches!(unsafe { Model::map(&empty) }, Err(Error::Truncated { length: 0, .. })));
+
+    // The length is refused before memory is taken: this file is a terabyte of nothing.
+    let sparse = folder.path().join("sparse.horq");
+    std::fs::File::create(&sparse).unwrap().set_len(1 << 40).unwrap();
+    assert!(matches!(Model::open(&sparse), Err(Error::FileTooLong { .. })));
+    // SAFETY: nobody changes the file while the test runs.
+    assert!(matches!(unsafe { Model::map(&sparse) }, Err(Error::FileTooLong { .. })));
+    let small_limit = Limits { file_bytes: 10, ..Limits::default() };
+    std::fs::write(&empty, "eleven byte").unwrap();
+    assert!(matches!(Model::open_with(&empty, &small_limit), Err(Error::FileTooLong { length: 11, limit: 10 })));
+}
+
+/// Sessions share a model between threads.
+#[test]
+fn a_model_is_send_and_sync() {
+    fn shared<T: Send + Sync + Clone + 'static>() {}
+    shared::<Model>();
+}

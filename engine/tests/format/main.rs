@@ -1,0 +1,9 @@
+//! The format `.horq`: what is written, what is read, what is refused.
+
+mod contents;
+mod files;
+mod forge;
+mod memory;
+mod mutations;
+mod rules;
+mod zoo;

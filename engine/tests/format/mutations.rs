@@ -1,0 +1,221 @@
+//! Damaged files: every truncation, every bit of the header, 100,000 random changes, with and without the digest put right
+//! again. Each is refused or opens as a model; none panics, hangs, or takes memory beyond the file's size and a megabyte.
+
+use std::time::{Duration, Instant};
+
+use horq::{Error, Model};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::forge::{self, Forge};
+use crate::memory::peak;
+use crate::zoo;
+
+const MEGABYTE: usize = 1 << 20;
+
+/// Opens bytes and checks memory and time.
+fn open(bytes: &[u8], what: &dyn Fn() -> String) -> Result<Model, Error> {
+    let start = Instant::now();
+    let (opened, held) = peak(|| Model::from_bytes(bytes));
+    assert!(held <= bytes.len() + MEGABYTE, "{}: held {held} bytes for a file of {}", what(), bytes.len());
+    assert!(start.elapsed() < Duration::from_secs(5), "{}: took {:?}", what(), start.elapsed());
+    opened
+}
+
+fn small() -> Vec<u8> {
+    let mut builder = zoo::small();
+    builder.golden(&zoo::small_input(), &[0.25, -0.5]);
+    builder.to_bytes("logits").unwrap()
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let file = small();
+    for length in 0..file.len() {
+        let error = open(&file[..length], &|| format!("{length} bytes")).expect_err("a part is not the whole");
+        assert!(matches!(error, Error::Truncated { .. } | Error::DataLength { .. }), "{length}: {error}");
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_the_header_is_noticed() {
+    let mut file = small();
+    for bit in 0..forge::data_start(&file) * 8 {
+        file[bit / 8] ^= 1 << (bit % 8);
+        let opened = open(&file, &|| format!("bit {bit}"));
+        assert!(opened.is_err(), "bit {bit} changes the file unnoticed");
+        file[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+/// The same with the digest put right again: the validator alone stands between the bytes and a session.
+#[test]
+fn every_flipped_bit_of_a_resealed_header_is_refused_or_opens() {
+    let file = small();
+    let mut opened = 0;
+    for bit in 0..forge::data_start(&file) * 8 {
+        let mut file = file.clone();
+        file[bit / 8] ^= 1 << (bit % 8);
+        forge::reseal(&mut file);
+        opened += usize::from(open(&file, &|| format!("bit {bit}")).is_ok());
+    }
+    // Letters of names and notes, numbers that are as good as others: the validator has been reached.
+    assert!(opened > 100, "{opened}");
+}
+
+/// Changes some bytes: bits, bytes, ranges set, moved, doubled, taken out, swapped, numbers put into the JSON.
+fn mutate(rng: &mut StdRng, file: &mut Vec<u8>, region: usize) {
+    const WORDS: [&[u8]; 16] = [
+        b"0",
+        b"-1",
+        b"9999999999999999999",
+        b"4294967296",
+        b"1e9",
+        b"null",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b"\"",
+        b"\\",
+        b",",
+        b"\"fixed\"",
+        b"[1,1,1]",
+        b"\xff",
+    ];
+    let at = |rng: &mut StdRng, file: &Vec<u8>| rng.random_range(0..region.clamp(1, file.len()));
+    let range = |rng: &mut StdRng, file: &Vec<u8>| {
+        let start = at(rng, file);
+        start..(start + rng.random_range(1..=64)).min(file.len())
+    };
+    if file.is_empty() {
+        return;
+    }
+    match rng.random_range(0..8) {
+        0 => {
+            let place = at(rng, file);
+            file[place] ^= 1 << rng.random_range(0..8);
+        }
+        1 => {
+            let place = at(rng, file);
+            file[place] = rng.random();
+        }
+        2 => {
+            let (range, value) = (range(rng, file), rng.random());
+            file[range].fill(value);
+        }
+        3 => drop(file.drain(range(rng, file))),
+        4 => {
+            let (copy, place) = (file[range(rng, file)].to_vec(), at(rng, file));
+            file.splice(place..place, copy);
+        }
+        5 => {
+            let (copy, place) = (file[range(rng, file)].to_vec(), at(rng, file));
+            let end = (place + copy.len()).min(file.len());
+            file[place..end].copy_from_slice(&copy[..end - place]);
+        }
+        6 => {
+            let (word, place) = (WORDS[rng.random_range(0..WORDS.len())], at(rng, file));
+            let end = (place + rng.random_range(0..4)).min(file.len());
+            file.splice(place..end, word.iter().copied());
+        }
+        _ => {
+            let (word, place) = (WORDS[rng.random_range(0..WORDS.len())], at(rng, file));
+            let end = (place + word.len()).min(file.len());
+            file[place..end].copy_from_slice(&word[..end - place]);
+        }
+    }
+}
+
+/// Gives the header's length field the length that the header has now, so that mutations of the JSON are not all refused
+/// for the eight bytes before it.
+fn fix_length(file: &mut [u8], original: &[u8], data: usize) {
+    let start = file.len().saturating_sub(original.len() - data);
+    if let Some(length) = file.first_chunk_mut::<8>() {
+        *length = (start.saturating_sub(8) as u64).to_le_bytes();
+    }
+}
+
+#[test]
+fn a_hundred_thousand_random_changes_are_refused_or_change_nothing() {
+    let original = small();
+    let model = Model::from_bytes(&original).unwrap();
+    let data = forge::data_start(&original);
+    let mut opened = 0;
+    for seed in 0..100_000 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut file = original.clone();
+        for _ in 0..rng.random_range(1..=3) {
+            let region = if rng.random_bool(0.5) { file.len() } else { data };
+            mutate(&mut rng, &mut file, region);
+        }
+        let Ok(mutant) = open(&file, &|| format!("seed {seed}")) else { continue };
+        opened += 1;
+        assert_eq!(mutant.digest(), model.digest(), "seed {seed}: the header changed unnoticed");
+        assert_eq!(mutant.graph(), model.graph(), "seed {seed}");
+        let same = file[data..] == original[data..];
+        assert_eq!(mutant.verify_digest().is_ok(), same, "seed {seed}");
+    }
+    assert!(opened > 1000, "{opened}");
+}
+
+#[test]
+fn a_hundred_thousand_resealed_changes_are_refused_or_open() {
+    let original = small();
+    let data = forge::data_start(&original);
+    let mut opened = 0;
+    for seed in 0..100_000 {
+        let mut rng = StdRng::seed_from_u64(1 << 32 | seed);
+        let mut file = original.clone();
+        for _ in 0..rng.random_range(1..=3) {
+            mutate(&mut rng, &mut file, data);
+        }
+        if rng.random_bool(0.8) {
+            fix_length(&mut file, &original, data);
+        }
+        forge::reseal(&mut file);
+        opened += usize::from(open(&file, &|| format!("seed {seed}")).is_ok());
+    }
+    assert!(opened > 1000, "{opened}");
+}
+
+/// As many nodes as the deepest networks have: opening one keeps to the bound as well.
+#[test]
+fn a_deep_model_opens_within_the_bound() {
+    let mut builder = horq::Builder::new("x", horq::graph::Shape::Flat(32));
+    let mut last = "x".to_owned();
+    for layer in 0..350 {
+        let (name, relu) = (format!("stage.{layer}.dense"), format!("stage.{layer}.relu"));
+        let (filters, weight, bias) = (32, &zoo::noise(layer, 1024)[..], Some(&[0.5; 32][..]));
+        builder.add(&name, &[&last], horq::Layer::Dense { filters, weight, bias }).unwrap();
+        builder.add(&relu, &[&name], horq::Layer::Relu).unwrap();
+        last = relu;
+    }
+    let file = builder.to_bytes(&last).unwrap();
+    assert!(forge::data_start(&file) > 100_000);
+    open(&file, &|| "700 nodes".into()).unwrap();
+}
+
+/// The longest headers that are read at all, made of what takes the most memory: `Limits::header_bytes` states the bound.
+#[test]
+fn the_memory_for_a_hostile_header_is_bounded_by_its_length() {
+    let mut forge = Forge::open(&small());
+    let node = serde_json::json!({ "name": "a", "inputs": ["x"], "op": "relu" });
+    forge.graph["nodes"] = serde_json::Value::Array(vec![node; horq::MAX_NODES]);
+    let room = horq::MAX_HEADER_BYTES - 200;
+    let zeros = "0,".repeat(room / 2);
+    let entries = |entry: fn(usize) -> String| (0..room / 20).map(entry).collect::<Vec<_>>().join(",");
+    let headers = [
+        format!(r#"{{"a":[{zeros}0]}}"#),
+        format!(r#"{{"a":{{"dtype":"F32","shape":[{zeros}0],"data_offsets":[0,0]}}}}"#),
+        format!(r#"{{{}}}"#, entries(|i| format!("\"{i:06}\":[0,0,0]"))),
+        format!(r#"{{"__metadata__":{{{}}}}}"#, entries(|i| format!("\"{i:06}\":\"\""))),
+    ];
+    for file in headers.map(|header| forge::assemble(&header, 64, &[])).iter().chain([&forge.seal()]) {
+        let (opened, held) = peak(|| Model::from_bytes(file));
+        let error = opened.expect_err("no model").to_string();
+        assert!(!error.contains("more than the limit"), "the header was not read at all: {error}");
+        let header = forge::data_start(file);
+        assert!(held <= file.len() + 32 * header, "{error}: {held} bytes for a header of {header}");
+    }
+}
