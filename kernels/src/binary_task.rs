@@ -137,27 +137,51 @@ impl BinaryTask<'_> {
     /// alpha_l sum_k b_k (base - 2 count), added to the bases before; after the last one the epilogue and the store.
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, basis: usize, from: usize, n: usize, buffers: &mut Buffers) {
-        let (geometry, order) = (self.geometry, self.call.order);
+        match self.call.order {
+            1 => self.finish_order::<S, 1>(simd, basis, from, n, buffers),
+            2 => self.finish_order::<S, 2>(simd, basis, from, n, buffers),
+            3 => self.finish_order::<S, 3>(simd, basis, from, n, buffers),
+            4 => self.finish_order::<S, 4>(simd, basis, from, n, buffers),
+            5 => self.finish_order::<S, 5>(simd, basis, from, n, buffers),
+            6 => self.finish_order::<S, 6>(simd, basis, from, n, buffers),
+            7 => self.finish_order::<S, 7>(simd, basis, from, n, buffers),
+            _ => self.finish_order::<S, MAX_ORDER>(simd, basis, from, n, buffers),
+        }
+    }
+
+    #[inline(always)]
+    fn finish_order<S: Simd, const K: usize>(
+        &self,
+        simd: S,
+        basis: usize,
+        from: usize,
+        n: usize,
+        buffers: &mut Buffers,
+    ) {
+        let geometry = self.geometry;
         let stride = self.panels * LANES;
         let last = basis + 1 == self.call.bases.len();
         let alpha = self.call.bases[basis].alpha;
+        let first_lane = self.first_panel * LANES;
+        let first_filter = self.group * geometry.group_panels() * LANES + first_lane;
+        let mut classes = self.borders.from(from);
         for i in 0..n {
             let row = from + i;
-            let border = self.borders.of(basis, row);
-            let line = row * geometry.groups + self.group;
-            let mut scales = [simd.splat_float(0.0); MAX_ORDER];
-            for k in 0..order {
-                scales[k] = simd.splat_float(self.scales.of(k, line));
-            }
+            let border = classes.next(basis);
+            let scales: [S::Floats; K] = std::array::from_fn(
+                #[inline(always)]
+                |k| simd.splat_float(self.scales.of(k, row * geometry.groups + self.group)),
+            );
+            let first_output =
+                self.first_output + row * geometry.filters + self.group * geometry.group_filters() + first_lane;
             for p in 0..self.panels {
-                let within = (self.first_panel + p) * LANES;
-                let filter = self.group * geometry.group_panels() * LANES + within;
+                let filter = first_filter + p * LANES;
                 // SAFETY: `border` and `alpha` hold a value a padded filter, `counts` and `sums` n rows a plane of `stride`
                 // values; `Epilogue::check` made sure of the steps' vectors; the output values of this row and panel lie
                 // in the output and belong to this task alone.
                 unsafe {
                     let mut sum = simd.splat_float(0.0);
-                    for k in 0..order {
+                    for k in 0..K {
                         let count = buffers.counts.as_ptr().cast::<i32>().add((k * n + i) * stride + p * LANES);
                         let products = simd.sums(border.as_ptr().add(filter), count);
                         sum = simd.add(sum, simd.mul(scales[k], products));
@@ -171,9 +195,8 @@ impl BinaryTask<'_> {
                         simd.store_floats(so_far, y);
                         continue;
                     }
-                    let lanes = LANES.min(geometry.group_filters() - within);
-                    let at =
-                        self.first_output + row * geometry.filters + self.group * geometry.group_filters() + within;
+                    let lanes = LANES.min(geometry.group_filters() - first_lane - p * LANES);
+                    let at = first_output + p * LANES;
                     let y = apply(simd, self.call.epilogue.steps, y, filter, at, lanes);
                     let to = self.output.get().add(at);
                     if lanes == LANES { simd.store_floats(to, y) } else { simd.store_first(to, y, lanes) }

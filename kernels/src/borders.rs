@@ -105,16 +105,36 @@ impl Borders {
         Self { bases, rows, columns, column_classes: column_ranges.len(), classes, filters }
     }
 
-    /// The bases of all padded filters for the window of output pixel `row` and a weight basis.
+    /// The bases of window after window, from output pixel `row` (counted row by row) on.
     #[inline(always)]
-    pub(crate) fn of(&self, basis: usize, row: usize) -> &[i32] {
-        let class = if self.classes == 1 {
-            0
-        } else {
-            let (y, x) = (row / self.columns.len(), row % self.columns.len());
-            self.rows[y] as usize * self.column_classes + self.columns[x] as usize
-        };
-        &self.bases[(basis * self.classes + class) * self.filters..][..self.filters]
+    pub(crate) fn from(&self, row: usize) -> Classes<'_> {
+        let width = self.columns.len();
+        let (y, x) = if self.classes == 1 { (0, 0) } else { (row / width, row % width) };
+        Classes { borders: self, y, x }
+    }
+}
+
+/// Walks the windows of an output in order, without a division a window.
+pub(crate) struct Classes<'a> {
+    borders: &'a Borders,
+    y: usize,
+    x: usize,
+}
+
+impl Classes<'_> {
+    /// The bases of all padded filters for this window and a weight basis; then goes on to the next window.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, basis: usize) -> &[i32] {
+        let borders = self.borders;
+        let mut class = 0;
+        if borders.classes > 1 {
+            class = borders.rows[self.y] as usize * borders.column_classes + borders.columns[self.x] as usize;
+            self.x += 1;
+            if self.x == borders.columns.len() {
+                (self.y, self.x) = (self.y + 1, 0);
+            }
+        }
+        &borders.bases[(basis * borders.classes + class) * borders.filters..][..borders.filters]
     }
 }
 
