@@ -35,6 +35,9 @@ pub struct LayerProfile {
     pub float_macs: u64,
     /// Bytes of weights and per-filter vectors.
     pub weight_bytes: usize,
+    /// How many of them the session had to copy; the others it reads where the model lies. Only per-filter vectors of grouped
+    /// convolutions are copied, if a group's filters are no multiple of 16.
+    pub copied_bytes: usize,
     /// Bytes of activations that one sample reads and writes.
     pub activation_bytes: usize,
 }

@@ -112,6 +112,12 @@ impl Session {
             let layer = layers::prepare(&Context { model, graph, planned, isa, batch: options.batch })?;
             let facts = layer.facts();
             (words, floats) = (facts.scratch_words.max(words), facts.scratch_floats.max(floats));
+            let (mut weight_bytes, mut copied_bytes) = (0, 0);
+            let file = model.file().as_ptr_range();
+            layer.weights(&mut |bytes| {
+                weight_bytes += bytes.len();
+                copied_bytes += if file.contains(&bytes.as_ptr()) { 0 } else { bytes.len() };
+            });
             let values: usize = planned.inputs.iter().map(|place| place.shape.len()).sum();
             profiles.push(LayerProfile {
                 name: graph.nodes[planned.node].name.clone(),
@@ -126,7 +132,8 @@ impl Session {
                 wall_nanoseconds: 0,
                 bit_macs: facts.bit_macs,
                 float_macs: facts.float_macs,
-                weight_bytes: facts.weight_bytes,
+                weight_bytes,
+                copied_bytes,
                 activation_bytes: (values + planned.output.shape.len()) * size_of::<f32>(),
             });
             let (inputs, output) = (planned.inputs.clone(), planned.output);

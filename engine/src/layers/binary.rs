@@ -6,6 +6,7 @@ use super::{Call, Compute, Context, Facts};
 use crate::Error;
 use crate::format::MAX_BASES;
 use crate::graph::Op;
+use bytemuck::cast_slice;
 use horq_kernels::{BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, Padding, ScaleMode};
 
 pub(super) struct Binary {
@@ -50,13 +51,10 @@ impl Binary {
         let kernel = BinaryConv::new(context.isa, spec, &panels).map_err(context.refusal())?;
         let scales = quantizer.scales.as_deref().filter(|_| quantizer.mode == ScaleMode::Fixed);
         let steps = Steps::new(context, &geometry, bias.as_deref());
-        let weight_bytes: usize =
-            bases.iter().map(|base| size_of_val::<[u32]>(&base.panels) + size_of_val::<[f32]>(&base.alpha)).sum();
         let scratch = kernel.scratch_len();
         let facts = Facts {
             binary: Some((quantizer.order, quantizer.mode)),
             bit_macs: (out[0] * out[1] * geometry.filters) as u64 * (geometry.depth() * bases.len()) as u64,
-            weight_bytes: weight_bytes + steps.bytes(),
             scratch_words: scratch.words,
             scratch_floats: scratch.scales,
             ..Facts::default()
@@ -91,5 +89,16 @@ impl Compute for Binary {
 
     fn facts(&self) -> Facts {
         self.facts
+    }
+
+    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
+        for base in &self.bases {
+            each(cast_slice(&base.panels));
+            each(cast_slice(&base.alpha));
+        }
+        if let Some(scales) = &self.scales {
+            each(cast_slice(scales));
+        }
+        self.steps.weights(each);
     }
 }

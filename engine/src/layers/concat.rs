@@ -1,6 +1,6 @@
 //! Channels side by side; with one input, a copy.
 
-use super::{Call, Compute, Context, Facts};
+use super::{Call, Compute, Context};
 use horq_kernels::{Isa, Stage, pool, timed};
 
 pub(super) struct Concat {
@@ -27,9 +27,5 @@ impl Compute for Concat {
             }
         });
         Ok(())
-    }
-
-    fn facts(&self) -> Facts {
-        Facts::default()
     }
 }

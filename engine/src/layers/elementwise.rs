@@ -1,8 +1,9 @@
 //! Elementwise operations that no convolution took into its epilogue, and softmax.
 
 use super::view::View;
-use super::{Call, Compute, Context, Facts};
+use super::{Call, Compute, Context};
 use crate::graph::Op;
+use bytemuck::cast_slice;
 use horq_kernels::{Isa, Stage, pool, timed};
 
 pub(super) struct Elementwise {
@@ -47,13 +48,11 @@ impl Compute for Elementwise {
         Ok(())
     }
 
-    fn facts(&self) -> Facts {
-        let bytes = |vector: &View<f32>| size_of_val::<[f32]>(vector);
-        let weight_bytes = match &self.kind {
-            Kind::Affine { scale, shift } => bytes(scale) + bytes(shift),
-            Kind::Prelu(slope) => bytes(slope),
-            Kind::Relu | Kind::Add | Kind::Softmax => 0,
-        };
-        Facts { weight_bytes, ..Facts::default() }
+    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
+        match &self.kind {
+            Kind::Affine { scale, shift } => [scale, shift].into_iter().for_each(|vector| each(cast_slice(vector))),
+            Kind::Prelu(slope) => each(cast_slice(slope)),
+            Kind::Relu | Kind::Add | Kind::Softmax => {}
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::view::PerFilter;
 use super::{Context, MAX_STEPS, Operands};
 use crate::graph::Op;
+use bytemuck::cast_slice;
 use horq_kernels::{Geometry, Step};
 
 /// A layer's epilogue, its vectors in the layout of the kernels.
@@ -58,13 +59,17 @@ impl Steps {
         self.0.len()
     }
 
-    /// Bytes of the vectors.
-    pub(super) fn bytes(&self) -> usize {
-        let bytes = |step: &Prepared| match step {
-            Prepared::Bias(vector) | Prepared::Prelu(vector) => size_of_val::<[f32]>(vector),
-            Prepared::Affine { scale, shift } => size_of_val::<[f32]>(scale) + size_of_val::<[f32]>(shift),
-            Prepared::Relu | Prepared::Add(_) => 0,
-        };
-        self.0.iter().map(bytes).sum()
+    /// Calls `each` with every vector.
+    pub(super) fn weights(&self, each: &mut dyn FnMut(&[u8])) {
+        for step in &self.0 {
+            match step {
+                Prepared::Bias(vector) | Prepared::Prelu(vector) => each(cast_slice(vector)),
+                Prepared::Affine { scale, shift } => {
+                    each(cast_slice(scale));
+                    each(cast_slice(shift));
+                }
+                Prepared::Relu | Prepared::Add(_) => {}
+            }
+        }
     }
 }

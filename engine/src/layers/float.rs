@@ -5,6 +5,7 @@ use super::view::View;
 use super::{Call, Compute, Context, Facts};
 use crate::Error;
 use crate::graph::Op;
+use bytemuck::cast_slice;
 use horq_kernels::{Epilogue, FloatCall, FloatConv};
 
 pub(super) struct Float {
@@ -27,7 +28,6 @@ impl Float {
         let steps = Steps::new(context, &geometry, bias.as_deref());
         let facts = Facts {
             float_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
-            weight_bytes: size_of_val::<[f32]>(&weight) + steps.bytes(),
             scratch_floats: kernel.scratch_len(),
             ..Facts::default()
         };
@@ -51,5 +51,10 @@ impl Compute for Float {
 
     fn facts(&self) -> Facts {
         self.facts
+    }
+
+    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
+        each(cast_slice(&self.weight));
+        self.steps.weights(each);
     }
 }

@@ -21,7 +21,11 @@ pub(crate) trait Compute: Send + Sync {
     /// Computes the output of `call.samples` samples.
     fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error>;
     /// What the layer is and what it costs.
-    fn facts(&self) -> Facts;
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
+    /// Calls `each` with every weight and per-filter vector that a run reads.
+    fn weights(&self, _each: &mut dyn FnMut(&[u8])) {}
 }
 
 /// What a layer is and what it costs; numbers are for one sample.
@@ -33,8 +37,6 @@ pub(crate) struct Facts {
     pub(crate) bit_macs: u64,
     /// f32 multiply-accumulates; padded taps counted.
     pub(crate) float_macs: u64,
-    /// Bytes of weights and per-filter vectors.
-    pub(crate) weight_bytes: usize,
     /// Words of scratch.
     pub(crate) scratch_words: usize,
     /// f32 values of scratch.

@@ -1,6 +1,6 @@
 //! Pooling.
 
-use super::{Call, Compute, Context, Facts};
+use super::{Call, Compute, Context};
 use crate::graph::{Op, Shape};
 use horq_kernels::pool::{self, PoolShape};
 use horq_kernels::{Isa, Stage, timed};
@@ -39,9 +39,5 @@ impl Compute for Pooling {
             Kind::Global { pixels, channels } => pool::global_average_pool(isa, *pixels, *channels, input, output),
         });
         Ok(())
-    }
-
-    fn facts(&self) -> Facts {
-        Facts::default()
     }
 }

@@ -1,0 +1,187 @@
+//! Random layers and networks.
+
+use super::{Net, keep};
+use horq::graph::Shape;
+use horq::{BinaryBase, Layer, MAX_ORDER, Padding, Quantize, ScaleMode, Window};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+pub const MODES: [ScaleMode; 4] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None];
+
+pub fn rng(seed: u64) -> SmallRng {
+    SmallRng::seed_from_u64(seed)
+}
+
+/// Values around zero, some of them zeros of either sign.
+pub fn values(rng: &mut SmallRng, n: usize) -> Vec<f32> {
+    let value = |rng: &mut SmallRng| match rng.random_range(0..32) {
+        0 => 0.0,
+        1 => -0.0,
+        _ => rng.random_range(-1.5..1.5f32),
+    };
+    (0..n).map(|_| value(rng)).collect()
+}
+
+fn scaled(rng: &mut SmallRng, n: usize, range: std::ops::Range<f32>) -> &'static [f32] {
+    keep((0..n).map(|_| rng.random_range(range.clone())).collect())
+}
+
+fn bias(rng: &mut SmallRng, n: usize) -> Option<&'static [f32]> {
+    rng.random_bool(0.5).then(|| scaled(rng, n, -0.5..0.5))
+}
+
+/// Filters around the panels' width.
+pub fn filters(rng: &mut SmallRng) -> usize {
+    [1, 2, 7, 15, 16, 17, 31, 32, 33, 40][rng.random_range(0..10)]
+}
+
+/// A window that fits; where `full`, every window holds a pixel.
+pub fn window(rng: &mut SmallRng, height: usize, width: usize, full: bool) -> Window {
+    loop {
+        let mut pair = |most: usize| [rng.random_range(1..=most), rng.random_range(1..=most)];
+        let (kernel, stride, dilation) = (pair(4), pair(3), pair(2));
+        let padding = std::array::from_fn(|_| rng.random_range(0..3));
+        let window = Window { kernel, stride, dilation, padding };
+        let span = |axis: usize| (kernel[axis] - 1) * dilation[axis] + 1;
+        let touches = |axis: usize| {
+            let most = padding[axis].max(padding[axis + 2]);
+            most < span(axis) && (most == 0 || dilation[axis] <= [height, width][axis])
+        };
+        if window.output(height, width).is_ok() && (!full || touches(0) && touches(1)) {
+            return window;
+        }
+    }
+}
+
+pub fn quantize(rng: &mut SmallRng, mode: ScaleMode, order: usize) -> Quantize<'static> {
+    let scales = (mode == ScaleMode::Fixed).then(|| scaled(rng, order, 0.05..1.0));
+    Quantize { order, mode, scales }
+}
+
+fn bases(rng: &mut SmallRng, filters: usize, depth: usize) -> &'static [BinaryBase<'static>] {
+    let base = |rng: &mut SmallRng| BinaryBase {
+        weight: keep(values(rng, filters * depth)),
+        alpha: scaled(rng, filters, 0.1 / depth as f32..1.5 / depth as f32),
+    };
+    keep((0..rng.random_range(1..=3)).map(|_| base(rng)).collect())
+}
+
+pub fn conv(rng: &mut SmallRng, [height, width, channels]: [usize; 3], filters: usize) -> Layer<'static> {
+    let groups = groups(rng, channels, filters);
+    let window = window(rng, height, width, false);
+    let depth = window.taps() * channels / groups;
+    let weight = scaled(rng, filters * depth, -1.0 / (depth as f32).sqrt()..1.0 / (depth as f32).sqrt());
+    Layer::Conv2d { window, filters, groups, weight, bias: bias(rng, filters) }
+}
+
+pub fn dense(rng: &mut SmallRng, features: usize, filters: usize) -> Layer<'static> {
+    let limit = 1.0 / (features as f32).sqrt();
+    Layer::Dense { filters, weight: scaled(rng, filters * features, -limit..limit), bias: bias(rng, filters) }
+}
+
+pub fn binary_conv(
+    rng: &mut SmallRng,
+    [height, width, channels]: [usize; 3],
+    filters: usize,
+    quantize: Quantize<'static>,
+) -> Layer<'static> {
+    let groups = groups(rng, channels, filters);
+    let window = window(rng, height, width, quantize.mode == ScaleMode::Window);
+    let pad_value = if rng.random() { Padding::One } else { Padding::ValidTaps };
+    let bases = bases(rng, filters, window.taps() * channels / groups);
+    Layer::BinaryConv2d { window, filters, groups, pad_value, quantize, bases, bias: bias(rng, filters) }
+}
+
+pub fn binary_dense(
+    rng: &mut SmallRng,
+    features: usize,
+    filters: usize,
+    quantize: Quantize<'static>,
+) -> Layer<'static> {
+    Layer::BinaryDense { filters, quantize, bases: bases(rng, filters, features), bias: bias(rng, filters) }
+}
+
+fn groups(rng: &mut SmallRng, channels: usize, filters: usize) -> usize {
+    let fitting: Vec<usize> =
+        (1..=channels).filter(|&n| channels.is_multiple_of(n) && filters.is_multiple_of(n)).collect();
+    if rng.random_bool(0.6) { 1 } else { fitting[rng.random_range(0..fitting.len())] }
+}
+
+pub fn affine(rng: &mut SmallRng, channels: usize) -> Layer<'static> {
+    Layer::Affine { scale: scaled(rng, channels, -1.2..1.2), shift: scaled(rng, channels, -0.5..0.5) }
+}
+
+pub fn prelu(rng: &mut SmallRng, channels: usize) -> Layer<'static> {
+    Layer::Prelu { slope: scaled(rng, channels, -0.5..0.9) }
+}
+
+/// A layer that reads one value of that shape; softmax is left out, for its exp is only close to the oracle's.
+pub fn layer(rng: &mut SmallRng, shape: Shape) -> Layer<'static> {
+    let (mode, order) = (MODES[rng.random_range(0..4)], rng.random_range(1..=MAX_ORDER.min(4)));
+    let quantize = quantize(rng, mode, order);
+    let (kind, filters, channels) = (rng.random_range(0..14), filters(rng), shape.channels());
+    match (kind, shape) {
+        (0..=2, _) => affine(rng, channels),
+        (3..=4, _) => Layer::Relu,
+        (5..=6, _) => prelu(rng, channels),
+        (7, Shape::Image { height, width, .. }) => Layer::MaxPool { window: window(rng, height, width, true) },
+        (8, Shape::Image { height, width, .. }) => Layer::AveragePool { window: window(rng, height, width, true) },
+        (9, Shape::Image { .. }) if rng.random_bool(0.3) => Layer::GlobalAveragePool,
+        (9, Shape::Image { .. }) if rng.random_bool(0.3) => Layer::Flatten,
+        (10..=11, Shape::Image { height, width, .. }) => conv(rng, [height, width, channels], filters),
+        (_, Shape::Image { height, width, .. }) => binary_conv(rng, [height, width, channels], filters, quantize),
+        (7..=10, Shape::Flat(features)) => dense(rng, features, filters),
+        (_, Shape::Flat(features)) => binary_dense(rng, features, filters, quantize),
+    }
+}
+
+pub fn shape(rng: &mut SmallRng) -> Shape {
+    let channels = [1, 2, 3, 15, 16, 31, 32, 33, 36, 64][rng.random_range(0..10)];
+    if rng.random_bool(0.2) {
+        Shape::Flat(channels * 5)
+    } else {
+        Shape::Image { height: rng.random_range(1..7), width: rng.random_range(1..7), channels }
+    }
+}
+
+/// A network whose values branch and join. Every node leads to the last one, which is sometimes a softmax.
+pub fn net(seed: u64, softmax: bool) -> Net {
+    let rng = &mut rng(seed);
+    let mut net = Net::new(shape(rng));
+    let mut values = vec![("x".to_owned(), net.input)];
+    let mut unread: Vec<usize> = vec![0];
+    let target = rng.random_range(2..14);
+    while net.nodes.len() < target || unread.len() > 1 {
+        let closing = net.nodes.len() >= target;
+        let old = !closing && rng.random_bool(0.3);
+        let first = if old { rng.random_range(0..values.len()) } else { unread[rng.random_range(0..unread.len())] };
+        let like = |shape: Shape| match (values[first].1, shape) {
+            (Shape::Flat(_), Shape::Flat(_)) => true,
+            (Shape::Image { height: a, width: b, .. }, Shape::Image { height, width, .. }) => (a, b) == (height, width),
+            _ => false,
+        };
+        let partners: Vec<usize> = (0..values.len())
+            .filter(|&i| i != first && like(values[i].1) && (!closing || unread.contains(&i)))
+            .collect();
+        let shape = values[first].1;
+        let mut reads = vec![first];
+        let layer = match partners.len() {
+            n if n > 0 && (closing || rng.random_bool(0.4)) => {
+                let second = partners[rng.random_range(0..n)];
+                reads.insert(rng.random_range(0..2), second);
+                if values[second].1 == shape { Layer::Add } else { Layer::Concat }
+            }
+            _ if closing && matches!(shape, Shape::Image { .. }) => Layer::GlobalAveragePool,
+            _ if closing => layer(rng, shape), // the other end is an image still
+            _ => layer(rng, shape),
+        };
+        let name = format!("n{}", net.nodes.len());
+        let inputs: Vec<&str> = reads.iter().map(|&i| values[i].0.as_str()).collect();
+        net = net.node(&name, &inputs, layer);
+        let shape = net.builder().shape(&name).expect("the node just added");
+        unread.retain(|i| !reads.contains(i));
+        unread.push(values.len());
+        values.push((name, shape));
+    }
+    if softmax { net.then("answer", Layer::Softmax) } else { net }
+}

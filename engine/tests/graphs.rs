@@ -1,0 +1,324 @@
+//! Whole graphs against the interpreter in `common`, on every instruction set, to the bit.
+
+mod common;
+
+use common::random::{self, MODES, rng};
+use common::{Net, assert_same_bits, isas, keep, options, run};
+use horq::graph::Shape;
+use horq::{BinaryBase, Layer, Model, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
+use rand::Rng;
+use std::sync::Arc;
+
+/// Compares a session on each instruction set with the interpreter, at the highest orders.
+fn check(net: &Net, samples: usize, what: &str) {
+    let model = net.model();
+    let input = random::values(&mut rng(samples as u64), samples * net.input.len());
+    let expected = net.answer(&input, |_, highest| highest);
+    for isa in isas() {
+        let mut session = Session::new(&model, options(samples, isa)).unwrap();
+        assert_same_bits(&run(&mut session, &input), &expected, &format!("{what}, {isa}"));
+    }
+}
+
+#[test]
+fn each_operation_alone() {
+    let rng = &mut rng(1);
+    for round in 0..40 {
+        let samples = 1 + round % 3;
+        let (height, width) = (rng.random_range(1..8), rng.random_range(1..8));
+        let channels = [1, 3, 16, 31, 32, 33, 48, 64][round % 8];
+        let (image, flat) = (Shape::Image { height, width, channels }, Shape::Flat(channels * 3));
+        let (filters, order) = (random::filters(rng), 1 + round % 8);
+        let pool = random::window(rng, height, width, true);
+        let mut layers = vec![
+            (image, "conv", random::conv(rng, [height, width, channels], filters)),
+            (flat, "dense", random::dense(rng, channels * 3, filters)),
+            (image, "affine", random::affine(rng, channels)),
+            (flat, "affine of a vector", random::affine(rng, channels * 3)),
+            (image, "relu", Layer::Relu),
+            (image, "prelu", random::prelu(rng, channels)),
+            (image, "max pool", Layer::MaxPool { window: pool }),
+            (image, "average pool", Layer::AveragePool { window: pool }),
+            (image, "global average pool", Layer::GlobalAveragePool),
+            (image, "flatten", Layer::Flatten),
+        ];
+        for mode in MODES {
+            let quantize = random::quantize(rng, mode, order);
+            layers.push((image, "binary conv", random::binary_conv(rng, [height, width, channels], filters, quantize)));
+            layers.push((flat, "binary dense", random::binary_dense(rng, channels * 3, filters, quantize)));
+        }
+        for (shape, what, layer) in layers {
+            check(&Net::new(shape).then("y", layer), samples, &format!("round {round}, {what}: {layer:?}"));
+        }
+        let two = Net::new(image).then("a", Layer::Relu).node("b", &["x"], random::prelu(rng, channels));
+        check(&two.clone().node("y", &["a", "b"], Layer::Add), samples, "add");
+        check(&two.clone().node("y", &["b", "x", "a"], Layer::Concat), samples, "concat");
+        check(&Net::new(image).node("y", &["x", "x"], Layer::Add), samples, "x + x");
+    }
+}
+
+/// The f32 layers against f64: a sum of n products in f32 with fused steps is off by at most n half-ulps of the sum of
+/// magnitudes (n u / (1 - n u), Higham, Accuracy and Stability, section 3.1), the bias adds one rounding.
+#[test]
+fn float_layers_stay_within_the_bound_of_their_rounding() {
+    let rng = &mut rng(2);
+    for round in 0..50 {
+        let (features, filters) = (rng.random_range(1..400), random::filters(rng));
+        let layer = random::dense(rng, features, filters);
+        let Layer::Dense { weight, bias, .. } = layer else { unreachable!() };
+        let net = Net::new(Shape::Flat(features)).then("y", layer);
+        let input = random::values(rng, features);
+        for isa in isas() {
+            let output = run(&mut Session::new(&net.model(), options(1, isa)).unwrap(), &input);
+            for (filter, y) in output.iter().enumerate() {
+                let products =
+                    input.iter().zip(&weight[filter * features..]).map(|(x, w)| f64::from(*x) * f64::from(*w));
+                let (sum, magnitude) = products.fold((0.0, 0.0), |(sum, all), p| (sum + p, all + p.abs()));
+                let b = bias.map_or(0.0, |bias| f64::from(bias[filter]));
+                let unit = f64::from(f32::EPSILON) / 2.0;
+                let bound = (features + 1) as f64 * unit / (1.0 - (features + 1) as f64 * unit) * (magnitude + b.abs());
+                let error = (f64::from(*y) - sum - b).abs();
+                assert!(error <= bound, "round {round}, {isa}, filter {filter}: off by {error}, bound {bound}");
+            }
+        }
+    }
+}
+
+/// Softmax differs from the f64 oracle by its roundings: x - max is off by half an ulp of at most |x - max|, which the
+/// exponential turns into a relative error of that size; exp, sum and division add one half-ulp each, the sum one a channel.
+#[test]
+fn softmax_stays_within_the_bound_of_its_rounding() {
+    let rng = &mut rng(3);
+    for channels in [1, 2, 10, 16, 33, 1000] {
+        let net = Net::new(Shape::Flat(channels)).then("y", Layer::Softmax);
+        let input: Vec<f32> = (0..channels * 3).map(|_| rng.random_range(-20.0..20.0)).collect();
+        let expected = net.answer(&input, |_, highest| highest);
+        for isa in isas() {
+            let output = run(&mut Session::new(&net.model(), options(3, isa)).unwrap(), &input);
+            for (i, (y, expected)) in output.iter().zip(&expected).enumerate() {
+                let bound = expected * (40.0 + channels as f32 + 4.0) * f32::EPSILON / 2.0 + f32::MIN_POSITIVE;
+                assert!((y - expected).abs() <= bound, "{channels} channels, {isa}, value {i}: {y}, not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn random_graphs_at_random_orders() {
+    let (mut fused, mut shared) = (0, 0);
+    for seed in 0..150 {
+        let net = random::net(seed, false);
+        let model = net.model();
+        let rng = &mut rng(seed);
+        let samples = rng.random_range(1..4);
+        let input = random::values(rng, samples * net.input.len());
+        let dial = rng.random_range(1..5usize);
+        let expected = net.answer(&input, |_, highest| highest.min(dial));
+        for isa in isas() {
+            let mut session = Session::new(&model, options(samples, isa).order(dial)).unwrap();
+            assert_same_bits(&run(&mut session, &input), &expected, &format!("seed {seed}, {isa}"));
+            assert_same_bits(&run(&mut session, &input), &expected, &format!("seed {seed}, {isa}, once more"));
+            fused += session.profile().iter().map(|layer| layer.fused.len()).sum::<usize>();
+            shared += usize::from(session.arena_bytes() < session.unshared_bytes());
+        }
+    }
+    assert!(fused > 100 && shared > 50, "the graphs are too plain: {fused} nodes fused, {shared} arenas shared");
+}
+
+#[test]
+fn a_batch_is_its_samples() {
+    for seed in 200..230 {
+        let net = random::net(seed, true);
+        let model = net.model();
+        for isa in isas() {
+            let mut many = Session::new(&model, options(5, isa)).unwrap();
+            let mut one = Session::new(&model, options(1, isa)).unwrap();
+            let input = random::values(&mut rng(seed), 5 * net.input.len());
+            let alone: Vec<f32> = input.chunks(net.input.len()).flat_map(|sample| run(&mut one, sample)).collect();
+            for samples in [5, 1, 3, 2, 4] {
+                let (input, expected) = (&input[..samples * net.input.len()], &alone[..samples * one.output_len()]);
+                assert_same_bits(&run(&mut many, input), expected, &format!("seed {seed}, {isa}, {samples} samples"));
+            }
+        }
+    }
+}
+
+/// The same network with its binary layers made for a lower order, as an exporter would write it.
+fn at_order(net: &Net, order: usize) -> Net {
+    let mut net = net.clone();
+    for (_, _, layer) in &mut net.nodes {
+        if let Layer::BinaryConv2d { quantize, .. } | Layer::BinaryDense { quantize, .. } = layer {
+            quantize.order = quantize.order.min(order);
+            quantize.scales = quantize.scales.map(|scales| &scales[..quantize.order]);
+        }
+    }
+    net
+}
+
+#[test]
+fn the_dial_equals_a_model_of_that_order() {
+    for seed in 300..330 {
+        let net = random::net(seed, true);
+        let mut dialled = Session::new(&net.model(), SessionOptions::new()).unwrap();
+        let input = random::values(&mut rng(seed), net.input.len());
+        for order in [3, 1, 4, 2] {
+            let mut exported = Session::new(&at_order(&net, order).model(), SessionOptions::new()).unwrap();
+            dialled.set_order(order).unwrap();
+            let expected = run(&mut exported, &input);
+            assert_same_bits(&run(&mut dialled, &input), &expected, &format!("seed {seed}, order {order}"));
+            for (a, b) in dialled.profile().iter().zip(exported.profile()) {
+                assert_eq!((a.order(), a.bit_macs), (b.order(), b.bit_macs));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_layer_has_its_own_dial() {
+    let rng = &mut rng(4);
+    for mode in MODES {
+        let mut binary = |filters| {
+            let quantize = random::quantize(rng, mode, 4);
+            random::binary_conv(rng, [9, 9, 16], filters, quantize)
+        };
+        let (first, second) = (binary(16), binary(16));
+        let pool = Layer::GlobalAveragePool;
+        let net = Net::new(Shape::Image { height: 9, width: 9, channels: 16 })
+            .then("first", first)
+            .node("second", &["x"], second)
+            .node("p", &["first"], pool)
+            .node("q", &["second"], pool)
+            .node("y", &["p", "q"], Layer::Concat);
+        let input = random::values(rng, net.input.len());
+        let mut session = Session::new(&net.model(), SessionOptions::new()).unwrap();
+        for (a, b) in [(1, 4), (4, 1), (3, 2), (4, 4), (1, 1)] {
+            session.set_layer_order("first", a).unwrap();
+            session.set_layer_order("second", b).unwrap();
+            let expected = net.answer(&input, |name, _| if name == "first" { a } else { b });
+            assert_same_bits(&run(&mut session, &input), &expected, &format!("{mode:?}, orders {a} and {b}"));
+        }
+    }
+}
+
+/// Convolutions large enough to be cut, with layers between them that are not.
+fn wide_net(mode: ScaleMode) -> Net {
+    let rng = &mut rng(5);
+    let window = Window::square(3).with_padding(1);
+    let mut conv = || {
+        let base = |_| BinaryBase { weight: keep(random::values(rng, 64 * 9 * 64)), alpha: &[0.01; 64] };
+        let bases = keep([0, 1].map(base).to_vec());
+        let (quantize, bias) = (random::quantize(rng, mode, 3), Some(keep(random::values(rng, 64))));
+        Layer::BinaryConv2d { window, filters: 64, groups: 1, pad_value: Padding::ValidTaps, quantize, bases, bias }
+    };
+    let (a, b) = (conv(), conv());
+    let weight = keep(random::values(rng, 32 * 9 * 64).iter().map(|w| w / 24.0).collect());
+    Net::new(Shape::Image { height: 24, width: 24, channels: 64 })
+        .then("a", a)
+        .then("affine", random::affine(rng, 64))
+        .node("b", &["affine"], b)
+        .node("sum", &["b", "affine"], Layer::Add)
+        .then("prelu", random::prelu(rng, 64))
+        .then("float", Layer::Conv2d { window, filters: 32, groups: 1, weight, bias: None })
+        .then("pool", Layer::GlobalAveragePool)
+        .then("dense", random::dense(rng, 32, 10))
+        .then("y", Layer::Softmax)
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap());
+    for mode in MODES {
+        let net = wide_net(mode);
+        let model = net.model();
+        let input = random::values(&mut rng(6), 3 * net.input.len());
+        for isa in isas() {
+            let expected = run(&mut Session::new(&model, options(3, isa)).unwrap(), &input);
+            let handed_over = Threads::Pool(pool.clone());
+            for threads in [Threads::Own(2), Threads::Own(1), Threads::Own(5), handed_over.clone(), handed_over] {
+                let what = format!("{mode:?}, {isa}, {threads:?}");
+                let mut session = Session::new(&model, options(3, isa).threads(threads)).unwrap();
+                for _ in 0..3 {
+                    assert_same_bits(&run(&mut session, &input), &expected, &what);
+                }
+            }
+        }
+    }
+}
+
+/// Tasks really run on the pool's threads, and on no other pool's.
+#[test]
+fn a_pool_of_the_callers_does_the_work() {
+    let seen = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
+    let starts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = starts.clone();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(2)
+        .start_handler(move |_| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        })
+        .build()
+        .unwrap();
+    let pool = Arc::new(pool);
+    let net = wide_net(ScaleMode::Image);
+    let options = SessionOptions::new().threads(Threads::Pool(pool.clone())).profile(true);
+    let mut session = Session::new(&net.model(), options).unwrap();
+    let input = random::values(&mut rng(7), net.input.len());
+    run(&mut session, &input);
+    pool.broadcast(|_| seen.lock().unwrap().insert(std::thread::current().id()));
+    assert_eq!(starts.load(std::sync::atomic::Ordering::SeqCst), 2);
+    assert_eq!(seen.lock().unwrap().len(), 2);
+    drop(session);
+    assert_eq!(Arc::strong_count(&pool), 1, "the session gave the pool back");
+}
+
+#[test]
+fn sessions_of_one_model_run_at_the_same_time() {
+    let net = random::net(400, true);
+    let model: Model = net.model();
+    let input = random::values(&mut rng(8), net.input.len());
+    let expected = run(&mut Session::new(&model, SessionOptions::new()).unwrap(), &input);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let mut session = Session::new(&model, SessionOptions::new()).unwrap();
+            let (input, expected) = (&input, &expected);
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    assert_same_bits(&run(&mut session, input), expected, "beside others");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_profile_adds_up() {
+    let net = wide_net(ScaleMode::Window);
+    let input = random::values(&mut rng(9), 2 * net.input.len());
+    let mut session = Session::new(&net.model(), SessionOptions::new().batch(2).profile(true)).unwrap();
+    let mut silent = Session::new(&net.model(), SessionOptions::new().batch(2)).unwrap();
+    assert_same_bits(&run(&mut session, &input), &run(&mut silent, &input), "profiling");
+    run(&mut session, &input[..net.input.len()]);
+    let names: Vec<&str> = session.profile().iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "float", "pool", "dense", "y"]);
+    assert_eq!(session.profile()[1].fused, ["sum", "prelu"]);
+    for layer in session.profile() {
+        assert_eq!((layer.runs, layer.samples), (2, 3), "{}", layer.name);
+        assert!(layer.nanoseconds.iter().sum::<u64>() <= layer.wall_nanoseconds, "{layer:?}");
+        let stages = layer.nanoseconds.map(|nanoseconds| nanoseconds > 0);
+        match layer.order() {
+            Some(order) => {
+                assert_eq!((order, layer.bit_macs), (3, 24 * 24 * 64 * 9 * 64 * 2 * 3));
+                assert!(stages[0] && stages[1], "{layer:?}");
+            }
+            None => assert!(stages[3] && layer.bit_macs == 0, "{layer:?}"),
+        }
+        assert_eq!(layer.copied_bytes, 0);
+    }
+    let [a, .., dense, _] = session.profile() else { panic!("six layers") };
+    assert_eq!(a.weight_bytes, 2 * (64 * 9 * 64 / 8 + 64 * 4) + 3 * 64 * 4);
+    assert_eq!(a.activation_bytes, 2 * 24 * 24 * 64 * 4);
+    assert_eq!(dense.float_macs, 320);
+    session.reset_profile();
+    assert!(session.profile().iter().all(|layer| layer.runs == 0 && layer.wall_nanoseconds == 0));
+    assert!(silent.profile().iter().all(|layer| layer.runs == 0 && layer.nanoseconds == [0; 4]));
+}

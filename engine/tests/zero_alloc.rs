@@ -1,0 +1,158 @@
+//! A warm run allocates nothing, and a session does not copy its weights.
+
+mod common;
+
+use common::random::MODES;
+use common::{isas, lenet::lenet, options, random, run};
+use horq::graph::Shape;
+use horq::{BinaryBase, Layer, Model, Session, SessionOptions};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// Counts what the current thread asks of the allocator.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(bytes: usize) {
+    CALLS.set(CALLS.get() + 1);
+    BYTES.set(BYTES.get() + bytes);
+}
+
+// SAFETY: every call is handed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0);
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn the_counter_counts() {
+    let before = CALLS.get();
+    drop(std::hint::black_box(vec![1u8; 10]));
+    assert_eq!(CALLS.get(), before + 2);
+}
+
+#[test]
+fn ten_thousand_warm_runs_allocate_nothing() {
+    for mode in MODES {
+        for profile in [false, true] {
+            let net = lenet(mode, 2);
+            let mut session = Session::new(&net.model(), SessionOptions::new().profile(profile)).unwrap();
+            let input = random::values(&mut random::rng(1), session.input_len());
+            let mut output = vec![0.0; session.output_len()];
+            session.run(&input, &mut output).unwrap();
+            let before = CALLS.get();
+            for round in 0..10_000 {
+                session.set_order(1 + round % 2).unwrap();
+                session.run(&input, &mut output).unwrap();
+            }
+            assert_eq!(CALLS.get() - before, 0, "{mode:?}, profile {profile}: calls of the allocator");
+        }
+    }
+}
+
+#[test]
+fn no_operation_allocates_on_any_instruction_set() {
+    for seed in 0..60 {
+        let net = random::net(seed, true);
+        let model = net.model();
+        for isa in isas() {
+            let mut session = Session::new(&model, options(3, isa)).unwrap();
+            let input = random::values(&mut random::rng(seed), 3 * net.input.len());
+            let mut output = run(&mut session, &input);
+            let before = CALLS.get();
+            for samples in [1, 3] {
+                let (input_len, output_len) = (samples * session.input_len(), samples * session.output_len());
+                session.run(&input[..input_len], &mut output[..output_len]).unwrap();
+            }
+            assert_eq!(CALLS.get() - before, 0, "seed {seed}, {isa}");
+        }
+    }
+}
+
+/// Opening by mapping and preparing a session takes a small part of the weights' memory, so it cannot have copied them; and
+/// the views lie in the file's mapping.
+#[test]
+fn a_mapped_models_weights_are_not_copied() {
+    let (features, filters) = (8192, 4096);
+    let weight = random::values(&mut random::rng(2), features * filters);
+    let base = BinaryBase { weight: &weight, alpha: &vec![1.0 / features as f32; filters] };
+    let mut builder = horq::Builder::new("x", Shape::Flat(features));
+    let quantize = horq::Quantize { order: 2, mode: horq::ScaleMode::Image, scales: None };
+    builder.add("binary", &["x"], Layer::BinaryDense { filters, quantize, bases: &[base], bias: None }).unwrap();
+    builder
+        .add("float", &["binary"], Layer::Dense { filters: 256, weight: &weight[..filters * 256], bias: None })
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.horq");
+    builder.write("float", &path).unwrap();
+
+    let before = BYTES.get();
+    // SAFETY: the file is this test's own and stays as it is.
+    let model = unsafe { Model::map(&path) }.unwrap();
+    let mut session = Session::new(&model, SessionOptions::new()).unwrap();
+    let taken = BYTES.get() - before;
+    let weights: usize = session.profile().iter().map(|layer| layer.weight_bytes).sum();
+    assert_eq!(weights, features * filters / 8 + filters * 4 + filters * 256 * 4);
+    assert!(taken < weights / 16, "{taken} bytes allocated for {weights} bytes of weights");
+    assert!(session.profile().iter().all(|layer| layer.copied_bytes == 0));
+    run(&mut session, &vec![1.0; features]);
+
+    if cfg!(target_os = "linux") {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let mapping = maps.lines().find(|line| line.ends_with("wide.horq")).expect("the file is mapped");
+        let (start, end) = mapping.split_whitespace().next().unwrap().split_once('-').unwrap();
+        let hex = |text: &str| usize::from_str_radix(text, 16).unwrap();
+        let mapping = hex(start)..hex(end);
+        for tensor in ["binary.weight.0"] {
+            let words = model.u32s(tensor).as_ptr_range();
+            assert!(mapping.contains(&(words.start as usize)) && mapping.contains(&(words.end as usize - 1)));
+        }
+        let floats = model.f32s("float.weight").as_ptr_range();
+        assert!(mapping.contains(&(floats.start as usize)) && mapping.contains(&(floats.end as usize - 1)));
+    }
+}
+
+/// Groups that do not fill their panels need their vectors in another layout; those are copied, the panels are not.
+#[test]
+fn only_vectors_of_unfilled_groups_are_copied() {
+    let window = horq::Window::square(1);
+    let bias = [0.5; 24];
+    for (groups, copied) in [(1, 0), (2, 2 * 16 * 4), (3, 3 * 16 * 4)] {
+        let weight = vec![1.0; 24 * 48 / groups];
+        let mut builder = horq::Builder::new("x", Shape::Image { height: 2, width: 2, channels: 48 });
+        let conv = Layer::Conv2d { window, filters: 24, groups, weight: &weight, bias: Some(&bias) };
+        builder.add("y", &["x"], conv).unwrap();
+        let model = Model::from_bytes(&builder.to_bytes("y").unwrap()).unwrap();
+        let mut session = Session::new(&model, SessionOptions::new()).unwrap();
+        assert_eq!(session.profile()[0].copied_bytes, copied, "{groups} groups");
+        assert_eq!(run(&mut session, &[1.0; 4 * 48]), vec![48.0 / groups as f32 + 0.5; 4 * 24]);
+    }
+}
