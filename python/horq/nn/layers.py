@@ -53,10 +53,9 @@ class _HorqLayer(nn.Module):
     def _order(self) -> int:
         return check_order(self.order, self.max_order)
 
-    def _exact_weight(self) -> tuple[Tensor, Tensor]:
-        """B and alpha; alpha is rounded once from a double sum, as `horq.export` stores it."""
-        alpha = self.weight.double().abs().flatten(1).mean(1).to(self.weight.dtype)
-        return sign(self.weight), alpha
+    def alpha(self) -> Tensor:
+        """The scale mean|W| of each filter, rounded once from a double sum: what eval mode uses and a file stores."""
+        return self.weight.double().abs().flatten(1).mean(1).to(self.weight.dtype)
 
     def extra_repr(self) -> str:
         order = f"order={self.order}" + (f" of {self.max_order}" if self.order != self.max_order else "")
@@ -109,7 +108,7 @@ class HorqLinear(_HorqLayer):
         return y if self.bias is None else y + self.bias
 
     def _eval(self, x: Tensor, constants: Tensor | None) -> Tensor:
-        weight, alpha = self._exact_weight()
+        weight = sign(self.weight)
 
         def mean(magnitudes: Tensor) -> Tensor:
             return (exact.tree(exact.lane_sums(magnitudes)) / self.in_features)[:, None]
@@ -119,7 +118,7 @@ class HorqLinear(_HorqLayer):
             term = b * F.linear(h, weight)
             total = term if total is None else total + term
         assert total is not None
-        return alpha * total
+        return self.alpha() * total
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, " + super().extra_repr()
@@ -166,14 +165,14 @@ class HorqConv2d(_HorqLayer):
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"{groups} groups do not divide {in_channels} input and {out_channels} output channels")
         check_choice("padding_mode", padding_mode, Padding)
-        kernel = _pair(kernel_size)
+        kernel = pair(kernel_size)
         super().__init__((out_channels, in_channels // groups, *kernel), order, scale_mode, gradient, bias)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel
-        self.stride = _pair(stride)
-        self.padding = _pair(padding)
-        self.dilation = _pair(dilation)
+        self.stride = pair(stride)
+        self.padding = pair(padding)
+        self.dilation = pair(dilation)
         self.groups = groups
         self.padding_mode = padding_mode
 
@@ -182,8 +181,7 @@ class HorqConv2d(_HorqLayer):
             raise ValueError(f"HorqConv2d takes [N, {self.in_channels}, H, W], not {list(x.shape)}")
         constants = self._constants()
         if not self.training:
-            weight, alpha = self._exact_weight()
-            y = alpha[:, None, None] * self._eval(x, weight, constants)
+            y = self.alpha()[:, None, None] * self._eval(x, sign(self.weight), constants)
         elif self.scale_mode == "window":
             y = self._train_windows(x)
         else:
@@ -282,5 +280,6 @@ class HorqConv2d(_HorqLayer):
         return f"{shape}, {rest}, padding_mode={self.padding_mode!r}, " + super().extra_repr()
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """A number as the pair (vertical, horizontal), a pair as it is."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])

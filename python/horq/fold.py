@@ -1,0 +1,83 @@
+"""A trained module as the engine will compute it: traced, in eval mode, its batch norms folded."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import fx, nn
+
+from ._core import Error
+from .nn import Affine, BatchNorm1d, BatchNorm2d, HorqConv2d, HorqLinear
+from .nn.norm import affine_of
+
+OWN_LAYERS = (HorqConv2d, HorqLinear, Affine, BatchNorm1d, BatchNorm2d)
+"""The layers of horq.nn, which a trace leaves whole."""
+
+_DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, OWN_LAYERS) or super().is_leaf_module(m, module_qualified_name)
+
+
+def fold(module: nn.Module) -> fx.GraphModule:
+    """Returns a float32 copy of `module` in eval mode, traced by torch.fx, that computes what `horq.export` writes.
+
+    Dropout and identities are gone. A `torch.nn.BatchNorm1d` or `BatchNorm2d` that alone reads a float convolution or
+    dense layer is folded into its weights and bias; after anything else, and for the batch norms of `horq.nn`, it is
+    an `Affine`: x * scale + shift, rounded after each step, which the engine runs in the epilogue of the layer before.
+    (Folding it into the scales of a binary layer would save nothing there and change the rounding.) Binary layers
+    stand at their highest order.
+
+    Raises `horq.Error` if torch.fx cannot trace the module.
+    """
+    module = copy.deepcopy(module).float().cpu().eval()
+    for layer in module.modules():
+        if isinstance(layer, HorqConv2d | HorqLinear):
+            layer.order = layer.max_order
+    try:
+        graph = _Tracer().trace(module)
+    except Exception as error:  # a trace runs the user's code, so anything may come out of it
+        raise Error(
+            f"torch.fx cannot trace {type(module).__name__}: {error}; "
+            "write its forward without control flow that depends on values"
+        ) from error
+    traced = fx.GraphModule(module, graph)
+    calls = [node for node in traced.graph.nodes if node.op == "call_module"]
+    uses = [node.target for node in calls]
+    for node in calls:
+        layer = traced.get_submodule(node.target)
+        if isinstance(layer, _DROPPED):
+            node.replace_all_uses_with(node.args[0])
+            traced.graph.erase_node(node)
+        elif type(layer) in _NORMS:
+            before = node.args[0]
+            if _foldable(traced, before, layer) and uses.count(before.target) == 1:
+                _into_weights(traced.get_submodule(before.target), layer)
+                node.replace_all_uses_with(before)
+                traced.graph.erase_node(node)
+            else:
+                parent, _, name = node.target.rpartition(".")
+                setattr(traced.get_submodule(parent), name, Affine(*affine_of(layer)))
+    traced.graph.lint()
+    traced.recompile()
+    traced.delete_all_unused_submodules()
+    return traced.eval().requires_grad_(False)
+
+
+def _foldable(traced: fx.GraphModule, before: fx.Node, norm: nn.Module) -> bool:
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or before.op != "call_module" or len(before.users) != 1:
+        return False
+    return type(traced.get_submodule(before.target)) in (nn.Conv2d, nn.Linear)
+
+
+@torch.no_grad()
+def _into_weights(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    scale, shift = (value.double() for value in affine_of(norm))
+    weight = layer.weight.double() * scale.view(-1, *[1] * (layer.weight.dim() - 1))
+    bias = shift if layer.bias is None else layer.bias.double() * scale + shift
+    layer.weight = nn.Parameter(weight.float())
+    layer.bias = nn.Parameter(bias.float())

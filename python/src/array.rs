@@ -1,0 +1,77 @@
+//! numpy arrays as slices, without a copy.
+
+use numpy::prelude::*;
+use numpy::{PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray, dtype};
+use pyo3::prelude::*;
+
+use crate::refused;
+use horq::graph::Shape;
+
+/// A float32 array in C order, or an error that names `what`, says what is wrong and what to do.
+fn checked<'a, 'py>(array: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a Bound<'py, PyArrayDyn<f32>>> {
+    let untyped = array
+        .cast::<PyUntypedArray>()
+        .map_err(|_| refused(format!("{what} must be a numpy array; convert it with numpy.asarray(.., numpy.float32)")))?;
+    if !untyped.dtype().is_equiv_to(&dtype::<f32>(array.py())) {
+        let found = untyped.dtype();
+        return Err(refused(format!("{what} must be float32, not {found}; convert it with .astype(numpy.float32)")));
+    }
+    if !untyped.is_c_contiguous() {
+        return Err(refused(format!(
+            "{what} must lie in memory in C order without gaps; copy it with numpy.ascontiguousarray"
+        )));
+    }
+    if !untyped.is_aligned() {
+        return Err(refused(format!("{what} must be aligned; copy it with .copy()")));
+    }
+    Ok(array.cast::<PyArrayDyn<f32>>()?)
+}
+
+/// Borrows an array for reading.
+pub(crate) fn reading<'py>(array: &Bound<'py, PyAny>, what: &str) -> PyResult<PyReadonlyArrayDyn<'py, f32>> {
+    checked(array, what)?.try_readonly().map_err(|_| {
+        refused(format!("{what} is being written by another call; give each thread an output array of its own"))
+    })
+}
+
+/// Borrows an array for writing.
+pub(crate) fn writing<'py>(array: &Bound<'py, PyAny>, what: &str) -> PyResult<PyReadwriteArrayDyn<'py, f32>> {
+    checked(array, what)?.try_readwrite().map_err(|_| {
+        refused(format!("{what} is read-only or overlaps an array in use; pass a writable array that shares no memory"))
+    })
+}
+
+/// The number of samples of an array [N, ..shape].
+pub(crate) fn samples(found: &[usize], shape: Shape, what: &str) -> PyResult<usize> {
+    let sizes = Vec::from(shape);
+    match found {
+        [samples, rest @ ..] if *samples > 0 && *rest == sizes => Ok(*samples),
+        _ => {
+            let expected: Vec<String> = sizes.iter().map(usize::to_string).collect();
+            Err(refused(format!(
+                "{what} must have the shape [N, {}] with N >= 1, not {found:?}; a single sample needs an axis before it \
+                 (x[None]), and channels stand last",
+                expected.join(", ")
+            )))
+        }
+    }
+}
+
+/// The array that an answer of `samples` x `shape` is written to: `out`, checked, or a new one.
+pub(crate) fn output<'py>(
+    py: Python<'py>,
+    out: Option<&Bound<'py, PyAny>>,
+    samples: usize,
+    shape: Shape,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut sizes = vec![samples];
+    sizes.extend(Vec::from(shape));
+    let Some(out) = out else {
+        return Ok(PyArrayDyn::<f32>::zeros(py, sizes, false).into_any());
+    };
+    let found = checked(out, "out")?.shape().to_vec();
+    if found != sizes {
+        return Err(refused(format!("out must have the shape {sizes:?}, not {found:?}")));
+    }
+    Ok(out.clone())
+}

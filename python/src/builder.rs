@@ -1,0 +1,240 @@
+//! `horq.Builder`: makes `.horq` files from numpy arrays.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+
+use horq::graph::Shape;
+use horq::{BinaryBase, Layer, Padding, Quantize, ScaleMode, Window};
+use numpy::PyReadonlyArrayDyn;
+use pyo3::conversion::FromPyObjectOwned;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::{array, refused};
+
+/// Makes a `.horq` file node by node; `horq.export` does so from a `torch.nn.Module`.
+///
+/// Builder(input_name, shape): shape is (features,) or (height, width, channels) of one sample.
+#[pyclass(frozen, module = "horq")]
+pub(crate) struct Builder(Mutex<horq::Builder>);
+
+impl Builder {
+    fn lock(&self) -> PyResult<MutexGuard<'_, horq::Builder>> {
+        self.0.lock().map_err(refused)
+    }
+}
+
+#[pymethods]
+impl Builder {
+    #[new]
+    fn new(input_name: &str, shape: Vec<usize>) -> PyResult<Self> {
+        let shape = Shape::try_from(shape).map_err(refused)?;
+        Ok(Self(Mutex::new(horq::Builder::new(input_name, shape))))
+    }
+
+    /// Adds the node `name` that reads `inputs` (the graph's input or earlier nodes).
+    ///
+    /// `op` is an operation of docs/format.md and the keywords are its fields: kernel, stride, dilation (pairs), padding
+    /// (top, left, bottom, right), filters, groups, pad_value, order, mode; and float32 arrays: weight
+    /// [filter, kernel row, kernel column, channel of the group] or [filter, feature], bias, scale, shift, slope, scales,
+    /// and bases, a list of (weight, alpha).
+    #[pyo3(signature = (name, inputs, op, **fields))]
+    fn add(&self, name: &str, inputs: Vec<String>, op: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        let fields = Fields { node: name, op, values: fields.map(|fields| fields.copy()).transpose()? };
+        let source = Source::take(&fields)?;
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let bases = source.bases()?;
+        let layer = match op {
+            "conv2d" => Layer::Conv2d {
+                window: fields.window()?,
+                filters: fields.required("filters")?,
+                groups: fields.optional("groups")?.unwrap_or(1),
+                weight: source.weight()?,
+                bias: source.bias()?,
+            },
+            "dense" => {
+                Layer::Dense { filters: fields.required("filters")?, weight: source.weight()?, bias: source.bias()? }
+            }
+            "binary_conv2d" => Layer::BinaryConv2d {
+                window: fields.window()?,
+                filters: fields.required("filters")?,
+                groups: fields.optional("groups")?.unwrap_or(1),
+                pad_value: fields.choice::<Padding>("pad_value")?,
+                quantize: source.quantize(&fields)?,
+                bases: &bases,
+                bias: source.bias()?,
+            },
+            "binary_dense" => Layer::BinaryDense {
+                filters: fields.required("filters")?,
+                quantize: source.quantize(&fields)?,
+                bases: &bases,
+                bias: source.bias()?,
+            },
+            "affine" => Layer::Affine { scale: source.vector(1, "scale")?, shift: source.vector(2, "shift")? },
+            "relu" => Layer::Relu,
+            "prelu" => Layer::Prelu { slope: source.vector(3, "slope")? },
+            "max_pool" => Layer::MaxPool { window: fields.window()? },
+            "average_pool" => Layer::AveragePool { window: fields.window()? },
+            "global_average_pool" => Layer::GlobalAveragePool,
+            "add" => Layer::Add,
+            "concat" => Layer::Concat,
+            "flatten" => Layer::Flatten,
+            "softmax" => Layer::Softmax,
+            _ => return Err(refused(format!("node `{name}`: there is no operation {op:?}; see docs/format.md"))),
+        };
+        fields.finish()?;
+        self.lock()?.add(name, &inputs, layer).map_err(refused)?;
+        Ok(())
+    }
+
+    /// The shape of the graph's input or of a node's value, batch left out.
+    fn shape(&self, value: &str) -> PyResult<Vec<usize>> {
+        let shape = self.lock()?.shape(value);
+        shape.map(Vec::from).ok_or_else(|| refused(format!("there is no value `{value}`")))
+    }
+
+    /// Gives the file an input and its answer for a self-test: float32 arrays of a whole number of samples.
+    fn golden(&self, input: &Bound<'_, PyAny>, output: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (input, output) = (array::reading(input, "the golden input")?, array::reading(output, "the golden output")?);
+        self.lock()?.golden(input.as_slice()?, output.as_slice()?);
+        Ok(())
+    }
+
+    /// Names the program that makes the file.
+    fn producer(&self, producer: &str) -> PyResult<()> {
+        self.lock()?.producer(producer);
+        Ok(())
+    }
+
+    /// Adds a note, or replaces the one of that key.
+    fn note(&self, key: &str, value: &str) -> PyResult<()> {
+        self.lock()?.note(key, value);
+        Ok(())
+    }
+
+    /// The file's bytes, with the node `output` as the answer.
+    fn to_bytes<'py>(&self, py: Python<'py>, output: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = self.lock()?.to_bytes(output).map_err(refused)?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Writes the file: whoever opens the path sees the old file or the whole new one.
+    fn write(&self, output: &str, path: PathBuf) -> PyResult<()> {
+        self.lock()?.write(output, path).map_err(refused)
+    }
+}
+
+type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
+
+/// The keywords of a node, each taken once.
+struct Fields<'a, 'py> {
+    node: &'a str,
+    op: &'a str,
+    values: Option<Bound<'py, PyDict>>,
+}
+
+impl<'py> Fields<'_, 'py> {
+    fn take(&self, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(values) = &self.values else { return Ok(None) };
+        let value = values.get_item(key)?;
+        if value.is_some() {
+            values.del_item(key)?;
+        }
+        Ok(value.filter(|value| !value.is_none()))
+    }
+
+    fn optional<T: FromPyObjectOwned<'py>>(&self, key: &str) -> PyResult<Option<T>> {
+        let wrong = |error: PyErr| refused(format!("node `{}` ({}): {key}: {error}", self.node, self.op));
+        self.take(key)?.map(|value| value.extract().map_err(|error: T::Error| wrong(error.into()))).transpose()
+    }
+
+    fn required<T: FromPyObjectOwned<'py>>(&self, key: &str) -> PyResult<T> {
+        self.optional(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn missing(&self, key: &str) -> PyErr {
+        refused(format!("node `{}` ({}) needs the field {key}", self.node, self.op))
+    }
+
+    fn floats(&self, key: &str) -> PyResult<Option<Floats<'py>>> {
+        let what = format!("{key} of node `{}`", self.node);
+        self.take(key)?.map(|value| array::reading(&value, &what)).transpose()
+    }
+
+    /// One of the words of an enumeration of the format.
+    fn choice<T: serde::de::DeserializeOwned>(&self, key: &str) -> PyResult<T> {
+        let word: String = self.required(key)?;
+        serde_json::from_value(serde_json::Value::String(word))
+            .map_err(|error| refused(format!("node `{}` ({}): {key}: {error}", self.node, self.op)))
+    }
+
+    fn window(&self) -> PyResult<Window> {
+        Ok(Window {
+            kernel: self.required("kernel")?,
+            stride: self.optional("stride")?.unwrap_or([1; 2]),
+            dilation: self.optional("dilation")?.unwrap_or([1; 2]),
+            padding: self.optional("padding")?.unwrap_or([0; 4]),
+        })
+    }
+
+    fn finish(&self) -> PyResult<()> {
+        match &self.values {
+            Some(left) if !left.is_empty() => {
+                Err(refused(format!("node `{}` ({}) has no fields {}", self.node, self.op, left.keys())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The arrays of a node, borrowed while the builder packs them.
+struct Source<'py> {
+    node: String,
+    /// weight, scale, shift, slope, bias, scales.
+    arrays: [Option<Floats<'py>>; 6],
+    bases: Vec<(Floats<'py>, Floats<'py>)>,
+}
+
+impl<'py> Source<'py> {
+    fn take(fields: &Fields<'_, 'py>) -> PyResult<Self> {
+        let mut arrays = [const { None }; 6];
+        for (array, key) in arrays.iter_mut().zip(["weight", "scale", "shift", "slope", "bias", "scales"]) {
+            *array = fields.floats(key)?;
+        }
+        let pairs: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = fields.optional("bases")?.unwrap_or_default();
+        let what = |role: &str| format!("{role} of node `{}`", fields.node);
+        let pair = |(weight, alpha): (Bound<'py, PyAny>, Bound<'py, PyAny>)| {
+            Ok((array::reading(&weight, &what("weight"))?, array::reading(&alpha, &what("alpha"))?))
+        };
+        let bases = pairs.into_iter().map(pair).collect::<PyResult<_>>()?;
+        Ok(Self { node: fields.node.into(), arrays, bases })
+    }
+
+    fn maybe(&self, index: usize) -> PyResult<Option<&[f32]>> {
+        Ok(self.arrays[index].as_ref().map(|array| array.as_slice()).transpose()?)
+    }
+
+    fn vector(&self, index: usize, key: &str) -> PyResult<&[f32]> {
+        self.maybe(index)?.ok_or_else(|| refused(format!("node `{}` needs the field {key}", self.node)))
+    }
+
+    fn weight(&self) -> PyResult<&[f32]> {
+        self.vector(0, "weight")
+    }
+
+    fn bias(&self) -> PyResult<Option<&[f32]>> {
+        self.maybe(4)
+    }
+
+    fn quantize(&self, fields: &Fields<'_, '_>) -> PyResult<Quantize<'_>> {
+        let mode = fields.choice::<ScaleMode>("mode")?;
+        Ok(Quantize { order: fields.required("order")?, mode, scales: self.maybe(5)? })
+    }
+
+    fn bases(&self) -> PyResult<Vec<BinaryBase<'_>>> {
+        self.bases
+            .iter()
+            .map(|(weight, alpha)| Ok(BinaryBase { weight: weight.as_slice()?, alpha: alpha.as_slice()? }))
+            .collect()
+    }
+}

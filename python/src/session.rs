@@ -1,0 +1,144 @@
+//! `horq.Session`.
+
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+use numpy::prelude::*;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::{array, refused};
+use horq::{Isa, SessionOptions, Stage, Threads};
+
+/// The options of a session, from Python's arguments.
+pub(crate) fn options(
+    batch: usize,
+    threads: usize,
+    isa: Option<&str>,
+    profile: bool,
+    order: Option<usize>,
+) -> PyResult<SessionOptions> {
+    let mut options = SessionOptions::new().batch(batch).profile(profile);
+    options.threads = if threads == 1 { Threads::Inline } else { Threads::Own(threads) };
+    options.isa = isa.map(str::parse::<Isa>).transpose().map_err(refused)?;
+    options.order = order;
+    if threads == 0 {
+        return Err(refused("threads must be at least 1; 1 runs on the calling thread"));
+    }
+    Ok(options)
+}
+
+/// A model made ready to run, with all the memory it needs; made by `Model.session`.
+///
+/// A session runs one call at a time: a second thread that calls it meanwhile gets an error, and should have a session
+/// of its own, which shares the model's weights.
+#[pyclass(frozen, module = "horq")]
+pub(crate) struct Session(Mutex<horq::Session>);
+
+impl Session {
+    pub(crate) fn new(session: horq::Session) -> Self {
+        Self(Mutex::new(session))
+    }
+
+    fn lock(&self) -> PyResult<MutexGuard<'_, horq::Session>> {
+        self.0.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                refused("the session is running in another thread; make one for each thread with Model.session")
+            }
+            TryLockError::Poisoned(_) => refused("an earlier run of the session broke off; make a new session"),
+        })
+    }
+}
+
+#[pymethods]
+impl Session {
+    /// Answers a batch of at most `batch` samples: float32 [N, *input_shape] in C order to [N, *output_shape].
+    ///
+    /// The input is read where it lies and the answer is written straight into a new array, or into `out`. The GIL is
+    /// released meanwhile, so no other thread may write to the input.
+    #[pyo3(signature = (input, *, out = None))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        input: &Bound<'py, PyAny>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut session = self.lock()?;
+        let values = array::reading(input, "the input")?;
+        let samples = array::samples(values.shape(), session.model().input_shape(), "the input")?;
+        let answer = array::output(py, out, samples, session.model().output_shape())?;
+        {
+            let mut answer = array::writing(&answer, "out")?;
+            let (from, to) = (values.as_slice()?, answer.as_slice_mut()?);
+            let session = &mut *session;
+            py.detach(|| session.run(from, to)).map_err(refused)?;
+        }
+        Ok(answer)
+    }
+
+    /// Turns the dial: every binary layer runs at `order`, or at its highest where that is lower; or only `layer`.
+    #[pyo3(signature = (order, layer = None))]
+    fn set_order(&self, order: usize, layer: Option<&str>) -> PyResult<()> {
+        let mut session = self.lock()?;
+        match layer {
+            None => session.set_order(order),
+            Some(layer) => session.set_layer_order(layer, order),
+        }
+        .map_err(refused)
+    }
+
+    /// What each layer is and, if the session was made with profile=True, what it has cost since the last reset.
+    ///
+    /// A list of dicts with name, op, fused, output (shape), order and max_order (None for float layers), runs, samples,
+    /// nanoseconds (a dict by stage, summed over threads), wall_nanoseconds, bit_macs and float_macs of one sample,
+    /// weight_bytes and activation_bytes.
+    fn profile<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let session = self.lock()?;
+        session.profile().iter().map(|layer| describe(py, layer)).collect()
+    }
+
+    /// Forgets the times measured so far.
+    fn reset_profile(&self) -> PyResult<()> {
+        self.lock()?.reset_profile();
+        Ok(())
+    }
+
+    /// The most samples of one run.
+    #[getter]
+    fn batch(&self) -> PyResult<usize> {
+        Ok(self.lock()?.batch())
+    }
+
+    /// The name of the instruction set of the kernels.
+    #[getter]
+    fn isa(&self) -> PyResult<&'static str> {
+        Ok(self.lock()?.isa().name())
+    }
+
+    /// Bytes of the activations between layers, for a whole batch.
+    #[getter]
+    fn arena_bytes(&self) -> PyResult<usize> {
+        Ok(self.lock()?.arena_bytes())
+    }
+}
+
+fn describe<'py>(py: Python<'py>, layer: &horq::LayerProfile) -> PyResult<Bound<'py, PyDict>> {
+    let (entry, nanoseconds) = (PyDict::new(py), PyDict::new(py));
+    for stage in Stage::ALL {
+        nanoseconds.set_item(stage.name(), layer.stage(stage))?;
+    }
+    entry.set_item("name", &layer.name)?;
+    entry.set_item("op", layer.op)?;
+    entry.set_item("fused", &layer.fused)?;
+    entry.set_item("output", PyTuple::new(py, Vec::from(layer.output))?)?;
+    entry.set_item("order", layer.order())?;
+    entry.set_item("max_order", layer.binary.map(|binary| binary.max_order))?;
+    entry.set_item("runs", layer.runs)?;
+    entry.set_item("samples", layer.samples)?;
+    entry.set_item("nanoseconds", nanoseconds)?;
+    entry.set_item("wall_nanoseconds", layer.wall_nanoseconds)?;
+    entry.set_item("bit_macs", layer.bit_macs)?;
+    entry.set_item("float_macs", layer.float_macs)?;
+    entry.set_item("weight_bytes", layer.weight_bytes)?;
+    entry.set_item("activation_bytes", layer.activation_bytes)?;
+    Ok(entry)
+}
