@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ._core import Builder, Error, __version__
-from .fold import fold
+from .folding import fold
 from .nn import Affine, HorqConv2d, HorqLinear
 from .nn.layers import pair
 

@@ -38,8 +38,11 @@ def fold(module: nn.Module) -> fx.GraphModule:
     for layer in module.modules():
         if isinstance(layer, HorqConv2d | HorqLinear):
             layer.order = layer.max_order
+    tracer = _Tracer()
+    if tracer.is_leaf_module(module, ""):
+        module = nn.Sequential(module)
     try:
-        graph = _Tracer().trace(module)
+        graph = tracer.trace(module)
     except Exception as error:  # a trace runs the user's code, so anything may come out of it
         raise Error(
             f"torch.fx cannot trace {type(module).__name__}: {error}; "

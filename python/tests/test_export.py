@@ -1,0 +1,223 @@
+"""Networks through `horq.export` and the Rust engine against PyTorch, and what export refuses."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import horq
+from horq import nn as hn
+from horq.mnist import build, shaped
+
+
+def settled(module, example):
+    """Random parameters, batch statistics from two passes, eval mode."""
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.PReLU):
+                layer.weight.uniform_(-0.3, 0.5)
+            elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.weight.uniform_(0.5, 1.5)
+                layer.bias.uniform_(-0.5, 0.5)
+        module.train()
+        for _ in range(2):
+            module(example)
+    return module.eval()
+
+
+def engine(module, example, tmp_path, **options):
+    """The module's file, opened."""
+    path = tmp_path / "net.horq"
+    horq.export(module, example, path, **options)
+    return horq.Model(path)
+
+
+def channels_last(x):
+    return np.ascontiguousarray((x.permute(0, 2, 3, 1) if x.dim() == 4 else x).numpy())
+
+
+def agree(module, example, tmp_path, exact=False):
+    """The engine's answers equal PyTorch's, of the folded and of the plain module."""
+    module = settled(module, example)
+    model = engine(module, example, tmp_path)
+    answers = torch.from_numpy(model.run(channels_last(example)))
+    answers = answers.permute(0, 3, 1, 2) if answers.dim() == 4 else answers
+    with torch.no_grad():
+        folded, plain = horq.fold(module)(example), module(example)
+    if exact:
+        assert torch.equal(answers, folded)
+        assert torch.equal(answers, plain)
+    else:
+        assert torch.allclose(answers, folded, rtol=1e-4, atol=1e-4 * folded.abs().max().item())
+        assert torch.allclose(answers, plain, rtol=1e-4, atol=1e-4 * folded.abs().max().item())
+    given, expected = model.golden()
+    assert np.allclose(model.run(given), expected, rtol=1e-4, atol=1e-4)
+    return model
+
+
+MODES = ["window", "image", "fixed", "none"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding_mode", ["valid-taps", "one"])
+def test_binary_convolutions_are_equal_to_the_bit(mode, padding_mode, tmp_path):
+    options = {"scale_mode": mode, "padding_mode": padding_mode, "order": 3}
+    net = nn.Sequential(
+        hn.HorqConv2d(5, 12, 3, padding=1, bias=True, **options),
+        nn.PReLU(12),
+        hn.BatchNorm2d(12),
+        hn.HorqConv2d(12, 20, (3, 2), stride=(2, 1), padding=(2, 1), dilation=(1, 2), groups=2, **options),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        hn.BatchNorm2d(20),
+    )
+    agree(net, torch.randn(3, 5, 9, 11, generator=torch.Generator().manual_seed(0)), tmp_path, exact=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_binary_dense_layers_are_equal_to_the_bit(mode, tmp_path):
+    net = nn.Sequential(
+        hn.HorqLinear(70, 40, 4, mode), nn.PReLU(), hn.BatchNorm1d(40), hn.HorqLinear(40, 9, 2, mode, bias=True)
+    )
+    agree(net, torch.randn(5, 70, generator=torch.Generator().manual_seed(1)), tmp_path, exact=True)
+
+
+class Branches(nn.Module):
+    """Every operation without weights, some of them as functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.left = nn.Conv2d(8, 8, 3, padding=1, groups=2)
+        self.right = nn.Conv2d(8, 8, 1)
+        self.norm_after_add = nn.BatchNorm2d(8)
+        self.slope = nn.PReLU(16)
+        self.dropout = nn.Dropout(0.5)
+        self.hidden = nn.Linear(16 * 16, 12)
+        self.norm_flat = nn.BatchNorm1d(12)
+        self.affine = hn.Affine(torch.linspace(0.5, 2, 12), torch.linspace(-1, 1, 12))
+        self.head = nn.Linear(28, 5)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.stem(x)))
+        x = self.norm_after_add(self.left(x) + self.right(x))
+        x = self.slope(torch.cat([F.max_pool2d(x, 3, 1, 1), F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)], 1))
+        pooled = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        flat = self.dropout(x).view(x.size(0), -1)
+        hidden = self.affine(torch.relu(self.norm_flat(self.hidden(flat))))
+        return F.softmax(self.head(torch.cat([hidden, pooled], dim=1)), dim=1)
+
+
+def test_every_operation(tmp_path):
+    example = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    model = agree(Branches(), example, tmp_path)
+    ops = {node["op"] for node in model.graph["nodes"]}
+    expected = {"conv2d", "dense", "affine", "relu", "prelu", "max_pool", "average_pool", "global_average_pool"}
+    assert ops == expected | {"add", "concat", "flatten", "softmax"}
+    assert not any(node["name"] == "norm" for node in model.graph["nodes"]), "folded into the stem"
+
+
+class Flattened(nn.Module):
+    """Vectors in PyTorch's order and the engine's, elementwise steps and joins before the weights undo it."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(60)
+        self.slope = nn.PReLU(60)
+        self.binary = hn.HorqLinear(60 + 3, 7, 2, "fixed")
+
+    def forward(self, x):
+        flat = self.slope(self.norm(torch.flatten(x, 1)))
+        return self.binary(torch.cat([flat, x.mean((2, 3))], 1))
+
+
+def test_vectors_flattened_from_images_are_permuted(tmp_path):
+    agree(Flattened(), torch.randn(4, 3, 4, 5, generator=torch.Generator().manual_seed(3)), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "mlp"])
+@pytest.mark.parametrize("order", [0, 3])
+def test_the_networks_of_the_table(name, order, tmp_path):
+    pixels = torch.randint(0, 256, (6, 1, 28, 28), generator=torch.Generator().manual_seed(4)).float()
+    example = shaped(name, pixels)
+    net = settled(build(name, order), example / 256)
+    net.finish()
+    net.train()(example)
+    model = engine(net.eval(), example, tmp_path)
+    for k in range(1, order + 1) if order else [None]:
+        if k:
+            hn.set_order(net, k)
+        with torch.no_grad():
+            expected = net(example).numpy()
+        assert np.allclose(model.run(channels_last(example), order=k), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_export_is_deterministic_and_carries_notes(tmp_path):
+    net, example = nn.Sequential(hn.HorqLinear(8, 3)), torch.randn(5, 8)
+    for name in ("a", "b"):
+        horq.export(net, example, tmp_path / name, notes={"input": "anything"}, golden=2)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    model = horq.Model(tmp_path / "a")
+    assert model.notes == {"input": "anything"}
+    assert model.producer.startswith("horq ")
+    assert model.golden()[0].shape == (2, 8)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"], "no temporary file is left"
+
+
+def test_fold_leaves_the_module_alone():
+    net = settled(nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), torch.randn(2, 2, 3, 3))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    horq.fold(net.train())
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def calls(function):
+    class Calls(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(2, 2, 1)
+
+        def forward(self, x):
+            return function(self.layer(x))
+
+    return Calls()
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (nn.Sequential(nn.Conv2d(2, 2, 1), nn.GELU()), r"node `1` \(torch.*GELU\).*no such layer"),
+        (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), r"node `0` .*ceil_mode"),
+        (nn.Sequential(nn.AvgPool2d(2, padding=1)), r"node `0` .*count_include_pad=False"),
+        (nn.Sequential(nn.AdaptiveAvgPool2d(2)), r"node `0` .*output size of 1"),
+        (nn.Sequential(nn.Conv2d(2, 2, 3, padding="same")), r"node `0` .*padding given as numbers"),
+        (nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular")), r"node `0` .*zero padding"),
+        (nn.Sequential(nn.Linear(4, 2)), r"node `0` .*flatten it first"),
+        (nn.Sequential(nn.Softmax(dim=3)), r"node `0` .*dim=1"),
+        (calls(torch.sigmoid), r"node `sigmoid` .*no such operation"),
+        (calls(lambda x: x + 1), r"node `add` .*reads 1"),
+        (calls(lambda x: torch.cat([x, x], 2)), r"node `cat` .*dim=1"),
+        (calls(lambda x: x.view(-1)), r"node `view` .*keep the batch first"),
+        (calls(lambda x: x.view(-1, 4, 8)), r"node `view` .*keep the batch first"),
+        (calls(lambda x: x.mean(1)), r"node `mean` .*keep the batch first"),
+        (calls(lambda x: (x, x)), r"must return one tensor"),
+        (calls(lambda x: x.flatten(1)), r"returns a flattened image"),
+        (calls(lambda x: x if x.sum() > 0 else -x), r"torch.fx cannot trace Calls.*control flow"),
+        (nn.Sequential(nn.Identity()), r"returns its input"),
+        (nn.Sequential(nn.Conv2d(3, 2, 1)), r"does not run on the example"),
+    ],
+)
+def test_export_refuses_by_name(module, words, tmp_path):
+    path = tmp_path / "net.horq"
+    with pytest.raises(horq.Error, match=words):
+        horq.export(module, torch.randn(2, 2, 4, 4), path)
+    assert not path.exists()
+
+
+def test_export_refuses_examples_without_a_batch(tmp_path):
+    with pytest.raises(horq.ExportError, match=r"example must be \[N, C, H, W\]"):
+        horq.export(hn.HorqLinear(4, 4), torch.randn(4), tmp_path / "x")
