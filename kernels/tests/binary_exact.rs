@@ -1,0 +1,230 @@
+//! Binary layers on every backend against the oracle, bit for bit.
+//!
+//! A case is one random configuration (shape, order, mode, padding, bases, epilogue) with random data of its own, compared
+//! in full on one backend.
+
+mod common;
+
+use common::{Layer, MODES, PADDINGS, Threads, backends, only_seed, random_geometry, rng, values, wanted_cases};
+use horq_kernels::oracle;
+use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, ScaleMode, Window, panel};
+use rand::Rng;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Most layers cost a few thousand products, one in two hundred up to a million.
+fn random_layer(seed: u64) -> Layer {
+    let mut rng = rng(seed);
+    let budget = match rng.random_range(0..200) {
+        0 => 1_000_000,
+        1..20 => 60_000,
+        _ => 6_000,
+    };
+    let geometry = random_geometry(&mut rng, budget);
+    Layer::random(&mut rng, geometry)
+}
+
+fn check_seed(isas: &[Isa], seed: u64) -> u64 {
+    random_layer(seed).check(
+        isas,
+        format_args!(
+            "HORQ_TEST_SEED={seed} cargo test -p horq-kernels --test binary_exact random_layers -- --nocapture"
+        ),
+    )
+}
+
+#[test]
+fn random_layers() {
+    let isas = backends();
+    if let Some(seed) = only_seed() {
+        println!("{:?}", random_layer(seed));
+        check_seed(&isas, seed);
+        return;
+    }
+    let wanted = wanted_cases();
+    let configurations = wanted.div_ceil(isas.len() as u64);
+    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= configurations {
+                        break;
+                    }
+                    done.fetch_add(check_seed(&isas, seed), Relaxed);
+                }
+            });
+        }
+    });
+    let done = done.into_inner();
+    for isa in &isas {
+        println!("{isa}: {} random layers equal to the oracle", done / isas.len() as u64);
+    }
+    println!("{done} cases in all");
+    assert!(done >= wanted, "{done} cases, fewer than the {wanted} wanted");
+}
+
+/// Every number of channels around words and of filters around panels, tails of all lengths by construction.
+#[test]
+fn every_tail_of_channels_and_filters() {
+    let isas = backends();
+    let mut done = 0;
+    for channels in 1..=70 {
+        for filters in 1..=50 {
+            let mut rng = rng(channels as u64 * 1000 + filters as u64);
+            let window = Window { kernel: [1 + filters % 2, 1 + channels % 2], ..Window::square(1).with_padding(1) };
+            let geometry = Geometry { height: 2, width: 2, channels, filters, groups: 1, window };
+            let mut layer = Layer::random(&mut rng, geometry);
+            layer.spec.mode = MODES[(channels + filters) % 4];
+            layer.spec.padding = PADDINGS[channels / 4 % 2];
+            done += layer.check(&isas, format_args!("{channels} channels, {filters} filters"));
+        }
+    }
+    println!("{done} cases");
+}
+
+/// Rows of every length up to two of the longest tiles, where the number of pixels is the tail.
+#[test]
+fn every_number_of_pixels() {
+    let isas = backends();
+    for width in 1..=40 {
+        for mode in MODES {
+            for kernel in [1, 3] {
+                let mut rng = rng(width as u64);
+                let window = Window::square(kernel).with_padding(kernel / 2);
+                let geometry = Geometry { height: 1, width, channels: 33, filters: 20, groups: 1, window };
+                let mut layer = Layer::random(&mut rng, geometry);
+                layer.spec.mode = mode;
+                layer.check(&isas, format_args!("width {width}, kernel {kernel}, {mode:?}"));
+            }
+        }
+    }
+}
+
+/// Every order in every mode and padding, every batch of a matrix product.
+#[test]
+fn every_order_mode_and_batch() {
+    let isas = backends();
+    for order in 1..=MAX_ORDER {
+        for mode in MODES {
+            for padding in PADDINGS {
+                let mut rng = rng(order as u64);
+                let window = Window { padding: [1, 0, 2, 1], ..Window::square(3) };
+                let geometry = Geometry { height: 5, width: 4, channels: 40, filters: 18, groups: 2, window };
+                let mut layer = Layer::random(&mut rng, geometry);
+                layer.spec = horq_kernels::BinarySpec { padding, mode, max_order: MAX_ORDER, ..layer.spec };
+                layer.order = order;
+                layer.scales = values(&mut rng, order);
+                layer.check(&isas, format_args!("order {order}, {mode:?}, {padding:?}"));
+            }
+            for batch in 1..=20 {
+                let mut rng = rng(order as u64 * 100 + batch as u64);
+                let geometry = Geometry::dense(rng.random_range(1..300), rng.random_range(1..70));
+                let mut layer = Layer::random(&mut rng, geometry);
+                layer.spec = horq_kernels::BinarySpec { mode, max_order: MAX_ORDER, max_batch: batch, ..layer.spec };
+                layer.steps.clear();
+                layer.order = order;
+                layer.scales = values(&mut rng, order);
+                layer.input = values(&mut rng, batch * geometry.input_len());
+                layer.check(&isas, format_args!("dense, order {order}, {mode:?}, batch {batch}"));
+            }
+        }
+    }
+}
+
+/// Counters of few bits overflow where sums are long and every product has one sign.
+#[test]
+fn long_sums() {
+    let isas = backends();
+    let mut rng = rng(1);
+    for features in [992, 993, 1024, 4000, 7936, 7937, 8160, 8192, 20_000, 65_537, 70_000] {
+        for sign in [1.0, -1.0] {
+            let mut weights = vec![sign; features * 17];
+            weights[features..2 * features].copy_from_slice(&values(&mut rng, features));
+            let layer = Layer::plain(Geometry::dense(features, 17), ScaleMode::None, weights, vec![1.0; 3 * features]);
+            layer.check(&isas, format_args!("{features} features, weights {sign}"));
+        }
+    }
+    for channels in [256, 300] {
+        let geometry = Geometry {
+            height: 8,
+            width: 8,
+            channels,
+            filters: 33,
+            groups: 1,
+            window: Window::square(7).with_padding(3),
+        };
+        let weights = vec![-1.0; geometry.filters * geometry.depth()];
+        for mode in MODES {
+            let input = vec![1.0; geometry.input_len()];
+            Layer::plain(geometry, mode, weights.clone(), input).check(&isas, format_args!("{channels} channels"));
+        }
+    }
+}
+
+/// The longest sum that a layer may have is still exact in f32.
+#[test]
+fn the_longest_sum() {
+    let geometry = Geometry::dense(MAX_DEPTH, 1);
+    let mut input = vec![1.0; MAX_DEPTH];
+    input[12345] = -1.0;
+    let layer = Layer::plain(geometry, ScaleMode::None, vec![1.0; MAX_DEPTH], input);
+    let panels = layer.panels();
+    for isa in backends() {
+        assert_eq!(layer.run(isa, &panels), Ok(vec![MAX_DEPTH as f32 - 2.0]), "{isa}");
+    }
+}
+
+/// Layers of the sizes that networks have, on real threads.
+#[test]
+fn layers_of_real_size_on_threads() {
+    let isas = backends();
+    let shapes = [
+        (14, 64, 64, 1, Window::square(3).with_padding(1)),
+        (14, 64, 128, 1, Window::square(3).with_padding(1).with_stride(2)),
+        (7, 128, 96, 1, Window::square(1)),
+        (12, 20, 50, 1, Window::square(5)),
+        (8, 96, 96, 96, Window::square(3).with_padding(1)),
+        (9, 64, 64, 4, Window { dilation: [2, 2], ..Window::square(3).with_padding(2) }),
+    ];
+    for (size, channels, filters, groups, window) in shapes {
+        for mode in MODES {
+            let mut rng = rng(size as u64);
+            let geometry = Geometry { height: size, width: size, channels, filters, groups, window };
+            let mut layer = Layer::random(&mut rng, geometry);
+            layer.spec.mode = mode;
+            let (expected, panels) = (layer.expected().expect("finite"), layer.panels());
+            for &isa in &isas {
+                for threads in [2, 5] {
+                    let got = layer.run_on(isa, &panels, &Threads(threads)).expect("finite");
+                    assert_eq!(common::difference(&got, &expected), None, "{isa}, {threads} threads, {layer:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The crate's own packing agrees with the oracle's, and unpacking and padding checks agree with packing.
+#[test]
+fn panels_are_laid_out_as_defined() {
+    for seed in 0..2000 {
+        let mut rng = rng(seed);
+        let geometry = random_geometry(&mut rng, 60_000);
+        let weights = values(&mut rng, geometry.filters * geometry.depth());
+        let panels = panel::pack_bits(&geometry, &weights);
+        assert_eq!(panels, oracle::bit_panels(&geometry, &weights), "{geometry:?}");
+        assert_eq!(panels.len(), geometry.bit_panel_len());
+        assert_eq!(panel::dirty_padding(&geometry, &panels), None, "{geometry:?}");
+        let signs: Vec<f32> = weights.iter().map(|&w| if w < 0.0 { -1.0 } else { 1.0 }).collect();
+        assert_eq!(panel::unpack_bits(&geometry, &panels), signs, "{geometry:?}");
+        // Exactly the bits that no weight uses are padding.
+        let all = panel::pack_bits(&geometry, &vec![-1.0; weights.len()]);
+        let at = rng.random_range(0..panels.len());
+        let bit = rng.random_range(0..32);
+        let mut flipped = panels.clone();
+        flipped[at] ^= 1 << bit;
+        let used = all[at] >> bit & 1 == 1;
+        assert_eq!(panel::dirty_padding(&geometry, &flipped), (!used).then_some(at), "{geometry:?} {at} {bit}");
+    }
+}

@@ -1,0 +1,358 @@
+//! What the integration tests share: the backends, random layers with their data, and the comparison with the oracle.
+#![allow(dead_code, unreachable_pub)] // every test binary compiles this module as its own and uses a part of it
+
+use horq_kernels::oracle::{self, Basis, BinaryLayer};
+use horq_kernels::{
+    BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa, MAX_ORDER,
+    Padding, Parallel, ScaleMode, Step, Window,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::fmt;
+
+pub const MODES: [ScaleMode; 4] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None];
+pub const PADDINGS: [Padding; 2] = [Padding::ValidTaps, Padding::One];
+
+/// Every backend of this CPU. Fails if one that HORQ_REQUIRE_ISA lists is missing.
+pub fn backends() -> Vec<Isa> {
+    let available: Vec<Isa> = Isa::available().collect();
+    assert!(available.contains(&Isa::Portable), "the portable backend runs everywhere");
+    let required = std::env::var("HORQ_REQUIRE_ISA").unwrap_or_default();
+    for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let isa: Isa = name.parse().expect("HORQ_REQUIRE_ISA names a backend");
+        assert!(available.contains(&isa), "HORQ_REQUIRE_ISA demands {isa}, but this CPU has only {available:?}");
+    }
+    available
+}
+
+/// The cases that the random tests shall reach: a million, unless HORQ_TEST_CASES says otherwise.
+pub fn wanted_cases() -> u64 {
+    std::env::var("HORQ_TEST_CASES").map_or(1_000_000, |n| n.parse().expect("HORQ_TEST_CASES is a number"))
+}
+
+/// The seed that HORQ_TEST_SEED names: run that case alone.
+pub fn only_seed() -> Option<u64> {
+    std::env::var("HORQ_TEST_SEED").ok().map(|seed| seed.parse().expect("HORQ_TEST_SEED is a number"))
+}
+
+pub fn rng(seed: u64) -> StdRng {
+    StdRng::seed_from_u64(seed)
+}
+
+/// Runs the tasks last to first on the caller's thread and claims to have several: order must not matter.
+pub struct Backwards(pub usize);
+
+impl Parallel for Backwards {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..tasks).rev().for_each(task);
+    }
+}
+
+/// Runs the tasks on that many threads of its own.
+pub struct Threads(pub usize);
+
+impl Parallel for Threads {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..self.0 {
+                scope.spawn(|| {
+                    loop {
+                        let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        if i >= tasks {
+                            break;
+                        }
+                        task(i);
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// Values of a random kind: smooth, full of ties, of zeros of both signs, of one magnitude, of any exponent, subnormal.
+pub fn values(rng: &mut StdRng, n: usize) -> Vec<f32> {
+    let kind = rng.random_range(0..8);
+    let magnitude = rng.random_range(0.01f32..10.0);
+    let one = |rng: &mut StdRng| -> f32 {
+        let sign = if rng.random() { -1.0 } else { 1.0 };
+        match kind {
+            0 => rng.random_range(-1.0f32..1.0),
+            1 => (0..4).map(|_| rng.random_range(-1.0f32..1.0)).sum(),
+            2 => rng.random_range(-3i32..=3) as f32,
+            3 => sign * magnitude,
+            4 => sign * 2.0f32.powi(rng.random_range(-20..20)) * rng.random_range(1.0f32..2.0),
+            5 => sign * if rng.random_ratio(1, 3) { rng.random::<f32>() } else { 0.0 },
+            6 => sign * f32::from_bits(rng.random_range(0..0x0100_0000)),
+            _ => sign * rng.random_range(0..8) as f32 * 0.25,
+        }
+    };
+    (0..n).map(|_| one(rng)).collect()
+}
+
+/// A random geometry whose sample costs at most `budget` products.
+pub fn random_geometry(rng: &mut StdRng, budget: usize) -> Geometry {
+    loop {
+        let kind = rng.random_range(0..10);
+        if kind == 0 {
+            let geometry = Geometry::dense(rng.random_range(1..=600), rng.random_range(1..=60));
+            if geometry.channels * geometry.filters <= budget {
+                return geometry;
+            }
+            continue;
+        }
+        let kernel = || [1, 1, 1, 2, 2, 3, 3, 3, 4, 5];
+        let pick = |rng: &mut StdRng, from: &[usize]| from[rng.random_range(0..from.len())];
+        let window = Window {
+            kernel: [pick(rng, &kernel()), pick(rng, &kernel())],
+            stride: [pick(rng, &[1, 1, 1, 2, 3]), pick(rng, &[1, 1, 1, 2, 3])],
+            dilation: [pick(rng, &[1, 1, 1, 2, 3]), pick(rng, &[1, 1, 1, 2, 3])],
+            padding: std::array::from_fn(|_| pick(rng, &[0, 0, 1, 1, 2, 3])),
+        };
+        let (height, width) = match kind {
+            1 => (rng.random_range(1..=2), rng.random_range(1..=40)),
+            _ => (rng.random_range(1..=6), rng.random_range(1..=7)),
+        };
+        // Depthwise, grouped, plain; sizes around a panel and a word come up on purpose.
+        let (groups, channels, filters) = match kind {
+            2 => (rng.random_range(1..=40), 1, rng.random_range(1..=2)),
+            3 | 4 => (rng.random_range(2..=4), rng.random_range(1..=36), rng.random_range(1..=20)),
+            5 => (1, pick(rng, &[31, 32, 33, 63, 64, 65, 96, 128]), pick(rng, &[15, 16, 17, 31, 32, 33, 48, 64])),
+            _ => (1, rng.random_range(1..=70), rng.random_range(1..=50)),
+        };
+        let geometry =
+            Geometry { height, width, channels: channels * groups, filters: filters * groups, groups, window };
+        if let Ok([rows, columns]) = geometry.validate()
+            && rows * columns * geometry.filters * geometry.depth() <= budget
+        {
+            return geometry;
+        }
+    }
+}
+
+/// A step of an epilogue with its data, plain (one value a filter) and laid out for the kernels.
+pub struct OwnedStep {
+    kind: usize,
+    plain: [Vec<f32>; 2],
+    padded: [Vec<f32>; 2],
+}
+
+impl OwnedStep {
+    pub fn random(rng: &mut StdRng, geometry: &Geometry, output_len: usize) -> Self {
+        let kind = rng.random_range(0..5);
+        let plain: [Vec<f32>; 2] = match kind {
+            4 => [values(rng, output_len), Vec::new()],
+            _ => std::array::from_fn(|_| values(rng, geometry.filters)),
+        };
+        let padded = if kind == 4 { plain.clone() } else { plain.each_ref().map(|v| geometry.pad_filters(v)) };
+        Self { kind, plain, padded }
+    }
+
+    fn view<'a>(&self, [a, b]: &'a [Vec<f32>; 2]) -> Step<'a> {
+        match self.kind {
+            0 => Step::Bias(a),
+            1 => Step::Affine { scale: a, shift: b },
+            2 => Step::Relu,
+            3 => Step::Prelu(a),
+            _ => Step::Add(a),
+        }
+    }
+
+    /// As the oracle takes it.
+    pub fn plain(&self) -> Step<'_> {
+        self.view(&self.plain)
+    }
+
+    /// As the kernels take it.
+    pub fn padded(&self) -> Step<'_> {
+        self.view(&self.padded)
+    }
+}
+
+impl fmt::Debug for OwnedStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(["Bias", "Affine", "Relu", "Prelu", "Add"][self.kind])
+    }
+}
+
+/// A binary layer with its weights and the data of one call.
+pub struct Layer {
+    pub spec: BinarySpec,
+    pub order: usize,
+    pub scales: Vec<f32>,
+    /// Weights and alpha of each basis, plain.
+    pub bases: Vec<(Vec<f32>, Vec<f32>)>,
+    pub steps: Vec<OwnedStep>,
+    pub input: Vec<f32>,
+    pub backwards: bool,
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let samples = self.input.len() / self.spec.geometry.input_len();
+        let (bases, steps) = (self.bases.len(), &self.steps);
+        write!(f, "{:?}, order {}, {samples} samples, {bases} bases, steps {steps:?}", self.spec, self.order)?;
+        write!(f, ", scales {:?}, backwards {}", self.scales, self.backwards)
+    }
+}
+
+impl Layer {
+    /// A layer of order 1 with one basis, alpha 1 and no steps.
+    pub fn plain(geometry: Geometry, mode: ScaleMode, weights: Vec<f32>, input: Vec<f32>) -> Self {
+        let max_batch = input.len() / geometry.input_len();
+        Self {
+            spec: BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: MAX_ORDER, max_batch },
+            order: 1,
+            scales: vec![0.9, 0.5, 0.25, 0.125, 0.06, 0.03, 0.015, 0.008],
+            bases: vec![(weights, vec![1.0; geometry.filters])],
+            steps: Vec::new(),
+            input,
+            backwards: false,
+        }
+    }
+
+    /// A layer of that geometry with everything else random.
+    pub fn random(rng: &mut StdRng, geometry: Geometry) -> Self {
+        let max_order = rng.random_range(1..=MAX_ORDER);
+        let order = rng.random_range(1..=max_order);
+        let dense = geometry.height * geometry.width == 1;
+        let samples = if dense { rng.random_range(1..=20) } else { [1, 1, 1, 2, 3][rng.random_range(0..5)] };
+        let spec = BinarySpec {
+            geometry,
+            padding: PADDINGS[rng.random_range(0..2)],
+            mode: MODES[rng.random_range(0..4)],
+            max_order,
+            max_batch: samples + rng.random_range(0..=1),
+        };
+        let [rows, columns] = geometry.validate().expect("a geometry that fits");
+        let steps = if rng.random() { rng.random_range(1..=4) } else { 0 };
+        let bases = [1, 1, 1, 2, 3][rng.random_range(0..5)];
+        Self {
+            spec,
+            order,
+            scales: values(rng, order),
+            bases: (0..bases)
+                .map(|_| (values(rng, geometry.filters * geometry.depth()), values(rng, geometry.filters)))
+                .collect(),
+            steps: (0..steps)
+                .map(|_| OwnedStep::random(rng, &geometry, samples * rows * columns * geometry.filters))
+                .collect(),
+            input: values(rng, samples * geometry.input_len()),
+            backwards: rng.random(),
+        }
+    }
+
+    /// What the oracle says.
+    pub fn expected(&self) -> Result<Vec<f32>, Error> {
+        let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::plain).collect();
+        let bases: Vec<Basis<'_>> = self.bases.iter().map(|(weights, alpha)| Basis { weights, alpha }).collect();
+        let BinarySpec { geometry, padding, mode, .. } = self.spec;
+        BinaryLayer { geometry, padding, mode, order: self.order, scales: &self.scales, bases: &bases, steps: &steps }
+            .run(&self.input)
+    }
+
+    /// The bit panels of every basis.
+    pub fn panels(&self) -> Vec<Vec<u32>> {
+        self.bases.iter().map(|(weights, _)| oracle::bit_panels(&self.spec.geometry, weights)).collect()
+    }
+
+    /// What a backend says; scratch memory and output hold rubbish before, and guards around them must survive.
+    pub fn run(&self, isa: Isa, panels: &[Vec<u32>]) -> Result<Vec<f32>, Error> {
+        if self.backwards { self.run_on(isa, panels, &Backwards(3)) } else { self.run_on(isa, panels, &Inline) }
+    }
+
+    /// The same with a choice of threads.
+    pub fn run_on(&self, isa: Isa, panels: &[Vec<u32>], parallel: &dyn Parallel) -> Result<Vec<f32>, Error> {
+        let geometry = &self.spec.geometry;
+        let panel_refs: Vec<&[u32]> = panels.iter().map(Vec::as_slice).collect();
+        let alphas: Vec<Vec<f32>> = self.bases.iter().map(|(_, alpha)| geometry.pad_filters(alpha)).collect();
+        let bases: Vec<BaseRef<'_>> =
+            panel_refs.iter().zip(&alphas).map(|(panels, alpha)| BaseRef { panels, alpha }).collect();
+        let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
+        let conv = BinaryConv::new(isa, self.spec, &panel_refs)?;
+        let need = conv.scratch_len();
+        let [rows, columns] = geometry.validate()?;
+        let samples = self.input.len() / geometry.input_len();
+        let mut words = Guarded::new(need.words, 0xdead_beef, 0x1234_5678u32);
+        let mut scales = Guarded::new(need.scales, f32::NAN, 77.5);
+        let mut output = Guarded::new(samples * rows * columns * geometry.filters, f32::NAN, 77.5);
+        let call = BinaryCall {
+            input: &self.input,
+            order: self.order,
+            scales: &self.scales,
+            bases: &bases,
+            epilogue: Epilogue { steps: &steps },
+            parallel,
+            clock: None,
+        };
+        let scratch = BinaryScratch { words: words.inside(), scales: scales.inside() };
+        let result = conv.run(call, output.inside(), scratch);
+        words.check("words");
+        scales.check("scales");
+        let output = output.check("output");
+        result.map(|()| output)
+    }
+
+    /// Compares every backend with the oracle, bit for bit, and returns the number of cases. `name` says how to find the
+    /// case again.
+    pub fn check(&self, isas: &[Isa], name: impl fmt::Display) -> u64 {
+        let (expected, panels) = (self.expected(), self.panels());
+        for &isa in isas {
+            let got = self.run(isa, &panels);
+            match (&got, &expected) {
+                (Ok(got), Ok(expected)) => {
+                    if let Some(difference) = difference(got, expected) {
+                        panic!("{name}: {isa}: {difference}\n{self:?}");
+                    }
+                }
+                _ => assert!(got.is_err() && expected.is_err(), "{name}: {isa}: {got:?}, not {expected:?}\n{self:?}"),
+            }
+        }
+        isas.len() as u64
+    }
+}
+
+/// The first place where two outputs differ in a bit.
+pub fn difference(got: &[f32], expected: &[f32]) -> Option<String> {
+    if got.len() != expected.len() {
+        return Some(format!("{} values, not {}", got.len(), expected.len()));
+    }
+    let at = got.iter().zip(expected).position(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan()))?;
+    let wrong =
+        got.iter().zip(expected).filter(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan())).count();
+    Some(format!("output {at} is {:?}, not {:?}; {wrong} of {} differ", got[at], expected[at], got.len()))
+}
+
+/// A buffer between guards.
+pub struct Guarded<T>(Vec<T>, T);
+
+impl<T: Copy + PartialEq + fmt::Debug> Guarded<T> {
+    const GUARD: usize = 5;
+
+    pub fn new(len: usize, fill: T, guard: T) -> Self {
+        let mut all = vec![guard; len + 2 * Self::GUARD];
+        all[Self::GUARD..Self::GUARD + len].fill(fill);
+        Self(all, guard)
+    }
+
+    pub fn inside(&mut self) -> &mut [T] {
+        let end = self.0.len() - Self::GUARD;
+        &mut self.0[Self::GUARD..end]
+    }
+
+    /// The buffer, if the guards are as they were.
+    pub fn check(self, name: &str) -> Vec<T> {
+        let end = self.0.len() - Self::GUARD;
+        let intact = self.0[..Self::GUARD].iter().chain(&self.0[end..]).all(|guard| *guard == self.1);
+        assert!(intact, "written past the ends of `{name}`");
+        self.0[Self::GUARD..end].to_vec()
+    }
+}

@@ -1,0 +1,225 @@
+//! What the kernels refuse: values that are not finite, shapes that do not fit, instruction sets that are not there.
+
+mod common;
+
+use common::{Layer, MODES, PADDINGS, backends, rng, values};
+use horq_kernels::{BinaryConv, Error, FloatConv, Geometry, Isa, MAX_DEPTH, MAX_ORDER, Padding, ScaleMode, Window};
+use rand::Rng;
+
+/// Shapes whose inputs are read in different ways: dense, packed tails, a stride that skips pixels, groups.
+fn geometries() -> Vec<Geometry> {
+    let square = |size, channels, filters, groups, window| Geometry {
+        height: size,
+        width: size,
+        channels,
+        filters,
+        groups,
+        window,
+    };
+    vec![
+        Geometry::dense(1, 1),
+        Geometry::dense(75, 3),
+        square(3, 5, 2, 1, Window::square(3).with_padding(1)),
+        square(4, 33, 17, 1, Window::square(1).with_stride(3)),
+        square(3, 36, 4, 2, Window::square(2)),
+        square(3, 6, 6, 6, Window::square(2).with_padding(1)),
+        square(4, 3, 4, 1, Window { dilation: [2, 3], ..Window::square(2) }),
+    ]
+}
+
+/// A value that is not finite is reported wherever it stands, in every sample, also where no window reads it.
+#[test]
+fn not_a_number_and_infinity_are_reported() {
+    let isas = backends();
+    for geometry in geometries() {
+        for mode in MODES {
+            for padding in PADDINGS {
+                let mut rng = rng(1);
+                let weights = values(&mut rng, geometry.filters * geometry.depth());
+                let input: Vec<f32> = (0..2 * geometry.input_len()).map(|_| rng.random_range(-1.0..1.0)).collect();
+                let mut layer = Layer::plain(geometry, mode, weights, input);
+                layer.spec.padding = padding;
+                let panels = layer.panels();
+                for at in 0..layer.input.len() {
+                    let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN, f32::from_bits(0x7f80_0001)];
+                    let bad = bad[(at + mode as usize) % bad.len()];
+                    let good = std::mem::replace(&mut layer.input[at], bad);
+                    layer.order = 1 + at % 3;
+                    for &isa in &isas {
+                        let got = layer.run(isa, &panels);
+                        assert_eq!(got, Err(Error::NotFinite), "{isa}: {bad} at {at} of {layer:?}");
+                    }
+                    layer.input[at] = good;
+                }
+                for &isa in &isas {
+                    assert!(layer.run(isa, &panels).is_ok(), "{isa}: all is finite again, {layer:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Finite values whose mean is not: an error where a mean is taken, an answer where none is.
+#[test]
+fn a_mean_that_overflows_is_reported() {
+    for geometry in geometries() {
+        // Depthwise windows and single values have means that do not overflow.
+        if geometry.group_channels() < 3 {
+            continue;
+        }
+        for mode in MODES {
+            let weights = vec![1.0; geometry.filters * geometry.depth()];
+            let layer = Layer::plain(geometry, mode, weights, vec![3e38; geometry.input_len()]);
+            let panels = layer.panels();
+            for isa in backends() {
+                let got = layer.run(isa, &panels);
+                match mode {
+                    ScaleMode::Window | ScaleMode::Image => assert_eq!(got, Err(Error::NotFinite), "{isa}, {layer:?}"),
+                    ScaleMode::Fixed | ScaleMode::None => assert!(got.is_ok(), "{isa}, {layer:?}"),
+                }
+            }
+        }
+    }
+    // The mean of the second order may overflow where that of the first does not.
+    let input: Vec<f32> = (0..4).map(|i| if i == 0 { 3.4e38 } else { 0.0 }).collect();
+    let mut layer = Layer::plain(Geometry::dense(4, 1), ScaleMode::Window, vec![1.0; 4], input);
+    for isa in backends() {
+        layer.order = 1;
+        assert!(layer.run(isa, &layer.panels()).is_ok(), "{isa}");
+        layer.order = 2;
+        assert_eq!(layer.run(isa, &layer.panels()), Err(Error::NotFinite), "{isa}");
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused() {
+    let good = Geometry { height: 4, width: 4, channels: 4, filters: 4, groups: 1, window: Window::square(3) };
+    let window = |window: Window| Geometry { window, ..good };
+    let bad = [
+        ("no rows", Geometry { height: 0, ..good }),
+        ("no columns", Geometry { width: 0, ..good }),
+        ("no channels", Geometry { channels: 0, ..good }),
+        ("no filters", Geometry { filters: 0, ..good }),
+        ("no groups", Geometry { groups: 0, ..good }),
+        ("groups and channels", Geometry { groups: 2, channels: 5, ..good }),
+        ("groups and filters", Geometry { groups: 2, filters: 5, ..good }),
+        ("no taps", window(Window { kernel: [0, 3], ..Window::square(3) })),
+        ("no stride", window(Window { stride: [1, 0], ..Window::square(3) })),
+        ("no dilation", window(Window { dilation: [0, 1], ..Window::square(3) })),
+        ("large kernel", window(Window::square(5))),
+        ("large dilation", window(Window { dilation: [2, 1], ..Window::square(3) })),
+        ("kernel overflow", window(Window::square(usize::MAX).with_padding(9))),
+        ("dilation overflow", window(Window { dilation: [usize::MAX, 1], ..Window::square(3) })),
+        ("padding overflow", window(Window::square(3).with_padding(usize::MAX / 2 + 1))),
+        ("much padding", window(Window::square(3).with_padding(1 << 40))),
+        ("channels overflow", Geometry { channels: usize::MAX, ..good }),
+        ("filters overflow", Geometry { filters: usize::MAX, ..good }),
+        ("a long sum", Geometry::dense(MAX_DEPTH + 1, 1)),
+        ("a large output", Geometry { height: 1 << 16, width: 1 << 15, channels: 1, ..good }),
+    ];
+    for isa in backends() {
+        for (name, geometry) in bad {
+            for padding in [Padding::ValidTaps, Padding::One] {
+                let mut spec = Layer::plain(good, ScaleMode::None, vec![1.0; 144], vec![1.0; 64]).spec;
+                spec.geometry = geometry;
+                spec.padding = padding;
+                let got = BinaryConv::new(isa, spec, &[&[]]);
+                assert!(matches!(got, Err(Error::Shape(_))), "{isa}, {name}: {got:?}");
+            }
+            assert!(matches!(FloatConv::new(isa, geometry), Err(Error::Shape(_))), "{isa}, {name}");
+        }
+        for max_order in [0, MAX_ORDER + 1] {
+            let layer = Layer::plain(good, ScaleMode::None, vec![1.0; 144], vec![1.0; 64]);
+            let spec = horq_kernels::BinarySpec { max_order, ..layer.spec };
+            let got = BinaryConv::new(isa, spec, &[&layer.panels()[0]]);
+            assert!(matches!(got, Err(Error::Shape(_))), "{isa}, order {max_order}: {got:?}");
+        }
+        let layer = Layer::plain(good, ScaleMode::None, vec![1.0; 144], vec![1.0; 64]);
+        let got = BinaryConv::new(isa, layer.spec, &[&layer.panels()[0][1..]]);
+        assert!(matches!(got, Err(Error::Shape(_))), "{isa}, short panels: {got:?}");
+        let got = BinaryConv::new(isa, layer.spec, &[]);
+        assert!(matches!(got, Err(Error::Shape(_))), "{isa}, no basis: {got:?}");
+    }
+}
+
+#[test]
+fn a_missing_instruction_set_is_refused() {
+    let available = backends();
+    let layer = Layer::plain(Geometry::dense(4, 1), ScaleMode::None, vec![1.0; 4], vec![1.0; 4]);
+    let panels = layer.panels();
+    let missing: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| !available.contains(isa)).collect();
+    assert!(!missing.is_empty(), "no CPU has the instruction sets of two architectures");
+    for isa in missing {
+        assert!(!isa.is_available());
+        let got = BinaryConv::new(isa, layer.spec, &[&panels[0]]);
+        assert!(matches!(got, Err(Error::MissingIsa(name, _)) if name == isa.name()), "{isa}: {got:?}");
+        let got = FloatConv::new(isa, layer.spec.geometry);
+        assert!(matches!(got, Err(Error::MissingIsa(name, _)) if name == isa.name()), "{isa}: {got:?}");
+    }
+}
+
+#[test]
+fn backends_are_those_that_the_cpu_has() {
+    let available = backends();
+    assert!(available.is_sorted(), "worst first");
+    #[cfg(target_arch = "x86_64")]
+    {
+        assert_eq!(available.contains(&Isa::Popcnt), is_x86_feature_detected!("popcnt"));
+        assert_eq!(available.contains(&Isa::Avx2), is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"));
+        assert_eq!(available.contains(&Isa::Avx512Bw), is_x86_feature_detected!("avx512bw"));
+        assert_eq!(available.contains(&Isa::Avx512Vpopcnt), is_x86_feature_detected!("avx512vpopcntdq"));
+        assert!(!available.contains(&Isa::Neon));
+    }
+    #[cfg(target_arch = "aarch64")]
+    assert_eq!(available, [Isa::Portable, Isa::Neon]);
+    for isa in Isa::ALL {
+        assert_eq!(isa.name().parse(), Ok(isa));
+        assert_eq!(isa.to_string(), isa.name());
+    }
+    assert!(matches!("avx1024".parse::<Isa>(), Err(Error::UnknownIsa(name)) if name == "avx1024"));
+}
+
+/// Runs a test of this file in a process of its own with those variables, and says whether it passed.
+fn passes(test: &str, variables: &[(&str, &str)]) -> bool {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", "--include-ignored", test]).env_remove("HORQ_ISA").env_remove("HORQ_REQUIRE_ISA");
+    command.envs(variables.iter().copied()).output().expect("this program runs").status.success()
+}
+
+/// Not a test of its own: what the process that `the_environment_is_honoured` starts looks at.
+#[test]
+#[ignore = "run by the_environment_is_honoured with variables set"]
+fn from_env_gives_what_is_expected() {
+    let expected = std::env::var("EXPECTED").expect("set by the caller");
+    let got = match Isa::from_env() {
+        Ok(isa) => isa.to_string(),
+        Err(Error::MissingIsa(name, _)) => format!("missing {name}"),
+        Err(Error::UnknownIsa(name)) => format!("unknown {name}"),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(got, expected);
+}
+
+#[test]
+// An emulator starts the tests by their name, but they cannot start themselves there.
+#[cfg(target_arch = "x86_64")]
+fn the_environment_is_honoured() {
+    let best = backends().last().expect("portable at least").to_string();
+    let from_env = |expected: &str, variables: &[(&str, &str)]| {
+        let all = [variables, &[("EXPECTED", expected)]].concat();
+        assert!(passes("from_env_gives_what_is_expected", &all), "{variables:?} should give {expected}");
+    };
+    from_env(&best, &[]);
+    from_env(&best, &[("HORQ_ISA", "")]);
+    from_env("portable", &[("HORQ_ISA", "portable")]);
+    from_env("missing neon", &[("HORQ_ISA", "neon")]);
+    from_env("unknown avx9", &[("HORQ_ISA", "avx9")]);
+    from_env(&best, &[("HORQ_REQUIRE_ISA", "portable")]);
+    from_env(&best, &[("HORQ_REQUIRE_ISA", &format!("portable,{best}"))]);
+    from_env("missing neon", &[("HORQ_REQUIRE_ISA", "portable,neon")]);
+    from_env("unknown mmx", &[("HORQ_REQUIRE_ISA", "mmx")]);
+    from_env("missing neon", &[("HORQ_ISA", "portable"), ("HORQ_REQUIRE_ISA", "neon")]);
+    // And the tests themselves fail where a required one is missing.
+    assert!(passes("backends_are_those_that_the_cpu_has", &[("HORQ_REQUIRE_ISA", "portable")]));
+    assert!(!passes("backends_are_those_that_the_cpu_has", &[("HORQ_REQUIRE_ISA", "portable,neon")]));
+}
