@@ -13,7 +13,7 @@
 //!   plane k is, flipped where m_{k-1} < b_k (HORQ, section 3, on magnitudes).
 //! * A binary layer's output is t_l = 0, then t_l + b_k * d_lk for k = 1.., d_lk being an integer dot product;
 //!   y = alpha_1 * t_1, then y + alpha_l * t_l for l = 2..; then the steps of the epilogue. Nothing is fused.
-//! * A float layer's output is 0, then fma(x, w, sum) over kernel rows, kernel columns and channels; padding is skipped.
+//! * A float layer's output is 0, then fma(x, w, sum) over kernel rows, kernel columns and channels; x is 0 in the padding.
 
 use crate::{Error, Geometry, Padding, ScaleMode, Step, Window};
 
@@ -325,9 +325,9 @@ fn convolve(g: &Geometry, input: &[f32], weights: &[f32], mut each: impl FnMut(u
             for filter in 0..g.filters {
                 let group = filter / (g.filters / g.groups);
                 let mut products = Vec::new();
-                for (t, pixel) in taps.iter().enumerate().filter_map(|(t, tap)| tap.map(|pixel| (t, pixel))) {
+                for (t, tap) in taps.iter().enumerate() {
                     for c in 0..channels {
-                        let x = sample[pixel * g.channels + group * channels + c];
+                        let x = tap.map_or(0.0, |pixel| sample[pixel * g.channels + group * channels + c]);
                         products.push((x, weights[(filter * taps.len() + t) * channels + c]));
                     }
                 }

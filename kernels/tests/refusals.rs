@@ -180,6 +180,7 @@ fn backends_are_those_that_the_cpu_has() {
 }
 
 /// Runs a test of this file in a process of its own with those variables, and says whether it passed.
+#[cfg(target_arch = "x86_64")]
 fn passes(test: &str, variables: &[(&str, &str)]) -> bool {
     let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", "--include-ignored", test]).env_remove("HORQ_ISA").env_remove("HORQ_REQUIRE_ISA");
@@ -201,8 +202,7 @@ fn from_env_gives_what_is_expected() {
 }
 
 #[test]
-// An emulator starts the tests by their name, but they cannot start themselves there.
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "x86_64")] // where the tests run in an emulator, they cannot start themselves
 fn the_environment_is_honoured() {
     let best = backends().last().expect("portable at least").to_string();
     let from_env = |expected: &str, variables: &[(&str, &str)]| {
