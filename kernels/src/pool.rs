@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::simd::{Op, Simd, dispatch};
 use crate::{Error, Isa, Window};
 
 /// The shape of a pooling layer.
@@ -85,14 +86,18 @@ impl PoolShape {
 /// # Panics
 /// If the shape has no output or a length does not match it.
 pub fn max_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f32]) {
-    vectorized(isa, || {
-        let larger = |y: &mut f32, x: f32| *y = if x > *y || x.is_nan() { x } else { *y };
-        shape.each(input, output, f32::NEG_INFINITY, larger, |output, taps| {
-            if taps == 0 {
-                output.fill(0.0);
-            }
-        });
-    });
+    vectorized(
+        isa,
+        #[inline(always)]
+        || {
+            let larger = |y: &mut f32, x: f32| *y = if x > *y || x.is_nan() { x } else { *y };
+            shape.each(input, output, f32::NEG_INFINITY, larger, |output, taps| {
+                if taps == 0 {
+                    output.fill(0.0);
+                }
+            });
+        },
+    );
 }
 
 /// The mean of each window, padded taps left out: the sum over its taps in order, divided by their number; 0 if the window
@@ -101,18 +106,22 @@ pub fn max_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f32]) 
 /// # Panics
 /// If the shape has no output or a length does not match it.
 pub fn average_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f32]) {
-    vectorized(isa, || {
-        shape.each(
-            input,
-            output,
-            0.0,
-            |y, x| *y += x,
-            |output, taps| {
-                let taps = taps.max(1) as f32;
-                output.iter_mut().for_each(|y| *y /= taps);
-            },
-        );
-    });
+    vectorized(
+        isa,
+        #[inline(always)]
+        || {
+            shape.each(
+                input,
+                output,
+                0.0,
+                |y, x| *y += x,
+                |output, taps| {
+                    let taps = taps.max(1) as f32;
+                    output.iter_mut().for_each(|y| *y /= taps);
+                },
+            );
+        },
+    );
 }
 
 /// The mean of each channel over the `pixels` of a sample: the sum in the pixels' order, divided by their number.
@@ -122,17 +131,21 @@ pub fn average_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f3
 pub fn global_average_pool(isa: Isa, pixels: usize, channels: usize, input: &[f32], output: &mut [f32]) {
     assert_eq!(input.len(), output.len() * pixels, "global average pooling: lengths");
     assert_eq!(output.len() % channels, 0, "global average pooling: output is not a whole number of samples");
-    vectorized(isa, || {
-        for (sample, output) in input.chunks_exact(pixels * channels).zip(output.chunks_exact_mut(channels)) {
-            output.fill(0.0);
-            for pixel in sample.chunks_exact(channels) {
-                for (y, x) in output.iter_mut().zip(pixel) {
-                    *y += x;
+    vectorized(
+        isa,
+        #[inline(always)]
+        || {
+            for (sample, output) in input.chunks_exact(pixels * channels).zip(output.chunks_exact_mut(channels)) {
+                output.fill(0.0);
+                for pixel in sample.chunks_exact(channels) {
+                    for (y, x) in output.iter_mut().zip(pixel) {
+                        *y += x;
+                    }
                 }
+                output.iter_mut().for_each(|y| *y /= pixels as f32);
             }
-            output.iter_mut().for_each(|y| *y /= pixels as f32);
-        }
-    });
+        },
+    );
 }
 
 /// y = a + b.
@@ -141,11 +154,15 @@ pub fn global_average_pool(isa: Isa, pixels: usize, channels: usize, input: &[f3
 /// If the lengths differ.
 pub fn add(isa: Isa, a: &[f32], b: &[f32], output: &mut [f32]) {
     assert!(a.len() == output.len() && b.len() == output.len(), "add: lengths differ");
-    vectorized(isa, || {
-        for (y, (a, b)) in output.iter_mut().zip(a.iter().zip(b)) {
-            *y = a + b;
-        }
-    });
+    vectorized(
+        isa,
+        #[inline(always)]
+        || {
+            for (y, (a, b)) in output.iter_mut().zip(a.iter().zip(b)) {
+                *y = a + b;
+            }
+        },
+    );
 }
 
 /// y = x * scale + shift by channel, rounded after the product and after the sum.
@@ -154,12 +171,19 @@ pub fn add(isa: Isa, a: &[f32], b: &[f32], output: &mut [f32]) {
 /// If `input` is no whole number of pixels, or a length does not match.
 pub fn affine(isa: Isa, channels: usize, input: &[f32], scale: &[f32], shift: &[f32], output: &mut [f32]) {
     let (scale, shift) = (&scale[..channels], &shift[..channels]);
-    by_pixel(isa, channels, input, output, |x, y| {
-        for ((y, x), (scale, shift)) in y.iter_mut().zip(x).zip(scale.iter().zip(shift)) {
-            let product = x * scale;
-            *y = product + shift;
-        }
-    });
+    by_pixel(
+        isa,
+        channels,
+        input,
+        output,
+        #[inline(always)]
+        |x, y| {
+            for ((y, x), (scale, shift)) in y.iter_mut().zip(x).zip(scale.iter().zip(shift)) {
+                let product = x * scale;
+                *y = product + shift;
+            }
+        },
+    );
 }
 
 /// y = max(x, 0): 0 where x < 0, else x itself.
@@ -168,11 +192,15 @@ pub fn affine(isa: Isa, channels: usize, input: &[f32], scale: &[f32], shift: &[
 /// If the lengths differ.
 pub fn relu(isa: Isa, input: &[f32], output: &mut [f32]) {
     assert_eq!(input.len(), output.len(), "relu: lengths differ");
-    vectorized(isa, || {
-        for (y, &x) in output.iter_mut().zip(input) {
-            *y = if x < 0.0 { 0.0 } else { x };
-        }
-    });
+    vectorized(
+        isa,
+        #[inline(always)]
+        || {
+            for (y, &x) in output.iter_mut().zip(input) {
+                *y = if x < 0.0 { 0.0 } else { x };
+            }
+        },
+    );
 }
 
 /// y = x where x >= 0, else x * slope by channel.
@@ -181,12 +209,19 @@ pub fn relu(isa: Isa, input: &[f32], output: &mut [f32]) {
 /// If `input` is no whole number of pixels, or a length does not match.
 pub fn prelu(isa: Isa, channels: usize, input: &[f32], slope: &[f32], output: &mut [f32]) {
     let slope = &slope[..channels];
-    by_pixel(isa, channels, input, output, |x, y| {
-        for ((y, &x), slope) in y.iter_mut().zip(x).zip(slope) {
-            let product = x * slope;
-            *y = if x >= 0.0 { x } else { product };
-        }
-    });
+    by_pixel(
+        isa,
+        channels,
+        input,
+        output,
+        #[inline(always)]
+        |x, y| {
+            for ((y, &x), slope) in y.iter_mut().zip(x).zip(slope) {
+                let product = x * slope;
+                *y = if x >= 0.0 { x } else { product };
+            }
+        },
+    );
 }
 
 /// Writes one input of a concatenation: `channels` is where its channels lie among the `out_channels` of each output pixel.
@@ -198,11 +233,15 @@ pub fn concat(isa: Isa, channels: Range<usize>, input: &[f32], out_channels: usi
     let pixels = input.len() / channels.len();
     assert_eq!(input.len(), pixels * channels.len(), "concat: input is not a whole number of pixels");
     assert_eq!(output.len(), pixels * out_channels, "concat: output holds another number of pixels");
-    vectorized(isa, || {
-        for (x, y) in input.chunks_exact(channels.len()).zip(output.chunks_exact_mut(out_channels)) {
-            y[channels.clone()].copy_from_slice(x);
-        }
-    });
+    vectorized(
+        isa,
+        #[inline(always)]
+        || {
+            for (x, y) in input.chunks_exact(channels.len()).zip(output.chunks_exact_mut(out_channels)) {
+                y[channels.clone()].copy_from_slice(x);
+            }
+        },
+    );
 }
 
 /// exp(x - max x) / sum over the channels of each pixel; the sum runs in the channels' order. A pixel that holds NaN or
@@ -211,14 +250,21 @@ pub fn concat(isa: Isa, channels: Range<usize>, input: &[f32], out_channels: usi
 /// # Panics
 /// If `input` is no whole number of pixels, or the lengths differ.
 pub fn softmax(isa: Isa, channels: usize, input: &[f32], output: &mut [f32]) {
-    by_pixel(isa, channels, input, output, |x, y| {
-        let largest = x.iter().fold(f32::NEG_INFINITY, |best, &x| if x > best || x.is_nan() { x } else { best });
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = exp(x - largest);
-        }
-        let sum = y.iter().fold(0.0, |sum, y| sum + y);
-        y.iter_mut().for_each(|y| *y /= sum);
-    });
+    by_pixel(
+        isa,
+        channels,
+        input,
+        output,
+        #[inline(always)]
+        |x, y| {
+            let largest = x.iter().fold(f32::NEG_INFINITY, |best, &x| if x > best || x.is_nan() { x } else { best });
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = exp(x - largest);
+            }
+            let sum = y.iter().fold(0.0, |sum, y| sum + y);
+            y.iter_mut().for_each(|y| *y /= sum);
+        },
+    );
 }
 
 /// e^x for x <= 0 or NaN, the same bits everywhere, which the exp of C libraries is not.
@@ -239,15 +285,30 @@ fn exp(x: f32) -> f32 {
 fn by_pixel(isa: Isa, channels: usize, input: &[f32], output: &mut [f32], each: impl Fn(&[f32], &mut [f32])) {
     assert_eq!(input.len(), output.len(), "lengths of input and output differ");
     assert_eq!(input.len() % channels, 0, "input is not a whole number of pixels");
-    vectorized(isa, || {
-        for (x, y) in input.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
-            each(x, y);
-        }
-    });
+    vectorized(
+        isa,
+        #[inline(always)]
+        || {
+            for (x, y) in input.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
+                each(x, y);
+            }
+        },
+    );
 }
 
 /// Runs plain loops as compiled for `isa`.
 #[inline(always)]
-fn vectorized(_isa: Isa, loops: impl FnOnce()) {
-    loops();
+fn vectorized(isa: Isa, loops: impl FnOnce()) {
+    dispatch(isa, Loops(loops));
+}
+
+struct Loops<F>(F);
+
+impl<F: FnOnce()> Op for Loops<F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        (self.0)();
+    }
 }
