@@ -3,10 +3,10 @@
 use crate::binary_task::{BinaryTask, RowScales};
 use crate::borders::Borders;
 use crate::clock::{Stage, timed};
-use crate::quantize::{PackPixels, PackWindows};
+use crate::quantize::{AllFinite, PackPixels, PackWindows};
 use crate::simd::dispatch;
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
-use crate::{Epilogue, Error, Geometry, Isa, MAX_ORDER, Padding, Parallel, ScaleMode, StageClock};
+use crate::{Epilogue, Error, Geometry, Isa, MAX_ORDER, Padding, Parallel, ScaleMode, StageClock, Window};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What a binary layer is, whatever the order it is run at.
@@ -33,6 +33,8 @@ pub struct BinaryConv {
     windows: Windows,
     borders: Borders,
     bases: usize,
+    /// Whether windows of their own leave pixels unread.
+    steps_over: bool,
 }
 
 /// One weight basis: W ~ alpha B.
@@ -119,7 +121,15 @@ impl BinaryConv {
         }
         let windows = Windows::new(&geometry, geometry.group_words(), out[1]);
         let borders = Borders::new(&geometry, spec.padding, out, bases);
-        let conv = Self { isa: isa.check()?, spec, out, windows, borders, bases: bases.len() };
+        let conv = Self {
+            isa: isa.check()?,
+            spec,
+            out,
+            windows,
+            borders,
+            bases: bases.len(),
+            steps_over: !geometry.reads_all(out),
+        };
         let (lines, words) = (conv.lines().checked_mul(spec.max_order), conv.plane_len().checked_mul(spec.max_order));
         match (lines, words) {
             (Some(lines), Some(words)) if lines.max(words) <= crate::MAX_ELEMENTS => Ok(conv),
@@ -167,7 +177,7 @@ impl BinaryConv {
         let output = Shared::new(output);
         if self.is_dense() {
             // One row a sample: the samples become the pixels of an image one pixel high.
-            let geometry = Geometry { width: samples, ..*geometry };
+            let geometry = Geometry { width: samples, window: Window::square(1), ..*geometry };
             let sample = Sample {
                 geometry: &geometry,
                 image: call.input,
@@ -197,7 +207,9 @@ impl BinaryConv {
 
     fn is_dense(&self) -> bool {
         let geometry = &self.spec.geometry;
-        (geometry.height, geometry.width) == (1, 1) && geometry.window.taps() == 1 && !self.is_padded()
+        let one_pixel = (geometry.height, geometry.width) == (1, 1) && geometry.window.taps() == 1;
+        // The scale of mode `image` runs over all groups, that of a window over its own.
+        one_pixel && geometry.groups == 1 && !self.is_padded()
     }
 
     fn is_padded(&self) -> bool {
@@ -264,7 +276,7 @@ impl BinaryConv {
             ScaleMode::Image | ScaleMode::Window => {
                 let row_len = geometry.width * geometry.channels;
                 dispatch(self.isa, crate::quantize::ImageScales { image: sample.image, row_len, scales });
-                if !scales[0].is_finite() {
+                if !scales.iter().all(|scale| scale.is_finite()) {
                     return Err(Error::NotFinite);
                 }
             }
@@ -301,6 +313,10 @@ impl BinaryConv {
         scales: &mut [f32],
     ) -> Result<(), Error> {
         let geometry = sample.geometry;
+        // Windows report what they read; a stride may step over the rest.
+        if self.steps_over && !dispatch(self.isa, AllFinite(sample.image)) {
+            return Err(Error::NotFinite);
+        }
         let out_width = if self.is_dense() { sample.rows } else { self.out[1] };
         let poisoned = AtomicBool::new(false);
         let (planes, shared_scales) = (Shared::new(words), Shared::new(scales));

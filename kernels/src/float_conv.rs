@@ -168,7 +168,7 @@ impl Op for FloatTask<'_> {
                     #[inline(always)]
                     || conv.windows.first(from + i, self.group),
                     #[inline(always)]
-                    |step| (from + i) * step,
+                    |step| (from + i) * step + conv.windows.first(0, self.group),
                 );
                 *row = self.image[first..].as_ptr();
             }
