@@ -1,2 +1,50 @@
-//! horq
-fn main() {}
+//! The command `horq`: run, inspect, verify and profile `.horq` models.
+//!
+//! Answers go to standard output, errors to standard error; the exit code is 0 when done, 1 when a file, a check or the
+//! run failed, and 2 for wrong arguments.
+
+mod answer;
+mod cli;
+mod failure;
+mod input;
+mod inspect;
+mod isa;
+mod model;
+mod run;
+mod table;
+mod terminal;
+mod verify;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use failure::Failure;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, whose reader may have left; a wrong argument is still a wrong argument.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = execute(&cli.command, &mut out);
+    // What was said before a failure still counts, and stands before it.
+    let flushed = out.flush().map_err(Failure::from);
+    match done.and(flushed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn execute(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        Command::Inspect(args) => inspect::inspect(args, out),
+        Command::Run(args) => run::run(args, out),
+        Command::Verify(args) => verify::verify(args, out),
+        Command::Isa(args) => isa::isa(args, out),
+    }
+}

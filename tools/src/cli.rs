@@ -1,0 +1,119 @@
+//! The command line.
+
+use crate::input::Arrangement;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const ENVIRONMENT: &str = "\
+Environment:
+  HORQ_ISA=NAME          use this instruction set instead of the best one (names: `horq isa`)
+  HORQ_REQUIRE_ISA=LIST  fail if one of these (separated by commas) is missing
+  NO_COLOR=1             no colours
+
+Exit codes: 0 done, 1 a file, a check or the run failed, 2 wrong arguments.";
+
+/// Runs, inspects, verifies and profiles .horq models: binary networks of high order on the CPU.
+#[derive(Debug, Parser)]
+#[command(name = "horq", version, after_help = ENVIRONMENT, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what a model holds: graph, shapes, orders, bytes, multiply-accumulates, compression.
+    Inspect(Inspect),
+    /// Run a model on npy arrays, PNG images or IDX data sets.
+    Run(Run),
+    /// Check a model: structure, digest and, on request, its stored example on every instruction set.
+    Verify(Verify),
+    /// Show which instruction sets this machine has, which is used and why.
+    Isa(Isa),
+}
+
+/// `horq inspect`
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The .horq file.
+    pub(crate) model: PathBuf,
+    /// Write one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The dial: at which order each binary layer runs.
+#[derive(Debug, Args)]
+pub(crate) struct Orders {
+    /// Run every binary layer at this order, or at its own highest if that is lower.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) order: Option<u8>,
+    /// Run one layer at this order; may be given several times.
+    #[arg(long, value_name = "NAME=K", value_parser = layer_order)]
+    pub(crate) layer_order: Vec<(String, usize)>,
+}
+
+/// `horq run`
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The .horq file.
+    pub(crate) model: PathBuf,
+    /// npy arrays (float32 or uint8), PNG images or IDX files, the last also gzipped.
+    #[arg(required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) orders: Orders,
+    /// Show the N highest outputs of each sample.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
+    pub(crate) top: usize,
+    /// Compare with these labels (an IDX file, one byte a sample) and report the accuracy over all samples.
+    #[arg(long, value_name = "IDX")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Run up to N samples at once.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    pub(crate) batch: usize,
+    /// Use N threads.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) threads: usize,
+    /// How the axes of arrays stand.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) layout: Arrangement,
+    /// Multiply each input value by this.
+    #[arg(long, value_name = "S", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) scale: f32,
+    /// Then add this to it: `--scale 0.00784314 --shift -1` maps bytes to -1..1.
+    #[arg(long, value_name = "B", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) shift: f32,
+    /// Write JSON: one object a line for each sample, or one with the accuracy.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horq verify`
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The .horq file.
+    pub(crate) model: PathBuf,
+    /// Also run the example stored in the file on every instruction set and compare with the stored answer.
+    #[arg(long)]
+    pub(crate) selftest: bool,
+}
+
+/// `horq isa`
+#[derive(Debug, Args)]
+pub(crate) struct Isa {
+    /// Write one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "a whole number of at least 1 is wanted".into())
+}
+
+fn layer_order(text: &str) -> Result<(String, usize), String> {
+    let (name, order) = text.rsplit_once('=').ok_or("NAME=K is wanted, for example conv2=1")?;
+    let order = order.parse().ok().filter(|order| (1..=8).contains(order)).ok_or("an order is a number from 1 to 8")?;
+    Ok((name.to_owned(), order))
+}

@@ -1,0 +1,78 @@
+//! `horq isa`: which instruction sets there are, which one is used, and why.
+
+use crate::cli;
+use crate::failure::Failure;
+use crate::table::Table;
+use crate::terminal::Style;
+use horq_kernels::Isa;
+use serde_json::json;
+use std::io::Write;
+
+/// Runs the command.
+pub(crate) fn isa(args: &cli::Isa, out: &mut dyn Write) -> Result<(), Failure> {
+    let used = used()?;
+    let forced = setting("HORQ_ISA");
+    let required = setting("HORQ_REQUIRE_ISA");
+    if args.json {
+        let sets: Vec<_> = Isa::ALL
+            .into_iter()
+            .map(|isa| json!({"name": isa.name(), "available": isa.is_available(), "used": isa == used}))
+            .collect();
+        let document = json!({
+            "arch": std::env::consts::ARCH, "used": used.name(), "horq_isa": forced, "horq_require_isa": required,
+            "instruction_sets": sets,
+        });
+        return Ok(writeln!(out, "{document:#}")?);
+    }
+    let mut table = Table::new(&["instruction set", "counts bits with", "here", ""]);
+    let mut sets = Isa::ALL;
+    sets.reverse();
+    for isa in sets {
+        let mark = if isa == used { "used" } else { "" };
+        table.row([isa.name().into(), instruction(isa).into(), here(isa).into(), mark.into()]);
+    }
+    write!(out, "{}", table.render(Style::detect()))?;
+    match &forced {
+        Some(name) => writeln!(out, "\n{used} is used because HORQ_ISA={name} demands it.")?,
+        None => writeln!(
+            out,
+            "\n{used} is used: the best that this CPU has. HORQ_ISA=NAME forces another; HORQ_REQUIRE_ISA=NAME,... \
+             makes a missing one an error."
+        )?,
+    }
+    if let Some(list) = required {
+        writeln!(out, "HORQ_REQUIRE_ISA={list}: all there.")?;
+    }
+    Ok(())
+}
+
+/// The instruction set that sessions use.
+pub(crate) fn used() -> Result<Isa, Failure> {
+    Isa::from_env().map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn here(isa: Isa) -> &'static str {
+    match isa {
+        _ if isa.is_available() => "yes",
+        Isa::Neon if cfg!(not(target_arch = "aarch64")) => "no: an ARM64 set",
+        Isa::Popcnt | Isa::Avx2 | Isa::Avx512Bw | Isa::Avx512Vpopcnt if cfg!(not(target_arch = "x86_64")) => {
+            "no: an x86-64 set"
+        }
+        _ => "no: this CPU lacks it",
+    }
+}
+
+fn instruction(isa: Isa) -> &'static str {
+    match isa {
+        Isa::Portable => "shifts and adds in plain Rust",
+        Isa::Popcnt => "POPCNT, 64 bits",
+        Isa::Avx2 => "VPSHUFB tables, 256 bits",
+        Isa::Avx512Bw => "VPSHUFB tables, 512 bits",
+        Isa::Avx512Vpopcnt => "VPOPCNTD, 512 bits",
+        Isa::Neon => "CNT, 128 bits",
+    }
+}

@@ -1,0 +1,90 @@
+//! `horq verify`: is this file whole, and does this machine compute what its maker computed?
+
+use crate::cli;
+use crate::failure::Failure;
+use crate::isa;
+use crate::model;
+use crate::table::Table;
+use crate::terminal::Style;
+use horq::{Golden, Model, Session, SessionOptions};
+use horq_kernels::Isa;
+use std::io::Write;
+
+/// How far an output may lie from the stored one, relative to the largest stored output of its sample.
+const TOLERANCE: f64 = 1e-4;
+
+/// Runs the command.
+pub(crate) fn verify(args: &cli::Verify, out: &mut dyn Write) -> Result<(), Failure> {
+    let fail = |error: horq::Error| Failure::file(&args.model, error);
+    let model = model::open(&args.model)?;
+    let (nodes, (major, minor)) = (model.graph().nodes.len(), model.version());
+    writeln!(out, "structure  ok  {nodes} layers, {} bytes, format {major}.{minor}", model.file_len())?;
+    model.verify_digest().map_err(fail)?;
+    writeln!(out, "digest     ok  {}", model.digest())?;
+    if !args.selftest {
+        return Ok(());
+    }
+    let Some(golden) = model.golden() else {
+        return Err(Failure::file(
+            &args.model,
+            "the file holds no example to test with; export the model with one (`horq.export` stores the example it is given)",
+        ));
+    };
+    // Fails where HORQ_ISA or HORQ_REQUIRE_ISA demands what this CPU lacks.
+    isa::used()?;
+    let results: Vec<(Isa, Vec<f32>)> = Isa::available()
+        .map(|isa| answer(&model, golden, isa).map(|answer| (isa, answer)).map_err(fail))
+        .collect::<Result<_, _>>()?;
+    let mut table = Table::new(&["instruction set", ">largest difference", ">relative", "result"]);
+    let mut failures = Vec::new();
+    for (isa, answer) in &results {
+        let (difference, relative) = difference(golden, answer);
+        let same = answer.iter().zip(&results[0].1).all(|(a, b)| a.to_bits() == b.to_bits());
+        let verdict = match (relative <= TOLERANCE, same) {
+            (true, true) => "ok",
+            (true, false) => "differs from the other instruction sets",
+            (false, _) => "differs from the stored answer",
+        };
+        if verdict != "ok" {
+            failures.push(format!("{isa} {verdict}"));
+        }
+        let show = |value: f64| if value == 0.0 { "0".into() } else { format!("{value:.1e}") };
+        table.row([isa.name().into(), show(difference), show(relative), verdict.into()]);
+    }
+    let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
+    let samples = golden.samples;
+    writeln!(out, "selftest   {verdict}  {samples} stored samples, allowed relative difference {TOLERANCE:.0e}\n")?;
+    write!(out, "{}", table.render(Style::detect()))?;
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::file(
+        &args.model,
+        format_args!("self-test: {}; do not use this model on this machine, and report this", failures.join("; ")),
+    ))
+}
+
+/// The answers to the stored samples at full order.
+fn answer(model: &Model, golden: Golden<'_>, isa: Isa) -> Result<Vec<f32>, horq::Error> {
+    let mut session = Session::new(model, SessionOptions::new().isa(isa))?;
+    let mut answer = vec![0.0; golden.output.len()];
+    let samples = golden.input.chunks_exact(session.input_len());
+    for (input, output) in samples.zip(answer.chunks_exact_mut(session.output_len())) {
+        session.run(input, output)?;
+    }
+    Ok(answer)
+}
+
+/// The largest difference, absolute and relative to the largest stored output of its sample.
+fn difference(golden: Golden<'_>, answer: &[f32]) -> (f64, f64) {
+    let len = golden.output.len() / golden.samples;
+    let mut worst = (0.0f64, 0.0f64);
+    for (stored, found) in golden.output.chunks_exact(len).zip(answer.chunks_exact(len)) {
+        let scale = stored.iter().fold(f32::MIN_POSITIVE, |max, v| max.max(v.abs()));
+        for (&a, &b) in stored.iter().zip(found) {
+            let difference = (f64::from(a) - f64::from(b)).abs();
+            worst = (worst.0.max(difference), worst.1.max(difference / f64::from(scale)));
+        }
+    }
+    worst
+}

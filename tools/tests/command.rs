@@ -1,0 +1,133 @@
+//! `horq inspect`, `verify`, `isa`, and how the command behaves as a program.
+
+mod common;
+
+use common::{Files, command, horq, network, network_builder, said};
+use std::process::Stdio;
+
+#[test]
+fn wrong_arguments_are_two_and_help_is_zero() {
+    horq(&[]).fails(2, &["Usage"]);
+    horq(&["frobnicate"]).fails(2, &["frobnicate"]);
+    let help = horq(&["--help"]).ok();
+    for word in ["inspect", "run", "verify", "isa", "HORQ_ISA", "HORQ_REQUIRE_ISA", "Exit codes"] {
+        assert!(help.contains(word), "{word}");
+    }
+    assert!(horq(&["--version"]).ok().starts_with("horq "));
+}
+
+#[test]
+fn inspect_counts_exactly() {
+    let files = Files::new();
+    let json = horq(&["inspect", &files.network(), "--json"]).json();
+    let layer =
+        |name: &str| json["layers"].as_array().unwrap().iter().find(|layer| layer["name"] == name).unwrap().clone();
+    let (conv1, conv2, fc1) = (layer("conv1"), layer("conv2"), layer("fc1"));
+    assert_eq!(conv1["float_macs"], 8 * 8 * 8 * 27);
+    assert_eq!(conv2["shape"], serde_json::json!([4, 4, 24]));
+    assert_eq!(conv2["binary_macs"], 3 * 4 * 4 * 24 * 72);
+    assert_eq!(conv2["float_bytes"], 4 * 24 * 72);
+    // Two panels of 9 taps of one word of 16 lanes, and alpha padded to 32.
+    assert_eq!(conv2["bytes"], 2 * 9 * 16 * 4 + 32 * 4);
+    assert_eq!((&conv2["order"], &conv2["scale_mode"]), (&3.into(), &"window".into()));
+    assert_eq!(fc1["binary_macs"], 2 * 2 * 40 * 384);
+    assert_eq!((&fc1["bases"], &fc1["float_bytes"]), (&2.into(), &(4 * (40 * 384 + 40)).into()));
+    assert_eq!(layer("norm1")["float_bytes"], 4 * 16);
+    let sum =
+        |key: &str| json["layers"].as_array().unwrap().iter().map(|layer| layer[key].as_u64().unwrap()).sum::<u64>();
+    for key in ["binary_macs", "float_macs", "bytes", "float_bytes"] {
+        assert_eq!(json["total"][key], sum(key), "{key}");
+    }
+    assert_eq!(json["notes"]["source"], "noise");
+    assert_eq!(json["golden_samples"], 2);
+    assert_eq!(json["file_bytes"], network(true).len());
+}
+
+#[test]
+fn inspect_shows_everything_as_text() {
+    let files = Files::new();
+    let text = horq(&["inspect", &files.network()]).ok();
+    for word in [
+        "image: 8x8x3",
+        "fc2: 5",
+        "horq tests",
+        "source: noise",
+        "binary_conv2d",
+        "3x3, stride 2, padding 1",
+        "window",
+        "2 bases",
+        "total",
+        "times smaller",
+    ] {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+    assert_eq!(text, horq(&["inspect", &files.path("network.horq")]).ok());
+}
+
+#[test]
+fn verify_passes_a_good_file_on_every_instruction_set() {
+    let files = Files::new();
+    let text = horq(&["verify", &files.network(), "--selftest"]).ok();
+    assert!(
+        text.contains("structure  ok") && text.contains("digest     ok") && text.contains("selftest   ok"),
+        "{text}"
+    );
+    for isa in horq_kernels::Isa::available() {
+        assert!(text.lines().any(|line| line.starts_with(isa.name()) && line.ends_with("  ok")), "{isa}\n{text}");
+    }
+    assert!(!horq(&["verify", &files.brightest()]).ok().contains("selftest"));
+}
+
+#[test]
+fn verify_finds_damage() {
+    let files = Files::new();
+    let whole = network(true);
+    let mut flipped = whole.clone();
+    // The last tensor of weights: a flipped low bit of a float stays valid but for the digest.
+    let at = flipped.len() - 64 * 4;
+    flipped[at] ^= 1;
+    horq(&["verify", &files.write("flipped.horq", &flipped)]).fails(1, &["flipped.horq", "sha256", "changed"]);
+    horq(&["verify", &files.write("cut.horq", &whole[..whole.len() - 64])]).fails(1, &["cut.horq"]);
+    horq(&["verify", &files.brightest(), "--selftest"]).fails(1, &["no example"]);
+    horq(&["verify", &files.path("absent.horq")]).fails(1, &["absent.horq"]);
+}
+
+#[test]
+fn a_wrong_example_fails_the_self_test() {
+    let files = Files::new();
+    let mut builder = network_builder();
+    builder.golden(&common::noise(192, 9), &[1.0, 2.0, 3.0, 4.0, 5.0]);
+    let path = files.write("wrong.horq", &builder.to_bytes("fc2").unwrap());
+    let said = horq(&["verify", &path, "--selftest"]);
+    assert!(said.out.contains("selftest   FAILED"), "{}", said.out);
+    said.fails(1, &["wrong.horq", "differs from the stored answer"]);
+}
+
+#[test]
+fn isa_shows_what_is_used_and_why() {
+    let text = horq(&["isa"]).ok();
+    for isa in horq_kernels::Isa::ALL {
+        assert!(text.contains(isa.name()), "{isa}");
+    }
+    assert!(text.contains("the best that this CPU has"), "{text}");
+    let json = said(command(&["isa", "--json"]).env("HORQ_ISA", "portable")).json();
+    assert_eq!((&json["used"], &json["horq_isa"]), (&"portable".into(), &"portable".into()));
+    let forced = said(command(&["isa"]).env("HORQ_ISA", "portable").env("HORQ_REQUIRE_ISA", "portable")).ok();
+    assert!(forced.contains("HORQ_ISA=portable") && forced.contains("all there"), "{forced}");
+    said(command(&["isa"]).env("HORQ_ISA", "mmx")).fails(1, &["mmx", "avx2"]);
+    let foreign = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
+    said(command(&["isa"]).env("HORQ_REQUIRE_ISA", foreign)).fails(1, &[foreign]);
+    said(command(&["run", "m", "x"]).env("HORQ_ISA", "mmx")).fails(1, &[]);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let files = Files::new();
+    let model = files.network();
+    for args in [&["inspect", &model][..], &["isa"], &["--help"], &["verify", &model, "--selftest"]] {
+        let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{args:?}: {output:?}");
+    }
+}
