@@ -9,9 +9,9 @@ use horq::graph::Shape;
 
 /// A float32 array in C order, or an error that names `what`, says what is wrong and what to do.
 fn checked<'a, 'py>(array: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a Bound<'py, PyArrayDyn<f32>>> {
-    let untyped = array
-        .cast::<PyUntypedArray>()
-        .map_err(|_| refused(format!("{what} must be a numpy array; convert it with numpy.asarray(.., numpy.float32)")))?;
+    let untyped = array.cast::<PyUntypedArray>().map_err(|_| {
+        refused(format!("{what} must be a numpy array; convert it with numpy.asarray(.., numpy.float32)"))
+    })?;
     if !untyped.dtype().is_equiv_to(&dtype::<f32>(array.py())) {
         let found = untyped.dtype();
         return Err(refused(format!("{what} must be float32, not {found}; convert it with .astype(numpy.float32)")));

@@ -95,7 +95,8 @@ impl Builder {
 
     /// Gives the file an input and its answer for a self-test: float32 arrays of a whole number of samples.
     fn golden(&self, input: &Bound<'_, PyAny>, output: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (input, output) = (array::reading(input, "the golden input")?, array::reading(output, "the golden output")?);
+        let (input, output) =
+            (array::reading(input, "the golden input")?, array::reading(output, "the golden output")?);
         self.lock()?.golden(input.as_slice()?, output.as_slice()?);
         Ok(())
     }
