@@ -59,8 +59,8 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Vec<u8> {
         let bytes = data.bytes();
         data_hash.update(bytes);
         let (start, end) = (data_len, data_len + bytes.len());
-        let (name, dtype) = (json(name), data.dtype());
-        entries += &format!(",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}");
+        let (name, dtype, shape) = (json(name), data.dtype(), json(shape));
+        entries += &format!(",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{start},{end}]}}");
         data_len = end;
     }
     let unset = "0".repeat(DIGITS);

@@ -6,4 +6,5 @@ mod forge;
 mod memory;
 mod mutations;
 mod rules;
+mod spec;
 mod zoo;
