@@ -5,6 +5,7 @@ mod files;
 mod forge;
 mod memory;
 mod mutations;
+mod reader;
 mod rules;
 mod spec;
 mod zoo;

@@ -1,31 +1,51 @@
 //! Damaged files: every truncation, every bit of the header, 100,000 random changes, with and without the digest put right
-//! again. Each is refused or opens as a model; none panics, hangs, or takes memory beyond the file's size and a megabyte.
+//! again. Each is refused or opens as a model that runs; none panics, hangs, or takes memory beyond the file's size and a
+//! megabyte.
 
 use std::time::{Duration, Instant};
 
-use horq::{Error, Model};
+use horq::{Error, Limits, Model};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::forge::{self, Forge};
 use crate::memory::peak;
-use crate::zoo;
+use crate::zoo::{self, answers};
 
 const MEGABYTE: usize = 1 << 20;
+
+/// Values that a mutant may have, so that running it takes neither the test's time nor its memory.
+const LIMITS: Limits = Limits {
+    file_bytes: 1 << 30,
+    header_bytes: horq::MAX_HEADER_BYTES,
+    nodes: horq::MAX_NODES,
+    value_elements: 1 << 14,
+};
 
 /// Opens bytes and checks memory and time.
 fn open(bytes: &[u8], what: &dyn Fn() -> String) -> Result<Model, Error> {
     let start = Instant::now();
-    let (opened, held) = peak(|| Model::from_bytes(bytes));
+    let (opened, held) = peak(|| Model::from_bytes_with(bytes, &LIMITS));
     assert!(held <= bytes.len() + MEGABYTE, "{}: held {held} bytes for a file of {}", what(), bytes.len());
     assert!(start.elapsed() < Duration::from_secs(5), "{}: took {:?}", what(), start.elapsed());
     opened
 }
 
+/// The small model with the answer to its golden input.
 fn small() -> Vec<u8> {
     let mut builder = zoo::small();
-    builder.golden(&zoo::small_input(), &[0.25, -0.5]);
+    let model = Model::from_bytes(&builder.to_bytes("logits").unwrap()).unwrap();
+    builder.golden(&zoo::small_input(), &answers(&model, 8, &zoo::small_input()).unwrap());
     builder.to_bytes("logits").unwrap()
+}
+
+/// Whether a model gives its golden answer. A mutant may refuse to run; it must not panic, nor answer with NaN.
+fn gives_its_golden_answer(model: &Model) -> bool {
+    let golden = model.golden();
+    let input = golden.map_or_else(|| zoo::noise(7, model.input_shape().len()), |golden| golden.input.to_vec());
+    let Ok(answer) = answers(model, 8, &input) else { return false };
+    assert!(answer.iter().all(|y| y.is_finite()), "{answer:?}");
+    golden.is_some_and(|golden| golden.output == answer)
 }
 
 #[test]
@@ -50,14 +70,17 @@ fn every_flipped_bit_of_the_header_is_noticed() {
 
 /// The same with the digest put right again: the validator alone stands between the bytes and a session.
 #[test]
-fn every_flipped_bit_of_a_resealed_header_is_refused_or_opens() {
+fn every_flipped_bit_of_a_resealed_header_is_refused_or_runs() {
     let file = small();
     let mut opened = 0;
     for bit in 0..forge::data_start(&file) * 8 {
         let mut file = file.clone();
         file[bit / 8] ^= 1 << (bit % 8);
         forge::reseal(&mut file);
-        opened += usize::from(open(&file, &|| format!("bit {bit}")).is_ok());
+        if let Ok(mutant) = open(&file, &|| format!("bit {bit}")) {
+            gives_its_golden_answer(&mutant);
+            opened += 1;
+        }
     }
     // Letters of names and notes, numbers that are as good as others: the validator has been reached.
     assert!(opened > 100, "{opened}");
@@ -137,7 +160,7 @@ fn fix_length(file: &mut [u8], original: &[u8], data: usize) {
 }
 
 #[test]
-fn a_hundred_thousand_random_changes_are_refused_or_change_nothing() {
+fn a_hundred_thousand_random_changes_are_refused_or_noticed_or_give_the_right_answer() {
     let original = small();
     let model = Model::from_bytes(&original).unwrap();
     let data = forge::data_start(&original);
@@ -155,12 +178,13 @@ fn a_hundred_thousand_random_changes_are_refused_or_change_nothing() {
         assert_eq!(mutant.graph(), model.graph(), "seed {seed}");
         let same = file[data..] == original[data..];
         assert_eq!(mutant.verify_digest().is_ok(), same, "seed {seed}");
+        assert!(gives_its_golden_answer(&mutant) || !same, "seed {seed}");
     }
     assert!(opened > 1000, "{opened}");
 }
 
 #[test]
-fn a_hundred_thousand_resealed_changes_are_refused_or_open() {
+fn a_hundred_thousand_resealed_changes_are_refused_or_run() {
     let original = small();
     let data = forge::data_start(&original);
     let mut opened = 0;
@@ -174,7 +198,10 @@ fn a_hundred_thousand_resealed_changes_are_refused_or_open() {
             fix_length(&mut file, &original, data);
         }
         forge::reseal(&mut file);
-        opened += usize::from(open(&file, &|| format!("seed {seed}")).is_ok());
+        if let Ok(mutant) = open(&file, &|| format!("seed {seed}")) {
+            gives_its_golden_answer(&mutant);
+            opened += 1;
+        }
     }
     assert!(opened > 1000, "{opened}");
 }

@@ -1,7 +1,7 @@
 //! Models for tests: one with every operation, one as small as can be.
 
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Layer, Padding, Quantize, ScaleMode, Window};
+use horq::{BinaryBase, Builder, Error, Layer, Model, Padding, Quantize, ScaleMode, Session, SessionOptions, Window};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -11,8 +11,15 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
-/// Every operation, every scale mode, groups, two bases, odd sizes.
+/// Every operation, every scale mode, groups, two bases, odd sizes; the output is `probabilities`.
 pub(crate) fn every_op() -> Builder {
+    let mut builder = every_op_but_softmax();
+    builder.add("probabilities", &["logits"], Layer::Softmax).unwrap();
+    builder
+}
+
+/// The same up to `logits`.
+pub(crate) fn every_op_but_softmax() -> Builder {
     let mut b = Builder::new("image", Shape::Image { height: 9, width: 7, channels: 5 });
     let same = Window::square(3).with_padding(1);
     let values = |seed, len| noise(seed, len);
@@ -65,7 +72,6 @@ pub(crate) fn every_op() -> Builder {
     b.add("signs", &["hidden"], layer).unwrap();
     b.add("logits", &["signs"], Layer::Dense { filters: 10, weight: &values(16, 170), bias: Some(&values(17, 10)) })
         .unwrap();
-    b.add("probabilities", &["logits"], Layer::Softmax).unwrap();
     b
 }
 
@@ -95,4 +101,12 @@ pub(crate) fn small() -> Builder {
 /// One sample's input for [`small`].
 pub(crate) fn small_input() -> Vec<f32> {
     noise(6, 32)
+}
+
+/// The model's answers, every layer at most at that order.
+pub(crate) fn answers(model: &Model, order: usize, input: &[f32]) -> Result<Vec<f32>, Error> {
+    let samples = input.len() / model.input_shape().len();
+    let mut session = Session::new(model, SessionOptions::new().batch(samples).order(order))?;
+    let mut output = vec![0.0; samples * model.output_shape().len()];
+    session.run(input, &mut output).map(|()| output)
 }

@@ -1,0 +1,331 @@
+//! A second reader, written from `docs/format.md` alone: it parses files by hand and computes answers with plain loops. It
+//! shares no code with the library, so where both agree to the bit, the document says what the library does.
+
+use std::collections::HashMap;
+
+use horq::Model;
+use serde_json::Value;
+
+use crate::zoo::{answers, every_op, every_op_but_softmax, every_op_input, small, small_input};
+
+/// A value of the graph: height, width, channels (a vector is an image of one pixel) and the elements.
+#[derive(Clone)]
+struct Tensor {
+    shape: [usize; 3],
+    x: Vec<f32>,
+}
+
+struct Reader<'a> {
+    header: Value,
+    data: &'a [u8],
+    graph: Value,
+    /// Section 5: a reader may run every layer at a lower order.
+    order: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Sections 1 to 3.
+    fn new(file: &'a [u8], order: usize) -> Self {
+        let n = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let header: Value = serde_json::from_slice(&file[8..8 + n]).unwrap();
+        let metadata = &header["__metadata__"];
+        assert_eq!(metadata["format"], "horq");
+        assert!(metadata["format_version"].as_str().unwrap().starts_with("1."));
+        let graph = serde_json::from_str(metadata["graph"].as_str().unwrap()).unwrap();
+        Self { header, data: &file[8 + n..], graph, order }
+    }
+
+    /// The 32-bit elements of the tensor that a field names.
+    fn words(&self, field: &Value) -> Vec<u32> {
+        let entry = &self.header[field.as_str().unwrap()];
+        let offset = |i: usize| entry["data_offsets"][i].as_u64().unwrap() as usize;
+        let bytes = self.data[offset(0)..offset(1)].chunks(4);
+        bytes.map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    }
+
+    fn floats(&self, field: &Value) -> Vec<f32> {
+        self.words(field).into_iter().map(f32::from_bits).collect()
+    }
+
+    fn run(&self, sample: &[f32]) -> Vec<f32> {
+        let input = &self.graph["input"];
+        let shape: Vec<usize> = serde_json::from_value(input["shape"].clone()).unwrap();
+        let shape = if shape.len() == 1 { [1, 1, shape[0]] } else { [shape[0], shape[1], shape[2]] };
+        let mut values = HashMap::from([(input["name"].clone(), Tensor { shape, x: sample.to_vec() })]);
+        for node in self.graph["nodes"].as_array().unwrap() {
+            let inputs: Vec<_> = node["inputs"].as_array().unwrap().iter().map(|name| values[name].clone()).collect();
+            values.insert(node["name"].clone(), self.node(node, &inputs));
+        }
+        values.remove(&self.graph["output"]).unwrap().x
+    }
+
+    /// Section 4.
+    fn node(&self, node: &Value, inputs: &[Tensor]) -> Tensor {
+        let x = &inputs[0];
+        let [height, width, channels] = x.shape;
+        let by_channel = |f: &dyn Fn(f32, usize) -> f32| Tensor {
+            shape: x.shape,
+            x: x.x.iter().enumerate().map(|(i, &x)| f(x, i % channels)).collect(),
+        };
+        match node["op"].as_str().unwrap() {
+            "conv2d" | "dense" => self.float_layer(node, x),
+            "binary_conv2d" | "binary_dense" => self.binary_layer(node, x),
+            "affine" => {
+                let (scale, shift) = (self.floats(&node["scale"]), self.floats(&node["shift"]));
+                by_channel(&|x, c| {
+                    let product = x * scale[c];
+                    product + shift[c]
+                })
+            }
+            "relu" => by_channel(&|x, _| if x < 0.0 { 0.0 } else { x }),
+            "prelu" => {
+                let slope = self.floats(&node["slope"]);
+                by_channel(&|x, c| if x >= 0.0 { x } else { x * slope[c] })
+            }
+            op @ ("max_pool" | "average_pool") => {
+                let window = Window::of(node, x.shape);
+                let mut y = Vec::new();
+                for taps in window.all() {
+                    let valid: Vec<usize> = taps.into_iter().flatten().collect();
+                    for c in 0..channels {
+                        let tap = valid.iter().map(|pixel| x.x[pixel * channels + c]);
+                        y.push(match op {
+                            "max_pool" => tap.reduce(f32::max).unwrap(),
+                            _ => tap.fold(0.0, |s, x| s + x) / valid.len() as f32,
+                        });
+                    }
+                }
+                Tensor { shape: [window.out[0], window.out[1], channels], x: y }
+            }
+            "global_average_pool" => {
+                let sum = |c| (0..height * width).fold(0.0, |s: f32, pixel| s + x.x[pixel * channels + c]);
+                let y = (0..channels).map(|c| sum(c) / (height * width) as f32).collect();
+                Tensor { shape: [1, 1, channels], x: y }
+            }
+            "add" => Tensor { shape: x.shape, x: x.x.iter().zip(&inputs[1].x).map(|(a, b)| a + b).collect() },
+            "concat" => {
+                let pixel = |i: usize| inputs.iter().flat_map(move |t| &t.x[i * t.shape[2]..][..t.shape[2]]);
+                let y = (0..height * width).flat_map(pixel).copied().collect();
+                Tensor { shape: [height, width, inputs.iter().map(|t| t.shape[2]).sum()], x: y }
+            }
+            "flatten" => Tensor { shape: [1, 1, x.x.len()], x: x.x.clone() },
+            "softmax" => {
+                let y = x.x.chunks(channels).flat_map(|x| {
+                    let m = x.iter().copied().reduce(f32::max).unwrap();
+                    let e: Vec<f32> = x.iter().map(|x| (x - m).exp()).collect();
+                    let s: f32 = e.iter().fold(0.0, |s, e| s + e);
+                    e.into_iter().map(move |e| e / s)
+                });
+                Tensor { shape: x.shape, x: y.collect() }
+            }
+            op => panic!("{op}"),
+        }
+    }
+
+    fn float_layer(&self, node: &Value, x: &Tensor) -> Tensor {
+        let layer = Layer::of(node, x.shape);
+        let weight = self.floats(&node["weight"]);
+        let bias = self.bias(node, layer.filters);
+        let depth = layer.window.taps() * layer.g;
+        let mut y = Vec::new();
+        for taps in layer.window.all() {
+            for f in 0..layer.filters {
+                let (panel, lane) = layer.lane(f);
+                let mut s = 0.0;
+                for (t, pixel) in taps.iter().enumerate().filter_map(|(t, pixel)| Some((t, (*pixel)?))) {
+                    for c in 0..layer.g {
+                        let w = weight[(panel * depth + t * layer.g + c) * 16 + lane];
+                        s = x.x[layer.element(f, pixel, c)].mul_add(w, s);
+                    }
+                }
+                y.push(bias.as_ref().map_or(s, |bias| s + bias[f]));
+            }
+        }
+        Tensor { shape: [layer.window.out[0], layer.window.out[1], layer.filters], x: y }
+    }
+
+    /// Section 5.
+    fn binary_layer(&self, node: &Value, x: &Tensor) -> Tensor {
+        let layer = Layer::of(node, x.shape);
+        let bases: Vec<_> = node["bases"].as_array().unwrap().iter().collect();
+        let bases: Vec<_> = bases.iter().map(|b| (self.words(&b["weight"]), self.floats(&b["alpha"]))).collect();
+        let bias = self.bias(node, layer.filters);
+        let order = self.order.min(node["order"].as_u64().unwrap() as usize);
+        let mode = node["mode"].as_str().unwrap();
+        let constants = match mode {
+            "fixed" => self.floats(&node["scales"]),
+            _ => vec![1.0; order],
+        };
+        let row = x.shape[1] * x.shape[2];
+        let by_image = match mode {
+            "image" => Some(scales(order, &x.x.chunks(row).collect::<Vec<_>>(), true)),
+            "fixed" | "none" => Some(constants[..order].to_vec()),
+            _ => None,
+        };
+        let words = layer.g.div_ceil(32);
+        let mut y = Vec::new();
+        for taps in layer.window.all() {
+            for f in 0..layer.filters {
+                let valid: Vec<&[f32]> =
+                    taps.iter().flatten().map(|&pixel| &x.x[layer.element(f, pixel, 0)..][..layer.g]).collect();
+                let b = by_image.clone().unwrap_or_else(|| scales(order, &valid, false));
+                let (panel, lane) = layer.lane(f);
+                let mut sum = 0.0;
+                for (l, (bits, alpha)) in bases.iter().enumerate() {
+                    let mut d = vec![0i32; order];
+                    for (t, pixel) in taps.iter().enumerate() {
+                        for c in 0..layer.g {
+                            let word = bits[((panel * taps.len() + t) * words + c / 32) * 16 + lane];
+                            let sign = if word >> (c % 32) & 1 == 1 { -1 } else { 1 };
+                            let planes = match pixel {
+                                Some(pixel) => signs(x.x[layer.element(f, *pixel, c)], &b),
+                                None if node["pad_value"] == "one" => vec![1; order],
+                                None => vec![0; order],
+                            };
+                            d.iter_mut().zip(planes).for_each(|(d, h)| *d += h * sign);
+                        }
+                    }
+                    let t = b.iter().zip(&d).fold(0.0, |t, (b, d)| t + b * *d as f32);
+                    sum = if l == 0 { alpha[f] * t } else { sum + alpha[f] * t };
+                }
+                y.push(bias.as_ref().map_or(sum, |bias| sum + bias[f]));
+            }
+        }
+        Tensor { shape: [layer.window.out[0], layer.window.out[1], layer.filters], x: y }
+    }
+
+    fn bias(&self, node: &Value, filters: usize) -> Option<Vec<f32>> {
+        node.get("bias").filter(|bias| !bias.is_null()).map(|bias| self.floats(bias)[..filters].to_vec())
+    }
+}
+
+/// The planes' signs of one element.
+fn signs(x: f32, b: &[f32]) -> Vec<i32> {
+    let (mut m, mut negative) = (x.abs(), x < 0.0);
+    b.iter()
+        .map(|b| {
+            let h = if negative { -1 } else { 1 };
+            negative ^= m < *b;
+            m = (m - b).abs();
+            h
+        })
+        .collect()
+}
+
+/// The means of a set of runs; each run's lanes are summed by themselves first in mode `image`.
+fn scales(order: usize, runs: &[&[f32]], image: bool) -> Vec<f32> {
+    let mut m: Vec<Vec<f32>> = runs.iter().map(|run| run.iter().map(|x| x.abs()).collect()).collect();
+    let count: usize = m.iter().map(Vec::len).sum();
+    (0..order)
+        .map(|_| {
+            let mut lanes = [0.0f32; 16];
+            for run in &m {
+                let mut row = [0.0f32; 16];
+                let into = if image { &mut row } else { &mut lanes };
+                run.iter().enumerate().for_each(|(j, m)| into[j % 16] += m);
+                if image {
+                    (0..16).for_each(|i| lanes[i] += row[i]);
+                }
+            }
+            for half in [8, 4, 2, 1] {
+                (0..half).for_each(|i| lanes[i] += lanes[i + half]);
+            }
+            let b = if count == 0 { 0.0 } else { lanes[0] / count as f32 };
+            m.iter_mut().flatten().for_each(|m| *m = (*m - b).abs());
+            b
+        })
+        .collect()
+}
+
+struct Window {
+    kernel: Vec<usize>,
+    stride: Vec<usize>,
+    dilation: Vec<usize>,
+    padding: Vec<usize>,
+    size: [usize; 2],
+    out: [usize; 2],
+}
+
+impl Window {
+    fn of(node: &Value, [height, width, _]: [usize; 3]) -> Self {
+        let pair = |key: &str, default: &[usize]| match node.get(key) {
+            Some(value) => serde_json::from_value(value.clone()).unwrap(),
+            None => default.to_vec(),
+        };
+        let (kernel, stride, dilation) = (pair("kernel", &[1, 1]), pair("stride", &[1, 1]), pair("dilation", &[1, 1]));
+        let padding = pair("padding", &[0; 4]);
+        let size = [height, width];
+        let out =
+            [0, 1].map(|a| (size[a] + padding[a] + padding[a + 2] - (kernel[a] - 1) * dilation[a] - 1) / stride[a] + 1);
+        Self { kernel, stride, dilation, padding, size, out }
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// The taps of every output pixel: the input's pixel, or none where it is padding.
+    fn all(&self) -> Vec<Vec<Option<usize>>> {
+        let at = |axis: usize, out: usize, tap: usize| {
+            let at = (out * self.stride[axis] + tap * self.dilation[axis]).checked_sub(self.padding[axis]);
+            at.filter(|&at| at < self.size[axis])
+        };
+        let pixels = (0..self.out[0]).flat_map(|y| (0..self.out[1]).map(move |x| (y, x)));
+        let window = |(y, x)| {
+            let tap = |t: usize| Some(at(0, y, t / self.kernel[1])? * self.size[1] + at(1, x, t % self.kernel[1])?);
+            (0..self.taps()).map(tap).collect()
+        };
+        pixels.map(window).collect()
+    }
+}
+
+/// A layer with filters.
+struct Layer {
+    window: Window,
+    filters: usize,
+    groups: usize,
+    channels: usize,
+    /// Channels of a group.
+    g: usize,
+}
+
+impl Layer {
+    fn of(node: &Value, shape: [usize; 3]) -> Self {
+        let filters = node["filters"].as_u64().unwrap() as usize;
+        let groups = node["groups"].as_u64().unwrap_or(1) as usize;
+        Self { window: Window::of(node, shape), filters, groups, channels: shape[2], g: shape[2] / groups }
+    }
+
+    /// Section 6: the panel and lane of a filter.
+    fn lane(&self, f: usize) -> (usize, usize) {
+        let per_group = self.filters / self.groups;
+        let (r, q) = (f / per_group, f % per_group);
+        (r * per_group.div_ceil(16) + q / 16, q % 16)
+    }
+
+    /// Where channel c of a filter's group lies at a pixel.
+    fn element(&self, f: usize, pixel: usize, c: usize) -> usize {
+        pixel * self.channels + f / (self.filters / self.groups) * self.g + c
+    }
+}
+
+#[test]
+fn a_reader_from_the_specification_gets_the_same_bits() {
+    let files = [
+        (small().to_bytes("logits").unwrap(), small_input()),
+        (every_op_but_softmax().to_bytes("logits").unwrap(), every_op_input()),
+        (every_op().to_bytes("probabilities").unwrap(), every_op_input()),
+    ];
+    for (i, (file, input)) in files.iter().enumerate() {
+        let model = Model::from_bytes(file).unwrap();
+        for order in 1..=4 {
+            let reader = Reader::new(file, order);
+            let theirs: Vec<f32> = input.chunks(model.input_shape().len()).flat_map(|x| reader.run(x)).collect();
+            let ours = answers(&model, order, input).unwrap();
+            // The specification leaves the last place of softmax's exp open.
+            let tolerance = if i == 2 { 1e-6 } else { 0.0 };
+            let apart = ours.iter().zip(&theirs).any(|(a, b)| (a - b).abs() > tolerance);
+            assert!(!apart && ours.len() == theirs.len(), "model {i}, order {order}: {ours:?} {theirs:?}");
+        }
+    }
+}
