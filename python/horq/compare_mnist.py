@@ -182,6 +182,8 @@ def main() -> None:
     print("| net | trained at | order | accuracy | same as plain | same as folded | largest difference | engine, s |")
     print("|---|---|---|---|---|---|---|---|")
     failed, lines = False, []
+    if args.models:
+        args.models.mkdir(parents=True, exist_ok=True)
     for run in args.runs:
         net, saved = load_run(run)
         given = saved["arguments"]
