@@ -1,4 +1,56 @@
 //! CPU inference for binary neural networks with high-order residual quantized activations.
+//!
+//! A binary layer computes with one bit a weight and a few bits an activation: the input x of a layer becomes a sum of K
+//! sign vectors, x ~ b_1 H_1 + ... + b_K H_K (HORQ, Li et al., ICCV 2017), and each product with the signs of a filter is
+//! an xor and a population count. K is the *order*: 1 is XNOR-Net, higher orders are more exact and cost as much more. The
+//! order is a dial: a [`Session`] can run any layer at any order up to the one that the model was made for.
+//!
+//! # From a file to an answer
+//! 1. [`Model::open`] reads a `.horq` file and validates it; [`Model::map`] maps it, and weights are never copied.
+//!    A model is immutable and cheap to clone. Files come from the Python package `horq`, or from [`Builder`].
+//! 2. [`Session::new`] chooses kernels for this CPU, plans the memory and allocates it.
+//! 3. [`Session::run`] answers one or more samples: f32 values, batch first, channels last (NHWC). It allocates nothing.
+//!
+//! ```
+//! use horq::graph::Shape;
+//! use horq::{BinaryBase, Builder, Layer, Model, Quantize, ScaleMode, Session, SessionOptions};
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("model.horq");
+//! // A model with one binary layer: two filters over four inputs, made for orders up to 2.
+//! let weight = [1.0, 1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0];
+//! let bases = [BinaryBase { weight: &weight, alpha: &[1.0, 0.5] }];
+//! let quantize = Quantize { order: 2, mode: ScaleMode::Image, scales: None };
+//! let mut builder = Builder::new("x", Shape::Flat(4));
+//! builder.add("y", &["x"], Layer::BinaryDense { filters: 2, quantize, bases: &bases, bias: None })?;
+//! builder.write("y", &path)?;
+//!
+//! let model = Model::open(&path)?;
+//! let mut session = Session::new(&model, SessionOptions::new())?;
+//! let mut output = vec![0.0; session.output_len()];
+//!
+//! // x = (3, 1, -1, 1): b_1 = 1.5 with signs (+ + - +), then b_2 = 0.75 with signs (+ - + -).
+//! session.run(&[3.0, 1.0, -1.0, 1.0], &mut output)?;
+//! assert_eq!(output, [1.5 * 4.0 - 0.75 * 2.0, 0.5 * (1.5 * 0.0 - 0.75 * 2.0)]);
+//!
+//! session.set_order(1)?; // faster, and less exact
+//! session.run(&[3.0, 1.0, -1.0, 1.0], &mut output)?;
+//! assert_eq!(output, [6.0, 0.0]);
+//! # Ok::<(), horq::Error>(())
+//! ```
+//!
+//! # In a service
+//! A [`Session`] belongs to one thread at a time and is [`Send`]; many sessions share one [`Model`]. By default a run uses
+//! the calling thread and no other; [`Threads`] says how to give it more. [`SessionOptions::profile`] measures where the
+//! time of each layer goes. Results are the same bits on every instruction set, with any threads and in any batch.
+//!
+//! # Errors
+//! Every fallible call returns [`Error`], which says what was wrong and what to do. NaN and infinity are errors, not
+//! results. No file and no input makes this crate panic.
+//!
+//! # Environment
+//! `HORQ_ISA` forces an instruction set (`portable`, `popcnt`, `avx2`, `avx512bw`, `avx512vpopcnt`, `neon`);
+//! `HORQ_REQUIRE_ISA` lists those that must be there. See [`Isa`].
 
 mod builder;
 mod error;

@@ -162,8 +162,8 @@ impl Session {
     /// Computes the answers of n samples, n = `input.len()` / [`Self::input_len`], at most the session's batch.
     ///
     /// `input` holds the samples one after another, NHWC, unpadded; `output` takes [`Self::output_len`] values a sample.
-    /// Allocates nothing and takes no lock; without a pool it makes no system call either. The answer to a sample does not
-    /// depend on the others of its batch.
+    /// On the caller's thread alone ([`Threads::Inline`]) a run that succeeds allocates nothing, takes no lock and makes no system
+    /// call. The answer to a sample does not depend on the others of its batch, nor on threads or instruction sets.
     ///
     /// # Errors
     /// [`Error::InputLength`] and [`Error::OutputLength`] for lengths that do not fit; [`Error::InputNotFinite`] and
