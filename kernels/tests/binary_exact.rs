@@ -5,11 +5,12 @@
 
 mod common;
 
-use common::{Layer, MODES, PADDINGS, Threads, backends, only_seed, random_geometry, rng, values, wanted_cases};
-use horq_kernels::oracle;
-use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, ScaleMode, Window, panel};
+use common::{
+    Backwards, Fenced, Layer, MODES, PADDINGS, Threads, backends, only_seed, random_geometry, rng, values, wanted_cases,
+};
+use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, Parallel, ScaleMode, StageClock, Window, gemm, oracle, panel};
 use rand::Rng;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Most layers cost a few thousand products, one in two hundred up to a million.
 fn random_layer(seed: u64) -> Layer {
@@ -202,6 +203,88 @@ fn layers_of_real_size_on_threads() {
                 }
             }
         }
+    }
+}
+
+/// Layers that are long enough to be cut into many tasks, run in an order that nobody would choose.
+#[test]
+fn large_layers_cut_into_tasks() {
+    let isas = backends();
+    let most = AtomicUsize::new(0);
+    for seed in 0..wanted_cases().min(24) {
+        let mut rng = rng(seed);
+        let (channels, filters) = (rng.random_range(30..150), rng.random_range(30..150));
+        let (kernel, stride) = (rng.random_range(1..=3), rng.random_range(1..=2));
+        let window = Window { padding: [1, 0, 1, 2], ..Window::square(kernel).with_stride(stride) };
+        let (height, width) = (rng.random_range(8..20), rng.random_range(8..20));
+        let geometry = Geometry { height, width, channels, filters, groups: 1, window };
+        let layer = Layer::random(&mut rng, geometry);
+        let (expected, panels) = (layer.expected().expect("finite"), layer.panels());
+        for &isa in &isas {
+            let got = layer.run_on(isa, &panels, &Counting(Backwards(7), &most)).expect("finite");
+            assert_eq!(common::difference(&got, &expected), None, "{isa}, seed {seed}, {layer:?}");
+        }
+    }
+    assert!(most.into_inner() >= 14, "no layer was cut into twice as many tasks as there are threads");
+}
+
+/// Remembers the largest number of tasks.
+struct Counting<'a>(Backwards, &'a AtomicUsize);
+
+impl Parallel for Counting<'_> {
+    fn threads(&self) -> usize {
+        self.0.threads()
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.1.fetch_max(tasks, Relaxed);
+        self.0.run(tasks, task);
+    }
+}
+
+/// The plain bit product, for shapes around its tiles.
+#[test]
+fn counts_of_differing_bits() {
+    let isas = backends();
+    for seed in 0..wanted_cases().min(4000) {
+        let mut rng = rng(seed);
+        let long = seed % 50 == 0;
+        let words = rng.random_range(1..=if long { 300 } else { 40 });
+        let (rows, panels) = (rng.random_range(1..=if long { 80 } else { 9 }), rng.random_range(1..=10));
+        let a = Fenced::of(&(0..rows * words).map(|_| rng.random::<u32>()).collect::<Vec<_>>());
+        let b = Fenced::of(&(0..panels * words * 16).map(|_| rng.random::<u32>()).collect::<Vec<_>>());
+        let mut expected = Vec::new();
+        for row in 0..rows {
+            for filter in 0..panels * 16 {
+                let (panel, lane) = (filter / 16, filter % 16);
+                let word = |k: usize| a[row * words + k] ^ b[(panel * words + k) * 16 + lane];
+                expected.push((0..words).map(|k| (0..32).map(|i| (word(k) >> i & 1) as i32).sum::<i32>()).sum::<i32>());
+            }
+        }
+        for &isa in &isas {
+            let mut counts = Fenced::new(expected.len(), -1);
+            gemm::counts(isa, &a, words, &b, &mut counts, &Backwards(1 + seed as usize % 3));
+            counts.check("counts");
+            assert_eq!(counts[..], expected, "{isa}, seed {seed}: {rows} rows, {words} words, {panels} panels");
+        }
+    }
+}
+
+/// A clock sees the stages of a layer and changes nothing.
+#[test]
+fn a_clock_sees_every_stage() {
+    let geometry = Geometry { height: 9, width: 9, channels: 64, filters: 64, groups: 1, window: Window::square(3) };
+    let layer = Layer::random(&mut rng(5), geometry);
+    let panels = layer.panels();
+    for isa in backends() {
+        let clock = StageClock::default();
+        let got = layer.run_timed(isa, &panels, &clock).expect("finite");
+        assert_eq!(common::difference(&got, &layer.run(isa, &panels).expect("finite")), None, "{isa}");
+        let [quantize, bits, epilogue, float] = clock.nanoseconds();
+        assert!(quantize > 0 && bits > 0 && epilogue > 0, "{isa}: {:?}", clock.nanoseconds());
+        assert_eq!(float, 0, "{isa}");
+        clock.reset();
+        assert_eq!(clock.nanoseconds(), [0; 4]);
     }
 }
 

@@ -2,9 +2,7 @@
 
 mod common;
 
-use common::{
-    Backwards, Guarded, OwnedStep, Threads, backends, difference, random_geometry, rng, values, wanted_cases,
-};
+use common::{Backwards, Fenced, OwnedStep, Threads, backends, difference, random_geometry, rng, values, wanted_cases};
 use horq_kernels::pool::{self, PoolShape};
 use horq_kernels::{Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa, Parallel, Step, Window, oracle, panel};
 use rand::Rng;
@@ -39,17 +37,19 @@ impl Layer {
 
     fn run(&self, isa: Isa, parallel: &dyn Parallel) -> Vec<f32> {
         let conv = FloatConv::new(isa, self.geometry).expect("a geometry that fits");
-        let weight = panel::pack_floats(&self.geometry, &self.weights);
+        let weight = Fenced::of(&panel::pack_floats(&self.geometry, &self.weights));
+        let input = Fenced::of(&self.input);
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
         let [rows, columns] = self.geometry.validate().expect("a geometry that fits");
         let samples = self.input.len() / self.geometry.input_len();
-        let mut output = Guarded::new(samples * rows * columns * self.geometry.filters, f32::NAN, 77.5);
-        let mut scratch = Guarded::new(conv.scratch_len(), f32::NAN, 77.5);
+        let mut output = Fenced::new(samples * rows * columns * self.geometry.filters, f32::NAN);
+        let mut scratch = Fenced::new(conv.scratch_len(), f32::NAN);
         let epilogue = Epilogue { steps: &steps };
-        let call = FloatCall { input: &self.input, weight: &weight, epilogue, parallel, clock: None };
-        conv.run(call, output.inside(), scratch.inside());
+        let call = FloatCall { input: &input, weight: &weight, epilogue, parallel, clock: None };
+        conv.run(call, &mut output, &mut scratch);
         scratch.check("scratch");
-        output.check("output")
+        output.check("output");
+        output.to_vec()
     }
 
     fn check(&self, isas: &[Isa], name: &str) {
@@ -149,7 +149,7 @@ fn pools() {
         let shape = random_pool(&mut rng);
         let sizes = [shape.height, shape.width, shape.channels];
         let samples = rng.random_range(1..=3);
-        let input = wild(&mut rng, samples * shape.input_len());
+        let input = Fenced::of(&wild(&mut rng, samples * shape.input_len()));
         let expected = [
             oracle::max_pool(&shape.window, sizes, &input),
             oracle::average_pool(&shape.window, sizes, &input),
@@ -160,16 +160,17 @@ fn pools() {
         assert_eq!(expected[0].len(), samples * rows * columns * shape.channels);
         for &isa in &isas {
             for (which, expected) in expected.iter().enumerate() {
-                let mut output = Guarded::new(expected.len(), f32::NAN, 77.5);
+                let mut output = Fenced::new(expected.len(), f32::NAN);
                 match which {
-                    0 => pool::max_pool(isa, &shape, &input, output.inside()),
-                    1 => pool::average_pool(isa, &shape, &input, output.inside()),
+                    0 => pool::max_pool(isa, &shape, &input, &mut output),
+                    1 => pool::average_pool(isa, &shape, &input, &mut output),
                     _ => {
                         let pixels = shape.height * shape.width;
-                        pool::global_average_pool(isa, pixels, shape.channels, &input, output.inside());
+                        pool::global_average_pool(isa, pixels, shape.channels, &input, &mut output);
                     }
                 }
-                let difference = difference(&output.check("output"), expected);
+                output.check("output");
+                let difference = difference(&output, expected);
                 assert_eq!(difference, None, "seed {seed}, {isa}, pool {which}, {shape:?}");
             }
         }
@@ -183,9 +184,9 @@ fn elementwise_operations() {
         let mut rng = rng(seed);
         let (channels, pixels) = (rng.random_range(1..=70), rng.random_range(1..=6));
         let n = channels * pixels;
-        let (a, b) = (wild(&mut rng, n), wild(&mut rng, n));
-        // Model files pad vectors to whole panels.
-        let [scale, shift] = [0, 1].map(|_| values(&mut rng, channels.div_ceil(16) * 16));
+        let [a, b] = [0, 1].map(|_| Fenced::of(&wild(&mut rng, n)));
+        // Vectors may be longer than there are channels, as those of model files are.
+        let [scale, shift] = [0, 1].map(|_| Fenced::of(&values(&mut rng, channels + seed as usize % 2 * 15)));
         let each =
             |f: &dyn Fn(usize, f32) -> f32| -> Vec<f32> { a.iter().enumerate().map(|(i, &x)| f(i, x)).collect() };
         let expected = [
@@ -199,14 +200,15 @@ fn elementwise_operations() {
         ];
         for &isa in &isas {
             for (which, expected) in expected.iter().enumerate() {
-                let mut output = Guarded::new(n, f32::NAN, 77.5);
+                let mut output = Fenced::new(n, f32::NAN);
                 match which {
-                    0 => pool::add(isa, &a, &b, output.inside()),
-                    1 => pool::affine(isa, channels, &a, &scale, &shift, output.inside()),
-                    2 => pool::relu(isa, &a, output.inside()),
-                    _ => pool::prelu(isa, channels, &a, &scale, output.inside()),
+                    0 => pool::add(isa, &a, &b, &mut output),
+                    1 => pool::affine(isa, channels, &a, &scale, &shift, &mut output),
+                    2 => pool::relu(isa, &a, &mut output),
+                    _ => pool::prelu(isa, channels, &a, &scale, &mut output),
                 }
-                let difference = difference(&output.check("output"), expected);
+                output.check("output");
+                let difference = difference(&output, expected);
                 assert_eq!(difference, None, "seed {seed}, {isa}, operation {which}, {channels} channels");
             }
         }

@@ -1,10 +1,13 @@
 //! What the integration tests share: the backends, random layers with their data, and the comparison with the oracle.
 #![allow(dead_code, unreachable_pub)] // every test binary compiles this module as its own and uses a part of it
 
+mod fence;
+
+pub use fence::Fenced;
 use horq_kernels::oracle::{self, Basis, BinaryLayer};
 use horq_kernels::{
     BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa, MAX_ORDER,
-    Padding, Parallel, ScaleMode, Step, Window,
+    Padding, Parallel, ScaleMode, StageClock, Step, Window,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -142,7 +145,7 @@ pub fn random_geometry(rng: &mut StdRng, budget: usize) -> Geometry {
 pub struct OwnedStep {
     kind: usize,
     plain: [Vec<f32>; 2],
-    padded: [Vec<f32>; 2],
+    padded: [Fenced<f32>; 2],
 }
 
 impl OwnedStep {
@@ -152,11 +155,12 @@ impl OwnedStep {
             4 => [values(rng, output_len), Vec::new()],
             _ => std::array::from_fn(|_| values(rng, geometry.filters)),
         };
-        let padded = if kind == 4 { plain.clone() } else { plain.each_ref().map(|v| geometry.pad_filters(v)) };
+        let padded =
+            plain.each_ref().map(|v| if kind == 4 { Fenced::of(v) } else { Fenced::of(&geometry.pad_filters(v)) });
         Self { kind, plain, padded }
     }
 
-    fn view<'a>(&self, [a, b]: &'a [Vec<f32>; 2]) -> Step<'a> {
+    fn view<'a>(&self, a: &'a [f32], b: &'a [f32]) -> Step<'a> {
         match self.kind {
             0 => Step::Bias(a),
             1 => Step::Affine { scale: a, shift: b },
@@ -168,12 +172,12 @@ impl OwnedStep {
 
     /// As the oracle takes it.
     pub fn plain(&self) -> Step<'_> {
-        self.view(&self.plain)
+        self.view(&self.plain[0], &self.plain[1])
     }
 
     /// As the kernels take it.
     pub fn padded(&self) -> Step<'_> {
-        self.view(&self.padded)
+        self.view(&self.padded[0], &self.padded[1])
     }
 }
 
@@ -260,20 +264,37 @@ impl Layer {
     }
 
     /// The bit panels of every basis.
-    pub fn panels(&self) -> Vec<Vec<u32>> {
-        self.bases.iter().map(|(weights, _)| oracle::bit_panels(&self.spec.geometry, weights)).collect()
+    pub fn panels(&self) -> Vec<Fenced<u32>> {
+        let panels = self.bases.iter().map(|(weights, _)| oracle::bit_panels(&self.spec.geometry, weights));
+        panels.map(|panels| Fenced::of(&panels)).collect()
     }
 
-    /// What a backend says; scratch memory and output hold rubbish before, and guards around them must survive.
-    pub fn run(&self, isa: Isa, panels: &[Vec<u32>]) -> Result<Vec<f32>, Error> {
+    /// What a backend says. All its memory is fenced; scratch and output hold rubbish before.
+    pub fn run(&self, isa: Isa, panels: &[Fenced<u32>]) -> Result<Vec<f32>, Error> {
         if self.backwards { self.run_on(isa, panels, &Backwards(3)) } else { self.run_on(isa, panels, &Inline) }
     }
 
     /// The same with a choice of threads.
-    pub fn run_on(&self, isa: Isa, panels: &[Vec<u32>], parallel: &dyn Parallel) -> Result<Vec<f32>, Error> {
+    pub fn run_on(&self, isa: Isa, panels: &[Fenced<u32>], parallel: &dyn Parallel) -> Result<Vec<f32>, Error> {
+        self.run_with(isa, panels, parallel, None)
+    }
+
+    /// The same with a clock.
+    pub fn run_timed(&self, isa: Isa, panels: &[Fenced<u32>], clock: &StageClock) -> Result<Vec<f32>, Error> {
+        self.run_with(isa, panels, &Inline, Some(clock))
+    }
+
+    fn run_with(
+        &self,
+        isa: Isa,
+        panels: &[Fenced<u32>],
+        parallel: &dyn Parallel,
+        clock: Option<&StageClock>,
+    ) -> Result<Vec<f32>, Error> {
         let geometry = &self.spec.geometry;
-        let panel_refs: Vec<&[u32]> = panels.iter().map(Vec::as_slice).collect();
-        let alphas: Vec<Vec<f32>> = self.bases.iter().map(|(_, alpha)| geometry.pad_filters(alpha)).collect();
+        let panel_refs: Vec<&[u32]> = panels.iter().map(|panels| &panels[..]).collect();
+        let alphas: Vec<_> = self.bases.iter().map(|(_, alpha)| Fenced::of(&geometry.pad_filters(alpha))).collect();
+        let (input, constants) = (Fenced::of(&self.input), Fenced::of(&self.scales));
         let bases: Vec<BaseRef<'_>> =
             panel_refs.iter().zip(&alphas).map(|(panels, alpha)| BaseRef { panels, alpha }).collect();
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
@@ -281,24 +302,23 @@ impl Layer {
         let need = conv.scratch_len();
         let [rows, columns] = geometry.validate()?;
         let samples = self.input.len() / geometry.input_len();
-        let mut words = Guarded::new(need.words, 0xdead_beef, 0x1234_5678u32);
-        let mut scales = Guarded::new(need.scales, f32::NAN, 77.5);
-        let mut output = Guarded::new(samples * rows * columns * geometry.filters, f32::NAN, 77.5);
+        let mut words = Fenced::new(need.words, 0xdead_beef);
+        let mut scales = Fenced::new(need.scales, f32::NAN);
+        let mut output = Fenced::new(samples * rows * columns * geometry.filters, f32::NAN);
         let call = BinaryCall {
-            input: &self.input,
+            input: &input,
             order: self.order,
-            scales: &self.scales,
+            scales: &constants,
             bases: &bases,
             epilogue: Epilogue { steps: &steps },
             parallel,
-            clock: None,
+            clock,
         };
-        let scratch = BinaryScratch { words: words.inside(), scales: scales.inside() };
-        let result = conv.run(call, output.inside(), scratch);
+        let result = conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut scales });
         words.check("words");
         scales.check("scales");
-        let output = output.check("output");
-        result.map(|()| output)
+        output.check("output");
+        result.map(|()| output.to_vec())
     }
 
     /// Compares every backend with the oracle, bit for bit, and returns the number of cases. `name` says how to find the
@@ -329,30 +349,4 @@ pub fn difference(got: &[f32], expected: &[f32]) -> Option<String> {
     let wrong =
         got.iter().zip(expected).filter(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan())).count();
     Some(format!("output {at} is {:?}, not {:?}; {wrong} of {} differ", got[at], expected[at], got.len()))
-}
-
-/// A buffer between guards.
-pub struct Guarded<T>(Vec<T>, T);
-
-impl<T: Copy + PartialEq + fmt::Debug> Guarded<T> {
-    const GUARD: usize = 5;
-
-    pub fn new(len: usize, fill: T, guard: T) -> Self {
-        let mut all = vec![guard; len + 2 * Self::GUARD];
-        all[Self::GUARD..Self::GUARD + len].fill(fill);
-        Self(all, guard)
-    }
-
-    pub fn inside(&mut self) -> &mut [T] {
-        let end = self.0.len() - Self::GUARD;
-        &mut self.0[Self::GUARD..end]
-    }
-
-    /// The buffer, if the guards are as they were.
-    pub fn check(self, name: &str) -> Vec<T> {
-        let end = self.0.len() - Self::GUARD;
-        let intact = self.0[..Self::GUARD].iter().chain(&self.0[end..]).all(|guard| *guard == self.1);
-        assert!(intact, "written past the ends of `{name}`");
-        self.0[Self::GUARD..end].to_vec()
-    }
 }
