@@ -1,6 +1,7 @@
 //! Quantizing and packing whole layers' inputs: an image with shared planes, or windows with planes of their own.
 
 use crate::Geometry;
+use crate::panel::WORD_BITS;
 use crate::residual::{Planes, add_magnitudes, image_scales, pack};
 use crate::simd::{Op, Simd};
 use crate::windows::Shared;
@@ -111,14 +112,14 @@ impl Op for PackWindows<'_> {
 }
 
 impl PackWindows<'_> {
-    /// The channels of a valid tap of the window at output row `y` and column `x`.
+    /// The channels of `taps` neighbouring valid taps of the window at output row `y` and column `x`.
     #[inline(always)]
-    fn tap(&self, y: usize, x: usize, group: usize, tap_row: usize, tap_column: usize) -> &[f32] {
+    fn run_of(&self, y: usize, x: usize, group: usize, tap_row: usize, tap_column: usize, taps: usize) -> &[f32] {
         let (geometry, window) = (self.geometry, &self.geometry.window);
         let row = y * window.stride[0] + tap_row * window.dilation[0] - window.padding[0];
         let column = x * window.stride[1] + tap_column * window.dilation[1] - window.padding[1];
         let channels = geometry.group_channels();
-        &self.image[(row * geometry.width + column) * geometry.channels + group * channels..][..channels]
+        &self.image[(row * geometry.width + column) * geometry.channels + group * channels..][..channels * taps]
     }
 
     #[inline(always)]
@@ -128,34 +129,37 @@ impl PackWindows<'_> {
         let window = &geometry.window;
         let (y, x) = (row / self.out_width, row % self.out_width);
         let (tap_rows, tap_columns) = (geometry.valid_taps(0, y), geometry.valid_taps(1, x));
-        let valid = tap_rows.len() * tap_columns.len() * channels;
+        // Neighbouring taps whose channels fill whole words are one run: in memory, in the lanes and in the planes.
+        let joined = geometry.groups == 1 && window.dilation[1] == 1 && channels == words * WORD_BITS;
+        let taps = if joined { tap_columns.len().max(1) } else { 1 };
+        let valid = tap_rows.len() * tap_columns.len();
         let mut scales = [0.0; crate::MAX_ORDER];
         for k in 0..if valid == 0 { 0 } else { self.order } {
             let mut lanes = simd.splat_float(0.0);
             for tap_row in tap_rows.clone() {
-                for tap_column in tap_columns.clone() {
-                    lanes = add_magnitudes(simd, lanes, self.tap(y, x, group, tap_row, tap_column), &scales[..k]);
+                for tap_column in tap_columns.clone().step_by(taps) {
+                    let run = self.run_of(y, x, group, tap_row, tap_column, taps);
+                    lanes = add_magnitudes(simd, lanes, run, &scales[..k]);
                 }
             }
-            scales[k] = simd.sum(lanes) / valid as f32;
+            scales[k] = simd.sum(lanes) / (valid * channels) as f32;
         }
         let line = row * geometry.groups + group;
-        let taps = window.taps();
+        let line_len = window.taps() * words;
         // SAFETY: the line's words and scales lie in the planes and scales, and belong to this task alone.
         unsafe {
+            let planes = Planes { words: self.planes.get(), plane: self.plane }.at(line * line_len);
             for k in 0..self.order {
                 *self.scales.get().add(k * self.lines + line) = scales[k];
+                if valid < window.taps() {
+                    planes.words.add(k * self.plane).write_bytes(0, line_len);
+                }
             }
-            let planes = Planes { words: self.planes.get(), plane: self.plane }.at(line * taps * words);
-            for tap in 0..taps {
-                let (tap_row, tap_column) = (tap / window.kernel[1], tap % window.kernel[1]);
-                let planes = planes.at(tap * words);
-                if tap_rows.contains(&tap_row) && tap_columns.contains(&tap_column) {
-                    pack(simd, self.tap(y, x, group, tap_row, tap_column), &scales[..self.order], planes);
-                } else {
-                    for k in 0..self.order {
-                        planes.words.add(k * self.plane).write_bytes(0, words);
-                    }
+            for tap_row in tap_rows {
+                for tap_column in tap_columns.clone().step_by(taps) {
+                    let run = self.run_of(y, x, group, tap_row, tap_column, taps);
+                    let tap = tap_row * window.kernel[1] + tap_column;
+                    pack(simd, run, &scales[..self.order], planes.at(tap * words));
                 }
             }
         }
