@@ -1,0 +1,141 @@
+//! Figures: lines and points over one or more panels, as SVG and PNG.
+//!
+//! The SVG is written here, and the PNG is that SVG rendered with an embedded font, so both show the same and need nothing
+//! from the machine.
+
+mod axis;
+mod svg;
+
+pub(crate) use axis::Scale;
+
+use std::path::Path;
+
+/// A figure of panels side by side.
+pub(crate) struct Figure {
+    /// Stands above the panels.
+    pub title: String,
+    /// Stands below them: on what this was measured, and how.
+    pub caption: Vec<String>,
+    /// Left to right.
+    pub panels: Vec<Panel>,
+}
+
+/// One pair of axes.
+pub(crate) struct Panel {
+    /// Stands above the axes.
+    pub title: String,
+    /// Quantity and unit.
+    pub x_label: String,
+    /// Quantity and unit.
+    pub y_label: String,
+    /// How x is drawn.
+    pub x_scale: Scale,
+    /// How y is drawn.
+    pub y_scale: Scale,
+    /// Where x is labelled; a label may have several lines.
+    pub x_ticks: Vec<(f64, String)>,
+    /// In the order of the legend.
+    pub series: Vec<Series>,
+    /// Rings with a label each.
+    pub marks: Vec<Mark>,
+    /// What the rings mean; stands in the legend if there are any.
+    pub marks_name: &'static str,
+}
+
+/// One line or set of points.
+pub(crate) struct Series {
+    /// Its name in the legend.
+    pub name: String,
+    /// (x, y), by x.
+    pub points: Vec<(f64, f64)>,
+    /// How it looks.
+    pub style: Style,
+    /// Index into the palette.
+    pub color: usize,
+}
+
+/// How a series looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// A line with a mark at each point: measured.
+    Measured,
+    /// Marks alone: measured, at cases without an order of their own.
+    Points,
+    /// A dashed line: a model.
+    Model,
+    /// A dotted line: a limit.
+    Limit,
+}
+
+/// A ring around a point, where two lines cross.
+pub(crate) struct Mark {
+    /// Where.
+    pub at: (f64, f64),
+    /// Stands beside it.
+    pub label: String,
+}
+
+/// Pixels of a PNG for each unit of the SVG: about 200 dots an inch at the width of a page.
+const PNG_SCALE: f32 = 2.0;
+
+impl Figure {
+    /// Writes `name.svg` and `name.png` into `folder`.
+    ///
+    /// # Errors
+    /// If a file cannot be written; the message names it.
+    pub(crate) fn write(&self, folder: &Path, name: &str) -> Result<(), String> {
+        let svg = svg::draw(self);
+        let png = render(&svg)?;
+        for (extension, bytes) in [("svg", svg.as_bytes()), ("png", &png)] {
+            let path = folder.join(name).with_extension(extension);
+            std::fs::write(&path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Renders with the embedded font only, whatever fonts the machine has.
+fn render(svg: &str) -> Result<Vec<u8>, String> {
+    use resvg::{tiny_skia, usvg};
+    let mut options = usvg::Options::default();
+    let fonts = options.fontdb_mut();
+    fonts.load_font_data(dejavu::sans::regular().to_vec());
+    fonts.load_font_data(dejavu::sans::bold().to_vec());
+    let tree = usvg::Tree::from_str(svg, &options).map_err(|error| format!("the figure is not valid SVG: {error}"))?;
+    let size = tree.size().to_int_size().scale_by(PNG_SCALE).ok_or("the figure has no size")?;
+    let mut pixels = tiny_skia::Pixmap::new(size.width(), size.height()).ok_or("the figure has no size")?;
+    resvg::render(&tree, tiny_skia::Transform::from_scale(PNG_SCALE, PNG_SCALE), &mut pixels.as_mut());
+    pixels.encode_png().map_err(|error| format!("cannot encode the figure: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_of_odd_values_is_drawn() {
+        let series =
+            |points: Vec<(f64, f64)>| Series { name: "a < b & c".into(), points, style: Style::Measured, color: 0 };
+        let panel = |points, y_scale| Panel {
+            title: "t".into(),
+            x_label: "x".into(),
+            y_label: "y".into(),
+            x_scale: Scale::Log(2.0),
+            y_scale,
+            x_ticks: vec![(3.0, "3\nx".into()), (512.0, "512".into())],
+            series: vec![series(points)],
+            marks: vec![Mark { at: (64.0, 1.0), label: "here".into() }],
+            marks_name: "here",
+        };
+        let panels = vec![
+            panel(vec![(3.0, 0.01), (512.0, 5e6)], Scale::Log(10.0)),
+            panel(vec![(3.0, 7.0)], Scale::Linear),
+            panel(vec![], Scale::Log(10.0)),
+            panel(vec![(3.0, f64::NAN), (512.0, 1.0)], Scale::Linear),
+        ];
+        let svg = svg::draw(&Figure { title: "T".into(), caption: vec!["c".into()], panels });
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        let png = render(&svg).unwrap();
+        assert_eq!(&png[1..4], b"PNG");
+    }
+}

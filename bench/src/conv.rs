@@ -1,0 +1,248 @@
+//! The suite `conv`: whole binary convolutions, f32 in and f32 out, beside float convolutions of the same shape.
+
+use crate::cli::{Command, fits, geometry};
+use crate::clock::Timing;
+use crate::data::Numbers;
+use crate::float::{fast_product, im2col, scalar_conv};
+use crate::lab::{Lab, Workers};
+use crate::peak::Unit;
+use crate::record::Record;
+use crate::text;
+use horq_kernels::{
+    BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry, Isa,
+    MAX_ORDER, Padding, ScaleMode, StageClock, panel,
+};
+
+/// Height x width x channels x filters of the four stages of a residual network.
+pub(crate) const SHAPES: [[usize; 4]; 4] = [[56, 56, 64, 64], [28, 28, 128, 128], [14, 14, 256, 256], [7, 7, 512, 512]];
+
+/// The paper's scales, and the cheap ones.
+pub(crate) const MODES: [ScaleMode; 2] = [ScaleMode::Window, ScaleMode::Image];
+
+/// Constants of [`ScaleMode::Fixed`]: what residuals of a normal distribution have for scales. Their values cost nothing.
+const FIXED_SCALES: [f32; MAX_ORDER] = [0.80, 0.48, 0.27, 0.17, 0.11, 0.08, 0.06, 0.04];
+
+/// A convolution's times at one order and mode.
+pub(crate) struct Binary {
+    pub order: usize,
+    pub mode: ScaleMode,
+    pub timing: Timing,
+    /// Shares of quantize, bits and epilogue.
+    pub stages: [f64; 3],
+    pub fraction: Option<f64>,
+}
+
+/// All times of one convolution.
+pub(crate) struct Times {
+    /// The scalar loop.
+    pub scalar: Timing,
+    /// The faster of im2col with the crate `gemm` and the float kernel of horq.
+    pub float: Timing,
+    pub binary: Vec<Binary>,
+}
+
+/// What runs before anything is measured: the shapes of the command line.
+///
+/// # Errors
+/// A message that names the shape.
+pub(crate) fn check(command: Option<&Command>) -> Result<(), String> {
+    let Some(Command::Conv { shapes, kernel, stride, .. }) = command else { return Ok(()) };
+    for shape in if shapes.is_empty() { &SHAPES[..] } else { shapes } {
+        let geometry = geometry(*shape, *kernel, *stride);
+        let named = |error: String| format!("conv {}: {error}", case(&geometry));
+        let [rows, columns] = geometry.validate().map_err(|error| named(error.to_string()))?;
+        fits(rows * columns, geometry.depth()).and(fits(geometry.filters, geometry.depth())).map_err(named)?;
+    }
+    Ok(())
+}
+
+/// The name of a shape in tables and records.
+pub(crate) fn case(geometry: &Geometry) -> String {
+    let Geometry { height, width, channels, filters, window, .. } = geometry;
+    format!("{height}x{width}x{channels}x{filters} k{} s{}", window.kernel[0], window.stride[0])
+}
+
+/// The name of a mode in tables.
+pub(crate) fn mode_name(mode: ScaleMode) -> &'static str {
+    match mode {
+        ScaleMode::Window => "window",
+        ScaleMode::Image => "image",
+        ScaleMode::Fixed => "fixed",
+        ScaleMode::None => "none",
+    }
+}
+
+/// Runs the suite.
+pub(crate) fn run(lab: &mut Lab, geometries: &[Geometry], orders: &[usize], modes: &[ScaleMode]) -> Result<(), String> {
+    let mut table = Vec::new();
+    for isa in lab.isas().to_vec() {
+        for geometry in geometries {
+            let times = measure(lab, "conv", geometry, isa, orders, modes)?;
+            for binary in &times.binary {
+                let Binary { order, mode, timing, stages, fraction } = binary;
+                let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
+                let macs = (rows * columns * geometry.filters * geometry.depth() * order) as f64;
+                let percent = |stage: usize| format!("{:.0} %", 100.0 * stages[stage]);
+                table.push(vec![
+                    case(geometry),
+                    isa.name().into(),
+                    order.to_string(),
+                    mode_name(*mode).into(),
+                    text::micros(timing.ns),
+                    text::number(Some(macs / timing.cycles)),
+                    text::percent(*fraction),
+                    percent(0),
+                    percent(1),
+                    percent(2),
+                    text::number(Some(times.float.over(*timing))),
+                    text::number(Some(times.scalar.over(*timing))),
+                ]);
+            }
+        }
+    }
+    let header = [
+        "layer (H x W x C x N)",
+        "isa",
+        "order",
+        "mode",
+        "us",
+        "bMAC/cycle",
+        "of limit",
+        "quantize",
+        "bits",
+        "epilogue",
+        "x float",
+        "x scalar",
+    ];
+    lab.table("conv: whole layers, f32 in, f32 out", &header, table);
+    Ok(())
+}
+
+/// Measures one convolution in all ways and emits the records.
+///
+/// # Errors
+/// A message if a shape does not fit or a line cannot be written.
+pub(crate) fn measure(
+    lab: &mut Lab,
+    suite: &'static str,
+    geometry: &Geometry,
+    isa: Isa,
+    orders: &[usize],
+    modes: &[ScaleMode],
+) -> Result<Times, String> {
+    let case = case(geometry);
+    let shape = geometry.validate().map_err(|error| format!("{case}: {error}"))?;
+    let (m, n, k) = (shape[0] * shape[1], geometry.filters, geometry.depth());
+    let macs = m as f64 * n as f64 * k as f64;
+    let threads = lab.threads();
+    let record = |engine, unit, macs, timing| Record {
+        m: Some(m),
+        n: Some(n),
+        k: Some(k),
+        threads,
+        ..Record::new(suite, case.clone(), engine, unit, macs, timing)
+    };
+    let mut numbers = Numbers::new(2);
+    let (input, weights) = (numbers.floats(geometry.input_len()), numbers.floats(n * k));
+    let mut output = vec![0.0; m * n];
+
+    lab.step(&format!("{suite} {case}: float"));
+    // One row in the middle of the image stands for all of them.
+    let row = shape[0] / 2 * shape[1]..(shape[0] / 2 + 1) * shape[1];
+    let scalar = lab.time_scalar(&mut || scalar_conv(geometry, &input, &weights, row.clone(), &mut output));
+    let scalar = scalar.scale(shape[0] as f64);
+    lab.emit(Record { threads: 1, ..record("scalar", Unit::Float, macs, scalar) })?;
+
+    let mut unfolded = vec![0.0; m * k];
+    let by_crate = lab.time_floats(macs, &mut |workers| {
+        workers.install(|| {
+            im2col(geometry, &input, &mut unfolded);
+            fast_product(m, n, k, &unfolded, &weights, &mut output, threads);
+        });
+    });
+    drop(unfolded);
+    let by_kernel = float_kernel(lab, geometry, isa, macs, &input, &weights, &mut output)?;
+    let float = by_kernel.0.min(by_crate.0);
+    for (engine, isa, (timing, limit_fraction)) in [("im2col+gemm", None, by_crate), ("horq-f32", Some(isa), by_kernel)]
+    {
+        let speedup_scalar = Some(scalar.over(timing));
+        lab.emit(Record { isa, limit_fraction, speedup_scalar, ..record(engine, Unit::Float, macs, timing) })?;
+    }
+
+    let panels = panel::pack_bits(geometry, &weights);
+    let mut binary = Vec::new();
+    for &mode in modes {
+        for &order in orders {
+            lab.step(&format!("{suite} {case}: order {order}, {}", mode_name(mode)));
+            let result = binary_kernel(lab, geometry, isa, order, mode, &input, &panels, &mut output)?;
+            lab.emit(Record {
+                order: Some(order),
+                mode: Some(mode),
+                isa: Some(isa),
+                limit_fraction: result.fraction,
+                speedup_scalar: Some(scalar.over(result.timing)),
+                speedup_float: Some(float.over(result.timing)),
+                ..record("horq", Unit::Bit, macs * order as f64, result.timing)
+            })?;
+            binary.push(result);
+        }
+    }
+    Ok(Times { scalar, float, binary })
+}
+
+fn float_kernel(
+    lab: &mut Lab,
+    geometry: &Geometry,
+    isa: Isa,
+    macs: f64,
+    input: &[f32],
+    weights: &[f32],
+    output: &mut [f32],
+) -> Result<(Timing, Option<f64>), String> {
+    let conv = FloatConv::new(isa, *geometry).map_err(|error| error.to_string())?;
+    let weight = panel::pack_floats(geometry, weights);
+    let mut scratch = vec![0.0; conv.scratch_len()];
+    Ok(lab.time_floats(macs, &mut |workers: &Workers| {
+        let call = FloatCall { input, weight: &weight, epilogue: Epilogue::default(), parallel: workers, clock: None };
+        conv.run(call, output, &mut scratch);
+    }))
+}
+
+#[expect(clippy::too_many_arguments)]
+fn binary_kernel(
+    lab: &mut Lab,
+    geometry: &Geometry,
+    isa: Isa,
+    order: usize,
+    mode: ScaleMode,
+    input: &[f32],
+    panels: &[u32],
+    output: &mut [f32],
+) -> Result<Binary, String> {
+    let spec = BinarySpec { geometry: *geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: 1 };
+    let conv = BinaryConv::new(isa, spec, &[panels]).map_err(|error| error.to_string())?;
+    let (mut words, mut scales) = (vec![0; conv.scratch_len().words], vec![0.0; conv.scratch_len().scales]);
+    let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
+    let mut run = |workers: &Workers, clock| {
+        let call = BinaryCall {
+            input,
+            order,
+            scales: &FIXED_SCALES,
+            bases: &[BaseRef { panels, alpha: &alpha }],
+            epilogue: Epilogue::default(),
+            parallel: workers,
+            clock,
+        };
+        conv.run(call, output, BinaryScratch { words: &mut words, scales: &mut scales })
+            .expect("the operands are finite");
+    };
+    let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
+    let macs = (rows * columns * geometry.filters * geometry.depth() * order) as f64;
+    let (timing, fraction) = lab.time_bits(isa, macs, &mut |workers| run(workers, None));
+    // Reading the clock between stages costs time, so the shares come from runs of their own.
+    let clock = StageClock::default();
+    (0..3).for_each(|_| run(lab.workers(), Some(&clock)));
+    let [quantize, bits, epilogue, _] = clock.nanoseconds().map(|ns| ns as f64);
+    let total = (quantize + bits + epilogue).max(1.0);
+    Ok(Binary { order, mode, timing, stages: [quantize / total, bits / total, epilogue / total], fraction })
+}

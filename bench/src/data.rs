@@ -1,0 +1,29 @@
+//! Operands: the same in every run.
+
+/// Pseudo-random numbers (Marsaglia's xorshift64).
+pub(crate) struct Numbers(u64);
+
+impl Numbers {
+    /// A sequence of its own for each seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as u32
+    }
+
+    /// Random words.
+    pub(crate) fn words(&mut self, n: usize) -> Vec<u32> {
+        (0..n).map(|_| self.next()).collect()
+    }
+
+    /// Values in (-2, 2), of mean 0, dense around it as activations are: sums of two uniform ones.
+    pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
+        let mut uniform = || self.next() as f32 / (1u32 << 31) as f32 - 1.0;
+        (0..n).map(|_| uniform() + uniform()).collect()
+    }
+}

@@ -1,0 +1,292 @@
+//! What every suite works with: the clock, the limits, threads, and where results go.
+
+use crate::clock::{Clock, Timing};
+use crate::peak::{Peaks, Unit};
+use crate::record::{self, Provenance, Record};
+use comfy_table::{CellAlignment, Table, presets};
+use horq::Threads;
+use horq_kernels::{Inline, Isa, Parallel};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The bench.
+pub(crate) struct Lab {
+    clock: Clock,
+    peaks: Peaks,
+    budget: Duration,
+    isas: Vec<Isa>,
+    /// Whether `--isa` chose them.
+    isas_chosen: bool,
+    workers: Workers,
+    provenance: Provenance,
+    records: Vec<Record>,
+    json: Option<Box<dyn Write>>,
+    tables_to_stderr: bool,
+    progress: ProgressBar,
+}
+
+/// Who runs the work: the caller's thread, or a pool of its own.
+pub(crate) struct Workers(Option<Arc<rayon::ThreadPool>>);
+
+impl Workers {
+    /// The same workers for a session of the engine.
+    pub(crate) fn for_session(&self) -> Threads {
+        self.0.clone().map_or(Threads::Inline, Threads::Pool)
+    }
+
+    /// Runs `work` on a thread of the pool, so that rayon inside it means this pool.
+    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+impl Parallel for Workers {
+    fn threads(&self) -> usize {
+        self.0.as_ref().map_or(1, |pool| pool.current_num_threads())
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        match &self.0 {
+            Some(pool) => pool.install(|| (0..tasks).into_par_iter().for_each(task)),
+            None => Inline.run(tasks, task),
+        }
+    }
+}
+
+impl Lab {
+    /// Opens the clock and measures the limits.
+    ///
+    /// # Errors
+    /// A message if an option cannot be met.
+    pub(crate) fn new(common: &crate::cli::Common) -> Result<Self, String> {
+        let default_isa = Isa::from_env().map_err(|error| error.to_string())?;
+        let isas = if common.isa.is_empty() { vec![default_isa] } else { common.isa.clone() };
+        if let Some(missing) = isas.iter().find(|isa| !isa.is_available()) {
+            let available: Vec<&str> = Isa::available().map(Isa::name).collect();
+            return Err(format!("--isa {missing}: this CPU has only {}", available.join(", ")));
+        }
+        let tables_to_stderr = common.json.as_deref() == Some(Path::new("-"));
+        let json: Option<Box<dyn Write>> = match &common.json {
+            None => None,
+            Some(_) if tables_to_stderr => Some(Box::new(std::io::stdout())),
+            Some(path) => Some(Box::new(
+                fs::File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?,
+            )),
+        };
+        let workers = match common.threads {
+            1 => Workers(None),
+            threads => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                Workers(Some(Arc::new(pool.map_err(|error| format!("cannot start {threads} threads: {error}"))?)))
+            }
+        };
+        let progress = ProgressBar::no_length();
+        let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}").expect("a valid template");
+        progress.set_style(style);
+        let mut clock = Clock::open(common.clock, common.threads)?;
+        let peaks = Peaks::measure(&mut clock, common.budget, |name| step(&progress, &format!("peak: {name}")));
+        let provenance = Provenance {
+            cpu: crate::machine::cpu(),
+            commit: horq::provenance::COMMIT,
+            rustc: horq::provenance::RUSTC,
+            clock: clock.source().to_owned(),
+            date: crate::machine::date(),
+        };
+        let budget = common.budget;
+        let isas_chosen = !common.isa.is_empty();
+        let lab = Self {
+            clock,
+            peaks,
+            budget,
+            isas,
+            isas_chosen,
+            workers,
+            provenance,
+            records: vec![],
+            json,
+            tables_to_stderr,
+            progress,
+        };
+        lab.say(&lab.heading());
+        Ok(lab)
+    }
+
+    fn heading(&self) -> String {
+        let Provenance { cpu, commit, rustc, clock, date } = &self.provenance;
+        format!("{cpu}\n{rustc}, commit {commit}, {date}, clock: {clock}, {} thread(s)", self.threads())
+    }
+
+    /// The lines below a figure.
+    pub(crate) fn caption(&self) -> Vec<String> {
+        let Provenance { cpu, commit, rustc, clock, date } = &self.provenance;
+        let rustc = rustc.split(" (").next().unwrap_or(rustc);
+        vec![
+            format!("{cpu}; {}; {} thread(s); clock: {clock}.", self.isas[0], self.threads()),
+            format!("horq {} at commit {commit}, {rustc}, {date}.", env!("CARGO_PKG_VERSION")),
+        ]
+    }
+
+    /// The backends to measure; the first is the main one.
+    pub(crate) fn isas(&self) -> &[Isa] {
+        &self.isas
+    }
+
+    /// The same with `extra` beside it where the choice was left to us and this CPU has it.
+    pub(crate) fn isas_and(&self, extra: Isa) -> Vec<Isa> {
+        let beside =
+            Some(extra).filter(|extra| !self.isas_chosen && extra.is_available() && !self.isas.contains(extra));
+        self.isas.iter().copied().chain(beside).collect()
+    }
+
+    /// The limits.
+    pub(crate) fn peaks(&self) -> &Peaks {
+        &self.peaks
+    }
+
+    /// Who runs the work.
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    /// How many threads run it.
+    pub(crate) fn threads(&self) -> usize {
+        self.workers.threads()
+    }
+
+    /// All results so far.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Says what is being measured.
+    pub(crate) fn step(&self, what: &str) {
+        step(&self.progress, what);
+    }
+
+    /// Prints for people.
+    pub(crate) fn say(&self, text: &str) {
+        self.progress.suspend(|| if self.tables_to_stderr { eprintln!("{text}") } else { println!("{text}") });
+    }
+
+    /// Prints a table: the first column to the left, numbers to the right.
+    pub(crate) fn table(&self, title: &str, header: &[&str], rows: Vec<Vec<String>>) {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        self.say(&format!("\n{title}\n{}", table.trim_fmt()));
+    }
+
+    /// Keeps a result and writes its line.
+    ///
+    /// # Errors
+    /// A message if the line cannot be written.
+    pub(crate) fn emit(&mut self, record: Record) -> Result<(), String> {
+        if let Some(json) = &mut self.json {
+            writeln!(json, "{}", record::json(&record, &self.provenance))
+                .and_then(|()| json.flush())
+                .map_err(|error| format!("cannot write the JSON lines: {error}"))?;
+        }
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// Times `work` of so many bit products on a backend beside that backend's limit; on several threads the limit is the
+    /// limit of one times their number.
+    pub(crate) fn time_bits(&mut self, isa: Isa, macs: f64, work: &mut dyn FnMut(&Workers)) -> (Timing, Option<f64>) {
+        let bound = self.peaks.of(isa).map(crate::peak::Peak::name);
+        self.time(bound, macs, work)
+    }
+
+    /// Times `work` of so many f32 products beside the fastest FMA.
+    pub(crate) fn time_floats(&mut self, macs: f64, work: &mut dyn FnMut(&Workers)) -> (Timing, Option<f64>) {
+        let bound = self.peaks.best(Unit::Float).map(crate::peak::Peak::name);
+        self.time(bound, macs, work)
+    }
+
+    fn time(
+        &mut self,
+        bound: Option<&'static str>,
+        macs: f64,
+        work: &mut dyn FnMut(&Workers),
+    ) -> (Timing, Option<f64>) {
+        let share = macs / self.threads() as f64;
+        let (peaks, workers) = (&mut self.peaks, &self.workers);
+        peaks.fraction(&mut self.clock, self.budget, bound, share, &mut || work(workers))
+    }
+
+    /// Times `work` without a limit beside it.
+    pub(crate) fn time_plain(&mut self, work: &mut dyn FnMut()) -> Timing {
+        self.clock.best(self.budget, work)
+    }
+
+    /// Times the scalar loop, which is slow, so that three samples of a part of the work have to do.
+    pub(crate) fn time_scalar(&mut self, work: &mut dyn FnMut()) -> Timing {
+        self.clock.best(self.budget / 3, work)
+    }
+
+    /// Writes all results into the output folder and, if asked, into the records.
+    ///
+    /// # Errors
+    /// A message that names the file.
+    pub(crate) fn write(&self, out: Option<&Path>, kept: Option<&Path>) -> Result<(), String> {
+        let csv = record::csv(&self.records, &self.provenance);
+        if let Some(out) = out {
+            let lines: String = self.records.iter().map(|r| record::json(r, &self.provenance) + "\n").collect();
+            save(&out.join("results.jsonl"), lines.as_bytes())?;
+            save(&out.join("results.csv"), &csv)?;
+        }
+        if let Some(kept) = kept {
+            let slug: String = self
+                .provenance
+                .cpu
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+                .collect();
+            let words: Vec<&str> = slug.split('-').filter(|word| !word.is_empty()).collect();
+            let folder = kept.join(words.join("-"));
+            create_folder(&folder)?;
+            let path = folder.join(format!("{}.csv", self.provenance.date));
+            save(&path, &csv)?;
+            self.say(&format!("record kept in {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.progress.finish_and_clear();
+    }
+}
+
+/// Progress: a line that changes where people look at it, a line a step where it goes to a file.
+fn step(progress: &ProgressBar, what: &str) {
+    if progress.is_hidden() {
+        eprintln!("measuring {what}");
+    } else {
+        progress.set_message(format!("measuring {what}"));
+        progress.tick();
+    }
+}
+
+/// Creates a folder and what it lies in.
+///
+/// # Errors
+/// A message that names it.
+pub(crate) fn create_folder(folder: &Path) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(|error| format!("cannot create the folder {}: {error}", folder.display()))
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}

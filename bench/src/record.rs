@@ -1,0 +1,129 @@
+//! Results as lines: one object a result in JSON, one row in CSV, the same keys in both (`docs/measuring.md`).
+
+use crate::clock::Timing;
+use crate::peak::Unit;
+use horq_kernels::{Isa, ScaleMode};
+use serde::Serialize;
+
+/// One result. A key without a meaning for a suite is null in JSON and empty in CSV.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Record {
+    /// `peak`, `gemm`, `conv`, `curve-kernel`, `curve-channels`, `curve-order` or `network`.
+    pub suite: &'static str,
+    /// Shape, layer or instruction sequence.
+    pub case: String,
+    /// What was timed: `horq`, `gemm` (the crate), `im2col+gemm`, `scalar`, `horq-f32` or `limit`.
+    pub engine: &'static str,
+    /// What `macs` counts.
+    pub unit: Unit,
+    /// Rows: output pixels of a convolution.
+    pub m: Option<usize>,
+    /// Columns: output channels.
+    pub n: Option<usize>,
+    /// Products that one output sums.
+    pub k: Option<usize>,
+    /// Planes of the activations.
+    pub order: Option<usize>,
+    /// Scale mode of the quantizer; none for bare products.
+    pub mode: Option<ScaleMode>,
+    /// Backend.
+    #[serde(serialize_with = "isa_name")]
+    pub isa: Option<Isa>,
+    /// Threads.
+    pub threads: usize,
+    /// Core cycles of one run.
+    pub cycles: Option<f64>,
+    /// Nanoseconds of one run.
+    pub ns: f64,
+    /// Multiply-accumulates of one run (order x m x n x k for bits); bytes for loads.
+    pub macs: f64,
+    /// The part of the limit that `peak` measured for this backend (for f32: of the fastest FMA), all threads together.
+    pub limit_fraction: Option<f64>,
+    /// Times faster than the scalar float loop on the same case.
+    pub speedup_scalar: Option<f64>,
+    /// Times faster than the fastest float engine at hand on the same case.
+    pub speedup_float: Option<f64>,
+}
+
+impl Record {
+    /// A record of `macs` in `timing` on one thread, everything else empty.
+    pub(crate) fn new(
+        suite: &'static str,
+        case: String,
+        engine: &'static str,
+        unit: Unit,
+        macs: f64,
+        timing: Timing,
+    ) -> Self {
+        Self {
+            suite,
+            case,
+            engine,
+            unit,
+            m: None,
+            n: None,
+            k: None,
+            order: None,
+            mode: None,
+            isa: None,
+            threads: 1,
+            cycles: Some(timing.cycles).filter(|cycles| cycles.is_finite()),
+            ns: timing.ns,
+            macs,
+            limit_fraction: None,
+            speedup_scalar: None,
+            speedup_float: None,
+        }
+    }
+
+    /// What one run took.
+    pub(crate) fn timing(&self) -> Timing {
+        Timing { ns: self.ns, cycles: self.cycles.unwrap_or(f64::NAN) }
+    }
+
+    /// Multiply-accumulates a cycle.
+    pub(crate) fn per_cycle(&self) -> Option<f64> {
+        self.cycles.map(|cycles| self.macs / cycles)
+    }
+}
+
+fn isa_name<S: serde::Serializer>(isa: &Option<Isa>, serializer: S) -> Result<S::Ok, S::Error> {
+    isa.map(Isa::name).serialize(serializer)
+}
+
+/// What all records of a run share.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Provenance {
+    /// The CPU's own name.
+    pub cpu: String,
+    /// The commit of the binary.
+    pub commit: &'static str,
+    /// The compiler of the binary.
+    pub rustc: &'static str,
+    /// Where cycles come from.
+    pub clock: String,
+    /// UTC.
+    pub date: String,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    record: &'a Record,
+    #[serde(flatten)]
+    provenance: &'a Provenance,
+}
+
+/// One JSON object, without the line's end.
+pub(crate) fn json(record: &Record, provenance: &Provenance) -> String {
+    serde_json::to_string(&Line { record, provenance }).expect("a record is plain data")
+}
+
+/// All records as CSV with a header.
+pub(crate) fn csv(records: &[Record], provenance: &Provenance) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for record in records {
+        writer.serialize((record, provenance)).expect("a record is plain data");
+    }
+    writer.into_inner().expect("memory takes every line")
+}

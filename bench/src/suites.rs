@@ -1,0 +1,101 @@
+//! Which suites a command runs, and what becomes of their results.
+
+use crate::chart::Figure;
+use crate::cli::{Cli, Command, Curve};
+use crate::lab::{Lab, create_folder};
+use crate::peak::Unit;
+use crate::record::Record;
+use crate::{conv, curve, gemm, network, text};
+use horq_kernels::ScaleMode;
+use std::path::Path;
+
+/// Where results go if nobody says.
+const OUT: &str = "horq-bench-out";
+
+/// Runs what the command line asks for.
+///
+/// # Errors
+/// A message for the person who asked.
+pub(crate) fn run(cli: &Cli) -> Result<(), String> {
+    let draws = matches!(cli.command, None | Some(Command::Curve { .. }));
+    let out = cli.common.out.as_deref().or(draws.then_some(Path::new(OUT)));
+    // Before a minute of measuring, not after it.
+    out.map_or(Ok(()), create_folder)?;
+    conv::check(cli.command.as_ref())?;
+    let mut lab = Lab::new(&cli.common)?;
+    match &cli.command {
+        None => {
+            peak(&mut lab)?;
+            gemm::run(&mut lab, &gemm::SHAPES, 1)?;
+            conv::run(&mut lab, &conv::SHAPES.map(|shape| crate::cli::geometry(shape, 3, 1)), &[1, 2], &conv::MODES)?;
+            curve::run(&mut lab, &Curve::ALL)?;
+            network::run(&mut lab)?;
+        }
+        Some(Command::Peak) => peak(&mut lab)?,
+        Some(Command::Gemm { shapes, order }) => {
+            gemm::run(&mut lab, if shapes.is_empty() { &gemm::SHAPES } else { shapes }, *order)?;
+        }
+        Some(Command::Conv { shapes, kernel, stride, order, mode }) => {
+            let shapes = if shapes.is_empty() { &conv::SHAPES[..] } else { shapes };
+            let geometries: Vec<_> =
+                shapes.iter().map(|&shape| crate::cli::geometry(shape, *kernel, *stride)).collect();
+            let orders = if order.is_empty() { &[1, 2][..] } else { order };
+            let modes: Vec<ScaleMode> = mode.iter().map(|&mode| mode.into()).collect();
+            conv::run(&mut lab, &geometries, orders, if modes.is_empty() { &conv::MODES } else { &modes })?;
+        }
+        Some(Command::Curve { curves }) => curve::run(&mut lab, if curves.is_empty() { &Curve::ALL } else { curves })?,
+        Some(Command::Network) => network::run(&mut lab)?,
+    }
+    lab.write(out, cli.common.record.as_deref())?;
+    if let Some(out) = out {
+        let figures: Vec<(String, Figure)> = gemm::figure(&lab)
+            .map(|figure| ("gemm".to_owned(), figure))
+            .into_iter()
+            .chain(Curve::ALL.into_iter().filter_map(|which| curve::figure(&lab, which)))
+            .collect();
+        for (name, figure) in &figures {
+            figure.write(out, name)?;
+        }
+        let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
+        let drawn = if names.is_empty() { String::new() } else { format!(", {} (.svg, .png)", names.join(", ")) };
+        lab.say(&format!("\nwritten to {}: results.jsonl, results.csv{drawn}", out.display()));
+    }
+    Ok(())
+}
+
+/// The suite `peak`: what the lab measured when it was opened.
+fn peak(lab: &mut Lab) -> Result<(), String> {
+    let mut table = Vec::new();
+    let mut records = Vec::new();
+    for peak in lab.peaks().iter() {
+        let record = Record::new("peak", peak.name().into(), "limit", peak.unit(), peak.per_round(), peak.round());
+        table.push(vec![
+            peak.name().to_owned(),
+            peak.unit().name().to_owned(),
+            text::number(record.per_cycle()),
+            text::number(Some(peak.per_ns())),
+            peak.isa().map_or("-", |isa| isa.name()).to_owned(),
+        ]);
+        records.push(Record { isa: peak.isa(), limit_fraction: Some(1.0), ..record });
+    }
+    records.into_iter().try_for_each(|record| lab.emit(record))?;
+    lab.table(
+        "peak: the limits of this machine, one thread, in registers",
+        &["instructions", "unit", "per cycle", "per ns", "limit of"],
+        table,
+    );
+    if let Some((bits, others)) =
+        lab.peaks().iter().find(|peak| peak.isa() == lab.isas().first().copied()).map(|bits| {
+            let over = |unit| lab.peaks().best(unit).map(|peak| bits.over(peak));
+            (bits.name(), [("f32", over(Unit::Float)), ("int8", over(Unit::Int8))])
+        })
+    {
+        for (name, ratio) in others.into_iter().filter_map(|(name, ratio)| Some((name, ratio?))) {
+            lab.say(&format!(
+                "{bits}: {ratio:.1} / K times the best {name} at order K, so {name} wins from order {:.0}",
+                ratio.floor() + 1.0
+            ));
+        }
+    }
+    Ok(())
+}

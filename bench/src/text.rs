@@ -1,0 +1,21 @@
+//! Numbers in tables.
+
+/// Three or four digits; a dash where there is no value.
+pub(crate) fn number(value: Option<f64>) -> String {
+    match value.filter(|value| value.is_finite()) {
+        None => "-".into(),
+        Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),
+        Some(value) if value.abs() >= 10.0 => format!("{value:.1}"),
+        Some(value) => format!("{value:.2}"),
+    }
+}
+
+/// Nanoseconds in microseconds.
+pub(crate) fn micros(ns: f64) -> String {
+    number(Some(ns / 1000.0))
+}
+
+/// A part in percent.
+pub(crate) fn percent(part: Option<f64>) -> String {
+    part.map_or("-".into(), |part| format!("{:.1} %", 100.0 * part))
+}

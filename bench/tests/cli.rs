@@ -1,0 +1,141 @@
+//! The program as people and scripts call it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn bench(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_horq-bench"));
+    command.current_dir(folder).args(arguments).output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
+
+/// Every key that `--help` and `docs/measuring.md` promise.
+const KEYS: [&str; 22] = [
+    "suite", "case", "engine", "unit", "m", "n", "k", "order", "mode", "isa", "threads", "cycles", "ns", "macs",
+    "limit_fraction", "speedup_scalar", "speedup_float", "cpu", "commit", "rustc", "clock", "date",
+];
+
+#[test]
+fn bad_arguments_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, named) in [
+        (&["gemm", "--shape", "192x256"][..], "MxNxK"),
+        (&["gemm", "--shape", "0x1x1"], "at least 1"),
+        (&["gemm", "--shape", "4x4x99999999999999999999"], "99999999999999999999"),
+        (&["gemm", "--order", "9"], "1 to 8"),
+        (&["conv", "--shape", "4x4x4"], "HxWxCxN"),
+        (&["conv", "--shape", "100000x100000x64x64"], "100000x100000x64x64"),
+        (&["conv", "--mode", "row"], "row"),
+        (&["curve", "speed"], "speed"),
+        (&["peak", "--isa", "sse9"], "sse9"),
+        (&["peak", "--threads", "0"], "1 to 1024"),
+        (&["peak", "--json", "no/such/folder.json"], "no/such/folder.json"),
+        (&["--shape", "1x1x1"], "--shape"),
+    ] {
+        let output = bench(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(text(&output.stderr).contains(named), "{arguments:?}: {}", text(&output.stderr));
+    }
+    let other = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
+    let output = bench(folder.path(), &["peak", "--isa", other]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("this CPU has only"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_made_is_named_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("taken"), "").unwrap();
+    let output = bench(folder.path(), &["--out", "taken/out"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("taken/out"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn json_lines_hold_every_key_and_nothing_else_goes_to_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["gemm", "--shape", "5x33x70", "--order", "2", "--isa", "portable", "--budget", "1", "--json", "-"];
+    let output = bench(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect();
+    assert_eq!(lines.len(), 3);
+    for line in &lines {
+        let keys: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys.len(), KEYS.len());
+        assert!(KEYS.iter().all(|key| keys.contains(key)), "{keys:?}");
+        assert_eq!((&line["m"], &line["n"], &line["k"]), (&5.into(), &33.into(), &70.into()));
+        assert!(line["ns"].as_f64().unwrap() > 0.0);
+    }
+    let bits = lines.iter().find(|line| line["engine"] == "horq").unwrap();
+    assert_eq!((&bits["isa"], &bits["order"], &bits["unit"]), (&"portable".into(), &2.into(), &"bit".into()));
+    assert_eq!(bits["macs"], serde_json::json!(2.0 * 5.0 * 33.0 * 70.0));
+    // Tables go to standard error, and a bare suite leaves no files.
+    assert!(text(&output.stderr).contains("5x33x70"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_curve_leaves_results_a_record_and_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = bench(folder.path(), &["curve", "order", "--budget", "1", "--out", "a/b", "--record", "kept"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let read = |name: &str| std::fs::read(folder.path().join("a/b").join(name)).expect(name);
+    assert!(text(&read("curve-order.svg")).starts_with("<svg"));
+    assert_eq!(&read("curve-order.png")[1..4], b"PNG");
+    let csv = text(&read("results.csv"));
+    assert_eq!(csv.lines().next().unwrap(), KEYS.join(","));
+    // Three float engines, and eight orders in two modes.
+    assert_eq!(csv.lines().count(), 1 + 3 + 16);
+    assert_eq!(text(&read("results.jsonl")).lines().count(), 3 + 16);
+    let cpus: Vec<_> = std::fs::read_dir(folder.path().join("kept")).unwrap().collect();
+    assert_eq!(cpus.len(), 1);
+    let record = std::fs::read_dir(cpus[0].as_ref().unwrap().path()).unwrap().next().unwrap().unwrap();
+    assert_eq!(text(&std::fs::read(record.path()).unwrap()), csv);
+}
+
+#[test]
+fn a_convolution_of_the_callers_choice_runs_in_every_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "conv", "--shape", "9x7x20x33", "--kernel", "5", "--stride", "2", "--order", "3", "--mode",
+        "window,image,fixed,none", "--budget", "1", "--threads", "2", "--json", "lines",
+    ];
+    let output = bench(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines = std::fs::read_to_string(folder.path().join("lines")).unwrap();
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let modes: Vec<&str> = lines.iter().filter_map(|line| line["mode"].as_str()).collect();
+    assert_eq!(modes, ["window", "image", "fixed", "none"]);
+    for line in &lines {
+        assert_eq!((&line["m"], &line["n"], &line["k"]), (&20.into(), &33.into(), &500.into()));
+        assert_eq!(line["threads"], if line["engine"] == "scalar" { 1 } else { 2 });
+        assert_eq!(line["clock"], "time");
+    }
+}
+
+#[test]
+fn the_network_runs_at_each_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = bench(folder.path(), &["network", "--budget", "1", "--json", "-"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect();
+    let whole: Vec<_> = lines.iter().filter(|line| line["unit"] == "mixed").map(|line| line["order"].clone()).collect();
+    assert_eq!(whole, [1, 2, 3, 4]);
+}
+
+#[test]
+fn help_names_every_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = bench(folder.path(), &["--help"]);
+    let help = text(&output.stdout);
+    assert!(KEYS.iter().all(|key| help.contains(key)), "{help}");
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/measuring.md")).unwrap();
+    assert!(KEYS.iter().all(|key| document.contains(&format!("`{key}`"))));
+}
