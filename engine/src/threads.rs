@@ -63,7 +63,8 @@ impl Team {
     }
 }
 
-impl Parallel for Team {
+// SAFETY: a loop over the numbers, or a parallel iterator over them, which waits for its last call.
+unsafe impl Parallel for Team {
     fn threads(&self) -> usize {
         match self {
             Self::Inline => 1,

@@ -1,7 +1,11 @@
 //! How work is handed to threads: the kernels cut it into tasks, the caller decides who runs them.
 
 /// Runs independent tasks, in any order, on any threads.
-pub trait Parallel: Sync {
+///
+/// # Safety
+/// [`Self::run`] must call its task exactly once for each number and return after the last call has, because tasks write
+/// unchecked to parts of one buffer that their numbers keep apart.
+pub unsafe trait Parallel: Sync {
     /// How many tasks can run at once; 1 means the caller's thread alone.
     fn threads(&self) -> usize;
     /// Calls `task(i)` once for each i in `0..tasks` and returns when all are done.
@@ -12,7 +16,8 @@ pub trait Parallel: Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inline;
 
-impl Parallel for Inline {
+// SAFETY: a loop over the numbers.
+unsafe impl Parallel for Inline {
     fn threads(&self) -> usize {
         1
     }

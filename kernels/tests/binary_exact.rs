@@ -231,7 +231,8 @@ fn large_layers_cut_into_tasks() {
 /// Remembers the largest number of tasks.
 struct Counting<'a>(Backwards, &'a AtomicUsize);
 
-impl Parallel for Counting<'_> {
+// SAFETY: as `Backwards`.
+unsafe impl Parallel for Counting<'_> {
     fn threads(&self) -> usize {
         self.0.threads()
     }

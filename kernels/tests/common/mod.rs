@@ -45,7 +45,8 @@ pub fn rng(seed: u64) -> StdRng {
 /// Runs the tasks last to first on the caller's thread and claims to have several: order must not matter.
 pub struct Backwards(pub usize);
 
-impl Parallel for Backwards {
+// SAFETY: a loop over the numbers.
+unsafe impl Parallel for Backwards {
     fn threads(&self) -> usize {
         self.0
     }
@@ -58,7 +59,8 @@ impl Parallel for Backwards {
 /// Runs the tasks on that many threads of its own.
 pub struct Threads(pub usize);
 
-impl Parallel for Threads {
+// SAFETY: the counter gives each number to one thread, and the scope waits for all.
+unsafe impl Parallel for Threads {
     fn threads(&self) -> usize {
         self.0
     }
