@@ -48,7 +48,8 @@ impl Workers {
     }
 }
 
-impl Parallel for Workers {
+// SAFETY: a loop over the numbers, or a parallel iterator over them, which waits for its last call.
+unsafe impl Parallel for Workers {
     fn threads(&self) -> usize {
         self.0.as_ref().map_or(1, |pool| pool.current_num_threads())
     }
