@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 import os
 from collections.abc import Callable, Mapping
@@ -186,18 +187,26 @@ class _Converter:
             handler = _MODULES.get(type(layer))
             if handler is None:
                 raise self.refuse(f"the format has no such layer; it has {_names(_MODULES)}")
-            handler(self, layer, self.read(node.args[0]))
+            if len(node.all_input_nodes) != 1:
+                raise self.refuse(f"it reads {len(node.all_input_nodes)} values; call it with one")
+            handler(self, layer, self.read(node.all_input_nodes[0]))
         elif node.op in ("call_function", "call_method"):
             function = _FUNCTIONS.get(node.target)
             if function is None:
                 known = sorted({key if isinstance(key, str) else key.__name__ for key in _FUNCTIONS})
                 raise self.refuse(f"the format has no such operation; it has {', '.join(known)}")
+            try:
+                inspect.signature(function).bind(self, *node.args, **node.kwargs)
+            except TypeError as error:
+                raise self.refuse(f"it is called in a way that is not known: {error}") from error
             function(self, *node.args, **node.kwargs)
         else:
             raise self.refuse("a parameter used outside a layer; put it into a layer, such as horq.nn.Affine")
 
     def read(self, argument: Any) -> _Value:
         """The value of an argument of the present node."""
+        if isinstance(argument, _Value):
+            return argument
         if not isinstance(argument, fx.Node) or argument not in self.values:
             raise self.refuse(f"it reads {argument!r}, which is no value computed from the input")
         return self.values[argument]
@@ -427,11 +436,11 @@ _MODULES: dict[type, Callable[[_Converter, Any, _Value], None]] = {
     HorqConv2d: _horq_conv2d,
     HorqLinear: _horq_linear,
     Affine: _affine,
-    nn.ReLU: lambda c, layer, value: _relu(c, c.node.args[0]),
+    nn.ReLU: lambda c, layer, value: _relu(c, value),
     nn.PReLU: _prelu,
     nn.MaxPool2d: lambda c, layer, value: _max_pool(
         c,
-        c.node.args[0],
+        value,
         layer.kernel_size,
         layer.stride,
         layer.padding,
@@ -441,7 +450,7 @@ _MODULES: dict[type, Callable[[_Converter, Any, _Value], None]] = {
     ),
     nn.AvgPool2d: lambda c, layer, value: _average_pool(
         c,
-        c.node.args[0],
+        value,
         layer.kernel_size,
         layer.stride,
         layer.padding,
@@ -449,9 +458,9 @@ _MODULES: dict[type, Callable[[_Converter, Any, _Value], None]] = {
         layer.count_include_pad,
         layer.divisor_override,
     ),
-    nn.AdaptiveAvgPool2d: lambda c, layer, value: _global_pool(c, c.node.args[0], layer.output_size),
-    nn.Flatten: lambda c, layer, value: _flatten(c, c.node.args[0]),
-    nn.Softmax: lambda c, layer, value: _softmax(c, c.node.args[0], layer.dim),
+    nn.AdaptiveAvgPool2d: lambda c, layer, value: _global_pool(c, value, layer.output_size),
+    nn.Flatten: lambda c, layer, value: _flatten(c, value),
+    nn.Softmax: lambda c, layer, value: _softmax(c, value, layer.dim),
 }
 
 _FUNCTIONS: dict[Any, Callable[..., None]] = {

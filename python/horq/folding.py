@@ -54,10 +54,10 @@ def fold(module: nn.Module) -> fx.GraphModule:
     for node in calls:
         layer = traced.get_submodule(node.target)
         if isinstance(layer, _DROPPED):
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(node.all_input_nodes[0])
             traced.graph.erase_node(node)
         elif type(layer) in _NORMS:
-            before = node.args[0]
+            before = node.all_input_nodes[0]
             if _foldable(traced, before, layer) and uses.count(before.target) == 1:
                 _into_weights(traced.get_submodule(before.target), layer)
                 node.replace_all_uses_with(before)

@@ -203,6 +203,7 @@ def calls(function):
         (calls(lambda x: torch.cat([x, x], 2)), r"node `cat` .*dim=1"),
         (calls(lambda x: x.view(-1)), r"node `view` .*keep the batch first"),
         (calls(lambda x: x.view(-1, 4, 8)), r"node `view` .*keep the batch first"),
+        (calls(lambda x: torch.flatten(input=x, start_dim=1)), r"node `flatten` .*not known"),
         (calls(lambda x: x.mean(1)), r"node `mean` .*keep the batch first"),
         (calls(lambda x: (x, x)), r"must return one tensor"),
         (calls(lambda x: x.flatten(1)), r"returns a flattened image"),
