@@ -14,8 +14,28 @@ fn text(bytes: &[u8]) -> String {
 
 /// Every key that `--help` and `docs/measuring.md` promise.
 const KEYS: [&str; 22] = [
-    "suite", "case", "engine", "unit", "m", "n", "k", "order", "mode", "isa", "threads", "cycles", "ns", "macs",
-    "limit_fraction", "speedup_scalar", "speedup_float", "cpu", "commit", "rustc", "clock", "date",
+    "suite",
+    "case",
+    "engine",
+    "unit",
+    "m",
+    "n",
+    "k",
+    "order",
+    "mode",
+    "isa",
+    "threads",
+    "cycles",
+    "ns",
+    "macs",
+    "limit_fraction",
+    "speedup_scalar",
+    "speedup_float",
+    "cpu",
+    "commit",
+    "rustc",
+    "clock",
+    "date",
 ];
 
 #[test]
@@ -103,8 +123,23 @@ fn a_curve_leaves_results_a_record_and_figures() {
 fn a_convolution_of_the_callers_choice_runs_in_every_mode() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [
-        "conv", "--shape", "9x7x20x33", "--kernel", "5", "--stride", "2", "--order", "3", "--mode",
-        "window,image,fixed,none", "--budget", "1", "--threads", "2", "--json", "lines",
+        "conv",
+        "--shape",
+        "9x7x20x33",
+        "--kernel",
+        "5",
+        "--stride",
+        "2",
+        "--order",
+        "3",
+        "--mode",
+        "window,image,fixed,none",
+        "--budget",
+        "1",
+        "--threads",
+        "2",
+        "--json",
+        "lines",
     ];
     let output = bench(folder.path(), &arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -2,7 +2,8 @@
 
 use horq::{Error, Limits, Model};
 
-use crate::zoo::{every_op, small};
+use crate::memory::{MEGABYTE, peak};
+use crate::zoo::{every_op, noise, small};
 
 #[test]
 fn every_way_of_opening_gives_the_same_model() {
@@ -51,6 +52,23 @@ fn mapped_weights_are_not_copied() {
         }
     }
     assert_eq!(views, safetensors::SafeTensors::deserialize(model.file()).unwrap().len());
+}
+
+/// Opening takes the file's size, mapping not even that: less than a megabyte for a file of four.
+#[test]
+fn a_mapping_takes_no_memory_for_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.horq");
+    let mut builder = horq::Builder::new("x", horq::graph::Shape::Flat(1024));
+    let layer = horq::Layer::Dense { filters: 1024, weight: &noise(1, 1 << 20), bias: None };
+    builder.add("y", &["x"], layer).unwrap().write("y", &path).unwrap();
+    let length = std::fs::metadata(&path).unwrap().len() as usize;
+    let (model, held) = peak(|| Model::open(&path).unwrap());
+    assert!(length > 4 << 20 && held <= length + MEGABYTE, "{held} bytes for {length}");
+    drop(model);
+    // SAFETY: nobody changes the file while the test runs.
+    let (_model, held) = peak(|| unsafe { Model::map(&path) }.unwrap());
+    assert!(held < MEGABYTE, "{held}");
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+/// What opening a file may take beyond the file's size.
+pub(crate) const MEGABYTE: usize = 1 << 20;
+
 /// The system's allocator, counting what the current thread holds and has held at most.
 struct Counting;
 
