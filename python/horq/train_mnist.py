@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gradient", choices=["clip", "per-order", "recursion"], default="clip")
     parser.add_argument("--smoothing", type=float, default=0.05, help="of the labels")
     parser.add_argument("--augment", type=float, default=1.0, help="strength; 0 for none")
-    parser.add_argument("--teacher", type=Path, help="a float network's .pt; half of the loss follows its logits")
+    parser.add_argument("--teacher", type=Path, help="a float .pt of either net; half of the loss follows its logits")
     parser.add_argument("--init", type=Path, help="a .pt of the same net to start from")
     parser.add_argument("--subset", type=int, help="train on that many images only (trials)")
     parser.add_argument("--precision", choices=["bf16", "f32"], default="bf16", help="of products while training")
@@ -80,14 +80,15 @@ def recalibrate(net: nn.Module, kind: str, images: Tensor, orders: list[int], un
         norm.momentum = 0.1
 
 
-def load_teacher(path: Path, kind: str) -> nn.Module:
-    """A finished float network, for pixels of 0 to 255."""
+def load_teacher(path: Path) -> tuple[nn.Module, str]:
+    """A finished float network, for pixels of 0 to 255, and which it is."""
     saved = torch.load(path, weights_only=True)
-    if saved["arguments"]["net"] != kind or saved["arguments"]["order"] != "0":
-        raise SystemExit(f"--teacher {path} is not the float {kind}")
+    kind = saved["arguments"]["net"]
+    if saved["arguments"]["order"] != "0":
+        raise SystemExit(f"--teacher {path} is no float network")
     teacher = mnist.build(kind, 0)
     teacher.load_state_dict(saved["parameters"])
-    return teacher.eval()
+    return teacher.eval().to(memory_format=torch.channels_last), kind
 
 
 def initialize(net: nn.Module, path: Path, kind: str) -> None:
@@ -116,7 +117,7 @@ def main() -> None:
     net = mnist.build(args.net, highest, args.scale_mode, args.gradient).to(memory_format=torch.channels_last)
     if args.init:
         initialize(net, args.init, args.net)
-    teacher = load_teacher(args.teacher, args.net).to(memory_format=torch.channels_last) if args.teacher else None
+    teacher, taught_by = load_teacher(args.teacher) if args.teacher else (None, args.net)
     optimizer = torch.optim.Adam(net.parameters(), args.lr, fused=True)
     per_epoch = len(labels) // args.batch
     steps = per_epoch * args.epochs
@@ -152,7 +153,7 @@ def main() -> None:
                 logits = net(mnist.shaped(args.net, pixels / mnist.PIXEL)).float()
                 if teacher is not None:
                     with torch.no_grad():
-                        target = teacher(mnist.shaped(args.net, pixels)).float()
+                        target = teacher(mnist.shaped(taught_by, pixels)).float()
             loss = F.cross_entropy(logits, labels[kept], label_smoothing=args.smoothing)
             if teacher is not None:
                 followed = F.kl_div(
