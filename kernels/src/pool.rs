@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::panel::LANES;
 use crate::simd::{Op, Simd, dispatch};
 use crate::{Error, Isa, Window};
 
@@ -43,16 +44,16 @@ impl PoolShape {
         padded.checked_sub(window.padding[axis]).filter(|&source| source < [self.height, self.width][axis])
     }
 
-    /// Calls `start` on each output pixel, then `tap` with it and each valid tap's pixel in order, then `end` with their
-    /// number.
+    /// For sixteen channels of an output pixel at a time: from `start`, `tap` with each valid tap's value in order, then
+    /// `end` with the number of taps. Sixteen lanes of fixed length compile to vector code whatever the number of channels.
     #[inline(always)]
     fn each(
         &self,
         input: &[f32],
         output: &mut [f32],
         start: f32,
-        tap: impl Fn(&mut f32, f32),
-        end: impl Fn(&mut [f32], usize),
+        tap: impl Fn(f32, f32) -> f32,
+        end: impl Fn(f32, usize) -> f32,
     ) {
         let channels = self.channels;
         let [rows, columns] = self.output().expect("a pooling shape that was not checked");
@@ -61,18 +62,26 @@ impl PoolShape {
         let samples = input.chunks_exact(self.input_len()).zip(output.chunks_exact_mut(rows * columns * channels));
         for (sample, output) in samples {
             for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
-                output.fill(start);
-                let mut taps = 0;
-                for row in (0..self.window.kernel[0]).filter_map(|i| self.source(0, pixel / columns, i)) {
-                    for column in (0..self.window.kernel[1]).filter_map(|j| self.source(1, pixel % columns, j)) {
-                        let from = (row * self.width + column) * channels;
-                        for (y, &x) in output.iter_mut().zip(&sample[from..from + channels]) {
-                            tap(y, x);
+                for (chunk, output) in output.chunks_mut(LANES).enumerate() {
+                    let mut lanes = [start; LANES];
+                    let mut taps = 0;
+                    for row in (0..self.window.kernel[0]).filter_map(|i| self.source(0, pixel / columns, i)) {
+                        for column in (0..self.window.kernel[1]).filter_map(|j| self.source(1, pixel % columns, j)) {
+                            let from = (row * self.width + column) * channels + chunk * LANES;
+                            let mut values = [0.0; LANES];
+                            match sample[from..from + output.len()].as_array::<LANES>() {
+                                Some(whole) => values = *whole,
+                                None => values[..output.len()].copy_from_slice(&sample[from..from + output.len()]),
+                            }
+                            for i in 0..LANES {
+                                lanes[i] = tap(lanes[i], values[i]);
+                            }
+                            taps += 1;
                         }
-                        taps += 1;
                     }
+                    lanes.iter_mut().for_each(|y| *y = end(*y, taps));
+                    output.copy_from_slice(&lanes[..output.len()]);
                 }
-                end(output, taps);
             }
         }
     }
@@ -90,12 +99,15 @@ pub fn max_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f32]) 
         isa,
         #[inline(always)]
         || {
-            let larger = |y: &mut f32, x: f32| *y = if x > *y || x.is_nan() { x } else { *y };
-            shape.each(input, output, f32::NEG_INFINITY, larger, |output, taps| {
-                if taps == 0 {
-                    output.fill(0.0);
-                }
-            });
+            shape.each(
+                input,
+                output,
+                f32::NEG_INFINITY,
+                #[inline(always)]
+                |y, x| if x > y || x.is_nan() { x } else { y },
+                #[inline(always)]
+                |y, taps| if taps == 0 { 0.0 } else { y },
+            );
         },
     );
 }
@@ -114,11 +126,10 @@ pub fn average_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f3
                 input,
                 output,
                 0.0,
-                |y, x| *y += x,
-                |output, taps| {
-                    let taps = taps.max(1) as f32;
-                    output.iter_mut().for_each(|y| *y /= taps);
-                },
+                #[inline(always)]
+                |y, x| y + x,
+                #[inline(always)]
+                |y, taps| y / taps.max(1) as f32,
             );
         },
     );
