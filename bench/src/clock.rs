@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// What one run of a piece of work took.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
+pub struct Timing {
     /// Nanoseconds: CPU time of the thread where one thread works, wall time where several do.
     pub ns: f64,
     /// Core cycles; not a number where there is no way to know them.
@@ -14,25 +14,26 @@ pub(crate) struct Timing {
 impl Timing {
     /// How many times longer this is than another: by cycles where they are known, because the frequency may have changed in
     /// between.
-    pub(crate) fn over(self, other: Self) -> f64 {
+    pub fn over(self, other: Self) -> f64 {
         let by_cycles = self.cycles / other.cycles;
         if by_cycles.is_nan() { self.ns / other.ns } else { by_cycles }
     }
 
     /// The shorter of two.
-    pub(crate) fn min(self, other: Self) -> Self {
+    pub fn min(self, other: Self) -> Self {
         if self.over(other) > 1.0 { other } else { self }
     }
 
     /// The same for `share` of the work.
-    pub(crate) fn scale(self, share: f64) -> Self {
+    pub fn scale(self, share: f64) -> Self {
         Self { ns: self.ns * share, cycles: self.cycles * share }
     }
 }
 
 /// Which clock to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum ClockChoice {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
+pub enum ClockChoice {
     /// Perf events where the kernel allows them, else time.
     Auto,
     /// Perf events, or an error.
@@ -93,7 +94,7 @@ impl Watch {
 
 /// Counts cycles: by perf events where the kernel allows it, else as time multiplied by the frequency of the core, which a
 /// chain of dependent instructions measures right before and after each sample.
-pub(crate) struct Clock {
+pub struct Clock {
     #[cfg(target_os = "linux")]
     counter: Option<perf_event::Counter>,
     watch: Watch,
@@ -113,7 +114,7 @@ impl Clock {
     ///
     /// # Errors
     /// If perf events are demanded and the kernel refuses them, or on several threads, of which a counter counts one.
-    pub(crate) fn open(choice: ClockChoice, threads: usize) -> Result<Self, String> {
+    pub fn open(choice: ClockChoice, threads: usize) -> Result<Self, String> {
         let choice = match choice {
             ClockChoice::Perf if threads > 1 => return Err("--clock perf counts one thread only; leave it out".into()),
             ClockChoice::Auto if threads > 1 => ClockChoice::Time,
@@ -147,7 +148,7 @@ impl Clock {
     }
 
     /// Where cycles come from: `perf`, `cpu-time` or `time`, perhaps with a remark.
-    pub(crate) fn source(&self) -> &str {
+    pub fn source(&self) -> &str {
         &self.source
     }
 
@@ -188,7 +189,7 @@ impl Clock {
     }
 
     /// The core's frequency now; not a number where no chain of known length exists.
-    pub(crate) fn gigahertz(&self) -> f64 {
+    pub fn gigahertz(&self) -> f64 {
         if chain::KNOWN { self.frequency(chain::rotates, chain::ROTATES_CYCLES) } else { f64::NAN }
     }
 
@@ -233,12 +234,12 @@ impl Clock {
     }
 
     /// The best of as many samples as fit into `budget`, at least two, after a warm run.
-    pub(crate) fn best(&mut self, budget: Duration, work: &mut dyn FnMut()) -> Timing {
+    pub fn best(&mut self, budget: Duration, work: &mut dyn FnMut()) -> Timing {
         self.best_beside(budget, &mut || (), work).1
     }
 
     /// The same for two pieces of work whose samples take turns, so that both see the same frequency and neighbours.
-    pub(crate) fn best_beside(
+    pub fn best_beside(
         &mut self,
         budget: Duration,
         first: &mut dyn FnMut(),

@@ -2,7 +2,6 @@
 
 mod chart;
 mod cli;
-mod clock;
 mod conv;
 mod curve;
 mod data;
@@ -11,12 +10,12 @@ mod gemm;
 mod lab;
 mod machine;
 mod network;
-mod peak;
 mod record;
 mod suites;
 mod text;
 
 use clap::Parser;
+use horq_bench::{clock, peak};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// What a loop counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Unit {
+pub enum Unit {
     /// Binary multiply-accumulates.
     Bit,
     /// f32 multiply-accumulates.
@@ -29,7 +29,7 @@ pub(crate) enum Unit {
 
 impl Unit {
     /// What a table calls one of them.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Bit => "bMAC",
             Self::Float => "f32 MAC",
@@ -78,7 +78,7 @@ mod arch {
 
 /// A measured limit.
 #[derive(Clone, Copy)]
-pub(crate) struct Peak {
+pub struct Peak {
     limit: Limit,
     /// The fastest form.
     form: unsafe fn(u64),
@@ -87,38 +87,44 @@ pub(crate) struct Peak {
 }
 
 impl Peak {
+    /// Measures the limit of one backend's bit products; none for `portable`, which has no instructions of its own.
+    pub fn of(isa: Isa, clock: &mut Clock, budget: Duration) -> Option<Self> {
+        let limit = arch::limits().into_iter().find(|limit| limit.isa == Some(isa))?;
+        Some(limit.measure(clock, budget))
+    }
+
     /// Its name in tables and records.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         self.limit.name
     }
 
     /// What it counts.
-    pub(crate) fn unit(&self) -> Unit {
+    pub fn unit(&self) -> Unit {
         self.limit.unit
     }
 
     /// The backend that it bounds, if it bounds one.
-    pub(crate) fn isa(&self) -> Option<Isa> {
+    pub fn isa(&self) -> Option<Isa> {
         self.limit.isa
     }
 
     /// Units of one round.
-    pub(crate) fn per_round(&self) -> f64 {
+    pub fn per_round(&self) -> f64 {
         f64::from(self.limit.per_round)
     }
 
     /// What one round takes.
-    pub(crate) fn round(&self) -> Timing {
+    pub fn round(&self) -> Timing {
         self.round
     }
 
     /// Units a cycle.
-    pub(crate) fn per_cycle(&self) -> f64 {
+    pub fn per_cycle(&self) -> f64 {
         self.per_round() / self.round.cycles
     }
 
     /// Units a nanosecond.
-    pub(crate) fn per_ns(&self) -> f64 {
+    pub fn per_ns(&self) -> f64 {
         self.per_round() / self.round.ns
     }
 
@@ -128,12 +134,12 @@ impl Peak {
     }
 
     /// The part of this limit that `units` in `timing` reach, by cycles where they are known.
-    pub(crate) fn fraction(&self, units: f64, timing: Timing) -> f64 {
+    pub fn fraction(&self, units: f64, timing: Timing) -> f64 {
         self.round.scale(units / self.per_round()).over(timing)
     }
 
     /// How many times more units this limit allows in the same time than another.
-    pub(crate) fn over(&self, other: &Self) -> f64 {
+    pub fn over(&self, other: &Self) -> f64 {
         1.0 / self.fraction(self.per_round(), other.round.scale(self.per_round() / other.per_round()))
     }
 }
@@ -141,44 +147,51 @@ impl Peak {
 /// Rounds of one sample: some ten microseconds.
 const ROUNDS: u64 = 500;
 
+impl Limit {
+    /// Measures each form for its part of `budget` and keeps the fastest.
+    fn measure(self, clock: &mut Clock, budget: Duration) -> Peak {
+        let budget = budget / self.forms.len() as u32;
+        let forms = self.forms.iter().map(|&form| {
+            // SAFETY: `arch::limits` lists only what this CPU has.
+            let timing = clock.best(budget, &mut || unsafe { form(ROUNDS) });
+            Peak { limit: self, form, round: timing.scale(1.0 / ROUNDS as f64) }
+        });
+        forms.min_by(|a, b| a.round.ns.total_cmp(&b.round.ns)).expect("a limit has a form")
+    }
+}
+
 /// The limits of this machine.
-pub(crate) struct Peaks(Vec<Peak>);
+pub struct Peaks(Vec<Peak>);
 
 impl Peaks {
     /// Measures every limit for `budget`; calls `step` with the name of each first.
-    pub(crate) fn measure(clock: &mut Clock, budget: Duration, mut step: impl FnMut(&str)) -> Self {
+    pub fn measure(clock: &mut Clock, budget: Duration, mut step: impl FnMut(&str)) -> Self {
         let measure = |limit: Limit| {
             step(limit.name);
-            let form_budget = budget / limit.forms.len() as u32;
-            let forms = limit.forms.iter().map(|&form| {
-                // SAFETY: `arch::limits` lists only what this CPU has.
-                let timing = clock.best(form_budget, &mut || unsafe { form(ROUNDS) });
-                Peak { limit, form, round: timing.scale(1.0 / ROUNDS as f64) }
-            });
-            forms.reduce(|a, b| if b.over(&a) > 1.0 { b } else { a }).expect("a limit has a form")
+            limit.measure(clock, budget)
         };
         Self(arch::limits().into_iter().map(measure).collect())
     }
 
     /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Peak> {
+    pub fn iter(&self) -> impl Iterator<Item = &Peak> {
         self.0.iter()
     }
 
     /// The limit of a backend; none for `portable`, which has no instructions of its own.
-    pub(crate) fn of(&self, isa: Isa) -> Option<&Peak> {
+    pub fn of(&self, isa: Isa) -> Option<&Peak> {
         self.0.iter().find(|peak| peak.limit.isa == Some(isa))
     }
 
     /// The highest limit of a unit.
-    pub(crate) fn best(&self, unit: Unit) -> Option<&Peak> {
+    pub fn best(&self, unit: Unit) -> Option<&Peak> {
         let of_unit = self.0.iter().filter(|peak| peak.unit() == unit);
         of_unit.reduce(|a, b| if b.over(a) > 1.0 { b } else { a })
     }
 
     /// The best of `work` within `budget` and the part that its `units` reach of the limit that `bound` picks. Samples of
     /// the limit's own loop take turns with those of the work, and a faster sample of the limit counts from then on.
-    pub(crate) fn fraction(
+    pub fn fraction(
         &mut self,
         clock: &mut Clock,
         budget: Duration,
