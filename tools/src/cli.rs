@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Run(Run),
     /// Check a model: structure, digest and, on request, its stored example on every instruction set.
     Verify(Verify),
+    /// Time each layer: stages, share, binary operations a second, part of this machine's limit.
+    Profile(Profile),
+    /// Draw digits and let the bundled LeNet read them at orders 1 to 4.
+    Demo(Demo),
     /// Show which instruction sets this machine has, which is used and why.
     Isa(Isa),
 }
@@ -98,6 +102,38 @@ pub(crate) struct Verify {
     /// Also run the example stored in the file on every instruction set and compare with the stored answer.
     #[arg(long)]
     pub(crate) selftest: bool,
+}
+
+/// `horq profile`
+#[derive(Debug, Args)]
+pub(crate) struct Profile {
+    /// The .horq file.
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) orders: Orders,
+    /// Samples a run.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) batch: usize,
+    /// Runs to take the mean over; by default as many as fit into about a second.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) runs: Option<usize>,
+    /// Write one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horq demo`
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Only this order; by default 1 to 4.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) order: Option<u8>,
+    /// Another hand for another number.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Plain ASCII, no Unicode blocks.
+    #[arg(long)]
+    pub(crate) ascii: bool,
 }
 
 /// `horq isa`

@@ -81,7 +81,7 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
         bytes(total.bytes),
         bytes(total.float_bytes),
     ]);
-    write!(out, "\n{}", table.render(Style::detect()))?;
+    write!(out, "\n{}", table.render(Style::detect(false)))?;
     if let Some(compression) = total.compression() {
         writeln!(
             out,

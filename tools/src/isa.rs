@@ -31,7 +31,7 @@ pub(crate) fn isa(args: &cli::Isa, out: &mut dyn Write) -> Result<(), Failure> {
         let mark = if isa == used { "used" } else { "" };
         table.row([isa.name().into(), instruction(isa).into(), here(isa).into(), mark.into()]);
     }
-    write!(out, "{}", table.render(Style::detect()))?;
+    write!(out, "{}", table.render(Style::detect(false)))?;
     match &forced {
         Some(name) => writeln!(out, "\n{used} is used because HORQ_ISA={name} demands it.")?,
         None => writeln!(

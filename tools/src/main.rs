@@ -5,11 +5,14 @@
 
 mod answer;
 mod cli;
+mod demo;
+mod digits;
 mod failure;
 mod input;
 mod inspect;
 mod isa;
 mod model;
+mod profile;
 mod run;
 mod table;
 mod terminal;
@@ -45,6 +48,8 @@ fn execute(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Inspect(args) => inspect::inspect(args, out),
         Command::Run(args) => run::run(args, out),
         Command::Verify(args) => verify::verify(args, out),
+        Command::Profile(args) => profile::profile(args, out),
+        Command::Demo(args) => demo::demo(args, out),
         Command::Isa(args) => isa::isa(args, out),
     }
 }

@@ -3,7 +3,7 @@
 use crate::answer::{Confidence, top, top1};
 use crate::cli;
 use crate::failure::Failure;
-use crate::input::{self, Array, Layout};
+use crate::input::{self, Arrangement, Array, Layout};
 use crate::model;
 use crate::table::{percent, time};
 use horq::{Model, Session, SessionOptions, Threads};
@@ -17,6 +17,15 @@ struct Source<'a> {
     path: &'a Path,
     array: Array,
     layout: Layout,
+}
+
+impl<'a> Source<'a> {
+    fn read(path: &'a Path, model: &Model, arrangement: Arrangement) -> Result<Self, Failure> {
+        let array = input::read(path)?;
+        let layout = Layout::fit(&array, model.input_shape(), arrangement);
+        let layout = layout.map_err(|message| Failure::file(path, message))?;
+        Ok(Self { path, array, layout })
+    }
 }
 
 /// One sample of one file.
@@ -40,16 +49,8 @@ pub(crate) fn run(args: &cli::Run, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage("--scale and --shift must be finite numbers".into()));
     }
     let model = model::open(&args.model)?;
-    let read = |path: &'_ std::path::PathBuf| -> Result<(Array, Layout), Failure> {
-        let array = input::read(path)?;
-        let layout = Layout::fit(&array, model.input_shape(), args.layout).map_err(|m| Failure::file(path, m))?;
-        Ok((array, layout))
-    };
-    let sources: Vec<Source<'_>> = args
-        .inputs
-        .iter()
-        .map(|path| read(path).map(|(array, layout)| Source { path, array, layout }))
-        .collect::<Result<_, _>>()?;
+    let source = |path| Source::read(path, &model, args.layout);
+    let sources: Vec<Source<'_>> = args.inputs.iter().map(|path| source(path)).collect::<Result<_, _>>()?;
     let samples: Vec<Sample<'_>> = sources
         .iter()
         .flat_map(|source| (0..source.layout.samples).map(move |index| Sample { source, index }))

@@ -113,7 +113,7 @@ mod tests {
         table.row(["a".into(), "1".into()]);
         table.rule();
         table.row(["longer".into(), "1234567".into()]);
-        let style = Style { unicode: false };
+        let style = Style { unicode: false, color: false, width: 80 };
         let expected = "name       size\n------  -------\na             1\n------  -------\nlonger  1234567\n";
         assert_eq!(table.render(style), expected);
     }

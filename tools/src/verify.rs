@@ -54,7 +54,7 @@ pub(crate) fn verify(args: &cli::Verify, out: &mut dyn Write) -> Result<(), Fail
     let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
     let samples = golden.samples;
     writeln!(out, "selftest   {verdict}  {samples} stored samples, allowed relative difference {TOLERANCE:.0e}\n")?;
-    write!(out, "{}", table.render(Style::detect()))?;
+    write!(out, "{}", table.render(Style::detect(false)))?;
     if failures.is_empty() {
         return Ok(());
     }

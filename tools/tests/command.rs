@@ -1,8 +1,9 @@
-//! `horq inspect`, `verify`, `isa`, and how the command behaves as a program.
+//! `horq inspect`, `verify`, `profile`, `demo`, `isa`, and how the command behaves as a program.
 
 mod common;
 
 use common::{Files, command, horq, network, network_builder, said};
+use horq::Model;
 use std::process::Stdio;
 
 #[test]
@@ -10,7 +11,7 @@ fn wrong_arguments_are_two_and_help_is_zero() {
     horq(&[]).fails(2, &["Usage"]);
     horq(&["frobnicate"]).fails(2, &["frobnicate"]);
     let help = horq(&["--help"]).ok();
-    for word in ["inspect", "run", "verify", "isa", "HORQ_ISA", "HORQ_REQUIRE_ISA", "Exit codes"] {
+    for word in ["inspect", "run", "verify", "profile", "demo", "isa", "HORQ_ISA", "HORQ_REQUIRE_ISA", "Exit codes"] {
         assert!(help.contains(word), "{word}");
     }
     assert!(horq(&["--version"]).ok().starts_with("horq "));
@@ -104,6 +105,47 @@ fn a_wrong_example_fails_the_self_test() {
 }
 
 #[test]
+fn profile_accounts_for_each_layer() {
+    let files = Files::new();
+    let model = files.network();
+    let json = horq(&["profile", &model, "--runs", "30", "--batch", "2", "--order", "1", "--json"]).json();
+    let layers = json["layers"].as_array().unwrap();
+    let conv2 = layers.iter().find(|layer| layer["name"] == "conv2").unwrap();
+    assert_eq!((&conv2["order"], &conv2["binary_macs"]), (&1.into(), &(4 * 4 * 24 * 72).into()));
+    assert!(conv2["bits_ns"].as_f64().unwrap() > 0.0 && conv2["quantize_ns"].as_f64().unwrap() > 0.0);
+    assert_eq!((&json["runs"], &json["batch"]), (&30.into(), &2.into()));
+    let floats: u64 = layers.iter().map(|layer| layer["float_macs"].as_u64().unwrap()).sum();
+    let inspected = horq(&["inspect", &model, "--json"]).json();
+    assert_eq!(inspected["total"]["float_macs"], floats);
+    let text = horq(&["profile", &model, "--runs", "10"]).ok();
+    for word in ["conv2", "binary_dense", "of limit", "quantize", "epilogue", "total"] {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+    horq(&["profile", &model, "--layer-order", "nothing=1"]).fails(2, &["nothing"]);
+}
+
+#[test]
+fn demo_reads_its_own_digits() {
+    let text = horq(&["demo", "--ascii"]).ok();
+    assert!(text.is_ascii(), "{text}");
+    assert_eq!(text.matches("drawn: ").count(), 10);
+    let model = Model::open(common::repository("models/lenet5.horq")).unwrap();
+    let orders = model.graph().nodes.iter().filter_map(|node| Some(node.op.quantizer()?.order)).max().unwrap().min(4);
+    for order in 1..=orders {
+        let summary =
+            text.lines().find(|line| line.starts_with(&format!("    {order}  "))).expect("a line for each order");
+        let right: usize = summary.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(right >= 9, "{summary}");
+    }
+    let blocks = horq(&["demo", "--order", "2", "--seed", "7"]).ok();
+    assert!(blocks.contains('█') && !blocks.contains('\x1b'));
+    assert_eq!(blocks.lines().filter(|line| line.contains(" of 10")).count(), 1);
+    let plain = said(command(&["demo"]).env("LC_ALL", "C")).ok();
+    assert!(plain.is_ascii());
+    horq(&["demo", "--order", "9"]).fails(2, &["9"]);
+}
+
+#[test]
 fn isa_shows_what_is_used_and_why() {
     let text = horq(&["isa"]).ok();
     for isa in horq_kernels::Isa::ALL {
@@ -124,7 +166,7 @@ fn isa_shows_what_is_used_and_why() {
 fn a_reader_that_leaves_is_no_error() {
     let files = Files::new();
     let model = files.network();
-    for args in [&["inspect", &model][..], &["isa"], &["--help"], &["verify", &model, "--selftest"]] {
+    for args in [&["inspect", &model][..], &["isa"], &["demo"], &["--help"], &["verify", &model, "--selftest"]] {
         let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();

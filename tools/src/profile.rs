@@ -1,0 +1,266 @@
+//! `horq profile`: where a model's time goes on this machine, and how near its bit products come to the limit.
+
+use crate::cli;
+use crate::failure::Failure;
+use crate::inspect::mode;
+use crate::model;
+use crate::table::{Table, amount, bytes, percent, time};
+use crate::terminal::Style;
+use horq::{LayerProfile, Model, Session, SessionOptions};
+use horq_bench::clock::{Clock, ClockChoice};
+use horq_bench::peak::Peak;
+use horq_kernels::{Isa, Stage};
+use serde_json::json;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// How long to measure where nobody says.
+const BUDGET: Duration = Duration::from_millis(800);
+/// How long to measure the limit, each time.
+const LIMIT_BUDGET: Duration = Duration::from_millis(60);
+/// Runs before measuring, to warm caches and clock.
+const WARM_UP: usize = 3;
+/// The runs are cut into this many parts, and each layer's fastest part counts: other programs disturb some, never all.
+const PARTS: usize = 10;
+
+/// Runs the command.
+pub(crate) fn profile(args: &cli::Profile, out: &mut dyn Write) -> Result<(), Failure> {
+    let fail = |error: horq::Error| Failure::file(&args.model, error);
+    let model = model::open(&args.model)?;
+    let options = SessionOptions::new().batch(args.batch);
+    let mut plain = model::session(&args.model, &model, options.clone(), &args.orders)?;
+    let mut timed = session_like(&plain, &model, options.profile(true)).map_err(fail)?;
+    let input = inputs(&model, args.batch);
+    let mut output = vec![0.0; args.batch * plain.output_len()];
+
+    let mut run = |session: &mut Session| -> Result<Duration, Failure> {
+        let start = Instant::now();
+        session.run(&input, &mut output).map_err(fail)?;
+        Ok(start.elapsed())
+    };
+    for _ in 0..WARM_UP {
+        run(&mut plain)?;
+        run(&mut timed)?;
+    }
+    let once = run(&mut timed)?.max(Duration::from_nanos(1));
+    let runs = args.runs.unwrap_or((BUDGET.as_nanos() / once.as_nanos()).clamp(PARTS as u128, 100_000) as usize);
+    let part = runs.div_ceil(PARTS.min(runs));
+    // Measured before and after, since the core's frequency changes with load and temperature; the higher one counts.
+    let limit_before = limit(plain.isa())?;
+    let mut best: Vec<Layer> = Vec::new();
+    let mut whole = f64::INFINITY;
+    for start in (0..runs).step_by(part) {
+        let count = part.min(runs - start);
+        timed.reset_profile();
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..count {
+            run(&mut timed)?;
+            elapsed += run(&mut plain)?;
+        }
+        whole = whole.min(elapsed.as_nanos() as f64 / count as f64);
+        let layers = timed.profile().iter().map(Layer::new);
+        if best.is_empty() {
+            best = layers.collect();
+        } else {
+            best.iter_mut()
+                .zip(layers)
+                .filter(|(best, layer)| layer.wall < best.wall)
+                .for_each(|(best, layer)| *best = layer);
+        }
+    }
+    let limit = limit(plain.isa())?.into_iter().chain(limit_before).reduce(f64::max);
+    let report = Report { args, session: &timed, layers: &best, whole, runs, limit };
+    if args.json { report.json(out) } else { report.table(out) }
+}
+
+/// The bit products that this core does in a nanosecond at most with that instruction set, measured in registers; none for
+/// `portable`, which has no instructions of its own.
+fn limit(isa: Isa) -> Result<Option<f64>, Failure> {
+    let mut clock = Clock::open(ClockChoice::Time, 1).map_err(Failure::Failed)?;
+    Ok(Peak::of(isa, &mut clock, LIMIT_BUDGET).map(|peak| peak.per_ns()))
+}
+
+/// A session at the same orders as another.
+fn session_like(other: &Session, model: &Model, options: SessionOptions) -> Result<Session, horq::Error> {
+    let mut session = Session::new(model, options)?;
+    for layer in other.profile() {
+        if let Some(order) = layer.order() {
+            session.set_layer_order(&layer.name, order)?;
+        }
+    }
+    Ok(session)
+}
+
+/// The model's own example, over and over; without one, numbers between 0 and 1.
+fn inputs(model: &Model, batch: usize) -> Vec<f32> {
+    let len = batch * model.input_shape().len();
+    match model.golden() {
+        Some(golden) => golden.input.iter().copied().cycle().take(len).collect(),
+        // Steps of the golden ratio fill the interval evenly and repeat late.
+        None => (0..len).map(|i| ((i + 1) as f64 * 0.618_033_988_749_895).fract() as f32).collect(),
+    }
+}
+
+/// What one layer took, in nanoseconds a run.
+struct Layer {
+    wall: f64,
+    stages: [f64; 4],
+}
+
+impl Layer {
+    fn new(profile: &LayerProfile) -> Self {
+        let each = |total: u64| total as f64 / profile.runs.max(1) as f64;
+        Self { wall: each(profile.wall_nanoseconds), stages: profile.nanoseconds.map(each) }
+    }
+
+    fn bits(&self) -> f64 {
+        self.stages[Stage::Bits as usize]
+    }
+}
+
+struct Report<'a> {
+    args: &'a cli::Profile,
+    session: &'a Session,
+    layers: &'a [Layer],
+    /// Nanoseconds of a whole run without clocks inside.
+    whole: f64,
+    runs: usize,
+    /// Binary multiply-accumulates that the machine does in a nanosecond at most.
+    limit: Option<f64>,
+}
+
+impl Report<'_> {
+    /// Binary multiply-accumulates a nanosecond.
+    fn rate(&self, profile: &LayerProfile, nanoseconds: f64) -> Option<f64> {
+        (profile.bit_macs > 0 && nanoseconds > 0.0)
+            .then(|| (profile.bit_macs * self.args.batch as u64) as f64 / nanoseconds)
+    }
+
+    fn table(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let session = self.session;
+        writeln!(
+            out,
+            "{}: {} a run of {} sample{} ({} a sample), {}, 1 thread, {} runs",
+            self.args.model.display(),
+            time(self.whole),
+            self.args.batch,
+            if self.args.batch == 1 { "" } else { "s" },
+            time(self.whole / self.args.batch as f64),
+            session.isa(),
+            self.runs,
+        )?;
+        match self.limit {
+            Some(limit) => writeln!(out, "limit of this core: {} binary operations a second\n", amount(limit * 1e9))?,
+            None => writeln!(out, "limit of this core: not known for {}\n", session.isa())?,
+        }
+        let mut table = Table::new(&[
+            "layer",
+            "operation",
+            ">order",
+            "scales",
+            ">us",
+            ">share",
+            ">quantize",
+            ">bits",
+            ">epilogue",
+            ">float",
+            ">bin. ops/s",
+            ">of limit",
+            ">whole layer",
+            ">bytes",
+        ]);
+        let sum: f64 = self.layers.iter().map(|layer| layer.wall).sum();
+        // One unit for all, so that the eye can compare.
+        let us = |ns: f64| format!("{:.2}", ns / 1000.0);
+        let nonzero = |ns: f64| if ns > 0.0 { us(ns) } else { String::new() };
+        let mut stages = [0.0; 4];
+        for (profile, layer) in session.profile().iter().zip(self.layers) {
+            stages.iter_mut().zip(layer.stages).for_each(|(sum, ns)| *sum += ns);
+            let [quantize, bits, epilogue, float] = layer.stages.map(nonzero);
+            let rate = self.rate(profile, layer.bits());
+            let of_limit = |rate: Option<f64>| match (rate, self.limit) {
+                (Some(rate), Some(limit)) => percent(rate / limit),
+                _ => String::new(),
+            };
+            table.row([
+                profile.name.clone(),
+                [profile.op]
+                    .into_iter()
+                    .chain(profile.fused.iter().map(String::as_str))
+                    .collect::<Vec<_>>()
+                    .join(" + "),
+                profile.order().map_or(String::new(), |order| order.to_string()),
+                profile.binary.map_or(String::new(), |binary| mode(binary.mode).into()),
+                us(layer.wall),
+                percent(layer.wall / sum),
+                quantize,
+                bits,
+                epilogue,
+                float,
+                rate.map_or(String::new(), |rate| amount(rate * 1e9)),
+                of_limit(rate),
+                of_limit(self.rate(profile, layer.wall)),
+                bytes(profile.weight_bytes as u64),
+            ]);
+        }
+        table.rule();
+        let [quantize, bits, epilogue, float] = stages.map(nonzero);
+        let weights: usize = session.profile().iter().map(|profile| profile.weight_bytes).sum();
+        let blank = String::new;
+        table.row([
+            "total".into(),
+            blank(),
+            blank(),
+            blank(),
+            us(sum),
+            percent(1.0),
+            quantize,
+            bits,
+            epilogue,
+            float,
+            blank(),
+            blank(),
+            blank(),
+            bytes(weights as u64),
+        ]);
+        write!(out, "{}", table.render(Style::detect(false)))?;
+        writeln!(
+            out,
+            "\nTimes are microseconds a run. \"of limit\" counts the bits stage alone, \"whole layer\" all of it. Memory beside the \
+             weights: {} for values, {} to work in.",
+            bytes(session.arena_bytes() as u64),
+            bytes(session.scratch_bytes() as u64)
+        )?;
+        Ok(())
+    }
+
+    fn json(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let layers: Vec<_> = self
+            .session
+            .profile()
+            .iter()
+            .zip(self.layers)
+            .map(|(profile, layer)| {
+                let [quantize, bits, epilogue, float] = layer.stages;
+                let rate = self.rate(profile, layer.bits());
+                let of_limit = |rate: Option<f64>| Some(rate? / self.limit?);
+                json!({
+                    "name": profile.name, "op": profile.op, "fused": profile.fused, "order": profile.order(),
+                    "scale_mode": profile.binary.map(|binary| mode(binary.mode)),
+                    "ns": layer.wall, "quantize_ns": quantize, "bits_ns": bits, "epilogue_ns": epilogue, "float_ns": float,
+                    "binary_macs": profile.bit_macs, "float_macs": profile.float_macs,
+                    "binary_macs_per_second": rate.map(|rate| rate * 1e9), "limit_fraction": of_limit(rate),
+                    "layer_limit_fraction": of_limit(self.rate(profile, layer.wall)),
+                    "weight_bytes": profile.weight_bytes, "activation_bytes": profile.activation_bytes,
+                })
+            })
+            .collect();
+        let document = json!({
+            "model": self.args.model.display().to_string(), "isa": self.session.isa().name(), "threads": 1,
+            "batch": self.args.batch, "runs": self.runs, "ns": self.whole,
+            "limit_binary_macs_per_second": self.limit.map(|limit| limit * 1e9),
+            "arena_bytes": self.session.arena_bytes(), "scratch_bytes": self.session.scratch_bytes(), "layers": layers,
+        });
+        Ok(writeln!(out, "{document:#}")?)
+    }
+}
