@@ -98,10 +98,14 @@ pub enum Error {
         reason: String,
     },
     /// A node of the graph does not parse.
-    #[error("node {index} of the graph is malformed: {reason}; see docs/format.md for the fields of each operation")]
+    #[error(
+        "node {index} (`{node}`) of the graph is malformed: {reason}; see docs/format.md for the fields of each operation"
+    )]
     NodeMalformed {
         /// Its place in the graph, from 0.
         index: usize,
+        /// Its name, empty if that is what is wrong.
+        node: String,
         /// What is wrong with it.
         reason: String,
     },

@@ -1,5 +1,6 @@
 //! The keys of `__metadata__`: version, digests, graph, golden values, producer, notes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,13 @@ struct RawGraph<'a> {
     nodes: Vec<&'a RawValue>,
 }
 
+/// The name alone of a node that is malformed.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
 fn parse_graph(json: &str, limits: &Limits) -> Result<Graph, Error> {
     let raw: RawGraph<'_> = serde_json::from_str(json).map_err(malformed(GRAPH))?;
     let count = raw.nodes.len();
@@ -113,9 +121,11 @@ fn parse_graph(json: &str, limits: &Limits) -> Result<Graph, Error> {
         return Err(Error::NodeCount { count, limit: limits.nodes });
     }
     let mut nodes: Vec<Node> = Vec::with_capacity(count);
-    for (index, node) in raw.nodes.iter().enumerate() {
-        let node = serde_json::from_str(node.get());
-        nodes.push(node.map_err(|error| Error::NodeMalformed { index, reason: error.to_string() })?);
+    for (index, json) in raw.nodes.iter().map(|node| node.get()).enumerate() {
+        nodes.push(serde_json::from_str(json).map_err(|error: serde_json::Error| {
+            let node = serde_json::from_str(json).map_or(String::new(), |Named { name }| name.into_owned());
+            Error::NodeMalformed { index, node, reason: error.to_string() }
+        })?);
     }
     Ok(Graph { input: raw.input, output: raw.output, nodes })
 }

@@ -165,7 +165,7 @@ fn values_of_keys_must_parse() {
 #[test]
 fn nodes_must_parse() {
     let unknown = refused(|forge| forge.node("flat")["op"] = json!("flat_earth"));
-    assert_refused!(unknown, Error::NodeMalformed { index: 2, .. }, "flat_earth", "node 2");
+    assert_refused!(unknown, Error::NodeMalformed { index: 2, .. }, "flat_earth", "node 2", "`flat`");
     for field in ["kernel", "stride", "dilation", "padding", "filters", "groups", "pad_value", "order", "mode", "bases"]
     {
         let refused = refused(|forge| drop(forge.node("binary").as_object_mut().unwrap().remove(field)));
