@@ -108,6 +108,31 @@ fn float_layers_of_real_size_on_threads() {
     }
 }
 
+/// Sums a hair beside the middle between two f32, nearer to it than f64 can tell: rounded to f64 first, they would round
+/// to the wrong side. Random values never come there.
+#[test]
+fn fused_products_are_rounded_once() {
+    let isas = backends();
+    let hairs =
+        [(1.0 + 2f32.powi(-23), 1.0 - 2f32.powi(-23)), (1.0 + 2f32.powi(-12), 1.0 - 2f32.powi(-12) + 2f32.powi(-24))];
+    let mut wrong_if_twice = 0;
+    for seed in 0..2000 {
+        let mut rng = rng(seed);
+        // A value and half of what its last place is worth, down to subnormals.
+        let bits = rng.random_range(0x0000_0001..0x7000_0000u32);
+        let c = f32::from_bits(bits) * if rng.random() { 1.0 } else { -1.0 };
+        let half = (bits >> 23).max(1) as i32 - 127 - 24;
+        let (a, b) = hairs[seed as usize % 2];
+        let (a, b) = (a * 2f32.powi(half / 2), b * 2f32.powi(half - half / 2) * if rng.random() { 1.0 } else { -1.0 });
+        let twice = (f64::from(a) * f64::from(b) + f64::from(c)) as f32;
+        wrong_if_twice += usize::from(twice != a.mul_add(b, c));
+        let layer =
+            Layer { geometry: Geometry::dense(2, 1), weights: vec![1.0, b], input: vec![c, a], steps: Vec::new() };
+        layer.check(&isas, &format!("{a:e} * {b:e} + {c:e}"));
+    }
+    assert!(wrong_if_twice > 400, "only {wrong_if_twice} of 2000 sums would show a second rounding");
+}
+
 /// The exact order of operations is also a good approximation of the formula.
 #[test]
 fn the_oracle_itself_is_near_the_formula() {
