@@ -26,37 +26,11 @@ pub(crate) struct Borders {
     filters: usize,
 }
 
-/// The taps of one axis that fall inside the input for an output position.
-fn valid_taps(
-    size: usize,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-    padding: usize,
-    position: usize,
-) -> Range<usize> {
-    let inside = |tap: usize| {
-        let at = position * stride + tap * dilation;
-        at >= padding && at < padding + size
-    };
-    let start = (0..kernel).find(|&tap| inside(tap)).unwrap_or(0);
-    let end = (start..kernel).find(|&tap| !inside(tap)).unwrap_or(kernel);
-    start..end
-}
-
 impl Geometry {
     /// The valid taps of an axis (0: rows, 1: columns) at an output position.
+    #[inline(always)]
     pub(crate) fn valid_taps(&self, axis: usize, position: usize) -> Range<usize> {
-        let window = &self.window;
-        let size = [self.height, self.width][axis];
-        valid_taps(
-            size,
-            window.kernel[axis],
-            window.stride[axis],
-            window.dilation[axis],
-            window.padding[axis],
-            position,
-        )
+        self.window.valid_taps(axis, [self.height, self.width][axis], position)
     }
 
     /// Whether every pixel of the input lies under a tap of some window.

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::panel::{LANES, WORD_BITS};
+use std::ops::Range;
 
 /// The most elements that any buffer of a layer may have; keeps every size and offset far inside `usize` and `i32` counts.
 pub const MAX_ELEMENTS: usize = 1 << 31;
@@ -45,6 +46,19 @@ impl Window {
     /// The number of taps.
     pub const fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
+    }
+
+    /// The taps of an axis (0: rows, 1: columns) that fall inside an input of `size` pixels at an output position; they are
+    /// neighbours. Empty if the window lies in the padding altogether.
+    #[inline(always)]
+    pub(crate) fn valid_taps(&self, axis: usize, size: usize, position: usize) -> Range<usize> {
+        let (first, dilation) = (position * self.stride[axis], self.dilation[axis]);
+        let taps_before = |padded: usize| {
+            let pixels = padded.saturating_sub(first);
+            // A division costs more than all else here, and dilation is rare.
+            (if dilation == 1 { pixels } else { pixels.div_ceil(dilation) }).min(self.kernel[axis])
+        };
+        taps_before(self.padding[axis])..taps_before(self.padding[axis] + size)
     }
 
     /// Rows and columns of the output for an input of `height` x `width`.

@@ -37,13 +37,6 @@ impl PoolShape {
         self.height * self.width * self.channels
     }
 
-    /// The input row or column (`axis` 0 or 1) under tap `tap` of output row or column `at`, if it is not padding.
-    fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
-        let window = &self.window;
-        let padded = at * window.stride[axis] + tap * window.dilation[axis];
-        padded.checked_sub(window.padding[axis]).filter(|&source| source < [self.height, self.width][axis])
-    }
-
     /// For sixteen channels of an output pixel at a time: from `start`, `tap` with each valid tap's value in order, then
     /// `end` with the number of taps. Sixteen lanes of fixed length compile to vector code whatever the number of channels.
     #[inline(always)]
@@ -61,29 +54,38 @@ impl PoolShape {
         assert_eq!(output.len(), input.len() / self.input_len() * rows * columns * channels, "output length");
         let samples = input.chunks_exact(self.input_len()).zip(output.chunks_exact_mut(rows * columns * channels));
         for (sample, output) in samples {
-            for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
-                for (chunk, output) in output.chunks_mut(LANES).enumerate() {
-                    let mut lanes = [start; LANES];
-                    let mut taps = 0;
-                    for row in (0..self.window.kernel[0]).filter_map(|i| self.source(0, pixel / columns, i)) {
-                        for column in (0..self.window.kernel[1]).filter_map(|j| self.source(1, pixel % columns, j)) {
-                            let from = (row * self.width + column) * channels + chunk * LANES;
-                            let mut values = [0.0; LANES];
-                            match sample[from..from + output.len()].as_array::<LANES>() {
-                                Some(whole) => values = *whole,
-                                None => values[..output.len()].copy_from_slice(&sample[from..from + output.len()]),
+            for (y, output) in output.chunks_exact_mut(columns * channels).enumerate() {
+                let tap_rows = self.window.valid_taps(0, self.height, y);
+                for (x, output) in output.chunks_exact_mut(channels).enumerate() {
+                    let tap_columns = self.window.valid_taps(1, self.width, x);
+                    let taps = tap_rows.len() * tap_columns.len();
+                    for (chunk, output) in output.chunks_mut(LANES).enumerate() {
+                        let mut lanes = [start; LANES];
+                        for row in tap_rows.clone().map(|tap| self.source(0, y, tap)) {
+                            for column in tap_columns.clone().map(|tap| self.source(1, x, tap)) {
+                                let from = (row * self.width + column) * channels + chunk * LANES;
+                                let mut values = [0.0; LANES];
+                                match sample[from..from + output.len()].as_array::<LANES>() {
+                                    Some(whole) => values = *whole,
+                                    None => values[..output.len()].copy_from_slice(&sample[from..from + output.len()]),
+                                }
+                                for i in 0..LANES {
+                                    lanes[i] = tap(lanes[i], values[i]);
+                                }
                             }
-                            for i in 0..LANES {
-                                lanes[i] = tap(lanes[i], values[i]);
-                            }
-                            taps += 1;
                         }
+                        lanes.iter_mut().for_each(|y| *y = end(*y, taps));
+                        output.copy_from_slice(&lanes[..output.len()]);
                     }
-                    lanes.iter_mut().for_each(|y| *y = end(*y, taps));
-                    output.copy_from_slice(&lanes[..output.len()]);
                 }
             }
         }
+    }
+
+    /// The input row or column (`axis` 0 or 1) under a valid tap of output row or column `at`.
+    #[inline(always)]
+    fn source(&self, axis: usize, at: usize, tap: usize) -> usize {
+        at * self.window.stride[axis] + tap * self.window.dilation[axis] - self.window.padding[axis]
     }
 }
 
