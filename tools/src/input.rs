@@ -126,7 +126,7 @@ fn decode(reader: &mut dyn BufRead, unzip: bool) -> Result<Array, String> {
         [0x1f, 0x8b, ..] if unzip => decode(&mut BufReader::new(MultiGzDecoder::new(reader)), false),
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy::decode(reader),
         [0x89, b'P', b'N', b'G', ..] => png::decode(reader),
-        [0, 0, ..] => idx::decode(reader),
+        [0, 0, 0x08..=0x0e, ..] => idx::decode(reader),
         _ => Err("is neither an npy array, a PNG image nor an IDX file (plain or gzipped); convert it to one".into()),
     }
 }

@@ -20,8 +20,12 @@ const BUDGET: Duration = Duration::from_millis(800);
 const LIMIT_BUDGET: Duration = Duration::from_millis(60);
 /// Runs before measuring, to warm caches and clock.
 const WARM_UP: usize = 3;
-/// The runs are cut into this many parts, and each layer's fastest part counts: other programs disturb some, never all.
-const PARTS: usize = 10;
+/// Runs are taken together in parts of about this length, and each layer's fastest part counts: other programs disturb
+/// some, hardly ever all. Longer than a run of a small model, so that the clock's grain does not show; shorter than the
+/// slices of time that a busy system deals out.
+const PART: Duration = Duration::from_millis(1);
+/// Fewest runs where nobody says how many.
+const FEWEST_RUNS: u128 = 10;
 
 /// Runs the command.
 pub(crate) fn profile(args: &cli::Profile, out: &mut dyn Write) -> Result<(), Failure> {
@@ -43,8 +47,8 @@ pub(crate) fn profile(args: &cli::Profile, out: &mut dyn Write) -> Result<(), Fa
         run(&mut timed)?;
     }
     let once = run(&mut timed)?.max(Duration::from_nanos(1));
-    let runs = args.runs.unwrap_or((BUDGET.as_nanos() / once.as_nanos()).clamp(PARTS as u128, 100_000) as usize);
-    let part = runs.div_ceil(PARTS.min(runs));
+    let runs = args.runs.unwrap_or((BUDGET.as_nanos() / once.as_nanos()).clamp(FEWEST_RUNS, 100_000) as usize);
+    let part = (PART.as_nanos() / once.as_nanos()).clamp(1, runs as u128) as usize;
     // Measured before and after, since the core's frequency changes with load and temperature; the higher one counts.
     let limit_before = limit(plain.isa())?;
     let mut best: Vec<Layer> = Vec::new();

@@ -47,8 +47,9 @@ impl Layout {
             }
             return Ok(Self { samples, sample_stride, axes });
         }
-        let arranged = if arrangement == Arrangement::Auto { "" } else { " in the layout asked for" };
-        Err(format!("is {} of {}, but the model takes {}{arranged}", array.kind, array.sizes(), accepted(shape)))
+        let arranged = if arrangement == Arrangement::Auto { "" } else { ", with the --layout given," };
+        let axes = if array.kind == png::KIND { " (rows, columns, channels)" } else { "" };
+        Err(format!("is {} of {}{axes}, but{arranged} the model takes {}", array.kind, array.sizes(), accepted(shape)))
     }
 
     /// Copies one sample in the order in which the model reads it.
@@ -97,18 +98,18 @@ fn arrange(axes: &[[usize; 2]], shape: Shape, arrangement: Arrangement, png: boo
 }
 
 /// What a model's input accepts, for messages.
-pub(crate) fn accepted(shape: Shape) -> String {
+fn accepted(shape: Shape) -> String {
     match shape {
         Shape::Flat(features) => format!("{features} values a sample (or Nx{features})"),
         Shape::Image { height, width, channels } => {
-            let grey = match channels {
-                1 => ", one channel (grey)",
-                3 => ", three channels (RGB)",
-                _ => "",
+            let colour = match channels {
+                1 => "1 channel: grey".into(),
+                3 => "3 channels: RGB".into(),
+                _ => format!("{channels} channels"),
             };
             format!(
-                "{}: {height} rows, {width} columns{grey} (or {}, each also with an axis of samples in front); resize or \
-                 reorder it",
+                "{} ({height} rows, {width} columns, {colour}) or {}, each also with an axis of samples in front; \
+                 resize or reorder it",
                 sizes(&[height, width, channels]),
                 sizes(&[channels, height, width]),
             )
