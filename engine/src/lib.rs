@@ -74,5 +74,7 @@ pub use format::{
 pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};
 pub use model::{Golden, Model};
 pub use profile::{BinaryProfile, LayerProfile};
+#[doc(no_inline)]
+pub use rayon;
 pub use session::{Session, SessionOptions};
 pub use threads::Threads;

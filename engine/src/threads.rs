@@ -15,7 +15,7 @@ pub enum Threads {
     Inline,
     /// A pool of that many threads that belongs to the session.
     Own(usize),
-    /// A pool that the caller keeps and may share among sessions. Rayon's global pool is never used.
+    /// A pool that the caller keeps and may share among sessions; [`crate::rayon`] makes it. Rayon's global pool is never used.
     Pool(Arc<ThreadPool>),
 }
 
@@ -77,5 +77,54 @@ unsafe impl Parallel for Team {
             Self::Inline => Inline.run(tasks, task),
             Self::Pool(pool) => pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(task)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::thread::ThreadId;
+
+    fn threads_of(crew: &dyn Parallel, tasks: usize) -> HashSet<ThreadId> {
+        let runs: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+        let seen = Mutex::new(HashSet::new());
+        crew.run(tasks, &|task| {
+            runs[task].fetch_add(1, Relaxed);
+            seen.lock().unwrap().insert(std::thread::current().id());
+        });
+        assert!(runs.iter().all(|runs| runs.load(Relaxed) == 1), "each task runs once");
+        seen.into_inner().unwrap()
+    }
+
+    #[test]
+    fn tasks_run_once_each_on_the_threads_that_were_asked_for() {
+        let me = HashSet::from([std::thread::current().id()]);
+        for tasks in [0, 1, 2, 100] {
+            let inline = Team::new(Threads::Inline).unwrap();
+            assert!(threads_of(&inline, tasks).is_subset(&me));
+            for team in [Team::new(Threads::Own(3)).unwrap(), Team::new(Threads::Own(1)).unwrap()] {
+                let Team::Pool(pool) = &team else {
+                    assert!(threads_of(&team, tasks).is_subset(&me));
+                    continue;
+                };
+                let pool: HashSet<ThreadId> = pool.broadcast(|_| std::thread::current().id()).into_iter().collect();
+                assert!(threads_of(&team, tasks).is_subset(&pool), "only threads of the pool work");
+            }
+        }
+    }
+
+    #[test]
+    fn small_work_stays_where_it_is() {
+        let team = Team::new(Threads::Own(2)).unwrap();
+        let me = std::thread::current().id();
+        let here = |run, longest| team.enter(run, longest, || std::thread::current().id()) == me;
+        assert!(here(RUN_CYCLES - 1, RUN_CYCLES - 1) && here(RUN_CYCLES, LAYER_CYCLES - 1));
+        assert!(!here(RUN_CYCLES, LAYER_CYCLES));
+        assert_eq!(team.crew(RUN_CYCLES, LAYER_CYCLES).threads(), 2);
+        assert_eq!(team.crew(RUN_CYCLES, LAYER_CYCLES - 1).threads(), 1);
+        assert_eq!(team.crew(RUN_CYCLES - 1, RUN_CYCLES).threads(), 1);
     }
 }
