@@ -114,7 +114,7 @@ pub(crate) struct Profile {
     /// Samples a run.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) batch: usize,
-    /// Runs to take the mean over; by default as many as fit into about a second.
+    /// Runs to measure; by default as many as fit into about two seconds.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) runs: Option<usize>,
     /// Write one JSON document.

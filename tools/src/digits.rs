@@ -168,19 +168,20 @@ fn rasterise(strokes: &[Vec<Point>], pen: f64) -> [u8; SIZE * SIZE] {
     std::array::from_fn(|i| {
         let pixel = [(i % SIZE) as f64 + 0.5, (i / SIZE) as f64 + 0.5];
         let segments = strokes.iter().flat_map(|stroke| stroke.windows(2));
-        let distance = segments.map(|ends| distance(pixel, ends[0], ends[1])).fold(f64::INFINITY, f64::min);
+        let distance =
+            segments.map(|ends| squared_distance(pixel, ends[0], ends[1])).fold(f64::INFINITY, f64::min).sqrt();
         (255.0 * (pen + 0.5 - distance).clamp(0.0, 1.0)).round() as u8
     })
 }
 
-/// The distance of a point from a line segment.
-fn distance(point: Point, from: Point, to: Point) -> f64 {
+/// The square of a point's distance from a line segment.
+fn squared_distance(point: Point, from: Point, to: Point) -> f64 {
     let along = [to[0] - from[0], to[1] - from[1]];
     let length = along[0] * along[0] + along[1] * along[1];
     let dot = (point[0] - from[0]) * along[0] + (point[1] - from[1]) * along[1];
     let t = if length > 0.0 { (dot / length).clamp(0.0, 1.0) } else { 0.0 };
     let off = [point[0] - from[0] - t * along[0], point[1] - from[1] - t * along[1]];
-    (off[0] * off[0] + off[1] * off[1]).sqrt()
+    off[0] * off[0] + off[1] * off[1]
 }
 
 /// Where the ink balances, in pixels (right, down).
