@@ -77,9 +77,9 @@ pub(crate) struct Run {
     /// Run up to N samples at once.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     pub(crate) batch: usize,
-    /// Use N threads.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
-    pub(crate) threads: usize,
+    /// Use N threads, at most 1024.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
     /// How the axes of arrays stand.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) layout: Arrangement,

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &cli::Run, out: &mut dyn Write) -> Result<(), Failure> {
         .collect();
     let labels = args.labels.as_deref().map(|path| labels(path, samples.len(), &model)).transpose()?;
 
-    let threads = if args.threads == 1 { Threads::Inline } else { Threads::Own(args.threads) };
+    let threads = if args.threads == 1 { Threads::Inline } else { Threads::Own(args.threads.into()) };
     let options = SessionOptions::new().batch(args.batch.min(samples.len())).threads(threads);
     let session = model::session(&args.model, &model, options, &args.orders)?;
     let mut runner = Runner { args, model: &model, session, elapsed: Duration::ZERO };

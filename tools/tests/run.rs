@@ -177,6 +177,7 @@ fn bad_models_and_arguments_are_named() {
         &["--top", "0"],
         &["--batch", "0"],
         &["--threads", "0"],
+        &["--threads", "100000"],
         &["--scale", "nan"],
         &["--layout", "hwcn"],
     ] {
