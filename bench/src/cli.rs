@@ -13,7 +13,7 @@ Keys of a result (--json, results.jsonl, results.csv; one that means nothing for
   suite           peak, gemm, conv, curve-kernel, curve-channels, curve-order, network
   case            the shape, layer or instruction sequence
   engine          what was timed: limit, horq, horq-f32, gemm, im2col+gemm, scalar
-  unit            what macs counts: bit, float, int8, load (bytes)
+  unit            what macs counts: bit, float, int8, load (bytes), mixed (a network)
   m, n, k         rows (output pixels), columns (output channels), products that one output sums
   order, mode     planes of the activations; scale mode of the quantizer
   isa, threads    backend; threads
@@ -22,7 +22,7 @@ Keys of a result (--json, results.jsonl, results.csv; one that means nothing for
   limit_fraction  the part of the limit that `peak` measures for this backend (f32: for the fastest FMA)
   speedup_scalar  times faster than the scalar float loop on the same case
   speedup_float   times faster than the fastest float engine at hand on the same case
-  cpu, commit, rustc, clock, date   on what, with what, by which clock (perf or time), when (UTC)
+  cpu, commit, rustc, clock, date   on what, with what, by which clock (perf, cpu-time or time), when (UTC)
 
 How all this is measured, and why: docs/measuring.md.";
 

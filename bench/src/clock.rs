@@ -218,6 +218,7 @@ impl Clock {
         let gigahertz = before.max(self.gigahertz());
         // Where another process or another guest had the core in between, the accounts of CPU time are rough.
         let undisturbed = (wall - ns).abs() < 0.02 * ns;
+        let ns = if undisturbed { ns.max(wall) } else { ns };
         (Timing { ns, cycles: ns * gigahertz }.scale(1.0 / times as f64), undisturbed)
     }
 

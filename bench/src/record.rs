@@ -67,8 +67,8 @@ impl Record {
             mode: None,
             isa: None,
             threads: 1,
-            cycles: Some(timing.cycles).filter(|cycles| cycles.is_finite()),
-            ns: timing.ns,
+            cycles: Some(rounded(timing.cycles)).filter(|cycles| cycles.is_finite()),
+            ns: rounded(timing.ns),
             macs,
             limit_fraction: None,
             speedup_scalar: None,
@@ -85,6 +85,11 @@ impl Record {
     pub(crate) fn per_cycle(&self) -> Option<f64> {
         self.cycles.map(|cycles| self.macs / cycles)
     }
+}
+
+/// Two decimals: more are noise.
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 fn isa_name<S: serde::Serializer>(isa: &Option<Isa>, serializer: S) -> Result<S::Ok, S::Error> {
