@@ -9,7 +9,7 @@ use crate::text;
 use horq::{LayerProfile, Model, Session, SessionOptions, Stage};
 
 /// LeNet-5 for handwritten digits, trained to serve orders 1 to 4 (`models/lenet5.md`).
-const MODEL: &[u8] = include_bytes!("../../models/lenet5.horq");
+const MODEL: &[u8] = include_bytes!("../models/lenet5.horq");
 
 const ORDERS: std::ops::RangeInclusive<usize> = 1..=4;
 /// Layers are profiled over so many runs at a time, and the best time of each counts.
