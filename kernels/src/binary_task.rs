@@ -131,6 +131,7 @@ impl BinaryTask<'_> {
             panel_count: self.panels,
             results: buffers.counts.as_mut_ptr().cast(),
             stride: self.panels * LANES,
+            stream: false,
         });
     }
 

@@ -182,6 +182,7 @@ impl Op for FloatTask<'_> {
                 panel_count: self.panels,
                 results: sums.as_mut_ptr().cast(),
                 stride,
+                stream: false,
             };
             timed(
                 call.clock,

@@ -65,6 +65,19 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `to` must be valid for writing sixteen i32.
     unsafe fn store_counts(self, to: *mut i32, counts: Self::Counts);
+    /// Stores sixteen counts past the caches where there is an instruction for it and the address allows it; otherwise as
+    /// [`Self::store_counts`]. Other threads may see the values only after [`Self::fence`].
+    ///
+    /// # Safety
+    /// `to` must be valid for writing sixteen i32.
+    #[inline(always)]
+    unsafe fn stream_counts(self, to: *mut i32, counts: Self::Counts) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.store_counts(to, counts) }
+    }
+    /// Makes all that was streamed visible.
+    #[inline(always)]
+    fn fence(self) {}
     /// `base - 2 * count` of each lane as f32; exact below 2^24.
     ///
     /// # Safety

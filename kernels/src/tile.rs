@@ -29,6 +29,8 @@ pub(crate) struct Job<'a, In, Out> {
     pub results: *mut Out,
     /// Values between the results of neighbouring rows.
     pub stride: usize,
+    /// Whether to write the results past the caches; whoever says so fences afterwards ([`Simd::fence`]).
+    pub stream: bool,
 }
 
 /// Words of signs to counts of differing bits.
@@ -52,6 +54,8 @@ trait Cell<S: Simd> {
     fn no_total(simd: S) -> Self::Total;
     fn flush(simd: S, total: Self::Total, partial: Self::Partial) -> Self::Total;
     unsafe fn store(simd: S, to: *mut Self::Out, total: Self::Total);
+    /// The same past the caches, where the backend can.
+    unsafe fn stream(simd: S, to: *mut Self::Out, total: Self::Total);
 }
 
 /// Counting the bits in which signs differ.
@@ -101,6 +105,12 @@ impl<S: Simd> Cell<S> for Bits {
         // SAFETY: the caller vouches for sixteen values.
         unsafe { simd.store_counts(to, total) }
     }
+
+    #[inline(always)]
+    unsafe fn stream(simd: S, to: *mut i32, total: S::Counts) {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { simd.stream_counts(to, total) }
+    }
 }
 
 /// Fused multiply-adds in the order of the depth.
@@ -148,6 +158,13 @@ impl<S: Simd> Cell<S> for Products {
 
     #[inline(always)]
     unsafe fn store(simd: S, to: *mut f32, total: S::Floats) {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { simd.store_floats(to, total) }
+    }
+
+    /// The sums of float layers go through their epilogue, so they are wanted in the cache.
+    #[inline(always)]
+    unsafe fn stream(simd: S, to: *mut f32, total: S::Floats) {
         // SAFETY: the caller vouches for sixteen values.
         unsafe { simd.store_floats(to, total) }
     }
@@ -269,10 +286,36 @@ impl<'a, S: Simd, C: Cell<S>> Tiles<'a, S, C> {
             }
         }
         Self::flush(simd, &mut totals, &mut partials);
+        // SAFETY: the job vouches for the results of every row and panel.
+        unsafe {
+            let to = job.results.add(row * job.stride + panel * LANES);
+            if job.stream {
+                Self::stream(simd, to, job.stride, &totals);
+            } else {
+                for m in 0..MR {
+                    for p in 0..NR {
+                        C::store(simd, to.add(m * job.stride + p * LANES), totals[m][p]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stores a tile past the caches.
+    ///
+    /// # Safety
+    /// As the results of a job.
+    #[inline(always)]
+    unsafe fn stream<const MR: usize, const NR: usize>(
+        simd: S,
+        to: *mut C::Out,
+        stride: usize,
+        totals: &[[C::Total; NR]; MR],
+    ) {
         for m in 0..MR {
             for p in 0..NR {
-                // SAFETY: the job vouches for the results of every row and panel.
-                unsafe { C::store(simd, job.results.add((row + m) * job.stride + (panel + p) * LANES), totals[m][p]) };
+                // SAFETY: the caller vouches for the results of every row and panel.
+                unsafe { C::stream(simd, to.add(m * stride + p * LANES), totals[m][p]) };
             }
         }
     }

@@ -131,6 +131,26 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn stream_counts(self, to: *mut i32, counts: [__m256i; 2]) {
+        // SAFETY: the caller vouches for sixteen values at the pointer, whose alignment is checked, the token for the
+        // instructions.
+        unsafe {
+            if to.cast::<__m256i>().is_aligned() {
+                _mm256_stream_si256(to.cast(), counts[0]);
+                _mm256_stream_si256(to.add(8).cast(), counts[1]);
+            } else {
+                self.store_counts(to, counts);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fence(self) {
+        // SAFETY: SSE is part of x86-64.
+        unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
     unsafe fn sums(self, base: *const i32, count: *const i32) -> [__m256; 2] {
         // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
         unsafe {

@@ -101,6 +101,24 @@ impl<C: Count512> Simd for Avx512<C> {
     }
 
     #[inline(always)]
+    unsafe fn stream_counts(self, to: *mut i32, counts: __m512i) {
+        // SAFETY: the caller vouches for the pointer, whose alignment is checked, the token for the instructions.
+        unsafe {
+            if to.cast::<__m512i>().is_aligned() {
+                _mm512_stream_si512(to.cast(), counts);
+            } else {
+                _mm512_storeu_si512(to.cast(), counts);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fence(self) {
+        // SAFETY: SSE is part of x86-64.
+        unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
     unsafe fn sums(self, base: *const i32, count: *const i32) -> __m512 {
         // SAFETY: the caller vouches for the pointers, the token for the instructions.
         unsafe {
