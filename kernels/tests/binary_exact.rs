@@ -271,6 +271,30 @@ fn counts_of_differing_bits() {
     }
 }
 
+/// A product whose results pass the caches by, on an address that allows it and on one that does not.
+#[test]
+fn counts_of_a_large_product() {
+    let (rows, panels) = (513, 129);
+    let mut rng = rng(6);
+    let (a, b): (Vec<u32>, Vec<u32>) =
+        ((0..rows).map(|_| rng.random()).collect(), (0..panels * 16).map(|_| rng.random()).collect());
+    let len = rows * panels * 16;
+    for isa in backends() {
+        for shift in 0..2 {
+            let mut memory = vec![-1; len + 18];
+            let start = memory.as_ptr().align_offset(64) + shift;
+            gemm::counts(isa, &a, 1, &b, &mut memory[start..start + len], &Backwards(3));
+            for row in 0..rows {
+                for filter in 0..panels * 16 {
+                    let expected = (0..32).map(|i| ((a[row] ^ b[filter]) >> i & 1) as i32).sum::<i32>();
+                    assert_eq!(memory[start + row * panels * 16 + filter], expected, "{isa}, {row}, {filter}");
+                }
+            }
+            assert!(memory[..start].iter().chain(&memory[start + len..]).all(|&count| count == -1), "{isa}");
+        }
+    }
+}
+
 /// A clock sees the stages of a layer and changes nothing.
 #[test]
 fn a_clock_sees_every_stage() {
