@@ -2,7 +2,7 @@
 
 use crate::cli::{Command, fits, geometry};
 use crate::clock::Timing;
-use crate::data::{Aligned, Numbers};
+use crate::data::{Numbers, copied, zeros};
 use crate::float::{fast_product, im2col, scalar_conv};
 use crate::lab::{Lab, Workers};
 use crate::peak::Unit;
@@ -144,7 +144,7 @@ pub(crate) fn measure(
     };
     let mut numbers = Numbers::new(2);
     let (input, weights) = (numbers.floats(geometry.input_len()), numbers.floats(n * k));
-    let mut output = Aligned::new(m * n);
+    let mut output = zeros(m * n);
 
     lab.step(&format!("{suite} {case}: float"));
     // One row in the middle of the image stands for all of them.
@@ -153,7 +153,7 @@ pub(crate) fn measure(
     let scalar = scalar.scale(shape[0] as f64);
     lab.emit(Record { threads: 1, ..record("scalar", Unit::Float, macs, scalar) })?;
 
-    let mut unfolded = Aligned::new(m * k);
+    let mut unfolded = zeros(m * k);
     let by_crate = lab.time_floats(macs, &mut |workers| {
         workers.install(|| {
             im2col(geometry, &input, &mut unfolded);
@@ -169,7 +169,7 @@ pub(crate) fn measure(
         lab.emit(Record { isa, limit_fraction, speedup_scalar, ..record(engine, Unit::Float, macs, timing) })?;
     }
 
-    let panels = Aligned::from(panel::pack_bits(geometry, &weights));
+    let panels = copied(&panel::pack_bits(geometry, &weights));
     let mut binary = Vec::new();
     for &mode in modes {
         for &order in orders {
@@ -200,8 +200,8 @@ fn float_kernel(
     output: &mut [f32],
 ) -> Result<(Timing, Option<f64>), String> {
     let conv = FloatConv::new(isa, *geometry).map_err(|error| error.to_string())?;
-    let weight = Aligned::from(panel::pack_floats(geometry, weights));
-    let mut scratch = Aligned::new(conv.scratch_len());
+    let weight = copied(&panel::pack_floats(geometry, weights));
+    let mut scratch = zeros(conv.scratch_len());
     Ok(lab.time_floats(macs, &mut |workers: &Workers| {
         let call = FloatCall { input, weight: &weight, epilogue: Epilogue::default(), parallel: workers, clock: None };
         conv.run(call, output, &mut scratch);
@@ -221,7 +221,7 @@ fn binary_kernel(
 ) -> Result<Binary, String> {
     let spec = BinarySpec { geometry: *geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: 1 };
     let conv = BinaryConv::new(isa, spec, &[panels]).map_err(|error| error.to_string())?;
-    let (mut words, mut scales) = (Aligned::new(conv.scratch_len().words), Aligned::new(conv.scratch_len().scales));
+    let (mut words, mut scales) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
     let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
     let mut run = |workers: &Workers, clock| {
         let call = BinaryCall {

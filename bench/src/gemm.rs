@@ -2,7 +2,7 @@
 
 use crate::chart::{Figure, Panel, Scale, Series, Style};
 use crate::cli::fits;
-use crate::data::{Aligned, Numbers};
+use crate::data::{Numbers, zeros};
 use crate::float::{fast_product, scalar_product};
 use crate::lab::Lab;
 use crate::peak::Unit;
@@ -35,7 +35,7 @@ pub(crate) fn run(lab: &mut Lab, shapes: &[[usize; 3]], order: usize) -> Result<
         let macs = m as f64 * n as f64 * k as f64;
 
         let mut numbers = Numbers::new(1);
-        let (a, b, mut c) = (numbers.floats(m * k), numbers.floats(n * k), Aligned::new(m * n));
+        let (a, b, mut c) = (numbers.floats(m * k), numbers.floats(n * k), zeros(m * n));
         let rows = SCALAR_PRODUCTS.div_ceil(n * k).min(m);
         let scalar = lab.time_scalar(&mut || scalar_product(&a[..rows * k], &b, k, &mut c[..rows * n]));
         let scalar = scalar.scale(m as f64 / rows as f64);
@@ -55,7 +55,7 @@ pub(crate) fn run(lab: &mut Lab, shapes: &[[usize; 3]], order: usize) -> Result<
 
         let (words, panels) = (k.div_ceil(WORD_BITS), n.div_ceil(LANES));
         let (rows, weights) = (numbers.words(order * m * words), numbers.words(panels * words * LANES));
-        let mut counts = Aligned::new(order * m * panels * LANES);
+        let mut counts = zeros(order * m * panels * LANES);
         for isa in lab.isas_and(Isa::Avx2) {
             lab.step(&format!("gemm {case}: {isa}"));
             let macs = macs * order as f64;

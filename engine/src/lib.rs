@@ -57,7 +57,6 @@ mod error;
 mod format;
 pub mod graph;
 mod layers;
-mod memory;
 mod model;
 mod plan;
 mod profile;

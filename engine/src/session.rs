@@ -1,11 +1,10 @@
 //! A session: a model made ready to run on this CPU, with all the memory it needs.
 
 use crate::layers::{self, Call, Compute, Context, Operands};
-use crate::memory::Aligned;
 use crate::plan::{Place, Plan, Room};
 use crate::threads::Team;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Threads};
-use horq_kernels::{Isa, StageClock};
+use horq_kernels::{Aligned, Isa, StageClock};
 use std::time::Instant;
 
 /// How a session is made; the default is one sample at a time on the caller's thread with the best kernels of this CPU.
@@ -143,9 +142,9 @@ impl Session {
         let mut session = Self {
             layers,
             profiles,
-            arena: Aligned::new(plan.arena_len)?,
-            words: Aligned::new(words)?,
-            floats: Aligned::new(floats)?,
+            arena: zeros(plan.arena_len)?,
+            words: zeros(words)?,
+            floats: zeros(floats)?,
             team: Team::new(options.threads)?,
             plan,
             model: model.clone(),
@@ -180,9 +179,9 @@ impl Session {
         let work = Work {
             input,
             output: &mut *output,
-            arena: self.arena.get(),
-            words: self.words.get(),
-            floats: self.floats.get(),
+            arena: &mut self.arena,
+            words: &mut self.words,
+            floats: &mut self.floats,
             samples,
             cycles: total,
             team: &self.team,
@@ -278,12 +277,12 @@ impl Session {
 
     /// Bytes of the activations between layers, for a whole batch; layers whose values live at different times share them.
     pub fn arena_bytes(&self) -> usize {
-        self.arena.bytes()
+        size_of_val(&self.arena[..])
     }
 
     /// Bytes of the working memory that the layers share: packed planes, scales, gathered windows.
     pub fn scratch_bytes(&self) -> usize {
-        self.words.bytes() + self.floats.bytes()
+        size_of_val(&self.words[..]) + size_of_val(&self.floats[..])
     }
 
     /// Bytes that the activations would take without sharing.
@@ -377,6 +376,11 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// Memory of a session's own.
+fn zeros<T: bytemuck::Pod>(len: usize) -> Result<Aligned<T>, Error> {
+    Aligned::new(len).map_err(|_| Error::Memory { bytes: len.saturating_mul(size_of::<T>()) })
 }
 
 /// The first value that is NaN or infinite.
