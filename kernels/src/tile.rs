@@ -47,6 +47,9 @@ trait Cell<S: Simd> {
     type Total: Copy;
     /// Elements that a partial result can gather.
     const FLUSH: usize;
+    /// Elements a round of the inner loop. Leaving a loop after 36 rounds is mispredicted and costs some 25 cycles a tile:
+    /// four elements a round lift 768 x 128 x 1152 bits from 96 to 99 % of the limit (Golden Cove).
+    const UNROLL: usize;
     unsafe fn load(simd: S, from: *const Self::In) -> Self::Row;
     fn splat(simd: S, element: Self::In) -> Self::Row;
     fn no_partial(simd: S) -> Self::Partial;
@@ -68,6 +71,8 @@ impl<S: Simd> Cell<S> for Bits {
     type Partial = S::Partial;
     type Total = S::Counts;
     const FLUSH: usize = S::FLUSH;
+    // Runs that end at a flush do not divide by four, and have enough operations an element without it.
+    const UNROLL: usize = if S::FLUSH == usize::MAX { 4 } else { 1 };
 
     #[inline(always)]
     unsafe fn load(simd: S, from: *const u32) -> S::Words {
@@ -123,6 +128,7 @@ impl<S: Simd> Cell<S> for Products {
     type Partial = S::Floats;
     type Total = S::Floats;
     const FLUSH: usize = usize::MAX;
+    const UNROLL: usize = 4;
 
     #[inline(always)]
     unsafe fn load(simd: S, from: *const f32) -> S::Floats {
@@ -333,18 +339,44 @@ impl<'a, S: Simd, C: Cell<S>> Tiles<'a, S, C> {
         panel_len: usize,
         n: usize,
     ) {
-        for k in 0..n {
+        let mut k = 0;
+        while k + C::UNROLL <= n {
+            for i in 0..C::UNROLL {
+                // SAFETY: k + i < n; the caller vouches for both.
+                unsafe { Self::element::<MR, NR>(simd, partials, rows, weights, panel_len, k + i) };
+            }
+            k += C::UNROLL;
+        }
+        while k < n {
             // SAFETY: k < n; the caller vouches for both.
-            unsafe {
-                let weight: [C::Row; NR] = std::array::from_fn(
-                    #[inline(always)]
-                    |p| C::load(simd, weights.add(p * panel_len + k * LANES)),
-                );
-                for m in 0..MR {
-                    let activation = C::splat(simd, *rows[m].add(k));
-                    for p in 0..NR {
-                        partials[m][p] = C::step(simd, partials[m][p], activation, weight[p]);
-                    }
+            unsafe { Self::element::<MR, NR>(simd, partials, rows, weights, panel_len, k) };
+            k += 1;
+        }
+    }
+
+    /// Element `k` of each row against its panel row.
+    ///
+    /// # Safety
+    /// As [`Self::run_of`] with n > k.
+    #[inline(always)]
+    unsafe fn element<const MR: usize, const NR: usize>(
+        simd: S,
+        partials: &mut [[C::Partial; NR]; MR],
+        rows: &[*const C::In; MR],
+        weights: *const C::In,
+        panel_len: usize,
+        k: usize,
+    ) {
+        // SAFETY: the caller vouches for element k of the rows and panels.
+        unsafe {
+            let weight: [C::Row; NR] = std::array::from_fn(
+                #[inline(always)]
+                |p| C::load(simd, weights.add(p * panel_len + k * LANES)),
+            );
+            for m in 0..MR {
+                let activation = C::splat(simd, *rows[m].add(k));
+                for p in 0..NR {
+                    partials[m][p] = C::step(simd, partials[m][p], activation, weight[p]);
                 }
             }
         }
