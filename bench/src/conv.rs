@@ -20,7 +20,7 @@ pub(crate) const SHAPES: [[usize; 4]; 4] = [[56, 56, 64, 64], [28, 28, 128, 128]
 pub(crate) const MODES: [ScaleMode; 2] = [ScaleMode::Window, ScaleMode::Image];
 
 /// Constants of [`ScaleMode::Fixed`]: what residuals of a normal distribution have for scales. Their values cost nothing.
-const FIXED_SCALES: [f32; MAX_ORDER] = [0.80, 0.48, 0.27, 0.17, 0.11, 0.08, 0.06, 0.04];
+pub(crate) const FIXED_SCALES: [f32; MAX_ORDER] = [0.80, 0.48, 0.27, 0.17, 0.11, 0.08, 0.06, 0.04];
 
 /// A convolution's times at one order and mode.
 pub(crate) struct Binary {

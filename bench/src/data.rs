@@ -29,6 +29,11 @@ impl Numbers {
         let mut uniform = || self.next() as f32 / (1u32 << 31) as f32 - 1.0;
         filled(zeros(n), || uniform() + uniform())
     }
+
+    /// Values evenly spread over [low, high).
+    pub(crate) fn uniform(&mut self, n: usize, low: f32, high: f32) -> Vec<f32> {
+        (0..n).map(|_| low + (high - low) * (self.next() as f32 / (1u64 << 32) as f32)).collect()
+    }
 }
 
 /// Memory for that many values.

@@ -10,6 +10,7 @@ mod gemm;
 mod lab;
 mod machine;
 mod network;
+mod networks;
 mod record;
 mod suites;
 mod text;

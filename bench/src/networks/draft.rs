@@ -1,0 +1,148 @@
+//! A network on the drawing board: layers are added at its end, their weights drawn at random.
+
+use crate::conv::FIXED_SCALES;
+use crate::data::Numbers;
+use horq::graph::Shape;
+use horq::{BinaryBase, Builder, Error, Layer, Padding, Quantize, ScaleMode, Window};
+
+pub(super) struct Draft {
+    builder: Builder,
+    /// The value that the next layer reads.
+    end: String,
+    numbers: Numbers,
+    order: usize,
+    mode: ScaleMode,
+}
+
+/// What every method that adds a layer returns: the draft again.
+pub(super) type Drawn = Result<Draft, Error>;
+
+impl Draft {
+    /// An input without layers. Binary layers will have that order and mode.
+    pub(super) fn new(shape: Shape, order: usize, mode: ScaleMode) -> Self {
+        let end = "input".to_owned();
+        Self { builder: Builder::new(&end, shape), end, numbers: Numbers::new(5), order, mode }
+    }
+
+    /// The builder and the name of the last value.
+    pub(super) fn finish(self) -> (Builder, String) {
+        (self.builder, self.end)
+    }
+
+    /// The value that the next layer would read.
+    pub(super) fn end(&self) -> String {
+        self.end.clone()
+    }
+
+    /// The next layer reads that value.
+    pub(super) fn from(mut self, value: &str) -> Self {
+        self.end = value.to_owned();
+        self
+    }
+
+    /// Channels or features at the end.
+    pub(super) fn channels(&self) -> usize {
+        self.shape().channels()
+    }
+
+    fn shape(&self) -> Shape {
+        self.builder.shape(&self.end).expect("the end is a value of the graph")
+    }
+
+    /// A layer without weights.
+    pub(super) fn then(self, name: &str, layer: Layer<'_>) -> Drawn {
+        let end = self.end.clone();
+        self.reading(name, &[&end], layer)
+    }
+
+    fn reading(mut self, name: &str, inputs: &[&str], layer: Layer<'_>) -> Drawn {
+        self.builder.add(name, inputs, layer)?;
+        self.end = name.to_owned();
+        Ok(self)
+    }
+
+    /// f32 convolution without bias.
+    pub(super) fn conv(mut self, name: &str, window: Window, filters: usize, groups: usize) -> Drawn {
+        let weight = self.weights(filters, window.taps() * self.channels() / groups);
+        self.then(name, Layer::Conv2d { window, filters, groups, weight: &weight, bias: None })
+    }
+
+    /// A 3x3 blur by channel at stride 2 of an odd size, the windows' centres on its even pixels.
+    pub(super) fn blur(self, name: &str) -> Drawn {
+        const KERNEL: [f32; 9] = [1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0];
+        let channels = self.channels();
+        let weight = KERNEL.map(|x| x / 16.0).repeat(channels);
+        let window = Window::square(3).with_stride(2).with_padding(1);
+        let layer = Layer::Conv2d { window, filters: channels, groups: channels, weight: &weight, bias: None };
+        self.then(name, layer)
+    }
+
+    /// f32 matrix product with a bias.
+    pub(super) fn dense(mut self, name: &str, filters: usize) -> Drawn {
+        let weight = self.weights(filters, self.channels());
+        let bias = self.between(filters, -0.3, 0.3);
+        self.then(name, Layer::Dense { filters, weight: &weight, bias: Some(&bias) })
+    }
+
+    /// Binary convolution without bias.
+    pub(super) fn binary(mut self, name: &str, window: Window, filters: usize, pad_value: Padding) -> Drawn {
+        let (weight, alpha) = self.basis(filters, window.taps() * self.channels());
+        let (quantize, bases) = (self.quantize(), [BinaryBase { weight: &weight, alpha: &alpha }]);
+        let layer = Layer::BinaryConv2d { window, filters, groups: 1, pad_value, quantize, bases: &bases, bias: None };
+        self.then(name, layer)
+    }
+
+    /// Binary matrix product without bias.
+    pub(super) fn binary_dense(mut self, name: &str, filters: usize) -> Drawn {
+        let (weight, alpha) = self.basis(filters, self.channels());
+        let (quantize, bases) = (self.quantize(), [BinaryBase { weight: &weight, alpha: &alpha }]);
+        self.then(name, Layer::BinaryDense { filters, quantize, bases: &bases, bias: None })
+    }
+
+    /// A batch norm.
+    pub(super) fn norm(mut self, name: &str) -> Drawn {
+        let (scale, shift) = (self.between(self.channels(), 0.5, 1.5), self.between(self.channels(), -0.3, 0.3));
+        self.then(name, Layer::Affine { scale: &scale, shift: &shift })
+    }
+
+    /// y = x + shift by channel.
+    pub(super) fn shift(mut self, name: &str) -> Drawn {
+        let shift = self.between(self.channels(), -0.3, 0.3);
+        let scale = vec![1.0; shift.len()];
+        self.then(name, Layer::Affine { scale: &scale, shift: &shift })
+    }
+
+    /// PReLU with a slope a channel.
+    pub(super) fn prelu(mut self, name: &str) -> Drawn {
+        let slope = self.between(self.channels(), 0.1, 0.4);
+        self.then(name, Layer::Prelu { slope: &slope })
+    }
+
+    /// The sum of the end and another value.
+    pub(super) fn add(self, name: &str, other: &str) -> Drawn {
+        let end = self.end.clone();
+        self.reading(name, &[&end, other], Layer::Add)
+    }
+
+    fn quantize(&self) -> Quantize<'static> {
+        let constants = FIXED_SCALES.get(..self.order); // an order beyond them is for the builder to refuse
+        let scales = constants.filter(|_| self.mode == ScaleMode::Fixed);
+        Quantize { order: self.order, mode: self.mode, scales }
+    }
+
+    /// Weights whose products with values of variance 1 have sums of about variance 1.
+    fn weights(&mut self, filters: usize, depth: usize) -> Vec<f32> {
+        let limit = (3.0 / depth as f32).sqrt();
+        self.between(filters * depth, -limit, limit)
+    }
+
+    /// Signs and their scales, likewise.
+    fn basis(&mut self, filters: usize, depth: usize) -> (Vec<f32>, Vec<f32>) {
+        let alpha = 1.0 / (depth as f32).sqrt();
+        (self.between(filters * depth, -1.0, 1.0), self.between(filters, 0.5 * alpha, 1.5 * alpha))
+    }
+
+    fn between(&mut self, n: usize, low: f32, high: f32) -> Vec<f32> {
+        self.numbers.uniform(n, low, high)
+    }
+}
