@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::clock::ClockChoice;
+use crate::networks::Network;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use horq_kernels::{Geometry, Isa, MAX_ORDER, ScaleMode, Window};
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ const AFTER_HELP: &str = "\
 Without a subcommand: all suites, in less than a minute, with figures in ./horq-bench-out.
 
 Keys of a result (--json, results.jsonl, results.csv; one that means nothing for a suite is null or empty):
-  suite           peak, gemm, conv, curve-kernel, curve-channels, curve-order, network
+  suite           peak, gemm, conv, curve-kernel, curve-channels, curve-order, network, cold
   case            the shape, layer or instruction sequence
   engine          what was timed: limit, horq, horq-f32, gemm, im2col+gemm, scalar
   unit            what macs counts: bit, float, int8, load (bytes), mixed (a network)
@@ -22,6 +23,13 @@ Keys of a result (--json, results.jsonl, results.csv; one that means nothing for
   limit_fraction  the part of the limit that `peak` measures for this backend (f32: for the fastest FMA)
   speedup_scalar  times faster than the scalar float loop on the same case
   speedup_float   times faster than the fastest float engine at hand on the same case
+  spread          how much longer than that the median sample took, as a part of it
+  batch           samples of one run of a network
+  p50, p90, p99, p999, max   latency of a run in ns, by the wall clock; null where too few runs were taken
+  throughput, allocations    samples a second; calls of the allocator a run
+  quantize, bits, epilogue, float   ns of a layer by stage
+  file, arena, rss, peak_rss        bytes: the model, the session's own, resident after a cold start, the most ever
+  minor_faults, major_faults        page faults of a cold start
   cpu, commit, rustc, clock, date   on what, with what, by which clock (perf, cpu-time or time), when (UTC)
 
 How all this is measured, and why: docs/measuring.md.";
@@ -99,8 +107,41 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         curves: Vec<Curve>,
     },
-    /// A bundled network, layer by layer, at orders 1 to 4
-    Network,
+    /// Whole networks: latency, memory, cold start, and the time of each layer
+    Network(Networks),
+}
+
+/// Which networks run, and how.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Networks {
+    /// A network with random weights or a .horq file; may be repeated [names: lenet5, vgg-small, bireal18, react18,
+    /// quicknet-small] [default: lenet5, vgg-small and bireal18]
+    #[arg(long = "network", value_name = "NAME|FILE", value_parser = source)]
+    pub networks: Vec<Source>,
+    /// Planes of the activations [default: 1 to 4, or to a file's highest]
+    #[arg(long, value_delimiter = ',', value_parser = order)]
+    pub order: Vec<usize>,
+    /// Scale modes; a file has its own [default: fixed]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub mode: Vec<Mode>,
+    /// Samples of one run
+    #[arg(long, default_value_t = 1, value_parser = batch)]
+    pub batch: usize,
+    /// Runs whose latency is taken; 1000 give all percentiles [default: as many as fit into 16 budgets]
+    #[arg(long, value_parser = runs)]
+    pub runs: Option<usize>,
+    /// Also write each network as DIR/<network>-<mode>-<order>.horq
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
+}
+
+/// Where a network comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// This program makes it.
+    Made(Network),
+    /// A `.horq` file.
+    File(PathBuf),
 }
 
 /// A scale mode, as the command line names it.
@@ -189,6 +230,26 @@ fn order(text: &str) -> Result<usize, String> {
     positive(text).ok().filter(|&order| order <= MAX_ORDER).ok_or(format!("an order is 1 to {MAX_ORDER}"))
 }
 
+fn batch(text: &str) -> Result<usize, String> {
+    positive(text).ok().filter(|&batch| batch <= 4096).ok_or("a batch is 1 to 4096 samples".into())
+}
+
+fn runs(text: &str) -> Result<usize, String> {
+    positive(text).ok().filter(|&runs| runs <= 10_000_000).ok_or("runs are 1 to 10000000".into())
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    if let Ok(network) = Network::from_str(text, false) {
+        return Ok(Source::Made(network));
+    }
+    let path = PathBuf::from(text);
+    if path.is_file() {
+        return Ok(Source::File(path));
+    }
+    let names: Vec<String> = Network::value_variants().iter().map(|network| network.name()).collect();
+    Err(format!("`{text}` is neither a file nor one of {}", names.join(", ")))
+}
+
 fn threads(text: &str) -> Result<usize, String> {
     positive(text).ok().filter(|&threads| threads <= 1024).ok_or("threads are 1 to 1024".into())
 }
@@ -216,5 +277,8 @@ mod tests {
         }
         assert_eq!(conv_shape("14x14x3x8"), Ok([14, 14, 3, 8]));
         assert!(order("0").is_err() && order("9").is_err() && order("8") == Ok(8));
+        assert!(batch("0").is_err() && batch("4097").is_err() && batch("8") == Ok(8));
+        assert!(matches!(source("vgg-small"), Ok(Source::Made(Network::VggSmall))));
+        assert!(source("vgg-large").unwrap_err().contains("quicknet-small"));
     }
 }

@@ -9,6 +9,8 @@ pub struct Timing {
     pub ns: f64,
     /// Core cycles; not a number where there is no way to know them.
     pub cycles: f64,
+    /// How much longer than this the median sample took, as a part of this; not a number where nobody knows.
+    pub spread: f64,
 }
 
 impl Timing {
@@ -26,7 +28,7 @@ impl Timing {
 
     /// The same for `share` of the work.
     pub fn scale(self, share: f64) -> Self {
-        Self { ns: self.ns * share, cycles: self.cycles * share }
+        Self { ns: self.ns * share, cycles: self.cycles * share, spread: self.spread }
     }
 }
 
@@ -219,7 +221,7 @@ impl Clock {
         // Where another process or another guest had the core in between, the accounts of CPU time are rough.
         let undisturbed = (wall - ns).abs() < 0.02 * ns;
         let ns = if undisturbed { ns.max(wall) } else { ns };
-        (Timing { ns, cycles: ns * gigahertz }.scale(1.0 / times as f64), undisturbed)
+        (Timing { ns, cycles: ns * gigahertz, spread: f64::NAN }.scale(1.0 / times as f64), undisturbed)
     }
 
     #[cfg(target_os = "linux")]
@@ -231,7 +233,7 @@ impl Clock {
         (0..times).for_each(|_| work());
         let ns = self.watch.now() - start - self.watch_overhead;
         counter.disable()?;
-        Ok(Timing { ns, cycles: counter.read()? as f64 }.scale(1.0 / times as f64))
+        Ok(Timing { ns, cycles: counter.read()? as f64, spread: f64::NAN }.scale(1.0 / times as f64))
     }
 
     /// The best of as many samples as fit into `budget`, at least two, after a warm run.
@@ -261,28 +263,25 @@ impl Clock {
     }
 }
 
-/// The samples so far: those that nothing disturbed, and the best of all.
+/// The samples so far, and whether something disturbed each.
 #[derive(Default)]
-struct Best {
-    undisturbed: Vec<Timing>,
-    any: Option<Timing>,
-}
+struct Best(Vec<(Timing, bool)>);
 
 impl Best {
-    fn add(&mut self, (timing, undisturbed): (Timing, bool)) {
-        self.any = Some(self.any.map_or(timing, |best| best.min(timing)));
-        if undisturbed {
-            self.undisturbed.push(timing);
-        }
+    fn add(&mut self, sample: (Timing, bool)) {
+        self.0.push(sample);
     }
 
     /// The sample that a twentieth of the undisturbed ones are faster than; of fewer than twenty, the fastest. A lone sample
-    /// faster than the machine allows is a frequency that changed between its measurements.
-    fn timing(mut self) -> Timing {
+    /// faster than the machine allows is a frequency that changed between its measurements. If all were disturbed, all count.
+    fn timing(self) -> Timing {
+        let any_undisturbed = self.0.iter().any(|&(_, undisturbed)| undisturbed);
+        let counts = |&(timing, undisturbed): &(Timing, bool)| (undisturbed || !any_undisturbed).then_some(timing);
+        let mut samples: Vec<Timing> = self.0.iter().filter_map(counts).collect();
         let length = |timing: &Timing| if timing.cycles.is_nan() { timing.ns } else { timing.cycles };
-        self.undisturbed.sort_by(|a, b| length(a).total_cmp(&length(b)));
-        let twentieth = self.undisturbed.len() / 20;
-        self.undisturbed.get(twentieth).copied().or(self.any).expect("there are at least two samples")
+        samples.sort_by(|a, b| length(a).total_cmp(&length(b)));
+        let (best, median) = (samples[samples.len() / 20], samples[samples.len() / 2]);
+        Timing { spread: length(&median) / length(&best) - 1.0, ..best }
     }
 }
 

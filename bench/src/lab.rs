@@ -162,6 +162,11 @@ impl Lab {
         self.workers.threads()
     }
 
+    /// What a measurement may take.
+    pub(crate) fn budget(&self) -> Duration {
+        self.budget
+    }
+
     /// All results so far.
     pub(crate) fn records(&self) -> &[Record] {
         &self.records

@@ -1,7 +1,9 @@
 //! `horq-bench`: the kernels beside the limits of this machine and the fastest float engines (`docs/measuring.md`).
 
+mod allocations;
 mod chart;
 mod cli;
+mod cold;
 mod conv;
 mod curve;
 mod data;
@@ -20,7 +22,13 @@ use horq_bench::{clock, peak};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match suites::run(&cli::Cli::parse()) {
+    // Before the command line, whose parsing is no part of a cold start.
+    let mut arguments = std::env::args_os().skip(1);
+    let result = match arguments.next() {
+        Some(first) if first == cold::CHILD => cold::child(arguments),
+        _ => suites::run(&cli::Cli::parse()),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("horq-bench: {message}");

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// One result. A key without a meaning for a suite is null in JSON and empty in CSV.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Record {
-    /// `peak`, `gemm`, `conv`, `curve-kernel`, `curve-channels`, `curve-order` or `network`.
+    /// `peak`, `gemm`, `conv`, `curve-...`, `network` or `cold`.
     pub suite: &'static str,
     /// Shape, layer or instruction sequence.
     pub case: String,
@@ -43,6 +43,52 @@ pub(crate) struct Record {
     pub speedup_scalar: Option<f64>,
     /// Times faster than the fastest float engine at hand on the same case.
     pub speedup_float: Option<f64>,
+    /// How much longer the median sample took than the one in `cycles` and `ns`, as a part of it.
+    pub spread: Option<f64>,
+    /// What only whole networks have.
+    #[serde(skip)]
+    pub run: Run,
+}
+
+/// What only whole networks and their layers have; times in nanoseconds, memory in bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Run {
+    /// Samples of one run.
+    pub batch: Option<usize>,
+    /// The latency of one run that half of them stay below, by the wall clock.
+    pub p50: Option<f64>,
+    /// That nine of ten stay below.
+    pub p90: Option<f64>,
+    /// That 99 of 100 stay below.
+    pub p99: Option<f64>,
+    /// That 999 of 1000 stay below.
+    pub p999: Option<f64>,
+    /// The longest.
+    pub max: Option<f64>,
+    /// Samples a second, one run after another.
+    pub throughput: Option<f64>,
+    /// Calls of the allocator in one run.
+    pub allocations: Option<f64>,
+    /// Time of the quantizing in a layer.
+    pub quantize: Option<f64>,
+    /// Of the bit products.
+    pub bits: Option<f64>,
+    /// Of scales and fused steps.
+    pub epilogue: Option<f64>,
+    /// Of f32 work.
+    pub float: Option<f64>,
+    /// The model's file.
+    pub file: Option<usize>,
+    /// What the session allocated: activations and working memory.
+    pub arena: Option<usize>,
+    /// Resident memory of a process after its first answer.
+    pub rss: Option<usize>,
+    /// The most it ever was.
+    pub peak_rss: Option<usize>,
+    /// Page faults of that process that needed no disk.
+    pub minor_faults: Option<usize>,
+    /// Those that did.
+    pub major_faults: Option<usize>,
 }
 
 impl Record {
@@ -73,12 +119,14 @@ impl Record {
             limit_fraction: None,
             speedup_scalar: None,
             speedup_float: None,
+            spread: Some((timing.spread * 1e4).round() / 1e4).filter(|spread| spread.is_finite()),
+            run: Run::default(),
         }
     }
 
     /// What one run took.
     pub(crate) fn timing(&self) -> Timing {
-        Timing { ns: self.ns, cycles: self.cycles.unwrap_or(f64::NAN) }
+        Timing { ns: self.ns, cycles: self.cycles.unwrap_or(f64::NAN), spread: self.spread.unwrap_or(f64::NAN) }
     }
 
     /// Multiply-accumulates a cycle.
@@ -116,19 +164,21 @@ struct Line<'a> {
     #[serde(flatten)]
     record: &'a Record,
     #[serde(flatten)]
+    run: &'a Run,
+    #[serde(flatten)]
     provenance: &'a Provenance,
 }
 
 /// One JSON object, without the line's end.
 pub(crate) fn json(record: &Record, provenance: &Provenance) -> String {
-    serde_json::to_string(&Line { record, provenance }).expect("a record is plain data")
+    serde_json::to_string(&Line { record, run: &record.run, provenance }).expect("a record is plain data")
 }
 
 /// All records as CSV with a header.
 pub(crate) fn csv(records: &[Record], provenance: &Provenance) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for record in records {
-        writer.serialize((record, provenance)).expect("a record is plain data");
+        writer.serialize((record, record.run, provenance)).expect("a record is plain data");
     }
     writer.into_inner().expect("memory takes every line")
 }

@@ -3,6 +3,7 @@
 use crate::chart::Figure;
 use crate::cli::{Cli, Command, Curve};
 use crate::lab::{Lab, create_folder};
+use crate::network::Depth;
 use crate::peak::Unit;
 use crate::record::Record;
 use crate::{conv, curve, gemm, network, text};
@@ -22,6 +23,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), String> {
     // Before a minute of measuring, not after it.
     out.map_or(Ok(()), create_folder)?;
     conv::check(cli.command.as_ref())?;
+    network::check(cli.command.as_ref())?;
     let mut lab = Lab::new(&cli.common)?;
     match &cli.command {
         None => {
@@ -29,7 +31,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), String> {
             gemm::run(&mut lab, &gemm::SHAPES, 1)?;
             conv::run(&mut lab, &conv::SHAPES.map(|shape| crate::cli::geometry(shape, 3, 1)), &[1, 2], &conv::MODES)?;
             curve::run(&mut lab, &Curve::ALL)?;
-            network::run(&mut lab)?;
+            network::run(&mut lab, &network::few(), Depth::Overview)?;
         }
         Some(Command::Peak) => peak(&mut lab)?,
         Some(Command::Gemm { shapes, order }) => {
@@ -44,7 +46,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), String> {
             conv::run(&mut lab, &geometries, orders, if modes.is_empty() { &conv::MODES } else { &modes })?;
         }
         Some(Command::Curve { curves }) => curve::run(&mut lab, if curves.is_empty() { &Curve::ALL } else { curves })?,
-        Some(Command::Network) => network::run(&mut lab)?,
+        Some(Command::Network(networks)) => network::run(&mut lab, networks, Depth::Whole)?,
     }
     lab.write(out, cli.common.record.as_deref())?;
     if let Some(out) = out {

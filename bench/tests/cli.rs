@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Every key that `--help` and `docs/measuring.md` promise.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 41] = [
     "suite",
     "case",
     "engine",
@@ -31,6 +31,25 @@ const KEYS: [&str; 22] = [
     "limit_fraction",
     "speedup_scalar",
     "speedup_float",
+    "spread",
+    "batch",
+    "p50",
+    "p90",
+    "p99",
+    "p999",
+    "max",
+    "throughput",
+    "allocations",
+    "quantize",
+    "bits",
+    "epilogue",
+    "float",
+    "file",
+    "arena",
+    "rss",
+    "peak_rss",
+    "minor_faults",
+    "major_faults",
     "cpu",
     "commit",
     "rustc",
@@ -155,14 +174,68 @@ fn a_convolution_of_the_callers_choice_runs_in_every_mode() {
 }
 
 #[test]
-fn the_network_runs_at_each_order() {
+fn networks_that_cannot_run_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
-    let output = bench(folder.path(), &["network", "--budget", "1", "--json", "-"]);
+    std::fs::write(folder.path().join("broken.horq"), "{}").unwrap();
+    let lenet = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/lenet5.horq");
+    for (arguments, named) in [
+        (&["--network", "vgg-large"][..], "quicknet-small"),
+        (&["--network", "broken.horq"], "broken.horq"),
+        (&["--network", lenet, "--order", "5"], "holds 4"),
+        (&["--network", lenet, "--mode", "image"], "--mode"),
+        (&["--order", "0"], "1 to 8"),
+        (&["--batch", "0"], "4096"),
+        (&["--runs", "none"], "none"),
+    ] {
+        let output = bench(folder.path(), &[&["network"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(text(&output.stderr).contains(named), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
+
+fn lines(output: &Output) -> Vec<serde_json::Value> {
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let lines: Vec<serde_json::Value> =
-        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect();
-    let whole: Vec<_> = lines.iter().filter(|line| line["unit"] == "mixed").map(|line| line["order"].clone()).collect();
-    assert_eq!(whole, [1, 2, 3, 4]);
+    text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
+}
+
+#[test]
+fn a_network_has_latencies_layers_and_a_cold_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["network", "--network", "lenet5", "--order", "1,3", "--mode", "image", "--batch", "2"];
+    let more = ["--runs", "1000", "--budget", "1", "--save", "kept", "--json", "-"];
+    let lines = lines(&bench(folder.path(), &[&arguments[..], &more].concat()));
+    let of = |suite: &str, case: &str| -> Vec<&serde_json::Value> {
+        lines.iter().filter(|line| line["suite"] == suite && line["case"] == case).collect()
+    };
+    for (order, whole) in [1, 3].into_iter().zip(of("network", "lenet5")) {
+        let number = |key: &str| whole[key].as_f64().unwrap_or_else(|| panic!("{key} is missing"));
+        assert_eq!((&whole["order"], &whole["mode"], &whole["batch"]), (&order.into(), &"image".into(), &2.into()));
+        let latencies = ["p50", "p90", "p99", "p999", "max"].map(number);
+        assert!(latencies.is_sorted() && latencies[0] > 0.0, "{latencies:?}");
+        assert!(number("throughput") > 0.0 && number("spread") >= 0.0);
+        assert_eq!(number("allocations"), 0.0);
+    }
+    for layer in of("network", "lenet5/conv2") {
+        let stages: f64 = ["quantize", "bits", "epilogue"].map(|stage| layer[stage].as_f64().unwrap()).iter().sum();
+        assert!(stages > 0.0 && stages <= layer["ns"].as_f64().unwrap(), "{layer}");
+        assert_eq!(layer["macs"], serde_json::json!(layer["order"].as_f64().unwrap() * 2.0 * 64.0 * 50.0 * 500.0));
+    }
+    let (all, start) = (of("cold", "lenet5"), of("cold", "lenet5/start"));
+    assert_eq!((all.len(), start.len(), of("network", "lenet5/dense4").len()), (2, 2, 2));
+    assert!(all[0]["ns"].as_f64().unwrap() > start[0]["ns"].as_f64().unwrap());
+    if cfg!(target_os = "linux") {
+        let number = |key: &str| all[0][key].as_u64().unwrap();
+        assert!(number("minor_faults") > 0 && number("peak_rss") >= number("rss") && number("rss") > number("arena"));
+    }
+    // What was kept is a model that runs under its own name.
+    let arguments =
+        ["network", "--network", "kept/lenet5-image-3.horq", "--runs", "10", "--budget", "1", "--json", "-"];
+    let lines = self::lines(&bench(folder.path(), &arguments));
+    let whole: Vec<_> =
+        lines.iter().filter(|line| line["case"] == "lenet5-image-3" && line["suite"] == "network").collect();
+    assert_eq!(whole.iter().map(|line| line["order"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(whole.iter().all(|line| line["mode"] == "image" && line["p99"].is_null()));
 }
 
 #[test]
