@@ -53,6 +53,7 @@
 //! `HORQ_REQUIRE_ISA` lists those that must be there. See [`Isa`].
 
 mod builder;
+mod crew;
 mod error;
 mod format;
 pub mod graph;

@@ -21,13 +21,14 @@ pub struct LayerProfile {
     pub binary: Option<BinaryProfile>,
     /// The shape of its output, batch left out.
     pub output: Shape,
-    /// Calls since the last reset.
+    /// Runs since the last reset.
     pub runs: u64,
-    /// Samples of those calls.
+    /// Samples of those runs.
     pub samples: u64,
-    /// Nanoseconds of those calls by stage, in the order of [`Stage::ALL`], summed over threads.
+    /// Nanoseconds of those runs by stage, in the order of [`Stage::ALL`], summed over threads.
     pub nanoseconds: [u64; 4],
-    /// Nanoseconds of those calls from start to end, whatever the number of threads.
+    /// Nanoseconds of those runs from start to end, whatever the number of threads; samples that run side by side, each on
+    /// a thread of its own, add up.
     pub wall_nanoseconds: u64,
     /// Binary multiply-accumulates of one sample at the present order, over all weight bases; padded taps counted.
     pub bit_macs: u64,

@@ -1,9 +1,10 @@
-//! Who runs the tasks of a layer: the caller's thread, a pool of the session's own, or one that the caller hands over.
+//! Who runs the tasks of a layer: the caller's thread, a crew of the session's own, or one that the caller hands over.
 
 use crate::Error;
+use crate::crew::Crew;
 use horq_kernels::{Inline, Parallel};
+use rayon::ThreadPool;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::Arc;
 
 /// The threads of a session. Results are the same bits whatever is chosen.
@@ -13,61 +14,76 @@ pub enum Threads {
     /// keep their cores busy with many sessions.
     #[default]
     Inline,
-    /// A pool of that many threads that belongs to the session.
+    /// That many threads, the one that calls [`crate::Session::run`] and helpers that belong to the session. The quickest
+    /// hand-over: after a run the helpers look for the next one for 0.1 ms before they sleep.
     Own(usize),
     /// A pool that the caller keeps and may share among sessions; [`crate::rayon`] makes it. Rayon's global pool is never used.
     Pool(Arc<ThreadPool>),
 }
 
-/// Below that many estimated cycles a layer runs on one thread: cutting it up and joining costs some microseconds.
-const LAYER_CYCLES: u64 = 40_000;
-/// Below that many estimated cycles a whole run stays on the caller's thread: entering a pool whose threads sleep costs
-/// tens of microseconds.
+/// The most threads of a session's own.
+const MAX_THREADS: usize = 1024;
+/// Below that many estimated cycles a whole run stays on the caller's thread: waking a thread that sleeps costs tens of
+/// microseconds.
 const RUN_CYCLES: u64 = 200_000;
+/// Below that many estimated cycles a layer runs on one thread of a pool: cutting it up and joining costs microseconds.
+const POOL_CYCLES: u64 = 40_000;
+/// The same of a session's own threads, whose hand-over costs about one.
+const CREW_CYCLES: u64 = 10_000;
 
 /// The threads of a session, ready for work.
 #[derive(Debug)]
 pub(crate) enum Team {
     Inline,
+    Crew(Crew),
     Pool(Arc<ThreadPool>),
 }
 
 impl Team {
     pub(crate) fn new(threads: Threads) -> Result<Self, Error> {
-        Ok(match threads {
-            Threads::Inline | Threads::Own(1) => Self::Inline,
-            Threads::Own(0) => return Err(Error::NoThreads),
+        let refusal = |count, reason| Err(Error::ThreadPool { count, reason });
+        match threads {
+            Threads::Inline | Threads::Own(1) => Ok(Self::Inline),
+            Threads::Own(0) => Err(Error::NoThreads),
+            Threads::Own(count) if count > MAX_THREADS => refusal(count, format!("the limit is {MAX_THREADS}")),
             Threads::Own(count) => {
-                let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(|i| format!("horq-{i}")).build();
-                Self::Pool(Arc::new(pool.map_err(|error| Error::ThreadPool { count, reason: error.to_string() })?))
+                Crew::new(count).map_or_else(|error| refusal(count, error.to_string()), |crew| Ok(Self::Crew(crew)))
             }
-            Threads::Pool(pool) => Self::Pool(pool),
-        })
+            Threads::Pool(pool) => Ok(Self::Pool(pool)),
+        }
     }
 
-    /// Runs `work` where its tasks can be cut: inside the pool if there is one and the estimated cycles of the longest layer
-    /// and of the whole run are worth it. Inside, no layer has to enter the pool again.
+    /// Runs `work` where its tasks can be cut: inside a pool that was handed over if the estimated cycles of the longest
+    /// layer and of the whole run are worth it. Inside, no layer has to enter the pool again.
     pub(crate) fn enter<R: Send>(&self, run: u64, longest: u64, work: impl FnOnce() -> R + Send) -> R {
         match self {
-            Self::Pool(pool) if run >= RUN_CYCLES && longest >= LAYER_CYCLES => pool.install(work),
+            Self::Pool(pool) if self.pays(run, longest) => pool.install(work),
             _ => work(),
         }
     }
 
     /// Who runs the tasks of a layer of that many estimated cycles in a run of that many.
     pub(crate) fn crew(&self, run: u64, layer: u64) -> &dyn Parallel {
-        match self {
-            Self::Pool(_) if run >= RUN_CYCLES && layer >= LAYER_CYCLES => self,
-            _ => &Inline,
-        }
+        if self.pays(run, layer) { self } else { &Inline }
+    }
+
+    /// Whether work of that many estimated cycles, of a run of that many, pays for a hand-over.
+    pub(crate) fn pays(&self, run: u64, layer: u64) -> bool {
+        let least = match self {
+            Self::Inline => return false,
+            Self::Crew(_) => CREW_CYCLES,
+            Self::Pool(_) => POOL_CYCLES,
+        };
+        run >= RUN_CYCLES && layer >= least
     }
 }
 
-// SAFETY: a loop over the numbers, or a parallel iterator over them, which waits for its last call.
+// SAFETY: a loop over the numbers, a crew, or a parallel iterator, which waits for its last call.
 unsafe impl Parallel for Team {
     fn threads(&self) -> usize {
         match self {
             Self::Inline => 1,
+            Self::Crew(crew) => crew.threads(),
             Self::Pool(pool) => pool.current_num_threads(),
         }
     }
@@ -75,6 +91,7 @@ unsafe impl Parallel for Team {
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         match self {
             Self::Inline => Inline.run(tasks, task),
+            Self::Crew(crew) => crew.run(tasks, task),
             Self::Pool(pool) => pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(task)),
         }
     }
@@ -83,10 +100,13 @@ unsafe impl Parallel for Team {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rayon::ThreadPoolBuilder;
     use std::collections::HashSet;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::thread::ThreadId;
+    use std::time::Duration;
 
     fn threads_of(crew: &dyn Parallel, tasks: usize) -> HashSet<ThreadId> {
         let runs: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
@@ -99,32 +119,74 @@ mod tests {
         seen.into_inner().unwrap()
     }
 
+    fn pool(threads: usize) -> Arc<ThreadPool> {
+        Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+    }
+
     #[test]
     fn tasks_run_once_each_on_the_threads_that_were_asked_for() {
         let me = HashSet::from([std::thread::current().id()]);
+        let pool = pool(3);
+        let members: HashSet<ThreadId> = pool.broadcast(|_| std::thread::current().id()).into_iter().collect();
+        let crew = Team::new(Threads::Own(3)).unwrap();
         for tasks in [0, 1, 2, 100] {
-            let inline = Team::new(Threads::Inline).unwrap();
-            assert!(threads_of(&inline, tasks).is_subset(&me));
-            for team in [Team::new(Threads::Own(3)).unwrap(), Team::new(Threads::Own(1)).unwrap()] {
-                let Team::Pool(pool) = &team else {
-                    assert!(threads_of(&team, tasks).is_subset(&me));
-                    continue;
-                };
-                let pool: HashSet<ThreadId> = pool.broadcast(|_| std::thread::current().id()).into_iter().collect();
-                assert!(threads_of(&team, tasks).is_subset(&pool), "only threads of the pool work");
+            for alone in [Threads::Inline, Threads::Own(1)] {
+                assert!(threads_of(&Team::new(alone).unwrap(), tasks).is_subset(&me));
+            }
+            let team = Team::new(Threads::Pool(pool.clone())).unwrap();
+            assert!(threads_of(&team, tasks).is_subset(&members), "only threads of the pool work");
+            assert!(threads_of(&crew, tasks).len() <= 3);
+        }
+        assert_eq!(crew.threads(), 3);
+    }
+
+    #[test]
+    fn a_crew_works_at_the_same_time_and_lends_itself_over_and_over() {
+        let crew = Team::new(Threads::Own(4)).unwrap();
+        // Every task waits for three others: four threads must work, the caller among them.
+        let barrier = std::sync::Barrier::new(4);
+        let seen = Mutex::new(HashSet::new());
+        crew.run(4, &|_| {
+            seen.lock().unwrap().insert(std::thread::current().id());
+            barrier.wait();
+        });
+        assert!(seen.lock().unwrap().contains(&std::thread::current().id()));
+        assert_eq!(seen.lock().unwrap().len(), 4);
+        for round in 0..20_000 {
+            let sum = AtomicUsize::new(0);
+            let tasks = round % 7;
+            crew.run(tasks, &|task| _ = sum.fetch_add(task + 1, Relaxed));
+            assert_eq!(sum.into_inner(), tasks * (tasks + 1) / 2);
+            if round % 5000 == 0 {
+                std::thread::sleep(Duration::from_millis(2)); // until the helpers sleep
             }
         }
     }
 
     #[test]
+    fn a_task_that_panics_or_cuts_its_work_further_leaves_the_crew_whole() {
+        let crew = Team::new(Threads::Own(3)).unwrap();
+        for bad in 0..50 {
+            let result = catch_unwind(AssertUnwindSafe(|| crew.run(50, &|task| assert_ne!(task, bad, "as it should"))));
+            assert!(result.is_err(), "the caller hears of it");
+            assert!(threads_of(&crew, 50).len() <= 3);
+        }
+        let inner = AtomicUsize::new(0);
+        crew.run(10, &|_| crew.run(10, &|_| _ = inner.fetch_add(1, Relaxed)));
+        assert_eq!(inner.into_inner(), 100);
+    }
+
+    #[test]
     fn small_work_stays_where_it_is() {
-        let team = Team::new(Threads::Own(2)).unwrap();
+        let team = Team::new(Threads::Pool(pool(2))).unwrap();
         let me = std::thread::current().id();
         let here = |run, longest| team.enter(run, longest, || std::thread::current().id()) == me;
-        assert!(here(RUN_CYCLES - 1, RUN_CYCLES - 1) && here(RUN_CYCLES, LAYER_CYCLES - 1));
-        assert!(!here(RUN_CYCLES, LAYER_CYCLES));
-        assert_eq!(team.crew(RUN_CYCLES, LAYER_CYCLES).threads(), 2);
-        assert_eq!(team.crew(RUN_CYCLES, LAYER_CYCLES - 1).threads(), 1);
-        assert_eq!(team.crew(RUN_CYCLES - 1, RUN_CYCLES).threads(), 1);
+        assert!(here(RUN_CYCLES - 1, RUN_CYCLES - 1) && here(RUN_CYCLES, POOL_CYCLES - 1));
+        assert!(!here(RUN_CYCLES, POOL_CYCLES));
+        for (team, least) in [(team, POOL_CYCLES), (Team::new(Threads::Own(2)).unwrap(), CREW_CYCLES)] {
+            assert_eq!(team.crew(RUN_CYCLES, least).threads(), 2);
+            assert_eq!(team.crew(RUN_CYCLES, least - 1).threads(), 1);
+            assert_eq!(team.crew(RUN_CYCLES - 1, RUN_CYCLES).threads(), 1);
+        }
     }
 }

@@ -92,17 +92,24 @@ fn options_are_checked() {
     let model = lenet(ScaleMode::Image, 2).model();
     let refusal = |options: SessionOptions| Session::new(&model, options).unwrap_err();
     assert!(matches!(refusal(SessionOptions::new().batch(0)), Error::Batch));
-    assert!(matches!(
-        refusal(SessionOptions::new().batch(usize::MAX)),
-        Error::Memory { .. } | Error::LayerKernel { .. }
-    ));
-    assert!(matches!(refusal(SessionOptions::new().batch(1 << 40)), Error::Memory { .. } | Error::LayerKernel { .. }));
     assert!(matches!(refusal(SessionOptions::new().threads(Threads::Own(0))), Error::NoThreads));
+    let many = Threads::Own(usize::MAX);
+    assert!(matches!(refusal(SessionOptions::new().threads(many)), Error::ThreadPool { count: usize::MAX, .. }));
     assert!(matches!(refusal(SessionOptions::new().order(0)), Error::LayerOrder { order: 0, limit: 2, .. }));
     if let Some(missing) = Isa::ALL.into_iter().find(|isa| !isa.is_available()) {
         let error = refusal(SessionOptions::new().isa(missing));
         assert!(error.to_string().contains(missing.name()), "{error}");
     }
+}
+
+/// Samples go through the layers a few at a time, so the most samples of a run cost nothing.
+#[test]
+fn a_large_batch_takes_no_memory() {
+    let model = lenet(ScaleMode::Image, 2).model();
+    let session = |batch| Session::new(&model, SessionOptions::new().batch(batch)).unwrap();
+    let (some, all) = (session(1000), session(usize::MAX));
+    assert_eq!((some.arena_bytes(), some.scratch_bytes()), (all.arena_bytes(), all.scratch_bytes()));
+    assert!(all.arena_bytes() + all.scratch_bytes() < 1 << 20);
 }
 
 #[test]

@@ -249,6 +249,45 @@ fn threads_do_not_change_a_bit() {
     }
 }
 
+/// Samples that do not fit together go one after another or side by side, and the rest of them with all threads.
+#[test]
+fn passes_do_not_change_a_bit_or_an_error() {
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap());
+    let mut net = wide_net(ScaleMode::Image);
+    let affine = net.nodes.iter_mut().find(|(name, ..)| *name == "affine").expect("the net has one");
+    affine.2 = Layer::Affine { scale: &[1e10; 64], shift: &[0.0; 64] };
+    let (model, len) = (net.model(), net.input.len());
+    let input = random::values(&mut rng(7), 8 * len);
+    let mut one = Session::new(&model, SessionOptions::new()).unwrap();
+    let expected: Vec<f32> = input.chunks(len).flat_map(|sample| run(&mut one, sample)).collect();
+    // Sample 5 passes the range of f32 in layer `a`, sample 1 after it: 1 is told, being in an earlier pass.
+    let mut wrong = input.clone();
+    wrong[5 * len..6 * len].fill(f32::MAX);
+    wrong[len..2 * len].iter_mut().for_each(|x| *x *= 1e30);
+    let fails = |session: &mut Session, from: usize| {
+        let input = &wrong[from * len..];
+        session.run(input, &mut vec![0.0; (8 - from) * 10]).unwrap_err().to_string()
+    };
+    let (first, second) =
+        (fails(&mut one_of(&model, 8, Threads::Inline), 0), fails(&mut one_of(&model, 8, Threads::Inline), 2));
+    assert_ne!(first, second, "the samples fail alike");
+    for threads in [Threads::Inline, Threads::Own(2), Threads::Own(3), Threads::Pool(pool)] {
+        let mut session = one_of(&model, 8, threads.clone());
+        for samples in [8, 1, 3, 7, 2, 6] {
+            let (input, expected) = (&input[..samples * len], &expected[..samples * 10]);
+            assert_same_bits(&run(&mut session, input), expected, &format!("{threads:?}, {samples} samples"));
+        }
+        assert_eq!((fails(&mut session, 0), fails(&mut session, 2)), (first.clone(), second.clone()));
+        assert_same_bits(&run(&mut session, &input), &expected, "after an error");
+    }
+}
+
+fn one_of(model: &Model, batch: usize, threads: Threads) -> Session {
+    let session = Session::new(model, SessionOptions::new().batch(batch).threads(threads)).unwrap();
+    assert!(session.arena_bytes() < 3 << 20, "all samples at a time");
+    session
+}
+
 /// While the pool is busy with something else, a long run waits for it, and a short one does not: it runs where it is called.
 #[test]
 fn long_runs_use_the_callers_pool_and_short_ones_do_not() {

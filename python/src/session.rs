@@ -114,7 +114,7 @@ impl Session {
         Ok(self.lock()?.isa().name())
     }
 
-    /// Bytes of the activations between layers, for a whole batch.
+    /// Bytes of the activations between layers, for the samples that are worked on at a time.
     #[getter]
     fn arena_bytes(&self) -> PyResult<usize> {
         Ok(self.lock()?.arena_bytes())
