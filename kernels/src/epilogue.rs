@@ -41,31 +41,72 @@ pub struct Epilogue<'a> {
 pub(crate) unsafe fn apply<S: Simd>(
     simd: S,
     steps: &[Step<'_>],
-    mut y: S::Floats,
+    y: S::Floats,
     filter: usize,
     output: usize,
     lanes: usize,
 ) -> S::Floats {
+    let mut row = [y];
     for step in steps {
         // SAFETY: the caller vouches for the vectors.
-        unsafe {
-            y = match step {
-                Step::Bias(bias) => simd.add(y, simd.load_floats(bias.as_ptr().add(filter))),
-                Step::Affine { scale, shift } => {
-                    let scaled = simd.mul(y, simd.load_floats(scale.as_ptr().add(filter)));
-                    simd.add(scaled, simd.load_floats(shift.as_ptr().add(filter)))
-                }
-                Step::Relu => simd.if_negative(y, simd.splat_float(0.0), y),
-                Step::Prelu(slope) => {
-                    let sloped = simd.mul(y, simd.load_floats(slope.as_ptr().add(filter)));
-                    simd.if_negative(y, sloped, y)
-                }
-                Step::Add(other) if lanes == LANES => simd.add(y, simd.load_floats(other.as_ptr().add(output))),
-                Step::Add(other) => simd.add(y, simd.load_first(other.as_ptr().add(output), lanes)),
-            };
+        unsafe { step_rows(simd, step, &mut row, filter, output, 0, lanes) };
+    }
+    row[0]
+}
+
+/// Applies one step to the sums of sixteen filters in `N` rows, whose outputs are `stride` values apart.
+///
+/// # Safety
+/// The vectors of the step must be readable for sixteen values from `filter` on, and the values of [`Step::Add`] for
+/// `lanes` values from `output` and each of the next `N - 1` multiples of `stride` on.
+#[inline(always)]
+pub(crate) unsafe fn step_rows<S: Simd, const N: usize>(
+    simd: S,
+    step: &Step<'_>,
+    rows: &mut [S::Floats; N],
+    filter: usize,
+    output: usize,
+    stride: usize,
+    lanes: usize,
+) {
+    match step {
+        Step::Bias(bias) => {
+            // SAFETY: the caller vouches for the vector.
+            let bias = unsafe { simd.load_floats(bias.as_ptr().add(filter)) };
+            for y in rows {
+                *y = simd.add(*y, bias);
+            }
+        }
+        Step::Affine { scale, shift } => {
+            // SAFETY: the caller vouches for the vectors.
+            let (scale, shift) =
+                unsafe { (simd.load_floats(scale.as_ptr().add(filter)), simd.load_floats(shift.as_ptr().add(filter))) };
+            for y in rows {
+                *y = simd.add(simd.mul(*y, scale), shift);
+            }
+        }
+        Step::Relu => {
+            for y in rows {
+                *y = simd.relu(*y);
+            }
+        }
+        Step::Prelu(slope) => {
+            // SAFETY: the caller vouches for the vector.
+            let slope = unsafe { simd.load_floats(slope.as_ptr().add(filter)) };
+            for y in rows {
+                *y = simd.if_negative(*y, simd.mul(*y, slope), *y);
+            }
+        }
+        Step::Add(other) => {
+            for (i, y) in rows.iter_mut().enumerate() {
+                // SAFETY: the caller vouches for the values.
+                *y = unsafe {
+                    let from = other.as_ptr().add(output + i * stride);
+                    simd.add(*y, if lanes == LANES { simd.load_floats(from) } else { simd.load_first(from, lanes) })
+                };
+            }
         }
     }
-    y
 }
 
 impl Epilogue<'_> {

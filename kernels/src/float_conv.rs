@@ -1,16 +1,20 @@
 //! f32 convolution and matrix product over float panels.
 
 use crate::clock::{Stage, timed};
-use crate::epilogue::apply;
+use crate::float_tile::FloatJob;
 use crate::panel::LANES;
 use crate::simd::{Op, Simd, dispatch};
-use crate::tile::FloatJob;
-use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
+use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Starts, Windows};
 use crate::{Epilogue, Error, Geometry, Isa, Parallel, StageClock};
-use std::mem::MaybeUninit;
 
-/// Rows of a task at a time: a multiple of every backend's tile height (12, 6 and 2).
-const ROWS: usize = 36;
+/// Rows of a task at a time: a multiple of every backend's tile heights (8, 6 and 2).
+const ROWS: usize = 48;
+/// The highest tile.
+const TILE: usize = 8;
+/// Elements of the depth that a task multiplies at a time where panels are read for more than one tile: those of four
+/// panels take 36 KiB of the L1 cache and leave the rest to the rows. Whole panels of 14 x 14 x 256 came from the L3 cache
+/// for every 28 rows.
+const BLOCK: usize = 144;
 
 /// An f32 convolution prepared for one geometry and instruction set. A matrix product is [`Geometry::dense`].
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub struct FloatConv {
     geometry: Geometry,
     isa: Isa,
     windows: Windows,
+    /// Where each element of a window lies, counted from its first.
+    offsets: Vec<u32>,
     pixels: usize,
 }
 
@@ -44,7 +50,9 @@ impl FloatConv {
     pub fn new(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
         let out = geometry.validate()?;
         let windows = Windows::new(&geometry, geometry.group_channels(), out[1]);
-        Ok(Self { isa: isa.check()?, geometry, windows, pixels: out[0] * out[1] })
+        let segment = |&first: &usize| (first..first + windows.segment_len).map(|at| at as u32);
+        let offsets = windows.segments.iter().flat_map(segment).collect();
+        Ok(Self { isa: isa.check()?, geometry, windows, offsets, pixels: out[0] * out[1] })
     }
 
     /// Values of scratch that [`Self::run`] needs, whatever the number of samples.
@@ -109,10 +117,12 @@ impl FloatConv {
         row_step: Option<usize>,
     ) {
         let geometry = &self.geometry;
+        let depth = geometry.depth();
         let group = if rows == 1 { ROW_GROUP } else { GROUP };
         let units_of_group = geometry.group_panels().div_ceil(group);
-        let work = geometry.depth() * group;
-        let grid = Grid::new(call.parallel, rows, geometry.depth() * 4, units_of_group * geometry.groups, work);
+        // Neighbouring windows share most of what they read.
+        let row_bytes = (image.len() / rows + geometry.filters) * size_of::<f32>();
+        let grid = Grid::new(call.parallel, rows, row_bytes, units_of_group * geometry.groups, depth * group);
         grid.run(call.parallel, &|task| {
             let (unit, range) = grid.task(task);
             let first_panel = unit % units_of_group * group;
@@ -128,7 +138,7 @@ impl FloatConv {
                 panels: group.min(geometry.group_panels() - first_panel),
                 range,
             };
-            dispatch(self.isa, task);
+            timed(call.clock, Stage::Float, || dispatch(self.isa, task));
         });
     }
 }
@@ -152,75 +162,58 @@ impl Op for FloatTask<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { conv, call, .. } = self;
-        let geometry = &conv.geometry;
-        let panel = self.group * geometry.group_panels() + self.first_panel;
-        let weight = &call.weight[panel * geometry.depth() * LANES..][..self.panels * geometry.depth() * LANES];
-        // Uninitialised for the sake of small layers; the tiles write every sum that is read.
-        let mut sums = [MaybeUninit::<f32>::uninit(); ROWS * ROW_GROUP * LANES];
-        let stride = self.panels * LANES;
-        let mut from = self.range.start;
-        while from < self.range.end {
-            let n = ROWS.min(self.range.end - from);
-            let mut rows = [std::ptr::null(); ROWS];
-            for (i, row) in rows[..n].iter_mut().enumerate() {
-                let first = self.row_step.map_or_else(
-                    #[inline(always)]
-                    || conv.windows.first(from + i, self.group),
-                    #[inline(always)]
-                    |step| (from + i) * step + conv.windows.first(0, self.group),
-                );
-                *row = self.image[first..].as_ptr();
-            }
-            // The windows of a validated geometry end inside the padded image, `weight` was just sliced to the panels'
-            // length, and `sums` holds ROWS rows of up to ROW_GROUP panels.
-            let job = FloatJob {
-                rows: &rows[..n],
-                segments: &conv.windows.segments,
-                segment_len: conv.windows.segment_len,
-                panels: weight.as_ptr(),
-                panel_count: self.panels,
-                results: sums.as_mut_ptr().cast(),
-                stride,
-                stream: false,
-            };
-            timed(
-                call.clock,
-                Stage::Float,
-                #[inline(always)]
-                || simd.floats(&job),
-            );
-            timed(
-                call.clock,
-                Stage::Epilogue,
-                #[inline(always)]
-                || self.finish(simd, &sums, stride, from, n),
-            );
-            from += n;
+        let geometry = &self.conv.geometry;
+        let depth = geometry.depth();
+        // Panels that are used for one tile only pass through the cache as they come.
+        let blocks = if self.range.len() <= TILE { 1 } else { depth.div_ceil(BLOCK) };
+        let block = depth.div_ceil(blocks).next_multiple_of(4);
+        for first in (0..depth).step_by(block) {
+            self.stretch(simd, first..depth.min(first + block));
         }
     }
 }
 
 impl FloatTask<'_> {
+    /// A stretch of the depth for all rows.
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, sums: &[MaybeUninit<f32>], stride: usize, from: usize, n: usize) {
-        let geometry = &self.conv.geometry;
-        for p in 0..self.panels {
-            let within = (self.first_panel + p) * LANES;
-            let lanes = LANES.min(geometry.group_filters() - within);
-            let filter = self.group * geometry.group_panels() * LANES + within;
-            for i in 0..n {
-                let at =
-                    self.first_output + (from + i) * geometry.filters + self.group * geometry.group_filters() + within;
-                // SAFETY: `sums` holds n rows of `stride` values; `Epilogue::check` made sure of the vectors; the output
-                // values of this row and panel lie in the output and belong to this task alone.
-                unsafe {
-                    let y = simd.load_floats(sums.as_ptr().cast::<f32>().add(i * stride + p * LANES));
-                    let y = apply(simd, self.call.epilogue.steps, y, filter, at, lanes);
-                    let to = self.output.get().add(at);
-                    if lanes == LANES { simd.store_floats(to, y) } else { simd.store_first(to, y, lanes) }
-                }
+    fn stretch<S: Simd>(&self, simd: S, stretch: std::ops::Range<usize>) {
+        let Self { conv, call, .. } = self;
+        let geometry = &conv.geometry;
+        let depth = geometry.depth();
+        let panel = self.group * geometry.group_panels() + self.first_panel;
+        let weight = &call.weight[panel * depth * LANES..][..self.panels * depth * LANES];
+        let within = self.first_panel * LANES;
+        let mut starts = match self.row_step {
+            Some(step) => Starts::evenly(self.range.start * step + conv.windows.first(0, self.group), step),
+            None => conv.windows.starts(self.range.start, self.group),
+        };
+        let mut from = self.range.start;
+        while from < self.range.end {
+            let n = ROWS.min(self.range.end - from);
+            let mut rows = [std::ptr::null(); ROWS];
+            for row in &mut rows[..n] {
+                *row = self.image[starts.advance()..].as_ptr();
             }
+            let at = self.first_output + from * geometry.filters + self.group * geometry.group_filters() + within;
+            // The windows of a validated geometry end inside the padded image; `weight` was just sliced to the panels'
+            // length; the output values of these rows and panels lie in the output and belong to this task alone; and
+            // `Epilogue::check` made sure of the steps.
+            let job = FloatJob {
+                rows: &rows[..n],
+                offsets: &conv.offsets[stretch.clone()],
+                panels: weight[stretch.start * LANES..].as_ptr(),
+                panel_len: depth * LANES,
+                filters: (self.panels * LANES).min(geometry.group_filters() - within),
+                // SAFETY: as said, the place lies in the output.
+                results: unsafe { self.output.get().add(at) },
+                stride: geometry.filters,
+                resume: stretch.start > 0,
+                steps: if stretch.end == depth { call.epilogue.steps } else { &[] },
+                filter: panel * LANES,
+                at,
+            };
+            simd.floats(&job);
+            from += n;
         }
     }
 }

@@ -11,6 +11,7 @@ mod clock;
 mod epilogue;
 mod error;
 mod float_conv;
+mod float_tile;
 pub mod gemm;
 mod geometry;
 mod isa;

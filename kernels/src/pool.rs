@@ -4,6 +4,7 @@
 //! gives NaN. The sign of a zero is what the stated operations make of it. Slices of per-channel values may be longer than
 //! there are channels (model files pad them to whole panels); what is past the last channel is not read.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::panel::LANES;
@@ -37,55 +38,167 @@ impl PoolShape {
         self.height * self.width * self.channels
     }
 
-    /// For sixteen channels of an output pixel at a time: from `start`, `tap` with each valid tap's value in order, then
-    /// `end` with the number of taps. Sixteen lanes of fixed length compile to vector code whatever the number of channels.
-    #[inline(always)]
-    fn each(
-        &self,
-        input: &[f32],
-        output: &mut [f32],
-        start: f32,
-        tap: impl Fn(f32, f32) -> f32,
-        end: impl Fn(f32, usize) -> f32,
-    ) {
-        let channels = self.channels;
-        let [rows, columns] = self.output().expect("a pooling shape that was not checked");
-        assert_eq!(input.len() % self.input_len(), 0, "input is not a whole number of samples");
-        assert_eq!(output.len(), input.len() / self.input_len() * rows * columns * channels, "output length");
-        let samples = input.chunks_exact(self.input_len()).zip(output.chunks_exact_mut(rows * columns * channels));
-        for (sample, output) in samples {
-            for (y, output) in output.chunks_exact_mut(columns * channels).enumerate() {
-                let tap_rows = self.window.valid_taps(0, self.height, y);
-                for (x, output) in output.chunks_exact_mut(channels).enumerate() {
-                    let tap_columns = self.window.valid_taps(1, self.width, x);
-                    let taps = tap_rows.len() * tap_columns.len();
-                    for (chunk, output) in output.chunks_mut(LANES).enumerate() {
-                        let mut lanes = [start; LANES];
-                        for row in tap_rows.clone().map(|tap| self.source(0, y, tap)) {
-                            for column in tap_columns.clone().map(|tap| self.source(1, x, tap)) {
-                                let from = (row * self.width + column) * channels + chunk * LANES;
-                                let mut values = [0.0; LANES];
-                                match sample[from..from + output.len()].as_array::<LANES>() {
-                                    Some(whole) => values = *whole,
-                                    None => values[..output.len()].copy_from_slice(&sample[from..from + output.len()]),
-                                }
-                                for i in 0..LANES {
-                                    lanes[i] = tap(lanes[i], values[i]);
-                                }
-                            }
-                        }
-                        lanes.iter_mut().for_each(|y| *y = end(*y, taps));
-                        output.copy_from_slice(&lanes[..output.len()]);
-                    }
-                }
-            }
-        }
-    }
-
     /// The input row or column (`axis` 0 or 1) under a valid tap of output row or column `at`.
     #[inline(always)]
     fn source(&self, axis: usize, at: usize, tap: usize) -> usize {
         at * self.window.stride[axis] + tap * self.window.dilation[axis] - self.window.padding[axis]
+    }
+}
+
+/// What a pool makes of the values under a window, sixteen channels at a time.
+trait Pooling {
+    /// Before the first tap.
+    fn start<S: Simd>(simd: S) -> S::Floats;
+    /// With one more value.
+    fn tap<S: Simd>(simd: S, y: S::Floats, x: S::Floats) -> S::Floats;
+    /// After all `taps` of them.
+    fn end<S: Simd>(simd: S, y: S::Floats, taps: usize) -> S::Floats;
+}
+
+/// The largest value, 0 of none.
+struct Largest;
+
+impl Pooling for Largest {
+    #[inline(always)]
+    fn start<S: Simd>(simd: S) -> S::Floats {
+        simd.splat_float(f32::NEG_INFINITY)
+    }
+
+    #[inline(always)]
+    fn tap<S: Simd>(simd: S, y: S::Floats, x: S::Floats) -> S::Floats {
+        simd.greater(y, x)
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(simd: S, y: S::Floats, taps: usize) -> S::Floats {
+        if taps == 0 { simd.splat_float(0.0) } else { y }
+    }
+}
+
+/// The mean value, 0 of none.
+struct Mean;
+
+impl Pooling for Mean {
+    #[inline(always)]
+    fn start<S: Simd>(simd: S) -> S::Floats {
+        simd.splat_float(0.0)
+    }
+
+    #[inline(always)]
+    fn tap<S: Simd>(simd: S, y: S::Floats, x: S::Floats) -> S::Floats {
+        simd.add(y, x)
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(simd: S, y: S::Floats, taps: usize) -> S::Floats {
+        simd.div(y, simd.splat_float(taps.max(1) as f32))
+    }
+}
+
+/// A pool over some samples.
+struct Pool<'a, P> {
+    shape: &'a PoolShape,
+    input: &'a [f32],
+    output: &'a mut [f32],
+    pooling: PhantomData<P>,
+}
+
+/// The valid taps of one window at some channels.
+struct Taps {
+    /// The first tap's first channel.
+    first: *const f32,
+    /// Rows and columns of taps.
+    counts: [usize; 2],
+    /// Values from a tap to the one below and to the one beside it.
+    steps: [usize; 2],
+}
+
+impl<'a, P: Pooling> Pool<'a, P> {
+    #[inline(always)]
+    fn run(isa: Isa, shape: &'a PoolShape, input: &'a [f32], output: &'a mut [f32]) {
+        let [rows, columns] = shape.output().expect("a pooling shape that was not checked");
+        assert_eq!(input.len() % shape.input_len(), 0, "input is not a whole number of samples");
+        let samples = input.len() / shape.input_len();
+        assert_eq!(output.len(), samples * rows * columns * shape.channels, "output length");
+        dispatch(isa, Self { shape, input, output, pooling: PhantomData });
+    }
+
+    /// `N` vectors of channels of one window; of the last, `n` channels.
+    ///
+    /// # Safety
+    /// `to` must be writable, and every tap readable, for 16 (N - 1) + `n` values.
+    #[inline(always)]
+    unsafe fn vectors<S: Simd, const N: usize>(simd: S, taps: &Taps, to: *mut f32, n: usize) {
+        let mut all = [P::start(simd); N];
+        let mut row = taps.first;
+        for _ in 0..taps.counts[0] {
+            let mut tap = row;
+            for _ in 0..taps.counts[1] {
+                for (i, y) in all.iter_mut().enumerate() {
+                    let at = tap.wrapping_add(i * LANES);
+                    // SAFETY: the caller vouches for the tap.
+                    let x = unsafe { if n == LANES { simd.load_floats(at) } else { simd.load_first(at, n) } };
+                    *y = P::tap(simd, *y, x);
+                }
+                tap = tap.wrapping_add(taps.steps[1]);
+            }
+            row = row.wrapping_add(taps.steps[0]);
+        }
+        for (i, y) in all.into_iter().enumerate() {
+            let y = P::end(simd, y, taps.counts[0] * taps.counts[1]);
+            // SAFETY: the caller vouches for the target.
+            unsafe {
+                let to = to.add(i * LANES);
+                if n == LANES { simd.store_floats(to, y) } else { simd.store_first(to, y, n) }
+            }
+        }
+    }
+}
+
+impl<P: Pooling> Op for Pool<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { shape: &PoolShape { height, width, channels, window }, input, output, .. } = self;
+        let [rows, columns] = self.shape.output().expect("a pooling shape that was not checked");
+        let steps = [window.dilation[0] * width * channels, window.dilation[1] * channels];
+        let mut outputs = output.chunks_exact_mut(channels);
+        for sample in input.chunks_exact(self.shape.input_len()) {
+            for y in 0..rows {
+                let tap_rows = window.valid_taps(0, height, y);
+                for (x, output) in outputs.by_ref().take(columns).enumerate() {
+                    let tap_columns = window.valid_taps(1, width, x);
+                    let counts = [tap_rows.len(), tap_columns.len()];
+                    let taps = |channel: usize| {
+                        let from = if counts.contains(&0) {
+                            0 // a window of nothing but padding reads nothing
+                        } else {
+                            let row = self.shape.source(0, y, tap_rows.start);
+                            (row * width + self.shape.source(1, x, tap_columns.start)) * channels + channel
+                        };
+                        Taps { first: sample[from..].as_ptr(), counts, steps }
+                    };
+                    let mut c = 0;
+                    // SAFETY: every valid tap is a pixel of the sample and `output` one of the output, and the channels from c
+                    // on end at the last.
+                    unsafe {
+                        while c + 4 * LANES <= channels {
+                            Self::vectors::<S, 4>(simd, &taps(c), output.as_mut_ptr().add(c), LANES);
+                            c += 4 * LANES;
+                        }
+                        if c + 2 * LANES <= channels {
+                            Self::vectors::<S, 2>(simd, &taps(c), output.as_mut_ptr().add(c), LANES);
+                            c += 2 * LANES;
+                        }
+                        while c < channels {
+                            Self::vectors::<S, 1>(simd, &taps(c), output.as_mut_ptr().add(c), LANES.min(channels - c));
+                            c += LANES;
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -97,21 +210,7 @@ impl PoolShape {
 /// # Panics
 /// If the shape has no output or a length does not match it.
 pub fn max_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f32]) {
-    vectorized(
-        isa,
-        #[inline(always)]
-        || {
-            shape.each(
-                input,
-                output,
-                f32::NEG_INFINITY,
-                #[inline(always)]
-                |y, x| if x > y || x.is_nan() { x } else { y },
-                #[inline(always)]
-                |y, taps| if taps == 0 { 0.0 } else { y },
-            );
-        },
-    );
+    Pool::<Largest>::run(isa, shape, input, output);
 }
 
 /// The mean of each window, padded taps left out: the sum over its taps in order, divided by their number; 0 if the window
@@ -120,21 +219,7 @@ pub fn max_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f32]) 
 /// # Panics
 /// If the shape has no output or a length does not match it.
 pub fn average_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f32]) {
-    vectorized(
-        isa,
-        #[inline(always)]
-        || {
-            shape.each(
-                input,
-                output,
-                0.0,
-                #[inline(always)]
-                |y, x| y + x,
-                #[inline(always)]
-                |y, taps| y / taps.max(1) as f32,
-            );
-        },
-    );
+    Pool::<Mean>::run(isa, shape, input, output);
 }
 
 /// The mean of each channel over the `pixels` of a sample: the sum in the pixels' order, divided by their number.
@@ -142,23 +227,9 @@ pub fn average_pool(isa: Isa, shape: &PoolShape, input: &[f32], output: &mut [f3
 /// # Panics
 /// If `output` is not `channels` values for each `pixels * channels` of `input`.
 pub fn global_average_pool(isa: Isa, pixels: usize, channels: usize, input: &[f32], output: &mut [f32]) {
-    assert_eq!(input.len(), output.len() * pixels, "global average pooling: lengths");
-    assert_eq!(output.len() % channels, 0, "global average pooling: output is not a whole number of samples");
-    vectorized(
-        isa,
-        #[inline(always)]
-        || {
-            for (sample, output) in input.chunks_exact(pixels * channels).zip(output.chunks_exact_mut(channels)) {
-                output.fill(0.0);
-                for pixel in sample.chunks_exact(channels) {
-                    for (y, x) in output.iter_mut().zip(pixel) {
-                        *y += x;
-                    }
-                }
-                output.iter_mut().for_each(|y| *y /= pixels as f32);
-            }
-        },
-    );
+    // One window over an image one pixel high.
+    let window = Window { kernel: [1, pixels], ..Window::square(1) };
+    Pool::<Mean>::run(isa, &PoolShape { height: 1, width: pixels, channels, window }, input, output);
 }
 
 /// y = a + b.

@@ -23,7 +23,8 @@ mod popcnt;
 mod portable;
 
 use crate::Isa;
-use crate::tile::{BitJob, FloatJob};
+use crate::float_tile::FloatJob;
+use crate::tile::BitJob;
 
 /// A backend.
 pub(crate) trait Simd: Copy + Send + Sync {
@@ -42,7 +43,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
     /// Runs [`crate::tile::bits`] with the tile shape that suits this backend's registers.
     fn bits(self, job: &BitJob<'_>);
-    /// Runs [`crate::tile::floats`] with the tile shape that suits this backend's registers.
+    /// Runs [`crate::float_tile::floats`] with the tile shape that suits this backend's registers.
     fn floats(self, job: &FloatJob<'_>);
 
     /// Loads sixteen words.
@@ -102,6 +103,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// a * b.
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// a / b.
+    fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `x` where it is greater than `y` or NaN, else `y`: of equal values, zeros of either sign among them, the first.
+    fn greater(self, y: Self::Floats, x: Self::Floats) -> Self::Floats;
     /// a * b + c, rounded once.
     fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// |a|.
@@ -110,6 +115,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn less(self, a: Self::Floats, b: Self::Floats) -> u16;
     /// `a` where `x` is less than zero, else `b`.
     fn if_negative(self, x: Self::Floats, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    /// 0 where `x` is less than zero, else `x`: -0.0 and NaN stay what they are.
+    #[inline(always)]
+    fn relu(self, x: Self::Floats) -> Self::Floats {
+        self.if_negative(x, self.splat_float(0.0), x)
+    }
 
     /// Loads `n` floats (1 to 16) and zeros.
     ///

@@ -1,8 +1,8 @@
-//! The register tile: a few rows of activations against a few panels of weights, for bits and for floats.
+//! The register tile of bits: a few rows of activations against a few panels of weights.
 //!
 //! A tile keeps `MR` x `NR` panel rows of accumulators in registers and walks the depth once. Rows are given by pointers
 //! and the depth as runs of consecutive elements at common offsets (`segments`), so a convolution needs no im2col: a row
-//! starts at its window's first tap, and each kernel row is a segment. Products and counts go to a small buffer that stays
+//! starts at its window's first tap, and each kernel row is a segment. Counts go to a small buffer that stays
 //! in the L1 cache, from where the epilogue takes them.
 
 use crate::panel::LANES;
@@ -35,8 +35,6 @@ pub(crate) struct Job<'a, In, Out> {
 
 /// Words of signs to counts of differing bits.
 pub(crate) type BitJob<'a> = Job<'a, u32, i32>;
-/// Floats to sums of products.
-pub(crate) type FloatJob<'a> = Job<'a, f32, f32>;
 
 /// What a tile does with an element of a row and a panel row.
 trait Cell<S: Simd> {
@@ -118,74 +116,10 @@ impl<S: Simd> Cell<S> for Bits {
     }
 }
 
-/// Fused multiply-adds in the order of the depth.
-struct Products;
-
-impl<S: Simd> Cell<S> for Products {
-    type In = f32;
-    type Out = f32;
-    type Row = S::Floats;
-    type Partial = S::Floats;
-    type Total = S::Floats;
-    const FLUSH: usize = usize::MAX;
-    const UNROLL: usize = 4;
-
-    #[inline(always)]
-    unsafe fn load(simd: S, from: *const f32) -> S::Floats {
-        // SAFETY: the caller vouches for sixteen values.
-        unsafe { simd.load_floats(from) }
-    }
-
-    #[inline(always)]
-    fn splat(simd: S, element: f32) -> S::Floats {
-        simd.splat_float(element)
-    }
-
-    #[inline(always)]
-    fn no_partial(simd: S) -> S::Floats {
-        simd.splat_float(0.0)
-    }
-
-    #[inline(always)]
-    fn step(simd: S, partial: S::Floats, activation: S::Floats, weight: S::Floats) -> S::Floats {
-        simd.fma(activation, weight, partial)
-    }
-
-    #[inline(always)]
-    fn no_total(simd: S) -> S::Floats {
-        simd.splat_float(0.0)
-    }
-
-    /// A sum is never flushed before its end (`FLUSH`), so the partial result is the total.
-    #[inline(always)]
-    fn flush(_: S, _: S::Floats, partial: S::Floats) -> S::Floats {
-        partial
-    }
-
-    #[inline(always)]
-    unsafe fn store(simd: S, to: *mut f32, total: S::Floats) {
-        // SAFETY: the caller vouches for sixteen values.
-        unsafe { simd.store_floats(to, total) }
-    }
-
-    /// The sums of float layers go through their epilogue, so they are wanted in the cache.
-    #[inline(always)]
-    unsafe fn stream(simd: S, to: *mut f32, total: S::Floats) {
-        // SAFETY: the caller vouches for sixteen values.
-        unsafe { simd.store_floats(to, total) }
-    }
-}
-
 /// Counts the differing bits of a job with tiles of `MR` x `NR`, or 1 x `VR` where there is one row.
 #[inline(always)]
 pub(crate) fn bits<S: Simd, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &BitJob<'_>) {
     Tiles::<S, Bits>::new(simd, job).run::<MR, NR, VR>();
-}
-
-/// Sums the products of a job with tiles of `MR` x `NR`, or 1 x `VR` where there is one row.
-#[inline(always)]
-pub(crate) fn floats<S: Simd, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &FloatJob<'_>) {
-    Tiles::<S, Products>::new(simd, job).run::<MR, NR, VR>();
 }
 
 /// A job and the backend it runs on.

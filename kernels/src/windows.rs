@@ -55,6 +55,51 @@ impl Windows {
     pub(crate) fn first(&self, row: usize, group: usize) -> usize {
         row / self.out_width * self.step[0] + row % self.out_width * self.step[1] + group * self.unit
     }
+
+    /// The first elements of the windows from output pixel `row` on in a group, one after another without a division.
+    #[inline(always)]
+    pub(crate) fn starts(&self, row: usize, group: usize) -> Starts {
+        let column = row % self.out_width;
+        Starts {
+            next: self.first(row, group),
+            left: self.out_width - column,
+            width: self.out_width,
+            step: self.step[1],
+            wrap: self.step[0].wrapping_sub(self.out_width.wrapping_mul(self.step[1])),
+        }
+    }
+}
+
+/// Where consecutive windows start, endlessly.
+#[derive(Clone, Debug)]
+pub(crate) struct Starts {
+    next: usize,
+    /// Windows left in this output row.
+    left: usize,
+    width: usize,
+    step: usize,
+    /// What leads from one past the last window of a row to the first of the next; negative where rows overlap.
+    wrap: usize,
+}
+
+impl Starts {
+    /// Windows that lie `step` elements apart, the first at `first`.
+    pub(crate) fn evenly(first: usize, step: usize) -> Self {
+        Self { next: first, left: usize::MAX, width: usize::MAX, step, wrap: 0 }
+    }
+
+    /// The next window's first element.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self) -> usize {
+        let at = self.next;
+        self.next = at.wrapping_add(self.step);
+        self.left -= 1;
+        if self.left == 0 {
+            self.left = self.width;
+            self.next = self.next.wrapping_add(self.wrap);
+        }
+        at
+    }
 }
 
 /// How a layer's work is cut: chunks of rows times units (panels of a group).

@@ -10,7 +10,8 @@
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
 use super::Simd;
-use crate::tile::{self, BitJob, FloatJob};
+use crate::float_tile::{self, FloatJob};
+use crate::tile::{self, BitJob};
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
@@ -56,7 +57,7 @@ impl Simd for Avx2 {
     /// 6 rows x 1 panel: 12 accumulators, 2 weights and a broadcast in 16 registers.
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        tile::floats::<Self, 6, 1, 4>(self, job);
+        float_tile::floats::<Self, 6, 1, 6, 1, 4>(self, job);
     }
 
     #[inline(always)]
@@ -214,6 +215,40 @@ impl Simd for Avx2 {
             b,
             #[inline(always)]
             |a, b| unsafe { _mm256_mul_ps(a, b) },
+        )
+    }
+
+    #[inline(always)]
+    fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves AVX.
+        pairs(
+            a,
+            b,
+            #[inline(always)]
+            |a, b| unsafe { _mm256_div_ps(a, b) },
+        )
+    }
+
+    /// vmaxps gives its second operand where the first is not greater.
+    #[inline(always)]
+    fn greater(self, y: [__m256; 2], x: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves AVX.
+        pairs(
+            y,
+            x,
+            #[inline(always)]
+            |y, x| unsafe { _mm256_blendv_ps(_mm256_max_ps(x, y), x, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x)) },
+        )
+    }
+
+    /// vmaxps gives its second operand where neither is greater: -0.0 and NaN.
+    #[inline(always)]
+    fn relu(self, x: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves AVX.
+        both(
+            x,
+            #[inline(always)]
+            |x| unsafe { _mm256_max_ps(_mm256_setzero_ps(), x) },
         )
     }
 

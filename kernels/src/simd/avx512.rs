@@ -8,7 +8,8 @@
 //! | vpbroadcastd zmm, m32 | 2 | 2 | activation words (load ports only) |
 
 use super::Simd;
-use crate::tile::{self, BitJob, FloatJob};
+use crate::float_tile::{self, FloatJob};
+use crate::tile::BitJob;
 use std::arch::x86_64::*;
 
 /// A token of AVX-512 F and BW and a way of counting bits.
@@ -53,11 +54,12 @@ impl<C: Count512> Simd for Avx512<C> {
         C::bits(self, job);
     }
 
-    /// 12 rows x 2 panels: 24 accumulators, 2 weights and a broadcast in 32 registers. Low and wide rather than 6 x 4, so
-    /// that the panels, which stream from the L2 cache, are read once for 12 rows: 11 bytes a cycle instead of 21.
+    /// 6 rows x 4 panels: 24 accumulators, 4 weights and a broadcast in 32 registers; 8 x 2 where there are fewer panels.
+    /// The rows' addresses stay in general registers: with 12 x 2 they are loaded again for each element of the depth, which
+    /// with 14 other loads makes the load ports the limit.
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        tile::floats::<Self, 12, 2, 8>(self, job);
+        float_tile::floats::<Self, 6, 4, 8, 2, 8>(self, job);
     }
 
     #[inline(always)]
@@ -164,6 +166,19 @@ impl<C: Count512> Simd for Avx512<C> {
     }
 
     #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    /// vmaxps gives its second operand where the first is not greater.
+    #[inline(always)]
+    fn greater(self, y: __m512, x: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_mask_mov_ps(_mm512_max_ps(x, y), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), x) }
+    }
+
+    #[inline(always)]
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: the token proves AVX-512 F.
         unsafe { _mm512_fmadd_ps(a, b, c) }
@@ -185,6 +200,13 @@ impl<C: Count512> Simd for Avx512<C> {
     fn if_negative(self, x: __m512, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves AVX-512 F.
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), b, a) }
+    }
+
+    /// vmaxps gives its second operand where neither is greater: -0.0 and NaN.
+    #[inline(always)]
+    fn relu(self, x: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
     }
 
     #[inline(always)]

@@ -9,7 +9,8 @@
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
 use super::Simd;
-use crate::tile::{self, BitJob, FloatJob};
+use crate::float_tile::{self, FloatJob};
+use crate::tile::{self, BitJob};
 use std::arch::aarch64::*;
 use std::array::from_fn;
 
@@ -41,7 +42,7 @@ impl Simd for Neon {
     /// 6 rows x 1 panel: 24 accumulators, 4 weights and a broadcast in 32 registers.
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        tile::floats::<Self, 6, 1, 4>(self, job);
+        float_tile::floats::<Self, 6, 1, 6, 1, 4>(self, job);
     }
 
     #[inline(always)]
@@ -155,6 +156,27 @@ impl Simd for Neon {
         from_fn(
             #[inline(always)]
             |i| unsafe { vmulq_f32(a[i], b[i]) },
+        )
+    }
+
+    #[inline(always)]
+    fn div(self, a: [float32x4_t; 4], b: [float32x4_t; 4]) -> [float32x4_t; 4] {
+        // SAFETY: the token proves NEON.
+        from_fn(
+            #[inline(always)]
+            |i| unsafe { vdivq_f32(a[i], b[i]) },
+        )
+    }
+
+    #[inline(always)]
+    fn greater(self, y: [float32x4_t; 4], x: [float32x4_t; 4]) -> [float32x4_t; 4] {
+        // SAFETY: the token proves NEON.
+        from_fn(
+            #[inline(always)]
+            |i| unsafe {
+                let number = vceqq_f32(x[i], x[i]);
+                vbslq_f32(vornq_u32(vcgtq_f32(x[i], y[i]), number), x[i], y[i])
+            },
         )
     }
 

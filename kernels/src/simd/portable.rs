@@ -3,7 +3,8 @@
 //! The POPCNT backend shares everything here but the counting.
 
 use super::Simd;
-use crate::tile::{self, BitJob, FloatJob};
+use crate::float_tile::{self, FloatJob};
+use crate::tile::{self, BitJob};
 use wide::{f32x16, i32x16, u32x16};
 
 /// The backend that needs no instruction set.
@@ -74,7 +75,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        tile::floats::<Self, 2, 1, 2>(self, job);
+        float_tile::floats::<Self, 2, 1, 2, 1, 2>(self, job);
     }
 
     #[inline(always)]
@@ -152,6 +153,16 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     #[inline(always)]
     fn mul(self, a: f32x16, b: f32x16) -> f32x16 {
         a * b
+    }
+
+    #[inline(always)]
+    fn div(self, a: f32x16, b: f32x16) -> f32x16 {
+        a / b
+    }
+
+    #[inline(always)]
+    fn greater(self, y: f32x16, x: f32x16) -> f32x16 {
+        (x.simd_gt(y) | x.is_nan()).bitselect(x, y)
     }
 
     #[inline(always)]
