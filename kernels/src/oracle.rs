@@ -13,6 +13,9 @@
 //!   plane k is, flipped where m_{k-1} < b_k (HORQ, section 3, on magnitudes).
 //! * A binary layer's output is t_l = 0, then t_l + b_k * d_lk for k = 1.., d_lk being an integer dot product;
 //!   y = alpha_1 * t_1, then y + alpha_l * t_l for l = 2..; then the steps of the epilogue. Nothing is fused.
+//! * An output of f32 activations on binary weights is alpha * t. t is 0, and then t + g over kernel rows, kernel columns
+//!   and groups of channels: of each 32 of a tap 6, 6, 5, 5, 5 and 5. With s = x or -x by the sign of the weight,
+//!   g = ((s_0 + s_1) + s_2) + ((s_3 + s_4) + s_5); x is 0 past the last channel or group member, and in the padding.
 //! * A float layer's output is 0, then fma(x, w, sum) over kernel rows, kernel columns and channels; x is 0 in the padding.
 
 use crate::{Error, Geometry, Padding, ScaleMode, Step, Window};
@@ -308,7 +311,33 @@ pub fn float_conv(g: &Geometry, input: &[f32], weights: &[f32], steps: &[Step<'_
     output
 }
 
-/// The same in f64, and without steps.
+/// A convolution of f32 activations with binary weights (only the signs of `weights` count, see [`Basis`]) for any number of
+/// samples, exact to the bit; alpha and step vectors plain.
+pub fn binary_weight_conv(g: &Geometry, input: &[f32], weights: &[f32], alpha: &[f32], steps: &[Step<'_>]) -> Vec<f32> {
+    let channels = g.channels / g.groups;
+    let mut output = Vec::new();
+    convolve(g, input, weights, |filter, products| {
+        let mut sum = 0.0f32;
+        for tap in products.chunks(channels) {
+            for word in tap.chunks(32) {
+                let mut signed: Vec<f32> = word.iter().map(|&(x, w)| if w < 0.0 { -x } else { x }).collect();
+                signed.resize(32, 0.0);
+                let mut rest = &signed[..];
+                for n in [6, 6, 5, 5, 5, 5] {
+                    let (group, others) = rest.split_at(n);
+                    let last = if n == 6 { group[5] } else { 0.0 };
+                    sum += ((group[0] + group[1]) + group[2]) + ((group[3] + group[4]) + last);
+                    rest = others;
+                }
+            }
+        }
+        let y = alpha[filter] * sum;
+        output.push(step_through(steps, y, filter, output.len()));
+    });
+    output
+}
+
+/// [`float_conv`] in f64, and without steps.
 pub fn float_conv_f64(g: &Geometry, input: &[f32], weights: &[f32]) -> Vec<f64> {
     let mut output = Vec::new();
     convolve(g, input, weights, |_, products| {

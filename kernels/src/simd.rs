@@ -23,7 +23,9 @@ mod popcnt;
 mod portable;
 
 use crate::Isa;
+use crate::codebook::CodeJob;
 use crate::float_tile::FloatJob;
+use crate::table::{self, SignedJob};
 use crate::tile::BitJob;
 
 /// A backend.
@@ -45,6 +47,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn bits(self, job: &BitJob<'_>);
     /// Runs [`crate::float_tile::floats`] with the tile shape that suits this backend's registers.
     fn floats(self, job: &FloatJob<'_>);
+    /// Runs [`crate::table::signed`] with the tile shape that suits this backend's registers.
+    fn signed(self, job: &SignedJob<'_>);
+    /// Runs [`crate::codebook::codes`] with the tile shape that suits this backend's registers.
+    fn codes(self, job: &CodeJob<'_>);
 
     /// Loads sixteen words.
     ///
@@ -120,6 +126,48 @@ pub(crate) trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn relu(self, x: Self::Floats) -> Self::Floats {
         self.if_negative(x, self.splat_float(0.0), x)
+    }
+
+    /// `low` in the first eight lanes, `high` in the others.
+    fn splat_halves(self, low: f32, high: f32) -> Self::Floats;
+    /// Each lane shifted right by `by` bits, less than 32.
+    fn shift_right(self, words: Self::Words, by: u32) -> Self::Words;
+    /// Entry `index mod N` of a table for each lane; N is 8, 16 or 32.
+    ///
+    /// # Safety
+    /// `table` must be valid for reading N f32.
+    unsafe fn lookup<const N: usize>(self, table: *const f32, index: Self::Words) -> Self::Floats;
+
+    /// f32 that the tables of one word of activations take.
+    const TABLES: usize = table::TABLES;
+    /// Writes the tables of 32 activations, in a layout of the backend's own (see [`crate::table`]).
+    ///
+    /// # Safety
+    /// `to` must be valid for writing [`Self::TABLES`] f32.
+    #[inline(always)]
+    unsafe fn tables(self, x: &[f32; 32], to: *mut f32) {
+        // SAFETY: passed on to the caller.
+        unsafe { table::tables(self, x, to) }
+    }
+    /// How each lane reads group `g` of the tables, given its word of weights.
+    #[inline(always)]
+    fn selector(self, weights: Self::Words, g: usize) -> [Self::Words; 2] {
+        table::selector(self, weights, g)
+    }
+    /// Adds the signed sums of group `g`.
+    ///
+    /// # Safety
+    /// `tables` must be valid for reading [`Self::TABLES`] f32.
+    #[inline(always)]
+    unsafe fn add_signed(
+        self,
+        sum: Self::Floats,
+        tables: *const f32,
+        g: usize,
+        selector: [Self::Words; 2],
+    ) -> Self::Floats {
+        // SAFETY: passed on to the caller.
+        unsafe { table::add_signed(self, sum, tables, g, selector) }
     }
 
     /// Loads `n` floats (1 to 16) and zeros.

@@ -68,6 +68,17 @@ impl Windows {
             wrap: self.step[0].wrapping_sub(self.out_width.wrapping_mul(self.step[1])),
         }
     }
+
+    /// Copies an image of `geometry` into zeros; one element a channel.
+    pub(crate) fn pad(&self, geometry: &Geometry, image: &[f32], padded: &mut [f32]) {
+        let [top, left, ..] = geometry.window.padding;
+        let row = geometry.width * geometry.channels;
+        padded.fill(0.0);
+        for y in 0..geometry.height {
+            let at = (top + y) * self.row_len + left * geometry.channels;
+            padded[at..at + row].copy_from_slice(&image[y * row..][..row]);
+        }
+    }
 }
 
 /// Where consecutive windows start, endlessly.

@@ -10,7 +10,9 @@
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
 use super::Simd;
+use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
+use crate::table::{self, SignedJob};
 use crate::tile::{self, BitJob};
 use std::arch::x86_64::*;
 
@@ -36,6 +38,16 @@ fn pairs<A: Copy, B: Copy, C>(a: [A; 2], b: [B; 2], f: impl Fn(A, B) -> C) -> [C
     [f(a[0], b[0]), f(a[1], b[1])]
 }
 
+/// Entry `index mod 8` for each lane.
+///
+/// # Safety
+/// The CPU must have AVX2, and `table` be valid for reading eight f32.
+#[inline(always)]
+unsafe fn eight(table: *const f32, index: __m256i) -> __m256 {
+    // SAFETY: the caller vouches for both.
+    unsafe { _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index) }
+}
+
 impl Simd for Avx2 {
     type Words = [__m256i; 2];
     type Floats = [__m256; 2];
@@ -58,6 +70,18 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
         float_tile::floats::<Self, 6, 1, 6, 1, 4>(self, job);
+    }
+
+    /// 4 rows x 1 panel: 8 accumulators, 4 indices and temporaries in 16 registers, the tables as memory operands.
+    #[inline(always)]
+    fn signed(self, job: &SignedJob<'_>) {
+        table::signed::<Self, 4, 1, 2>(self, job);
+    }
+
+    /// 4 rows x 1 panel: 8 accumulators, 2 codes, 2 weights and temporaries in 16 registers.
+    #[inline(always)]
+    fn codes(self, job: &CodeJob<'_>) {
+        codebook::codes::<Self, 4, 1, 2>(self, job);
     }
 
     #[inline(always)]
@@ -291,5 +315,43 @@ impl Simd for Avx2 {
             );
             [_mm256_blendv_ps(b[0], a[0], below[0]), _mm256_blendv_ps(b[1], a[1], below[1])]
         }
+    }
+
+    #[inline(always)]
+    fn splat_halves(self, low: f32, high: f32) -> [__m256; 2] {
+        // SAFETY: the token proves AVX.
+        unsafe { [_mm256_set1_ps(low), _mm256_set1_ps(high)] }
+    }
+
+    #[inline(always)]
+    fn shift_right(self, words: [__m256i; 2], by: u32) -> [__m256i; 2] {
+        // SAFETY: the token proves AVX2.
+        both(
+            words,
+            #[inline(always)]
+            |words| unsafe { _mm256_srlv_epi32(words, _mm256_set1_epi32(by as i32)) },
+        )
+    }
+
+    /// vpermps reads eight entries; of more, the pieces are chosen between by the next index bits, moved to the sign.
+    #[inline(always)]
+    unsafe fn lookup<const N: usize>(self, table: *const f32, index: [__m256i; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves AVX2; the caller vouches for N entries.
+        both(
+            index,
+            #[inline(always)]
+            |index| unsafe {
+                if N == 8 {
+                    return eight(table, index);
+                }
+                let bit3 = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index));
+                let low = _mm256_blendv_ps(eight(table, index), eight(table.add(8), index), bit3);
+                if N == 16 {
+                    return low;
+                }
+                let high = _mm256_blendv_ps(eight(table.add(16), index), eight(table.add(24), index), bit3);
+                _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<27>(index)))
+            },
+        )
     }
 }

@@ -9,7 +9,9 @@
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
 use super::Simd;
+use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
+use crate::table::{self, SignedJob};
 use crate::tile::{self, BitJob};
 use std::arch::aarch64::*;
 use std::array::from_fn;
@@ -43,6 +45,18 @@ impl Simd for Neon {
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
         float_tile::floats::<Self, 6, 1, 6, 1, 4>(self, job);
+    }
+
+    /// 4 rows x 1 panel: 16 accumulators, 8 byte indices, a table of two registers and temporaries in 32 registers.
+    #[inline(always)]
+    fn signed(self, job: &SignedJob<'_>) {
+        table::signed::<Self, 4, 1, 1>(self, job);
+    }
+
+    /// 4 rows x 1 panel: 16 accumulators, 4 codes, 4 weights and a codebook of 4 or 8 registers in 32.
+    #[inline(always)]
+    fn codes(self, job: &CodeJob<'_>) {
+        codebook::codes::<Self, 4, 1, 2>(self, job);
     }
 
     #[inline(always)]
@@ -217,5 +231,65 @@ impl Simd for Neon {
             #[inline(always)]
             |i| unsafe { vbslq_f32(vcltzq_f32(x[i]), a[i], b[i]) },
         )
+    }
+
+    #[inline(always)]
+    fn splat_halves(self, low: f32, high: f32) -> [float32x4_t; 4] {
+        // SAFETY: the token proves NEON.
+        let (low, high) = unsafe { (vdupq_n_f32(low), vdupq_n_f32(high)) };
+        [low, low, high, high]
+    }
+
+    #[inline(always)]
+    fn shift_right(self, words: [uint32x4_t; 4], by: u32) -> [uint32x4_t; 4] {
+        // SAFETY: the token proves NEON.
+        from_fn(
+            #[inline(always)]
+            |i| unsafe { vshlq_u32(words[i], vdupq_n_s32(-(by as i32))) },
+        )
+    }
+
+    /// tbl reads bytes: index i becomes the bytes 4 i to 4 i + 3. One tbl reaches 16 entries; a tbx adds the other 16 of 32.
+    #[inline(always)]
+    unsafe fn lookup<const N: usize>(self, table: *const f32, index: [uint32x4_t; 4]) -> [float32x4_t; 4] {
+        // SAFETY: the token proves NEON; the caller vouches for N entries, 4 N bytes.
+        unsafe {
+            let table = table.cast::<u8>();
+            let bytes = from_fn::<_, 4, _>(
+                #[inline(always)]
+                |i| {
+                    let index = vandq_u32(index[i], vdupq_n_u32(N as u32 - 1));
+                    let first = vdupq_n_u32(0x0302_0100);
+                    vreinterpretq_u8_u32(vmlaq_u32(first, index, vdupq_n_u32(0x0404_0404)))
+                },
+            );
+            let found: [uint8x16_t; 4] = match N {
+                8 => {
+                    let entries = vld1q_u8_x2(table);
+                    from_fn(
+                        #[inline(always)]
+                        |i| vqtbl2q_u8(entries, bytes[i]),
+                    )
+                }
+                16 => {
+                    let entries = vld1q_u8_x4(table);
+                    from_fn(
+                        #[inline(always)]
+                        |i| vqtbl4q_u8(entries, bytes[i]),
+                    )
+                }
+                _ => {
+                    let (low, high) = (vld1q_u8_x4(table), vld1q_u8_x4(table.add(64)));
+                    from_fn(
+                        #[inline(always)]
+                        |i| vqtbx4q_u8(vqtbl4q_u8(low, bytes[i]), high, vsubq_u8(bytes[i], vdupq_n_u8(64))),
+                    )
+                }
+            };
+            from_fn(
+                #[inline(always)]
+                |i| vreinterpretq_f32_u8(found[i]),
+            )
+        }
     }
 }

@@ -3,7 +3,9 @@
 //! The POPCNT backend shares everything here but the counting.
 
 use super::Simd;
+use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
+use crate::table::{self, SignedJob};
 use crate::tile::{self, BitJob};
 use wide::{f32x16, i32x16, u32x16};
 
@@ -76,6 +78,16 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
         float_tile::floats::<Self, 2, 1, 2, 1, 2>(self, job);
+    }
+
+    #[inline(always)]
+    fn signed(self, job: &SignedJob<'_>) {
+        table::signed::<Self, 2, 1, 1>(self, job);
+    }
+
+    #[inline(always)]
+    fn codes(self, job: &CodeJob<'_>) {
+        codebook::codes::<Self, 2, 1, 1>(self, job);
     }
 
     #[inline(always)]
@@ -184,6 +196,22 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     #[inline(always)]
     fn if_negative(self, x: f32x16, a: f32x16, b: f32x16) -> f32x16 {
         x.simd_lt(f32x16::splat(0.0)).bitselect(a, b)
+    }
+
+    #[inline(always)]
+    fn splat_halves(self, low: f32, high: f32) -> f32x16 {
+        f32x16::new(std::array::from_fn(|i| if i < 8 { low } else { high }))
+    }
+
+    #[inline(always)]
+    fn shift_right(self, words: u32x16, by: u32) -> u32x16 {
+        words >> by
+    }
+
+    #[inline(always)]
+    unsafe fn lookup<const N: usize>(self, table: *const f32, index: u32x16) -> f32x16 {
+        // SAFETY: the caller vouches for N entries.
+        f32x16::new(index.to_array().map(|index| unsafe { *table.add(index as usize % N) }))
     }
 }
 
