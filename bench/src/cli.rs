@@ -11,9 +11,9 @@ const AFTER_HELP: &str = "\
 Without a subcommand: all suites, in less than a minute, with figures in ./horq-bench-out.
 
 Keys of a result (--json, results.jsonl, results.csv; one that means nothing for a suite is null or empty):
-  suite           peak, gemm, conv, curve-kernel, curve-channels, curve-order, network, cold
+  suite           peak, gemm, conv, curve-kernel, curve-channels, curve-order, network, cold, peers
   case            the shape, layer or instruction sequence
-  engine          what was timed: limit, horq, horq-f32, gemm, im2col+gemm, scalar
+  engine          what was timed: limit, horq, horq-f32, gemm, im2col+gemm, scalar, a peer
   unit            what macs counts: bit, float, int8, load (bytes), mixed (a network)
   m, n, k         rows (output pixels), columns (output channels), products that one output sums
   order, mode     planes of the activations; scale mode of the quantizer
@@ -109,6 +109,8 @@ pub(crate) enum Command {
     },
     /// Whole networks: latency, memory, cold start, and the time of each layer
     Network(Networks),
+    /// Other engines on the same cases, in turns with ours
+    Peers(crate::peers::PeersArgs),
 }
 
 /// Which networks run, and how.

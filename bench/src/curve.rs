@@ -248,7 +248,7 @@ pub(crate) fn figure(lab: &Lab, which: Curve) -> Option<(String, Figure)> {
 
 /// Where the first line crosses the second, between points that they share, as the figure draws them: straight by that
 /// scale of x and the logarithm of y.
-fn crossing(first: &[(f64, f64)], second: &[(f64, f64)], scale: Scale) -> Option<(f64, f64)> {
+pub(crate) fn crossing(first: &[(f64, f64)], second: &[(f64, f64)], scale: Scale) -> Option<(f64, f64)> {
     let [from_x, to_x]: [fn(f64) -> f64; 2] = match scale {
         Scale::Linear => [|x| x, |x| x],
         Scale::Log(_) => [f64::ln, f64::exp],

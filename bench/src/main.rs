@@ -13,6 +13,7 @@ mod lab;
 mod machine;
 mod network;
 mod networks;
+mod peers;
 mod record;
 mod suites;
 mod text;

@@ -6,7 +6,7 @@ use crate::lab::{Lab, create_folder};
 use crate::network::Depth;
 use crate::peak::Unit;
 use crate::record::Record;
-use crate::{conv, curve, gemm, network, text};
+use crate::{conv, curve, gemm, network, peers, text};
 use horq_kernels::ScaleMode;
 use std::path::Path;
 
@@ -47,6 +47,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), String> {
         }
         Some(Command::Curve { curves }) => curve::run(&mut lab, if curves.is_empty() { &Curve::ALL } else { curves })?,
         Some(Command::Network(networks)) => network::run(&mut lab, networks, Depth::Whole)?,
+        Some(Command::Peers(arguments)) => peers::run(&mut lab, arguments)?,
     }
     lab.write(out, cli.common.record.as_deref())?;
     if let Some(out) = out {
@@ -54,6 +55,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), String> {
             .map(|figure| ("gemm".to_owned(), figure))
             .into_iter()
             .chain(Curve::ALL.into_iter().filter_map(|which| curve::figure(&lab, which)))
+            .chain(peers::figures(&lab))
             .collect();
         for (name, figure) in &figures {
             figure.write(out, name)?;

@@ -1,0 +1,263 @@
+//! The suite `peers`: what a user could pick instead, on the same cases, in turns with ours.
+//!
+//! Each peer runs in a process of its own (`bench/peers/`), which holds its models ready and waits. A turn goes once through all of
+//! ours and all of theirs, so that they see the same clock rate and neighbours, and what counts is the quotient within a turn.
+
+mod cases;
+mod install;
+mod process;
+mod ratio;
+mod report;
+
+use crate::lab::Lab;
+use crate::peak::Unit;
+use cases::{Case, ORDERS, Ours};
+use clap::Args;
+use horq_kernels::ScaleMode;
+use install::{Home, PEERS, Peer};
+use process::{Failure, Process};
+use ratio::Spread;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use report::figures;
+
+/// The options of the suite.
+#[derive(Args, Debug)]
+pub(crate) struct PeersArgs {
+    /// Where the peers are, each with a Python environment of its own
+    #[arg(long, value_name = "DIR", default_value = "horq-bench-peers")]
+    folder: PathBuf,
+    /// First install there what is missing: some 2 GB, by pip
+    #[arg(long)]
+    install: bool,
+    /// The Python that makes the environments; Larq Compute Engine needs 3.8 to 3.12
+    #[arg(long, value_name = "FILE", default_value = "python3")]
+    python: PathBuf,
+    /// Only these peers
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = peer)]
+    only: Vec<&'static Peer>,
+    /// Only the cases whose name holds one of these
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    case: Vec<String>,
+    /// How often ours and theirs take turns
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(3..=1000))]
+    turns: u16,
+    /// Compare the answers of the peers' layers with numpy, too
+    #[arg(long)]
+    check: bool,
+}
+
+fn peer(name: &str) -> Result<&'static Peer, String> {
+    let names = || PEERS.map(|peer| peer.name).join(", ");
+    PEERS.iter().find(|peer| peer.name == name).ok_or_else(|| format!("the peers are {}", names()))
+}
+
+/// What a peer says about itself.
+#[derive(Deserialize)]
+struct Hello {
+    version: String,
+    settings: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Loaded {
+    id: usize,
+    detail: String,
+}
+
+#[derive(Deserialize)]
+struct Sampled {
+    ns: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Checked {
+    error: f64,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Request<'a> {
+    Hello,
+    Load { case: &'a Case, variant: &'a str },
+    Run { id: usize, ns: u128 },
+    Check { id: usize },
+}
+
+/// A peer that answers.
+struct Guest {
+    peer: &'static Peer,
+    process: Process,
+    /// Nanoseconds of a call that does next to nothing.
+    call: f64,
+}
+
+/// One of the engines that take turns, and what it took.
+struct Entry<'a> {
+    label: String,
+    engine: &'static str,
+    unit: Unit,
+    order: Option<usize>,
+    mode: Option<ScaleMode>,
+    /// What a peer says about how it computes this.
+    detail: String,
+    side: Side<'a>,
+    /// Nanoseconds a call, the median of each turn.
+    turns: Vec<f64>,
+}
+
+enum Side<'a> {
+    Ours(Ours<'a>),
+    /// Which guest, and the model in its process.
+    Theirs(usize, usize),
+}
+
+/// Largest difference to numpy over the largest value: 8 bits on both sides of a product, and f32.
+const INT8_ERROR: f64 = 0.03;
+const FLOAT_ERROR: f64 = 1e-4;
+
+/// Runs the suite.
+///
+/// # Errors
+/// A message if there are no peers, or if something of ours fails; what a peer cannot do is reported and goes on.
+pub(crate) fn run(lab: &mut Lab, arguments: &PeersArgs) -> Result<(), String> {
+    if lab.threads() != 1 {
+        return Err("peers are compared on one thread; leave --threads out".into());
+    }
+    let cases: Vec<Case> = Case::all().into_iter().filter(|case| chosen(&case.name, &arguments.case)).collect();
+    if cases.is_empty() {
+        let names: Vec<String> = Case::all().into_iter().map(|case| case.name).collect();
+        return Err(format!("no case has {} in its name: they are {}", arguments.case.join(" or "), names.join(", ")));
+    }
+    let mut guests = invite(lab, arguments)?;
+    for case in &cases {
+        compare(lab, case, &mut guests, arguments)?;
+    }
+    Ok(())
+}
+
+fn chosen(name: &str, parts: &[String]) -> bool {
+    parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
+}
+
+/// Installs what is asked for, starts the peers and prints their settings, or why they are not there.
+fn invite(lab: &Lab, arguments: &PeersArgs) -> Result<Vec<Guest>, String> {
+    let home = Home::open(&arguments.folder, arguments.install)?;
+    let mut guests = Vec::new();
+    for peer in PEERS.iter().filter(|peer| arguments.only.is_empty() || arguments.only.contains(peer)) {
+        if arguments.install && !home.has(peer) {
+            lab.step(&format!("nothing yet: installing {}", peer.name));
+            if let Err(reason) = home.install(peer, &arguments.python) {
+                lab.say(&format!("{}: not compared, it cannot be installed: {reason}", peer.name));
+                continue;
+            }
+        }
+        lab.step(&format!("nothing yet: starting {}", peer.name));
+        match welcome(&home, peer) {
+            Ok((guest, hello)) => {
+                let settings = [peer.environment_settings(), hello.settings].concat().join("; ");
+                let call = guest.call / 1000.0;
+                lab.say(&format!("{} {}: {settings}; an empty call takes {call:.1} us", peer.name, hello.version));
+                guests.push(guest);
+            }
+            Err(reason) => lab.say(&format!("{}: not compared: {reason}", peer.name)),
+        }
+    }
+    Ok(guests)
+}
+
+fn welcome(home: &Home, peer: &'static Peer) -> Result<(Guest, Hello), String> {
+    let mut process = home.start(peer)?;
+    let readable = |failure: Failure| failure.reason().to_owned();
+    let hello: Hello = process.ask(&Request::Hello).map_err(readable)?;
+    let load = Request::Load { case: &Case::empty(), variant: peer.variants[0] };
+    let loaded: Loaded = process.ask(&load).map_err(readable)?;
+    let run = Request::Run { id: loaded.id, ns: Duration::from_millis(50).as_nanos() };
+    let empty: Sampled = process.ask(&run).map_err(readable)?;
+    // The quickest quarter: an underestimate of what a call costs favours the peer less than an overestimate.
+    let call = Spread::of(empty.ns).low;
+    Ok((Guest { peer, process, call }, hello))
+}
+
+/// Lets ours and theirs take turns on a case.
+fn compare(lab: &mut Lab, case: &Case, guests: &mut [Guest], arguments: &PeersArgs) -> Result<(), String> {
+    let isa = lab.isas()[0];
+    lab.step(&format!("peers {}: loading", case.name));
+    let ours = case.ours(isa)?.into_iter().map(|ours| Entry {
+        label: ours.label(),
+        engine: if ours.order == 0 { "horq-f32" } else { "horq" },
+        unit: if ours.order == 0 { Unit::Float } else { Unit::Bit },
+        order: Some(ours.order).filter(|&order| order > 0),
+        mode: ours.mode,
+        detail: String::new(),
+        side: Side::Ours(ours),
+        turns: vec![],
+    });
+    let mut entries: Vec<Entry<'_>> = ours.collect();
+    for index in 0..guests.len() {
+        entries.extend(theirs(lab, case, guests, index, arguments.check));
+    }
+    let budget = lab.budget() / u32::from(arguments.turns);
+    for turn in 1..=arguments.turns {
+        lab.step(&format!("peers {}: turn {turn} of {}", case.name, arguments.turns));
+        let mut failed = Vec::new();
+        for (index, entry) in entries.iter_mut().enumerate() {
+            let median = match &mut entry.side {
+                Side::Ours(ours) => Spread::of(cases::sample(&mut ours.run, budget)).median,
+                Side::Theirs(guest, id) => {
+                    let guest = &mut guests[*guest];
+                    match guest.process.ask::<Sampled>(&Request::Run { id: *id, ns: budget.as_nanos() }) {
+                        Ok(sampled) => Spread::of(sampled.ns).median - guest.call,
+                        Err(failure) => {
+                            lab.say(&format!("{} of {}: stopped: {}", entry.label, case.name, failure.reason()));
+                            failed.push(index);
+                            continue;
+                        }
+                    }
+                }
+            };
+            entry.turns.push(median);
+        }
+        failed.into_iter().rev().for_each(|index| drop(entries.remove(index)));
+    }
+    report::case(lab, case, &entries)
+}
+
+/// What a peer has for a case; what it has not is said.
+fn theirs<'a>(lab: &Lab, case: &Case, guests: &mut [Guest], index: usize, check: bool) -> Vec<Entry<'a>> {
+    let Guest { peer, process, .. } = &mut guests[index];
+    let mut entries = Vec::new();
+    for variant in peer.variants {
+        let (unit, order) = cases::variant(variant);
+        let label =
+            format!("{} {}", peer.name, order.map_or((*variant).into(), |order| format!("binary, order {order}")));
+        let refuse = |reason: &str| lab.say(&format!("{label} of {}: not compared: {reason}", case.name));
+        let loaded: Loaded = match process.ask(&Request::Load { case, variant }) {
+            Ok(loaded) => loaded,
+            Err(failure) => {
+                refuse(failure.reason());
+                continue;
+            }
+        };
+        if check {
+            match process.ask::<Checked>(&Request::Check { id: loaded.id }) {
+                Ok(Checked { error }) => {
+                    let bound = if unit == Unit::Int8 { INT8_ERROR } else { FLOAT_ERROR };
+                    let verdict = if error <= bound { "as numpy" } else { "NOT as numpy, not compared" };
+                    lab.say(&format!("{label} of {}: {verdict}, off by {error:.1e} of the largest value", case.name));
+                    if error > bound {
+                        continue;
+                    }
+                }
+                Err(failure) => lab.say(&format!("{label} of {}: not checked: {}", case.name, failure.reason())),
+            }
+        }
+        let side = Side::Theirs(index, loaded.id);
+        let entry =
+            Entry { label, engine: peer.name, unit, order, mode: None, detail: loaded.detail, side, turns: vec![] };
+        entries.push(entry);
+    }
+    entries
+}

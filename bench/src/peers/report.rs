@@ -1,0 +1,167 @@
+//! Tables, records and figures of the suite `peers`.
+
+use super::cases::Case;
+use super::ratio::{Spread, first_order_slower};
+use super::{Entry, ORDERS};
+use crate::chart::{Figure, Panel, Scale, Series, Style};
+use crate::clock::Timing;
+use crate::conv::mode_name;
+use crate::lab::Lab;
+use crate::peak::Unit;
+use crate::record::Record;
+use crate::text;
+use horq_kernels::ScaleMode;
+
+const SUITE: &str = "peers";
+/// The modes of ours that are compared, the first being the one that crossovers are told of.
+const MODES: [ScaleMode; 2] = [ScaleMode::Image, ScaleMode::Window];
+/// Panels of one figure.
+const PANELS: usize = 3;
+
+/// Prints a case's tables and keeps its records.
+///
+/// # Errors
+/// A message if a line cannot be written.
+pub(super) fn case(lab: &mut Lab, case: &Case, entries: &[Entry<'_>]) -> Result<(), String> {
+    let best = |unit| best(entries.iter().filter(|entry| is_peer(entry) && entry.unit == unit));
+    let (int8, float) = (best(Unit::Int8), best(Unit::Float));
+    let vectors = entries.iter().find(|entry| entry.engine == "openvino-vectors");
+    let over = |entry: &Entry<'_>, other: Option<&Entry<'_>>| {
+        other.map_or("-".into(), |other| Spread::of_turns(&entry.turns, &other.turns).text())
+    };
+    let mut ours = Vec::new();
+    for entry in entries.iter().filter(|entry| !is_peer(entry)) {
+        let binary = entries.iter().find(|other| other.engine == "openvino" && other.order == entry.order);
+        let binary = binary.filter(|_| entry.order.is_some());
+        let mut row = vec![entry.label.clone(), time(entry)];
+        row.extend([binary, int8, vectors, float].map(|other| over(entry, other)));
+        ours.push(row);
+    }
+    let header =
+        ["ours over theirs", "us", "OpenVINO, same order", "best int8", "int8 without matrix units", "best f32"];
+    lab.table(&format!("peers {}: medians of the turns' ratios, and the middle half", case.name), &header, ours);
+    let row = |entry: &Entry<'_>| vec![entry.label.clone(), time(entry), entry.detail.clone()];
+    let theirs: Vec<_> = entries.iter().filter(|entry| is_peer(entry)).map(row).collect();
+    lab.table("", &["theirs", "us", "by"], theirs);
+    let times = times(entries, MODES[0]);
+    for (what, other) in [("best int8", int8), ("int8 without matrix units", vectors), ("best f32", float)] {
+        let Some(other) = other else { continue };
+        let wins = match first_order_slower(&times, median(other)) {
+            Some((order, true)) => format!("wins from order {order}"),
+            Some((order, false)) => format!("would win from about order {order}"),
+            None => "does not win at any order".into(),
+        };
+        lab.say(&format!("{what}: {}, {} us; it {wins}", other.label, time(other)));
+    }
+    let isa = lab.isas()[0];
+    let product = case.product();
+    for entry in entries {
+        let macs = product.map_or(f64::NAN, |sides| sides.iter().product::<usize>() as f64);
+        let timing = Timing { ns: median(entry), cycles: f64::NAN };
+        let macs = macs * entry.order.unwrap_or(1) as f64;
+        let speedup = float.map(|float| Spread::of_turns(&float.turns, &entry.turns).median);
+        let [m, n, k] = product.map_or([None; 3], |sides| sides.map(Some));
+        lab.emit(Record {
+            m,
+            n,
+            k,
+            order: entry.order,
+            mode: entry.mode,
+            isa: Some(isa).filter(|_| !is_peer(entry)),
+            speedup_float: speedup,
+            ..Record::new(SUITE, case.name.clone(), entry.engine, entry.unit, macs, timing)
+        })?;
+    }
+    Ok(())
+}
+
+fn is_peer(entry: &Entry<'_>) -> bool {
+    !entry.engine.starts_with("horq")
+}
+
+fn median(entry: &Entry<'_>) -> f64 {
+    Spread::of(entry.turns.iter().copied()).median
+}
+
+fn time(entry: &Entry<'_>) -> String {
+    text::micros(median(entry))
+}
+
+fn best<'a, 'b: 'a>(entries: impl Iterator<Item = &'a Entry<'b>>) -> Option<&'a Entry<'b>> {
+    entries.min_by(|first, second| median(first).total_cmp(&median(second)))
+}
+
+/// Our times by order.
+fn times(entries: &[Entry<'_>], mode: ScaleMode) -> Vec<f64> {
+    let at = |order| entries.iter().find(|entry| entry.mode == Some(mode) && entry.order == Some(order));
+    ORDERS.filter_map(at).map(median).collect()
+}
+
+/// Time by order beside the peers, a panel a case.
+pub(crate) fn figures(lab: &Lab) -> Vec<(String, Figure)> {
+    let records: Vec<&Record> = lab.records().iter().filter(|record| record.suite == SUITE).collect();
+    let mut cases: Vec<&str> = records.iter().map(|record| record.case.as_str()).collect();
+    cases.dedup();
+    let panels: Vec<Panel> = cases.iter().map(|case| panel(case, &records)).collect();
+    let mut caption = vec![
+        "Whole layers, batch 1, one thread, f32 in and out; medians of turns. Ring: where int8 becomes faster."
+            .to_owned(),
+    ];
+    caption.extend(lab.caption());
+    let mut figures = Vec::new();
+    let mut panels = panels.into_iter().peekable();
+    while panels.peek().is_some() {
+        let panels: Vec<Panel> = panels.by_ref().take(PANELS).collect();
+        let title = "Time by order, beside what a user could pick instead".to_owned();
+        figures.push((format!("peers-{}", figures.len() + 1), Figure { title, caption: caption.clone(), panels }));
+    }
+    figures
+}
+
+fn panel(case: &str, records: &[&Record]) -> Panel {
+    let of_case = || records.iter().copied().filter(|record| record.case == case);
+    let by_order = |keep: &dyn Fn(&Record) -> bool| -> Vec<(f64, f64)> {
+        of_case().filter(|record| keep(record)).filter_map(|r| Some((r.order? as f64, r.ns / 1000.0))).collect()
+    };
+    let mut series = Vec::new();
+    for (color, mode) in MODES.into_iter().enumerate() {
+        let points = by_order(&|record| record.engine == "horq" && record.mode == Some(mode));
+        if !points.is_empty() {
+            let name = format!("horq, {}", mode_name(mode));
+            series.push(Series { name, points, style: Style::Measured, color });
+        }
+    }
+    let points = by_order(&|record| record.engine == "openvino" && record.unit == Unit::Bit);
+    series.push(Series { name: "OpenVINO binary (above 1 composed)".into(), points, style: Style::Measured, color: 2 });
+    let ours = series.first().map(|series| series.points.clone()).unwrap_or_default();
+    let fastest = |unit, vectors: bool| {
+        of_case()
+            .filter(|r| r.unit == unit && !r.engine.starts_with("horq") && (r.engine == "openvino-vectors") == vectors)
+            .min_by(|first, second| first.ns.total_cmp(&second.ns))
+    };
+    let mut marks = Vec::new();
+    for (name, color, record) in [
+        ("int8", 3, fastest(Unit::Int8, false)),
+        ("int8 without matrix units", 6, fastest(Unit::Int8, true)),
+        ("f32", 4, fastest(Unit::Float, false)),
+    ] {
+        let Some(record) = record else { continue };
+        let points: Vec<(f64, f64)> = ORDERS.map(|order| (order as f64, record.ns / 1000.0)).collect();
+        if let Some(at) = crate::curve::crossing(&ours, &points, Scale::Linear) {
+            marks.push(crate::chart::Mark { at, label: text::number(Some(at.0)) });
+        }
+        let name = format!("{name}: {}", record.engine.trim_end_matches("-vectors"));
+        series.push(Series { name, points, style: Style::Model, color });
+    }
+    Panel {
+        title: case.to_owned(),
+        x_label: "order".into(),
+        y_label: "us".into(),
+        x_scale: Scale::Linear,
+        y_scale: Scale::Log(10.0),
+        x_ticks: ORDERS.map(|order| (order as f64, order.to_string())).collect(),
+        series,
+        marks,
+        marks_name: "even with the dashed line, at this order",
+    }
+}
