@@ -114,7 +114,9 @@ def lenet5(order):
     b = Builder("lenet5", (28, 28, 1), order)
     x = b.pool(b.conv(b.net.input, 20, 5, pad=0))
     x = b.pool(b.conv(x, 50, 5, pad=0, binary=True))
-    b.dense(b.dense(x, 500, relu=True), 10)
+    # A binary dense layer is a convolution whose window is the image.
+    x = b.conv(x, 500, 4, pad=0, binary=True) if order else b.dense(x, 500, relu=True)
+    b.dense(x, 10)
     return b.net
 
 

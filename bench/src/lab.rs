@@ -152,11 +152,6 @@ impl Lab {
         &self.peaks
     }
 
-    /// What is spent on each measurement.
-    pub(crate) fn budget(&self) -> Duration {
-        self.budget
-    }
-
     /// Who runs the work.
     pub(crate) fn workers(&self) -> &Workers {
         &self.workers

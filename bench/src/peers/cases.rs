@@ -3,7 +3,9 @@
 use crate::cli::geometry;
 use crate::conv::{SHAPES, mode_name};
 use crate::data::{Numbers, copied, zeros};
+use crate::networks::Network;
 use crate::peak::Unit;
+use horq::{Model, Session, SessionOptions};
 use horq_kernels::{
     BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa,
     Padding, ScaleMode, panel,
@@ -34,6 +36,11 @@ pub(super) enum Kind {
     Conv { height: usize, width: usize, channels: usize, filters: usize, kernel: usize },
     /// A matrix product with constant weights.
     Product { rows: usize, columns: usize, depth: usize },
+    /// A network; theirs have that shape.
+    Network {
+        #[serde(serialize_with = "network_name")]
+        network: Network,
+    },
     /// Next to nothing: what it takes to call the engine.
     Empty,
 }
@@ -43,6 +50,8 @@ pub(super) struct Ours<'a> {
     /// 0 for f32.
     pub order: usize,
     pub mode: Option<ScaleMode>,
+    /// Multiply-accumulates of a call, each plane's counted.
+    pub macs: f64,
     pub run: Box<dyn FnMut() + 'a>,
 }
 
@@ -64,7 +73,23 @@ impl Case {
             Self { name: format!("{height}x{width}x{channels}x{filters} k3 s1"), kind }
         });
         let product = Kind::Product { rows: 1024, columns: 1024, depth: 1024 };
-        layers.into_iter().chain([Self { name: "1024x1024x1024".into(), kind: product }]).collect()
+        let networks = [Network::Lenet5, Network::VggSmall, Network::Bireal18].map(Self::network);
+        layers.into_iter().chain([Self { name: "1024x1024x1024".into(), kind: product }]).chain(networks).collect()
+    }
+
+    /// A network as a case.
+    pub(super) fn network(network: Network) -> Self {
+        Self { name: network.name(), kind: Kind::Network { network } }
+    }
+
+    /// Our scale modes; crossovers are told of the first. Of a matrix product each row is a sample, whose image is its window.
+    pub(super) fn modes(&self) -> &'static [ScaleMode] {
+        match self.kind {
+            Kind::Conv { .. } => &[ScaleMode::Image, ScaleMode::Window],
+            Kind::Product { .. } => &[ScaleMode::Image],
+            Kind::Network { .. } => &[ScaleMode::Fixed, ScaleMode::Image],
+            Kind::Empty => &[],
+        }
     }
 
     /// What calling an engine takes.
@@ -79,7 +104,7 @@ impl Case {
                 Some([height * width, filters, kernel * kernel * channels])
             }
             Kind::Product { rows, columns, depth } => Some([rows, columns, depth]),
-            Kind::Empty => None,
+            Kind::Network { .. } | Kind::Empty => None,
         }
     }
 
@@ -88,17 +113,17 @@ impl Case {
     /// # Errors
     /// A message if a layer cannot be prepared.
     pub(super) fn ours(&self, isa: Isa) -> Result<Vec<Ours<'static>>, String> {
-        let (geometry, samples, modes) = match self.kind {
+        let (geometry, samples) = match self.kind {
             Kind::Conv { height, width, channels, filters, kernel } => {
                 let shape = [height, width, channels, filters];
-                (geometry(shape, kernel, 1), 1, &[ScaleMode::Image, ScaleMode::Window][..])
+                (geometry(shape, kernel, 1), 1)
             }
-            // Each row is a sample, whose image is its window.
-            Kind::Product { rows, columns, depth } => (Geometry::dense(depth, columns), rows, &[ScaleMode::Image][..]),
+            Kind::Product { rows, columns, depth } => (Geometry::dense(depth, columns), rows),
+            Kind::Network { network } => return networks(isa, network, self.modes()),
             Kind::Empty => return Ok(vec![]),
         };
         let mut ours = vec![float(isa, geometry, samples)?];
-        for &mode in modes {
+        for &mode in self.modes() {
             for order in ORDERS {
                 ours.push(binary(isa, geometry, samples, order, mode)?);
             }
@@ -113,13 +138,14 @@ fn float(isa: Isa, geometry: Geometry, samples: usize) -> Result<Ours<'static>, 
     let input = numbers.floats(samples * geometry.input_len());
     let weight = copied(&panel::pack_floats(&geometry, &numbers.floats(geometry.filters * geometry.depth())));
     let mut output = zeros(samples * output_len(&geometry)?);
+    let macs = (output.len() * geometry.depth()) as f64;
     let mut scratch = zeros(conv.scratch_len());
     let run = Box::new(move || {
         let epilogue = Epilogue::default();
         let call = FloatCall { input: &input, weight: &weight, epilogue, parallel: &Inline, clock: None };
         conv.run(call, &mut output, &mut scratch);
     });
-    Ok(Ours { order: 0, mode: None, run })
+    Ok(Ours { order: 0, mode: None, macs, run })
 }
 
 fn binary(
@@ -136,6 +162,7 @@ fn binary(
     let conv = BinaryConv::new(isa, spec, &[&panels]).map_err(|error| error.to_string())?;
     let (mut words, mut scales) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
     let mut output = zeros(samples * output_len(&geometry)?);
+    let macs = (output.len() * geometry.depth()) as f64;
     let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
     let run = Box::new(move || {
         let call = BinaryCall {
@@ -150,7 +177,45 @@ fn binary(
         conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut scales })
             .expect("the operands are finite");
     });
-    Ok(Ours { order, mode: Some(mode), run })
+    Ok(Ours { order, mode: Some(mode), macs: macs * order as f64, run })
+}
+
+/// A network in each mode and order: sessions of one model a mode.
+fn networks(isa: Isa, network: Network, modes: &[ScaleMode]) -> Result<Vec<Ours<'static>>, String> {
+    let mut ours = Vec::new();
+    for &mode in modes {
+        let model = model(network, mode)?;
+        for order in ORDERS {
+            let options = SessionOptions::new().isa(isa).order(order);
+            let mut session = Session::new(&model, options).map_err(|error| error.to_string())?;
+            let macs = session.profile().iter().map(|layer| (layer.bit_macs + layer.float_macs) as f64).sum();
+            let input = Numbers::new(3).floats(session.input_len());
+            let mut output: Vec<f32> = vec![0.0; session.output_len()];
+            let run = Box::new(move || session.run(&input, &mut output).expect("the input is finite"));
+            ours.push(Ours { order, mode: Some(mode), macs, run });
+        }
+    }
+    Ok(ours)
+}
+
+fn model(network: Network, mode: ScaleMode) -> Result<Model, String> {
+    let bytes = network_bytes(network, mode, *ORDERS.end())?;
+    Model::from_bytes(&bytes).map_err(|error| error.to_string())
+}
+
+/// The file of a network.
+///
+/// # Errors
+/// A message if it cannot be made.
+pub(super) fn network_bytes(network: Network, mode: ScaleMode, order: usize) -> Result<Vec<u8>, String> {
+    let readable = |error: horq::Error| format!("{}: {error}", network.name());
+    let (builder, output) = network.build(order, mode).map_err(readable)?;
+    builder.to_bytes(&output).map_err(readable)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn network_name<S: serde::Serializer>(network: &Network, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&network.name())
 }
 
 fn output_len(geometry: &Geometry) -> Result<usize, String> {
@@ -189,6 +254,7 @@ mod tests {
         let told: Vec<serde_json::Value> = Case::all().iter().map(|case| serde_json::to_value(case).unwrap()).collect();
         assert_eq!(told[0]["kind"], "conv");
         assert_eq!((&told[0]["height"], &told[0]["filters"], &told[0]["kernel"]), (&56.into(), &64.into(), &3.into()));
+        assert_eq!((&told[6]["kind"], &told[6]["network"]), (&"network".into(), &"vgg-small".into()));
         assert_eq!((&told[4]["kind"], &told[4]["depth"]), (&"product".into(), &1024.into()));
         assert_eq!(serde_json::to_value(Case::empty()).unwrap()["kind"], "empty");
     }
