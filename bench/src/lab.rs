@@ -240,11 +240,11 @@ impl Lab {
         self.clock.best(self.budget / 3, work)
     }
 
-    /// Writes all results into the output folder and, if asked, into the records.
+    /// Writes all results into the output folder and, if asked, into the records, there as `<date>.csv` or `<date>-<suite>.csv`.
     ///
     /// # Errors
     /// A message that names the file.
-    pub(crate) fn write(&self, out: Option<&Path>, kept: Option<&Path>) -> Result<(), String> {
+    pub(crate) fn write(&self, out: Option<&Path>, kept: Option<&Path>, suite: Option<&str>) -> Result<(), String> {
         let csv = record::csv(&self.records, &self.provenance);
         if let Some(out) = out {
             let lines: String = self.records.iter().map(|r| record::json(r, &self.provenance) + "\n").collect();
@@ -261,7 +261,8 @@ impl Lab {
             let words: Vec<&str> = slug.split('-').filter(|word| !word.is_empty()).collect();
             let folder = kept.join(words.join("-"));
             create_folder(&folder)?;
-            let path = folder.join(format!("{}.csv", self.provenance.date));
+            let suite = suite.map_or(String::new(), |suite| format!("-{suite}"));
+            let path = folder.join(format!("{}{suite}.csv", self.provenance.date));
             save(&path, &csv)?;
             self.say(&format!("record kept in {}", path.display()));
         }

@@ -4,6 +4,7 @@
 //! ours and all of theirs, so that they see the same clock rate and neighbours, and what counts is the quotient within a turn.
 
 mod cases;
+mod cold;
 mod install;
 mod process;
 mod ratio;
@@ -11,7 +12,7 @@ mod report;
 
 use crate::lab::Lab;
 use crate::peak::Unit;
-use cases::{Case, ORDERS, Ours};
+use cases::{Case, Kind, ORDERS, Ours};
 use clap::Args;
 use horq_kernels::ScaleMode;
 use install::{Home, PEERS, Peer};
@@ -84,6 +85,7 @@ enum Request<'a> {
     Load { case: &'a Case, variant: &'a str },
     Run { id: usize, ns: u128 },
     Check { id: usize },
+    Cold { case: &'a Case, variant: &'a str },
 }
 
 /// A peer that answers.
@@ -103,6 +105,7 @@ struct Entry<'a> {
     mode: Option<ScaleMode>,
     /// What a peer says about how it computes this.
     detail: String,
+    macs: f64,
     side: Side<'a>,
     /// Nanoseconds a call, the median of each turn.
     turns: Vec<f64>,
@@ -131,9 +134,13 @@ pub(crate) fn run(lab: &mut Lab, arguments: &PeersArgs) -> Result<(), String> {
         let names: Vec<String> = Case::all().into_iter().map(|case| case.name).collect();
         return Err(format!("no case has {} in its name: they are {}", arguments.case.join(" or "), names.join(", ")));
     }
-    let mut guests = invite(lab, arguments)?;
+    let home = Home::open(&arguments.folder, arguments.install)?;
+    let mut guests = invite(lab, &home, arguments);
     for case in &cases {
         compare(lab, case, &mut guests, arguments)?;
+        if matches!(case.kind, Kind::Network { network: cold::NETWORK }) {
+            cold::compare(lab, &home, &guests)?;
+        }
     }
     Ok(())
 }
@@ -143,8 +150,7 @@ fn chosen(name: &str, parts: &[String]) -> bool {
 }
 
 /// Installs what is asked for, starts the peers and prints their settings, or why they are not there.
-fn invite(lab: &Lab, arguments: &PeersArgs) -> Result<Vec<Guest>, String> {
-    let home = Home::open(&arguments.folder, arguments.install)?;
+fn invite(lab: &Lab, home: &Home, arguments: &PeersArgs) -> Vec<Guest> {
     let mut guests = Vec::new();
     for peer in PEERS.iter().filter(|peer| arguments.only.is_empty() || arguments.only.contains(peer)) {
         if arguments.install && !home.has(peer) {
@@ -155,7 +161,7 @@ fn invite(lab: &Lab, arguments: &PeersArgs) -> Result<Vec<Guest>, String> {
             }
         }
         lab.step(&format!("nothing yet: starting {}", peer.name));
-        match welcome(&home, peer) {
+        match welcome(home, peer) {
             Ok((guest, hello)) => {
                 let settings = [peer.environment_settings(), hello.settings].concat().join("; ");
                 let call = guest.call / 1000.0;
@@ -165,7 +171,7 @@ fn invite(lab: &Lab, arguments: &PeersArgs) -> Result<Vec<Guest>, String> {
             Err(reason) => lab.say(&format!("{}: not compared: {reason}", peer.name)),
         }
     }
-    Ok(guests)
+    guests
 }
 
 fn welcome(home: &Home, peer: &'static Peer) -> Result<(Guest, Hello), String> {
@@ -192,12 +198,15 @@ fn compare(lab: &mut Lab, case: &Case, guests: &mut [Guest], arguments: &PeersAr
         order: Some(ours.order).filter(|&order| order > 0),
         mode: ours.mode,
         detail: String::new(),
+        macs: ours.macs,
         side: Side::Ours(ours),
         turns: vec![],
     });
     let mut entries: Vec<Entry<'_>> = ours.collect();
+    // The products of one plane, which a network's float layers have too.
+    let macs = entries.iter().map(|entry| entry.macs).fold(f64::NAN, f64::min);
     for index in 0..guests.len() {
-        entries.extend(theirs(lab, case, guests, index, arguments.check));
+        entries.extend(theirs(lab, case, guests, index, macs, arguments.check));
     }
     let budget = lab.budget() / u32::from(arguments.turns);
     for turn in 1..=arguments.turns {
@@ -226,13 +235,12 @@ fn compare(lab: &mut Lab, case: &Case, guests: &mut [Guest], arguments: &PeersAr
 }
 
 /// What a peer has for a case; what it has not is said.
-fn theirs<'a>(lab: &Lab, case: &Case, guests: &mut [Guest], index: usize, check: bool) -> Vec<Entry<'a>> {
+fn theirs<'a>(lab: &Lab, case: &Case, guests: &mut [Guest], index: usize, macs: f64, check: bool) -> Vec<Entry<'a>> {
     let Guest { peer, process, .. } = &mut guests[index];
     let mut entries = Vec::new();
     for variant in peer.variants {
         let (unit, order) = cases::variant(variant);
-        let label =
-            format!("{} {}", peer.name, order.map_or((*variant).into(), |order| format!("binary, order {order}")));
+        let label = label(peer, variant);
         let refuse = |reason: &str| lab.say(&format!("{label} of {}: not compared: {reason}", case.name));
         let loaded: Loaded = match process.ask(&Request::Load { case, variant }) {
             Ok(loaded) => loaded,
@@ -255,9 +263,24 @@ fn theirs<'a>(lab: &Lab, case: &Case, guests: &mut [Guest], index: usize, check:
             }
         }
         let side = Side::Theirs(index, loaded.id);
-        let entry =
-            Entry { label, engine: peer.name, unit, order, mode: None, detail: loaded.detail, side, turns: vec![] };
+        let entry = Entry {
+            label,
+            engine: peer.name,
+            unit,
+            order,
+            mode: None,
+            detail: loaded.detail,
+            macs: macs * order.unwrap_or(1) as f64,
+            side,
+            turns: vec![],
+        };
         entries.push(entry);
     }
     entries
+}
+
+/// A peer and a form of its in tables.
+fn label(peer: &Peer, variant: &str) -> String {
+    let form = cases::variant(variant).1.map_or(variant.to_owned(), |order| format!("binary, order {order}"));
+    format!("{} {form}", peer.name)
 }

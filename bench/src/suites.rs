@@ -49,7 +49,9 @@ pub(crate) fn run(cli: &Cli) -> Result<(), String> {
         Some(Command::Network(networks)) => network::run(&mut lab, networks, Depth::Whole)?,
         Some(Command::Peers(arguments)) => peers::run(&mut lab, arguments)?,
     }
-    lab.write(out, cli.common.record.as_deref())?;
+    // A record of its own, beside that of the other suites.
+    let suite = matches!(cli.command, Some(Command::Peers(_))).then_some("peers");
+    lab.write(out, cli.common.record.as_deref(), suite)?;
     if let Some(out) = out {
         let figures: Vec<(String, Figure)> = gemm::figure(&lab)
             .map(|figure| ("gemm".to_owned(), figure))

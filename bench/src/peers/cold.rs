@@ -85,12 +85,7 @@ pub(super) fn compare(lab: &mut Lab, home: &Home, guests: &[Guest]) -> Result<()
     records.into_iter().try_for_each(|record| lab.emit(record))
 }
 
-fn row(
-    label: String,
-    phase: &dyn Fn(&[Phases], usize) -> f64,
-    times: &[Phases],
-    ratio: String,
-) -> Vec<String> {
+fn row(label: String, phase: &dyn Fn(&[Phases], usize) -> f64, times: &[Phases], ratio: String) -> Vec<String> {
     let ms = |index| text::number(Some(phase(times, index) / 1e6));
     vec![label, ms(0), ms(1), ratio]
 }

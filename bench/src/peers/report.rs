@@ -2,7 +2,7 @@
 
 use super::cases::Case;
 use super::ratio::{Spread, first_order_slower};
-use super::{Entry, ORDERS};
+use super::{Entry, ORDERS, cold};
 use crate::chart::{Figure, Panel, Scale, Series, Style};
 use crate::clock::Timing;
 use crate::conv::mode_name;
@@ -12,9 +12,8 @@ use crate::record::Record;
 use crate::text;
 use horq_kernels::ScaleMode;
 
-const SUITE: &str = "peers";
-/// The modes of ours that are compared, the first being the one that crossovers are told of.
-const MODES: [ScaleMode; 2] = [ScaleMode::Image, ScaleMode::Window];
+/// Of the records.
+pub(super) const SUITE: &str = "peers";
 /// Panels of one figure.
 const PANELS: usize = 3;
 
@@ -43,7 +42,8 @@ pub(super) fn case(lab: &mut Lab, case: &Case, entries: &[Entry<'_>]) -> Result<
     let row = |entry: &Entry<'_>| vec![entry.label.clone(), time(entry), entry.detail.clone()];
     let theirs: Vec<_> = entries.iter().filter(|entry| is_peer(entry)).map(row).collect();
     lab.table("", &["theirs", "us", "by"], theirs);
-    let times = times(entries, MODES[0]);
+    let told = case.modes()[0];
+    let times = times(entries, told);
     for (what, other) in [("best int8", int8), ("int8 without matrix units", vectors), ("best f32", float)] {
         let Some(other) = other else { continue };
         let wins = match first_order_slower(&times, median(other)) {
@@ -51,14 +51,15 @@ pub(super) fn case(lab: &mut Lab, case: &Case, entries: &[Entry<'_>]) -> Result<
             Some((order, false)) => format!("would win from about order {order}"),
             None => "does not win at any order".into(),
         };
-        lab.say(&format!("{what}: {}, {} us; it {wins}", other.label, time(other)));
+        lab.say(&format!("{what}: {}, {} us; beside mode {} it {wins}", other.label, time(other), mode_name(told)));
     }
     let isa = lab.isas()[0];
     let product = case.product();
     for entry in entries {
-        let macs = product.map_or(f64::NAN, |sides| sides.iter().product::<usize>() as f64);
-        let timing = Timing { ns: median(entry), cycles: f64::NAN };
-        let macs = macs * entry.order.unwrap_or(1) as f64;
+        let spread = Spread::of(entry.turns.iter().copied());
+        let spread = (spread.high - spread.low) / spread.median;
+        let timing = Timing { ns: median(entry), cycles: f64::NAN, spread };
+        let unit = if product.is_none() && !is_peer(entry) { Unit::Mixed } else { entry.unit };
         let speedup = float.map(|float| Spread::of_turns(&float.turns, &entry.turns).median);
         let [m, n, k] = product.map_or([None; 3], |sides| sides.map(Some));
         lab.emit(Record {
@@ -69,7 +70,7 @@ pub(super) fn case(lab: &mut Lab, case: &Case, entries: &[Entry<'_>]) -> Result<
             mode: entry.mode,
             isa: Some(isa).filter(|_| !is_peer(entry)),
             speedup_float: speedup,
-            ..Record::new(SUITE, case.name.clone(), entry.engine, entry.unit, macs, timing)
+            ..Record::new(SUITE, case.name.clone(), entry.engine, unit, entry.macs, timing)
         })?;
     }
     Ok(())
@@ -99,13 +100,13 @@ fn times(entries: &[Entry<'_>], mode: ScaleMode) -> Vec<f64> {
 
 /// Time by order beside the peers, a panel a case.
 pub(crate) fn figures(lab: &Lab) -> Vec<(String, Figure)> {
-    let records: Vec<&Record> = lab.records().iter().filter(|record| record.suite == SUITE).collect();
+    let of_turns = |record: &&Record| record.suite == SUITE && !record.case.ends_with(cold::SUFFIX);
+    let records: Vec<&Record> = lab.records().iter().filter(of_turns).collect();
     let mut cases: Vec<&str> = records.iter().map(|record| record.case.as_str()).collect();
     cases.dedup();
     let panels: Vec<Panel> = cases.iter().map(|case| panel(case, &records)).collect();
     let mut caption = vec![
-        "Whole layers, batch 1, one thread, f32 in and out; medians of turns. Ring: where int8 becomes faster."
-            .to_owned(),
+        "Batch 1, one thread, f32 in and out; medians of turns. OpenVINO's orders above 1 are composed.".to_owned(),
     ];
     caption.extend(lab.caption());
     let mut figures = Vec::new();
@@ -124,12 +125,11 @@ fn panel(case: &str, records: &[&Record]) -> Panel {
         of_case().filter(|record| keep(record)).filter_map(|r| Some((r.order? as f64, r.ns / 1000.0))).collect()
     };
     let mut series = Vec::new();
-    for (color, mode) in MODES.into_iter().enumerate() {
+    let mut modes: Vec<ScaleMode> = of_case().filter_map(|record| record.mode).collect();
+    modes.dedup();
+    for (color, mode) in modes.into_iter().enumerate() {
         let points = by_order(&|record| record.engine == "horq" && record.mode == Some(mode));
-        if !points.is_empty() {
-            let name = format!("horq, {}", mode_name(mode));
-            series.push(Series { name, points, style: Style::Measured, color });
-        }
+        series.push(Series { name: format!("horq, {}", mode_name(mode)), points, style: Style::Measured, color });
     }
     let points = by_order(&|record| record.engine == "openvino" && record.unit == Unit::Bit);
     series.push(Series { name: "OpenVINO binary (above 1 composed)".into(), points, style: Style::Measured, color: 2 });
