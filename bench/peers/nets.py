@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+SUMS = 0.5
+"""The mean product of two rectified values over the product of their sizes: 1 / pi at first, more deeper down."""
+
 
 @dataclass
 class Value:
@@ -104,7 +107,8 @@ class Builder:
         return self._emit(kind, [x], shape, grows * x.moment, kernel=kernel, stride=stride, pad=pad)
 
     def add(self, x, y, relu=False) -> Value:
-        return self._emit("add", [x, y], x.shape, x.moment + y.moment, relu=relu)
+        together = 0.0 if x.signed or y.signed else 2.0 * np.sqrt(x.moment * y.moment) * SUMS
+        return self._emit("add", [x, y], x.shape, x.moment + y.moment + together, relu=relu)
 
     def mean(self, x) -> Value:
         return self._emit("mean", [x], (1, x.shape[-1]), x.moment)
@@ -184,20 +188,40 @@ def image(value: Value) -> np.ndarray:
 
 
 def reference(net: Net, x: np.ndarray, border: float) -> np.ndarray:
-    """The answer of a graph of one layer, in float64; `border` is what a binary convolution's padded taps stand for."""
-    (op,) = net.ops
-    x = x.astype(np.float64)
-    if op.kind == "dense":
-        return x @ op.weight.T.astype(np.float64)
-    planes, rest = [x], x
-    if op.binary:
-        planes = []
-        for scale in scales(net.order):
+    """The answer of a graph in float64; `border` is what a binary convolution's padded taps stand for."""
+    values = {net.input.name: x.astype(np.float64)}
+    bare = len(net.ops) == 1
+    for op in net.ops:
+        inputs = [values[value.name] for value in op.inputs]
+        values[op.output.name] = _apply(op, inputs, net.order, border, bare)
+    return values[net.output.name]
+
+
+def _apply(op: Op, inputs: list, order: int, border: float, bare: bool) -> np.ndarray:
+    x = inputs[0]
+    if op.kind == "conv" and op.binary:
+        rest, y = x, 0.0
+        for scale in scales(order):
             sign = np.where(rest > 0, 1.0, -1.0)
-            planes.append((scale, sign))
-            rest = rest - scale * sign
-        return sum(scale * _conv(sign, op, border) for scale, sign in planes)
-    return _conv(x, op, 0.0)
+            y = y + scale * _conv(sign, op, border)
+            # As the composition has it, where 0 has no sign.
+            rest = rest - scale * np.sign(rest)
+        y = y if bare else y * op.scale
+    elif op.kind == "conv":
+        y = _conv(x, op, 0.0)
+    elif op.kind == "dense":
+        y = (x if x.ndim == 2 else x.reshape(1, -1)) @ op.weight.T.astype(np.float64)
+    elif op.kind == "maxpool":
+        y = np.max(list(_taps(x, op, -np.inf)), axis=0)
+    elif op.kind == "avgpool":
+        y = np.mean(list(_taps(x, op, 0.0)), axis=0)
+    elif op.kind == "add":
+        y = x + inputs[1]
+    else:
+        y = x.mean((0, 1))[None]
+    if op.bias is not None:
+        y = y + op.bias
+    return np.maximum(y, 0.0) if op.relu else y
 
 
 def scales(order: int) -> list[float]:
@@ -205,12 +229,16 @@ def scales(order: int) -> list[float]:
     return [1.0] if order == 1 else [0.8 / 2**k for k in range(order)]
 
 
-def _conv(x: np.ndarray, op: Op, border: float) -> np.ndarray:
-    p, k = op.pad, op.kernel
+def _taps(x: np.ndarray, op: Op, border: float):
+    """What each tap of the windows sees, row by row."""
+    p, s = op.pad, op.stride
     x = np.pad(x, ((p, p), (p, p), (0, 0)), constant_values=border)
-    h, w, filters = op.output.shape
-    y = np.zeros((h, w, filters))
-    for i in range(k):
-        for j in range(k):
-            y += x[i : i + h, j : j + w] @ op.weight[:, i, j].T.astype(np.float64)
-    return y
+    h, w = op.output.shape[:2]
+    for i in range(op.kernel):
+        for j in range(op.kernel):
+            yield x[i : i + s * h : s, j : j + s * w : s][:h, :w]
+
+
+def _conv(x: np.ndarray, op: Op, border: float) -> np.ndarray:
+    taps = op.weight.reshape(len(op.weight), -1, op.weight.shape[-1]).astype(np.float64)
+    return sum(tap @ taps[:, i].T for i, tap in enumerate(_taps(x, op, border)))

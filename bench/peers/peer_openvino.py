@@ -107,6 +107,8 @@ class _Binary:
 
     def binary(self, op: Op, x):
         filters, _, _, channels = op.weight.shape
+        if channels % 8:
+            raise ValueError(f"its binary convolution is wrong on {channels} channels, right on multiples of 8 only")
         bits = np.packbits((op.weight.transpose(0, 3, 1, 2) > 0).reshape(-1).astype(np.uint8), bitorder="little")
         self.kept.append(bits)
         shape = Shape([filters, channels, op.kernel, op.kernel])
