@@ -82,6 +82,12 @@ impl Model {
         Self::new(memory, &limits)
     }
 
+    /// Reads a mapped file's pages now, all at once, so that no run has to wait for one. Opening reads only what the validator
+    /// looks at, and a first run meets the rest page by page. A model that was read or copied has its pages already.
+    pub fn prefault(&self) {
+        self.0.memory.prefault();
+    }
+
     /// Copies a file's bytes into aligned memory and validates them.
     ///
     /// # Errors

@@ -120,16 +120,8 @@ impl BinaryConv {
             )));
         }
         let windows = Windows::new(&geometry, geometry.group_words(), out[1]);
-        let borders = Borders::new(&geometry, spec.padding, out, bases);
-        let conv = Self {
-            isa: isa.check()?,
-            spec,
-            out,
-            windows,
-            borders,
-            bases: bases.len(),
-            steps_over: !geometry.reads_all(out),
-        };
+        let borders = Borders::new(isa.check()?, &geometry, spec.padding, out, bases);
+        let conv = Self { isa, spec, out, windows, borders, bases: bases.len(), steps_over: !geometry.reads_all(out) };
         let (lines, words) = (conv.lines().checked_mul(spec.max_order), conv.plane_len().checked_mul(spec.max_order));
         match (lines, words) {
             (Some(lines), Some(words)) if lines.max(words) <= crate::MAX_ELEMENTS => Ok(conv),
@@ -291,7 +283,7 @@ impl BinaryConv {
         let poisoned = AtomicBool::new(false);
         let planes = Shared::new(words);
         let work = geometry.width * geometry.channels.div_ceil(8) * call.order;
-        let grid = Grid::new(call.parallel, geometry.height, 0, 1, work);
+        let grid = Grid::lines(call.parallel, geometry.height, work);
         grid.run(call.parallel, &|task| {
             let rows = grid.task(task).1;
             let first_word = (top + rows.start) * row_len + left * pixel;
@@ -321,7 +313,7 @@ impl BinaryConv {
         let poisoned = AtomicBool::new(false);
         let (planes, shared_scales) = (Shared::new(words), Shared::new(scales));
         let work = geometry.depth().div_ceil(8) * geometry.groups * call.order;
-        let grid = Grid::new(call.parallel, sample.rows, 0, 1, work);
+        let grid = Grid::lines(call.parallel, sample.rows, work);
         grid.run(call.parallel, &|task| {
             let pack = PackWindows {
                 geometry,

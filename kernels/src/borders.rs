@@ -11,7 +11,8 @@
 //! are few, since the valid taps of a window are a rectangle that depends on its row and column.
 
 use crate::panel::LANES;
-use crate::{Geometry, Padding};
+use crate::simd::{Op, Simd, dispatch};
+use crate::{Geometry, Isa, Padding};
 use std::ops::Range;
 
 /// The classes of a layer's windows and their bases.
@@ -68,14 +69,17 @@ fn classify(geometry: &Geometry, axis: usize, out: usize, padding: Padding) -> (
 
 impl Borders {
     /// Classes for an output of `out` rows and columns; reads the weights once if any tap is padded.
-    pub(crate) fn new(geometry: &Geometry, padding: Padding, out: [usize; 2], weights: &[&[u32]]) -> Self {
+    pub(crate) fn new(isa: Isa, geometry: &Geometry, padding: Padding, out: [usize; 2], weights: &[&[u32]]) -> Self {
         let (row_ranges, rows) = classify(geometry, 0, out[0], padding);
         let (column_ranges, columns) = classify(geometry, 1, out[1], padding);
         let (taps, filters) = (geometry.window.taps(), geometry.padded_filters());
         let classes = row_ranges.len() * column_ranges.len();
+        let all =
+            |ranges: &[Range<usize>], axis| ranges.iter().all(|range| range.len() == geometry.window.kernel[axis]);
+        let padded = !(all(&row_ranges, 0) && all(&column_ranges, 1));
         let mut bases = Vec::with_capacity(weights.len() * classes * filters);
         for panels in weights {
-            let counts = tap_counts(geometry, panels);
+            let counts = if padded { dispatch(isa, TapCounts { geometry, panels }) } else { Vec::new() };
             for rows in &row_ranges {
                 for columns in &column_ranges {
                     let valid = (rows.len() * columns.len() * geometry.group_channels()) as i32;
@@ -127,13 +131,31 @@ impl Classes<'_> {
 }
 
 /// The set bits of every tap and padded filter: `[tap][padded filter]`.
-fn tap_counts(geometry: &Geometry, panels: &[u32]) -> Vec<i32> {
-    let (taps, words, filters) = (geometry.window.taps(), geometry.group_words(), geometry.padded_filters());
-    let mut counts = vec![0i32; taps * filters];
-    for (row, lanes) in panels.chunks_exact(LANES).enumerate() {
-        let (panel, tap) = (row / (taps * words), row / words % taps);
-        let counts = &mut counts[tap * filters + panel * LANES..][..LANES];
-        counts.iter_mut().zip(lanes).for_each(|(count, word)| *count += word.count_ones() as i32);
+///
+/// As compiled for the instruction set: all weights of a model are counted before its first answer.
+struct TapCounts<'a> {
+    geometry: &'a Geometry,
+    panels: &'a [u32],
+}
+
+impl Op for TapCounts<'_> {
+    type Output = Vec<i32>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Vec<i32> {
+        let geometry = self.geometry;
+        let (taps, filters) = (geometry.window.taps(), geometry.padded_filters());
+        let mut counts = vec![0i32; taps * filters];
+        for (i, rows) in self.panels.chunks_exact(geometry.group_words() * LANES).enumerate() {
+            let (panel, tap) = (i / taps, i % taps);
+            let mut sums = [0i32; LANES];
+            for row in rows.as_chunks::<LANES>().0 {
+                for lane in 0..LANES {
+                    sums[lane] += row[lane].count_ones() as i32;
+                }
+            }
+            counts[tap * filters + panel * LANES..][..LANES].copy_from_slice(&sums);
+        }
+        counts
     }
-    counts
 }

@@ -151,6 +151,14 @@ impl Grid {
         Self { tasks: units * chunks, units, chunks, rows, threaded }
     }
 
+    /// Cuts lines that no tile takes together (rows of an image to quantize), each costing about `work` vector operations.
+    pub(crate) fn lines(parallel: &dyn Parallel, lines: usize, work: usize) -> Self {
+        let threads = parallel.threads();
+        let threaded = threads > 1 && lines.saturating_mul(work) >= MIN_WORK;
+        let chunks = if threaded { (4 * threads).min(lines) } else { 1 };
+        Self { tasks: chunks, units: 1, chunks, rows: lines, threaded }
+    }
+
     /// The unit and the rows of a task.
     pub(crate) fn task(&self, task: usize) -> (usize, std::ops::Range<usize>) {
         let chunk = task / self.units;

@@ -14,6 +14,9 @@ use crate::Error;
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; ALIGNMENT]);
 
+/// The smallest page of any system.
+const PAGE: usize = 4096;
+
 /// The bytes of a whole file.
 pub(crate) enum Memory {
     /// Read or copied.
@@ -54,6 +57,19 @@ impl Memory {
         let mapping = mapping.map_err(|source| Error::Io { action: "map", path: path.into(), source })?;
         check_length(mapping.len() as u64, limits)?;
         Ok(Self::Mapped(mapping))
+    }
+
+    /// Brings all pages of a mapping into memory and into the page table of this process.
+    pub(crate) fn prefault(&self) {
+        let Self::Mapped(mapping) = self else { return };
+        #[cfg(target_os = "linux")]
+        if mapping.advise(memmap2::Advice::PopulateRead).is_ok() {
+            return;
+        }
+        // Before Linux 5.14 and elsewhere: by touching each.
+        for page in mapping.chunks(PAGE) {
+            std::hint::black_box(page[0]);
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
