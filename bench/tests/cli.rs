@@ -70,6 +70,8 @@ fn bad_arguments_are_refused_by_name() {
         (&["conv", "--mode", "row"], "row"),
         (&["curve", "speed"], "speed"),
         (&["peak", "--isa", "sse9"], "sse9"),
+        (&["peers", "--only", "tensorrt"], "tensorrt"),
+        (&["peers", "--turns", "2"], "--turns"),
         (&["peak", "--threads", "0"], "1 to 1024"),
         (&["peak", "--json", "no/such/folder.json"], "no/such/folder.json"),
         (&["--shape", "1x1x1"], "--shape"),
@@ -83,6 +85,18 @@ fn bad_arguments_are_refused_by_name() {
     let output = bench(folder.path(), &["peak", "--isa", other]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("this CPU has only"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn peers_are_not_installed_by_surprise() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = bench(folder.path(), &["peers", "--budget", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--install"), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let output = bench(folder.path(), &["peers", "--case", "alexnet", "--budget", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("alexnet"), "{}", text(&output.stderr));
 }
 
 #[test]
