@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use horq_kernels::codebook::pack_codes;
 use horq_kernels::panel::{LANES, pack_bits, pack_floats};
 use horq_kernels::{Geometry, Padding, ScaleMode, Window};
 
 use crate::format::{GoldenRef, Limits, Parts, TensorData, assemble, write_atomic};
-use crate::graph::{Base, Graph, Input, Node, Op, Quantizer, Shape, check_name, infer};
+use crate::graph::{Base, Graph, Input, Node, Op, Quantizer, Shape, check_name, code_bits, infer};
 use crate::{Error, Model};
 
 /// A layer in plain floats. Weights are `[filter][kernel row][kernel column][channel of the group]` or
@@ -62,6 +63,54 @@ pub enum Layer<'a> {
         quantize: Quantize<'a>,
         /// The weight bases, one or more.
         bases: &'a [BinaryBase<'a>],
+        /// One value a filter.
+        bias: Option<&'a [f32]>,
+    },
+    /// Convolution of f32 activations with binary weights.
+    BinaryWeightConv2d {
+        /// Kernel, stride, dilation, padding.
+        window: Window,
+        /// Output channels.
+        filters: usize,
+        /// Channel groups.
+        groups: usize,
+        /// The weights and their factors.
+        base: BinaryBase<'a>,
+        /// One value a filter.
+        bias: Option<&'a [f32]>,
+    },
+    /// The same for a flat value.
+    BinaryWeightDense {
+        /// Output features.
+        filters: usize,
+        /// The weights and their factors.
+        base: BinaryBase<'a>,
+        /// One value a filter.
+        bias: Option<&'a [f32]>,
+    },
+    /// f32 convolution whose weights are entries of a codebook.
+    CodebookConv2d {
+        /// Kernel, stride, dilation, padding.
+        window: Window,
+        /// Output channels.
+        filters: usize,
+        /// Channel groups.
+        groups: usize,
+        /// The entry that each weight is, in the order of weights.
+        codes: &'a [u8],
+        /// The entries, 1 to 32.
+        codebook: &'a [f32],
+        /// One value a filter.
+        bias: Option<&'a [f32]>,
+    },
+    /// The same for a flat value.
+    CodebookDense {
+        /// Output features.
+        filters: usize,
+        /// The entry that each weight is, in the order of weights.
+        codes: &'a [u8],
+        /// The entries, 1 to 32.
+        codebook: &'a [f32],
         /// One value a filter.
         bias: Option<&'a [f32]>,
     },
@@ -296,6 +345,33 @@ fn describe(node: &str, layer: &Layer<'_>) -> Op {
         Layer::BinaryDense { filters, quantize, bases: l, bias: b } => {
             Op::BinaryDense { filters, quantizer: quantizer(quantize), bases: bases(l), bias: bias(b) }
         }
+        Layer::BinaryWeightConv2d { window, filters, groups, bias: b, .. } => Op::BinaryWeightConv2d {
+            window,
+            filters,
+            groups,
+            weight: tensor("weight"),
+            alpha: tensor("alpha"),
+            bias: bias(b),
+        },
+        Layer::BinaryWeightDense { filters, bias: b, .. } => {
+            Op::BinaryWeightDense { filters, weight: tensor("weight"), alpha: tensor("alpha"), bias: bias(b) }
+        }
+        Layer::CodebookConv2d { window, filters, groups, codebook, bias: b, .. } => Op::CodebookConv2d {
+            window,
+            filters,
+            groups,
+            entries: codebook.len(),
+            codes: tensor("codes"),
+            codebook: tensor("codebook"),
+            bias: bias(b),
+        },
+        Layer::CodebookDense { filters, codebook, bias: b, .. } => Op::CodebookDense {
+            filters,
+            entries: codebook.len(),
+            codes: tensor("codes"),
+            codebook: tensor("codebook"),
+            bias: bias(b),
+        },
         Layer::Affine { .. } => Op::Affine { scale: tensor("scale"), shift: tensor("shift") },
         Layer::Relu => Op::Relu,
         Layer::Prelu { .. } => Op::Prelu { slope: tensor("slope") },
@@ -334,6 +410,18 @@ impl Sources<'_> {
                 }
                 self.bias(bias, filters)
             }
+            Layer::BinaryWeightConv2d { filters, base, bias, .. }
+            | Layer::BinaryWeightDense { filters, base, bias } => {
+                self.weight(base.weight, |geometry, weight| TensorData::U32(pack_bits(geometry, weight)))?;
+                self.vector("alpha", base.alpha, filters)?;
+                self.bias(bias, filters)
+            }
+            Layer::CodebookConv2d { filters, codes, codebook, bias, .. }
+            | Layer::CodebookDense { filters, codes, codebook, bias } => {
+                self.codes(codes, codebook.len())?;
+                self.vector("codebook", codebook, codebook.len())?;
+                self.bias(bias, filters)
+            }
             Layer::Affine { scale, shift } => {
                 self.vector("scale", scale, input.channels())?;
                 self.vector("shift", shift, input.channels())
@@ -347,6 +435,21 @@ impl Sources<'_> {
         let geometry = self.geometry.expect("inference has given every layer with weights its geometry");
         self.check("weight", values, geometry.filters * geometry.depth())?;
         self.packed.push(pack(&geometry, values));
+        Ok(())
+    }
+
+    fn codes(&mut self, codes: &[u8], entries: usize) -> Result<(), Error> {
+        let geometry = self.geometry.expect("inference has given every layer with weights its geometry");
+        let (node, expected, found) = (self.node.to_owned(), geometry.filters * geometry.depth(), codes.len());
+        if found != expected {
+            return Err(Error::SourceLength { node, source_name: "codes", expected, found });
+        }
+        if let Some(index) = codes.iter().position(|&code| usize::from(code) >= entries) {
+            let tensor = format!("{node}.codes");
+            return Err(Error::CodeBeyond { node, tensor, index, code: codes[index], entries });
+        }
+        let packed = pack_codes(&geometry, code_bits(entries), codes);
+        self.packed.push(TensorData::U32(packed.expect("number and size of the codes were just checked")));
         Ok(())
     }
 

@@ -253,6 +253,16 @@ pub enum Error {
         /// Bases allowed.
         limit: usize,
     },
+    /// A codebook without entries, or with too many.
+    #[error("node `{node}` has a codebook of {entries} entries; it must have 1 to {limit}")]
+    CodebookEntries {
+        /// The node.
+        node: String,
+        /// Its entries.
+        entries: usize,
+        /// Entries allowed.
+        limit: usize,
+    },
     /// Mode `fixed` without its constants.
     #[error("node `{node}` has scale mode fixed, but names no `scales`; give one positive constant an order")]
     ScalesMissing {
@@ -366,6 +376,22 @@ pub enum Error {
         index: usize,
         /// The element's bits.
         bits: u32,
+    },
+    /// A code that names no entry of its codebook.
+    #[error(
+        "element {index} of tensor `{tensor}` of node `{node}` holds code {code}, but the codebook has {entries} entries; codes count from 0"
+    )]
+    CodeBeyond {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element; of a builder's source the code, of a file's tensor the word.
+        index: usize,
+        /// The code.
+        code: u8,
+        /// Entries of the codebook.
+        entries: usize,
     },
 
     // Building a model.

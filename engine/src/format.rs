@@ -26,6 +26,8 @@ pub const MAX_NODES: usize = 1 << 12;
 pub const MAX_VALUE_ELEMENTS: usize = 1 << 28;
 /// The most weight bases of a binary layer.
 pub const MAX_BASES: usize = 8;
+/// The most entries of a codebook.
+pub const MAX_CODEBOOK_ENTRIES: usize = 32;
 /// The most bytes of a name.
 pub const MAX_NAME_BYTES: usize = 256;
 

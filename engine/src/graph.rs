@@ -6,7 +6,7 @@
 mod infer;
 
 pub use infer::{Content, TensorSpec};
-pub(crate) use infer::{check_name, infer};
+pub(crate) use infer::{check_name, code_bits, infer};
 
 use horq_kernels::{Padding, ScaleMode, Window};
 use serde::{Deserialize, Serialize};
@@ -116,7 +116,8 @@ pub struct Node {
     pub op: Op,
 }
 
-/// What a node computes. Strings named `weight`, `bias`, `alpha`, `scale`, `shift`, `slope` and `scales` name tensors.
+/// What a node computes. Strings named `weight`, `codes`, `codebook`, `bias`, `alpha`, `scale`,
+/// `shift`, `slope` and `scales` name tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Op {
@@ -175,6 +176,68 @@ pub enum Op {
         quantizer: Quantizer,
         /// The weight bases, one or more.
         bases: Vec<Base>,
+        /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bias: Option<String>,
+    },
+    /// Convolution of f32 activations with binary weights (BWN, BWNH): y = alpha * (x . B) + bias. Padding contributes zero.
+    BinaryWeightConv2d {
+        /// Kernel, stride, dilation, padding.
+        #[serde(flatten)]
+        window: Window,
+        /// Output channels.
+        filters: usize,
+        /// Channel groups.
+        groups: usize,
+        /// Bit panels of B.
+        weight: String,
+        /// One value a filter.
+        alpha: String,
+        /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bias: Option<String>,
+    },
+    /// The same for a flat value.
+    BinaryWeightDense {
+        /// Output features.
+        filters: usize,
+        /// Bit panels of B.
+        weight: String,
+        /// One value a filter.
+        alpha: String,
+        /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bias: Option<String>,
+    },
+    /// f32 convolution whose weights are entries of a codebook (DQC, INQ). Padding contributes zero.
+    CodebookConv2d {
+        /// Kernel, stride, dilation, padding.
+        #[serde(flatten)]
+        window: Window,
+        /// Output channels.
+        filters: usize,
+        /// Channel groups.
+        groups: usize,
+        /// Values of the codebook, 1 to 32.
+        entries: usize,
+        /// Code panels: which entry each weight is.
+        codes: String,
+        /// The entries.
+        codebook: String,
+        /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bias: Option<String>,
+    },
+    /// The same for a flat value.
+    CodebookDense {
+        /// Output features.
+        filters: usize,
+        /// Values of the codebook, 1 to 32.
+        entries: usize,
+        /// Code panels: which entry each weight is.
+        codes: String,
+        /// The entries.
+        codebook: String,
         /// One value a filter.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bias: Option<String>,

@@ -68,8 +68,8 @@ mod threads;
 pub use builder::{BinaryBase, Builder, Layer, Quantize};
 pub use error::Error;
 pub use format::{
-    ALIGNMENT, Limits, MAX_BASES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_NODES, MAX_VALUE_ELEMENTS,
-    VERSION,
+    ALIGNMENT, Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_NODES,
+    MAX_VALUE_ELEMENTS, VERSION,
 };
 pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};
 pub use model::{Golden, Model};

@@ -34,6 +34,8 @@ fn each_operation_alone() {
         let mut layers = vec![
             (image, "conv", random::conv(rng, [height, width, channels], filters)),
             (flat, "dense", random::dense(rng, channels * 3, filters)),
+            (image, "packed conv", random::packed_conv(rng, [height, width, channels], filters)),
+            (flat, "packed dense", random::packed_dense(rng, channels * 3, filters)),
             (image, "affine", random::affine(rng, channels)),
             (flat, "affine of a vector", random::affine(rng, channels * 3)),
             (image, "relu", Layer::Relu),

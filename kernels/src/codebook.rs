@@ -85,9 +85,37 @@ pub fn unpack_codes(geometry: &Geometry, bits: u32, panels: &[u32]) -> Result<Ve
 /// As [`unpack_codes`].
 pub fn dirty_padding(geometry: &Geometry, bits: u32, panels: &[u32]) -> Result<Option<usize>, Error> {
     check_len(geometry, bits, panels)?;
-    let codes = unpack_codes(geometry, bits, panels)?;
-    let clean = pack_codes(geometry, bits, &codes)?;
-    Ok(clean.iter().zip(panels).position(|(clean, found)| clean != found))
+    let (words, per_word) = (words(geometry, bits), codes_of_word(bits));
+    let last_lanes = geometry.group_filters() - (geometry.group_panels() - 1) * LANES;
+    let dirty = |at: usize, word: u32| {
+        let (row, panel) = (at / LANES % words, at / LANES / words % geometry.group_panels());
+        let lanes = if panel == geometry.group_panels() - 1 { last_lanes } else { LANES };
+        let codes = if at % LANES < lanes { per_word.min(geometry.depth() - row * per_word) } else { 0 };
+        u64::from(word) >> (bits as usize * codes) != 0
+    };
+    Ok(panels.iter().enumerate().position(|(at, &word)| dirty(at, word)))
+}
+
+/// The first word with a code that is `entries` or more, and that code, if there is one.
+///
+/// # Errors
+/// As [`unpack_codes`].
+pub fn code_beyond(
+    geometry: &Geometry,
+    bits: u32,
+    panels: &[u32],
+    entries: usize,
+) -> Result<Option<(usize, u8)>, Error> {
+    check_len(geometry, bits, panels)?;
+    // Every code is an entry: nothing to look for.
+    if entries >= 1 << bits {
+        return Ok(None);
+    }
+    let codes = |word: u32| (0..codes_of_word(bits)).map(move |i| word >> (bits as usize * i) & ((1 << bits) - 1));
+    Ok(panels.iter().enumerate().find_map(|(at, &word)| {
+        let beyond = codes(word).find(|&code| code as usize >= entries);
+        beyond.map(|code| (at, code as u8))
+    }))
 }
 
 fn check_len(geometry: &Geometry, bits: u32, panels: &[u32]) -> Result<(), Error> {

@@ -227,6 +227,12 @@ fn what_is_not_finite_is_passed_on() {
     }
 }
 
+/// Whether none of these words holds a code of that size.
+fn beyond_is_first(words: &[u32], bits: u32, entries: usize) -> bool {
+    let codes = |word: u32| (0..32 / bits).map(move |i| word >> (bits * i) & ((1 << bits) - 1));
+    words.iter().all(|&word| codes(word).all(|code| (code as usize) < entries))
+}
+
 #[test]
 fn codes_are_packed_as_the_layout_says() {
     for seed in 0..2000 {
@@ -240,6 +246,14 @@ fn codes_are_packed_as_the_layout_says() {
             assert_eq!(codebook::panel_len(&geometry, bits), Ok(panels.len()));
             assert_eq!(codebook::unpack_codes(&geometry, bits, &panels), Ok(codes.clone()));
             assert_eq!(codebook::dirty_padding(&geometry, bits, &panels), Ok(None));
+            let largest = codes.iter().copied().max().map(usize::from).expect("a layer has weights");
+            assert_eq!(codebook::code_beyond(&geometry, bits, &panels, largest + 1), Ok(None));
+            if largest > 0 {
+                let beyond = codebook::code_beyond(&geometry, bits, &panels, largest).expect("panels of that length");
+                let (word, code) = beyond.expect("the largest code is beyond its own number of entries");
+                assert_eq!(usize::from(code), largest);
+                assert!(beyond_is_first(&panels[..word], bits, largest), "seed {seed}, {bits} bits");
+            }
             // Any bit is either a code's, or padding that is found.
             let (word, bit) = (rng.random_range(0..panels.len()), rng.random_range(0..32));
             panels[word] ^= 1 << bit;
@@ -275,6 +289,7 @@ fn what_does_not_fit_is_refused() {
         shape(codebook::pack_codes(&good, bits, &[0; 144]).map(drop), "use 3, 4 or 5");
         shape(codebook::unpack_codes(&good, bits, &[]).map(drop), "use 3, 4 or 5");
         shape(codebook::dirty_padding(&good, bits, &[]).map(drop), "use 3, 4 or 5");
+        shape(codebook::code_beyond(&good, bits, &[], 3).map(drop), "use 3, 4 or 5");
     }
     shape(codebook::pack_codes(&good, 4, &[0; 143]).map(drop), "143 codes were given, the layer needs 144");
     shape(codebook::unpack_codes(&good, 4, &[0; 79]).map(drop), "79 words");

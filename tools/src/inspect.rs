@@ -109,7 +109,12 @@ pub(crate) fn mode(mode: ScaleMode) -> &'static str {
 fn details(node: &Node) -> String {
     let mut parts = node.op.window().map(window_parts).unwrap_or_default();
     match &node.op {
-        Op::Conv2d { groups, .. } | Op::BinaryConv2d { groups, .. } if *groups > 1 => {
+        Op::Conv2d { groups, .. }
+        | Op::BinaryConv2d { groups, .. }
+        | Op::BinaryWeightConv2d { groups, .. }
+        | Op::CodebookConv2d { groups, .. }
+            if *groups > 1 =>
+        {
             parts.push(format!("{groups} groups"));
         }
         _ => {}
@@ -123,6 +128,9 @@ fn details(node: &Node) -> String {
         && bases.len() > 1
     {
         parts.push(format!("{} bases", bases.len()));
+    }
+    if let Op::CodebookConv2d { entries, .. } | Op::CodebookDense { entries, .. } = &node.op {
+        parts.push(format!("{entries} weight values"));
     }
     parts.join(", ")
 }
@@ -165,7 +173,13 @@ fn document(file: &str, model: &Model) -> Value {
                 merge(&mut layer, json!({"order": quantizer.order, "scale_mode": mode(quantizer.mode)}));
             }
             match &node.op {
-                Op::Conv2d { groups, .. } => merge(&mut layer, json!({"groups": groups})),
+                Op::Conv2d { groups, .. } | Op::BinaryWeightConv2d { groups, .. } => {
+                    merge(&mut layer, json!({"groups": groups}));
+                }
+                Op::CodebookConv2d { groups, entries, .. } => {
+                    merge(&mut layer, json!({"groups": groups, "entries": entries}));
+                }
+                Op::CodebookDense { entries, .. } => merge(&mut layer, json!({"entries": entries})),
                 Op::BinaryConv2d { groups, bases, pad_value, .. } => {
                     let pad_value = if *pad_value == Padding::One { "one" } else { "valid-taps" };
                     merge(&mut layer, json!({"groups": groups, "bases": bases.len(), "pad_value": pad_value}));

@@ -86,7 +86,11 @@ impl Cost {
             Op::Conv2d { filters, bias, .. }
             | Op::Dense { filters, bias, .. }
             | Op::BinaryConv2d { filters, bias, .. }
-            | Op::BinaryDense { filters, bias, .. } => bias.as_ref().map_or(0, |_| *filters),
+            | Op::BinaryDense { filters, bias, .. }
+            | Op::BinaryWeightConv2d { filters, bias, .. }
+            | Op::BinaryWeightDense { filters, bias, .. }
+            | Op::CodebookConv2d { filters, bias, .. }
+            | Op::CodebookDense { filters, bias, .. } => bias.as_ref().map_or(0, |_| *filters),
             Op::Affine { .. } => 2 * input.channels(),
             Op::Prelu { .. } => input.channels(),
             _ => 0,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use horq_kernels::codebook;
 use horq_kernels::panel::{LANES, dirty_padding};
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
@@ -10,7 +11,7 @@ use safetensors::tensor::TensorInfo;
 use super::header::Header;
 use super::{GoldenRef, Limits};
 use crate::Error;
-use crate::graph::{Content, Graph, Shape, TensorSpec};
+use crate::graph::{Content, Graph, Shape, TensorSpec, code_bits};
 
 /// The name that errors about golden tensors give in place of a node's.
 const GOLDEN_NODE: &str = "golden";
@@ -95,6 +96,19 @@ fn check_tensor<'a>(
                 None => Ok(()),
             }
         }
+        Content::CodePanels(geometry, entries) => {
+            let (bits, panels): (u32, &[u32]) = (code_bits(entries), bytemuck::cast_slice(bytes));
+            let known = "the shape was checked above, and inference has checked the entries";
+            if let Some(index) = codebook::dirty_padding(&geometry, bits, panels).expect(known) {
+                return Err(fault.dirty(index, panels[index]));
+            }
+            match codebook::code_beyond(&geometry, bits, panels, entries).expect(known) {
+                Some((index, code)) => {
+                    Err(Error::CodeBeyond { node: fault.node(), tensor: fault.tensor(), index, code, entries })
+                }
+                None => Ok(()),
+            }
+        }
         Content::FloatPanels(geometry) => {
             let values: &[f32] = bytemuck::cast_slice(bytes);
             fault.check_finite(values)?;
@@ -126,7 +140,7 @@ fn check_tensor<'a>(
 
 fn check_type(fault: &Fault<'_>, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(), Error> {
     let (expected, name) = match spec.content {
-        Content::BitPanels(_) => (Dtype::U32, "U32"),
+        Content::BitPanels(_) | Content::CodePanels(..) => (Dtype::U32, "U32"),
         _ => (Dtype::F32, "F32"),
     };
     if entry.dtype != expected {

@@ -1,11 +1,12 @@
 //! What follows from a graph: the shape of each value and the layout of each tensor, with checked sizes, in one place.
 
+use horq_kernels::codebook::{CODE_BITS, codes_of_word};
 use horq_kernels::panel::LANES;
 use horq_kernels::{Geometry, MAX_ORDER, ScaleMode, Window};
 
 use super::{Base, Graph, Node, Op, Quantizer, Shape};
 use crate::Error;
-use crate::format::{Limits, MAX_BASES, MAX_NAME_BYTES};
+use crate::format::{Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_NAME_BYTES};
 
 /// A tensor that a node names, as the graph implies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Content {
     BitPanels(Geometry),
     /// Float panels, F32 `[groups * panels, depth, 16]`.
     FloatPanels(Geometry),
+    /// Code panels, U32 `[groups * panels, words, 16]`, of a codebook with that many entries.
+    CodePanels(Geometry, usize),
     /// That many floats and zeros up to the next multiple of 16, F32.
     Vector(usize),
     /// The same, every one of them positive.
@@ -35,9 +38,19 @@ impl Content {
         match *self {
             Self::BitPanels(g) => vec![g.groups * g.group_panels(), g.window.taps(), g.group_words(), LANES],
             Self::FloatPanels(g) => vec![g.groups * g.group_panels(), g.depth(), LANES],
+            Self::CodePanels(g, entries) => {
+                let words = g.depth().div_ceil(codes_of_word(code_bits(entries)));
+                vec![g.groups * g.group_panels(), words, LANES]
+            }
             Self::Vector(n) | Self::Scales(n) => vec![n.next_multiple_of(LANES)],
         }
     }
+}
+
+/// Bits of a code into a codebook of that many entries: 3 for up to 8, 4 for up to 16, 5 for more.
+pub(crate) fn code_bits(entries: usize) -> u32 {
+    let least = usize::BITS - entries.saturating_sub(1).leading_zeros();
+    least.clamp(*CODE_BITS.start(), *CODE_BITS.end())
 }
 
 impl Op {
@@ -48,6 +61,10 @@ impl Op {
             Self::Dense { .. } => "dense",
             Self::BinaryConv2d { .. } => "binary_conv2d",
             Self::BinaryDense { .. } => "binary_dense",
+            Self::BinaryWeightConv2d { .. } => "binary_weight_conv2d",
+            Self::BinaryWeightDense { .. } => "binary_weight_dense",
+            Self::CodebookConv2d { .. } => "codebook_conv2d",
+            Self::CodebookDense { .. } => "codebook_dense",
             Self::Affine { .. } => "affine",
             Self::Relu => "relu",
             Self::Prelu { .. } => "prelu",
@@ -66,6 +83,8 @@ impl Op {
         match self {
             Self::Conv2d { window, .. }
             | Self::BinaryConv2d { window, .. }
+            | Self::BinaryWeightConv2d { window, .. }
+            | Self::CodebookConv2d { window, .. }
             | Self::MaxPool { window }
             | Self::AveragePool { window } => Some(window),
             _ => None,
@@ -84,12 +103,19 @@ impl Op {
     pub const fn geometry(&self, input: Shape) -> Option<Geometry> {
         match (self, input) {
             (
-                Self::Conv2d { window, filters, groups, .. } | Self::BinaryConv2d { window, filters, groups, .. },
+                Self::Conv2d { window, filters, groups, .. }
+                | Self::BinaryConv2d { window, filters, groups, .. }
+                | Self::BinaryWeightConv2d { window, filters, groups, .. }
+                | Self::CodebookConv2d { window, filters, groups, .. },
                 Shape::Image { height, width, channels },
             ) => Some(Geometry { height, width, channels, filters: *filters, groups: *groups, window: *window }),
-            (Self::Dense { filters, .. } | Self::BinaryDense { filters, .. }, Shape::Flat(features)) => {
-                Some(Geometry::dense(features, *filters))
-            }
+            (
+                Self::Dense { filters, .. }
+                | Self::BinaryDense { filters, .. }
+                | Self::BinaryWeightDense { filters, .. }
+                | Self::CodebookDense { filters, .. },
+                Shape::Flat(features),
+            ) => Some(Geometry::dense(features, *filters)),
             _ => None,
         }
     }
@@ -110,6 +136,18 @@ impl Op {
                     tensors.push(spec(alpha, Content::Vector(*filters)));
                 }
                 tensors.extend(quantizer.scales.iter().map(|name| spec(name, Content::Scales(quantizer.order))));
+                tensors.extend(bias.iter().map(|bias| spec(bias, Content::Vector(*filters))));
+            }
+            Self::BinaryWeightConv2d { filters, weight, alpha, bias, .. }
+            | Self::BinaryWeightDense { filters, weight, alpha, bias } => {
+                tensors.extend(self.geometry(input).map(|g| spec(weight, Content::BitPanels(g))));
+                tensors.push(spec(alpha, Content::Vector(*filters)));
+                tensors.extend(bias.iter().map(|bias| spec(bias, Content::Vector(*filters))));
+            }
+            Self::CodebookConv2d { filters, entries, codes, codebook, bias, .. }
+            | Self::CodebookDense { filters, entries, codes, codebook, bias } => {
+                tensors.extend(self.geometry(input).map(|g| spec(codes, Content::CodePanels(g, *entries))));
+                tensors.push(spec(codebook, Content::Vector(*entries)));
                 tensors.extend(bias.iter().map(|bias| spec(bias, Content::Vector(*filters))));
             }
             Self::Affine { scale, shift } => {
@@ -198,12 +236,18 @@ pub(crate) fn infer(node: &Node, inputs: &[Shape], limits: &Limits) -> Result<Sh
     };
     let misfit = |reason| Error::Geometry { node: name.clone(), op: op.kind(), shape: input, reason };
     let shape = match op {
-        Op::Conv2d { filters, .. } | Op::BinaryConv2d { filters, .. } => {
+        Op::Conv2d { filters, .. }
+        | Op::BinaryConv2d { filters, .. }
+        | Op::BinaryWeightConv2d { filters, .. }
+        | Op::CodebookConv2d { filters, .. } => {
             image()?;
             let [height, width] = check_geometry(op, input).map_err(misfit)?;
             Shape::Image { height, width, channels: *filters }
         }
-        Op::Dense { filters, .. } | Op::BinaryDense { filters, .. } => {
+        Op::Dense { filters, .. }
+        | Op::BinaryDense { filters, .. }
+        | Op::BinaryWeightDense { filters, .. }
+        | Op::CodebookDense { filters, .. } => {
             if let Shape::Image { .. } = input {
                 return Err(rank("a vector; put a flatten before it"));
             }
@@ -227,6 +271,11 @@ pub(crate) fn infer(node: &Node, inputs: &[Shape], limits: &Limits) -> Result<Sh
     check_size(name, shape, limits)?;
     if let Op::BinaryConv2d { quantizer, bases, .. } | Op::BinaryDense { quantizer, bases, .. } = op {
         check_quantizer(name, quantizer, bases.len())?;
+    }
+    if let Op::CodebookConv2d { entries, .. } | Op::CodebookDense { entries, .. } = op
+        && !(1..=MAX_CODEBOOK_ENTRIES).contains(entries)
+    {
+        return Err(Error::CodebookEntries { node: name.clone(), entries: *entries, limit: MAX_CODEBOOK_ENTRIES });
     }
     Ok(shape)
 }

@@ -1,6 +1,8 @@
 //! The layers of a session: kernels prepared for one shape and instruction set, with their weights borrowed from the model.
 
 mod binary;
+mod binary_weight;
+mod codebook;
 mod concat;
 mod elementwise;
 mod epilogue;
@@ -112,6 +114,10 @@ pub(crate) fn prepare(context: &Context<'_>) -> Result<Box<dyn Compute>, Error> 
     Ok(match &context.node().op {
         Op::Conv2d { .. } | Op::Dense { .. } => Box::new(float::Float::new(context)?),
         Op::BinaryConv2d { .. } | Op::BinaryDense { .. } => Box::new(binary::Binary::new(context)?),
+        Op::BinaryWeightConv2d { .. } | Op::BinaryWeightDense { .. } => {
+            Box::new(binary_weight::BinaryWeight::new(context)?)
+        }
+        Op::CodebookConv2d { .. } | Op::CodebookDense { .. } => Box::new(codebook::Codebook::new(context)?),
         Op::MaxPool { .. } | Op::AveragePool { .. } | Op::GlobalAveragePool => Box::new(pooling::Pooling::new(context)),
         Op::Concat | Op::Flatten => Box::new(concat::Concat::new(context)),
         Op::Affine { .. } | Op::Relu | Op::Prelu { .. } | Op::Add | Op::Softmax => {

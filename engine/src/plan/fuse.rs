@@ -32,7 +32,17 @@ pub(super) fn steps(graph: &Graph, flow: &Flow) -> Vec<Step> {
 }
 
 fn has_epilogue(op: &Op) -> bool {
-    matches!(op, Op::Conv2d { .. } | Op::Dense { .. } | Op::BinaryConv2d { .. } | Op::BinaryDense { .. })
+    matches!(
+        op,
+        Op::Conv2d { .. }
+            | Op::Dense { .. }
+            | Op::BinaryConv2d { .. }
+            | Op::BinaryDense { .. }
+            | Op::BinaryWeightConv2d { .. }
+            | Op::BinaryWeightDense { .. }
+            | Op::CodebookConv2d { .. }
+            | Op::CodebookDense { .. }
+    )
 }
 
 /// The only reader of the layer's value, if it can be the next step of the epilogue, and the other operand of an `add`.

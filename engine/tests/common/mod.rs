@@ -106,6 +106,25 @@ fn interpret(layer: &Layer<'_>, inputs: &[&(Shape, Vec<f32>)], order: impl Fn(us
             let padding = Padding::ValidTaps;
             (Shape::Flat(filters), binary(geometry, padding, order(quantize.order), quantize, bases, bias, x))
         }
+        Layer::BinaryWeightConv2d { window, filters, groups, base, bias } => {
+            let geometry = Geometry { height, width, channels, filters, groups, window };
+            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
+            let out = window.output(height, width).unwrap();
+            (image(out, filters), oracle::binary_weight_conv(&geometry, x, base.weight, base.alpha, &steps))
+        }
+        Layer::BinaryWeightDense { filters, base, bias } => {
+            let geometry = Geometry::dense(channels, filters);
+            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
+            (Shape::Flat(filters), oracle::binary_weight_conv(&geometry, x, base.weight, base.alpha, &steps))
+        }
+        Layer::CodebookConv2d { window, filters, groups, codes, codebook, bias } => {
+            let weight: Vec<f32> = codes.iter().map(|&code| codebook[usize::from(code)]).collect();
+            interpret(&Layer::Conv2d { window, filters, groups, weight: &weight, bias }, inputs, order)
+        }
+        Layer::CodebookDense { filters, codes, codebook, bias } => {
+            let weight: Vec<f32> = codes.iter().map(|&code| codebook[usize::from(code)]).collect();
+            interpret(&Layer::Dense { filters, weight: &weight, bias }, inputs, order)
+        }
         Layer::Affine { scale, shift } => {
             let affine = |c: usize, x: f32| {
                 let product = x * scale[c];

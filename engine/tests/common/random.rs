@@ -101,6 +101,41 @@ pub fn binary_dense(
     Layer::BinaryDense { filters, quantize, bases: bases(rng, filters, features), bias: bias(rng, filters) }
 }
 
+fn base(rng: &mut SmallRng, filters: usize, depth: usize) -> BinaryBase<'static> {
+    bases(rng, filters, depth)[0]
+}
+
+fn codes(rng: &mut SmallRng, n: usize, depth: usize) -> (&'static [u8], &'static [f32]) {
+    let entries = [1, 2, 7, 8, 9, 15, 16, 17, 31, 32][rng.random_range(0..10)];
+    let limit = 1.0 / (depth as f32).sqrt();
+    (keep((0..n).map(|_| rng.random_range(0..entries as u8)).collect()), scaled(rng, entries, -limit..limit))
+}
+
+/// A convolution of f32 activations on packed weights.
+pub fn packed_conv(rng: &mut SmallRng, [height, width, channels]: [usize; 3], filters: usize) -> Layer<'static> {
+    let groups = groups(rng, channels, filters);
+    let window = window(rng, height, width, false);
+    let depth = window.taps() * channels / groups;
+    let bias = bias(rng, filters);
+    if rng.random_bool(0.5) {
+        Layer::BinaryWeightConv2d { window, filters, groups, base: base(rng, filters, depth), bias }
+    } else {
+        let (codes, codebook) = codes(rng, filters * depth, depth);
+        Layer::CodebookConv2d { window, filters, groups, codes, codebook, bias }
+    }
+}
+
+/// A matrix product of f32 activations on packed weights.
+pub fn packed_dense(rng: &mut SmallRng, features: usize, filters: usize) -> Layer<'static> {
+    let bias = bias(rng, filters);
+    if rng.random_bool(0.5) {
+        Layer::BinaryWeightDense { filters, base: base(rng, filters, features), bias }
+    } else {
+        let (codes, codebook) = codes(rng, filters * features, features);
+        Layer::CodebookDense { filters, codes, codebook, bias }
+    }
+}
+
 fn groups(rng: &mut SmallRng, channels: usize, filters: usize) -> usize {
     let fitting: Vec<usize> =
         (1..=channels).filter(|&n| channels.is_multiple_of(n) && filters.is_multiple_of(n)).collect();
@@ -119,7 +154,7 @@ pub fn prelu(rng: &mut SmallRng, channels: usize) -> Layer<'static> {
 pub fn layer(rng: &mut SmallRng, shape: Shape) -> Layer<'static> {
     let (mode, order) = (MODES[rng.random_range(0..4)], rng.random_range(1..=MAX_ORDER.min(4)));
     let quantize = quantize(rng, mode, order);
-    let (kind, filters, channels) = (rng.random_range(0..14), filters(rng), shape.channels());
+    let (kind, filters, channels) = (rng.random_range(0..16), filters(rng), shape.channels());
     match (kind, shape) {
         (0..=2, _) => affine(rng, channels),
         (3..=4, _) => Layer::Relu,
@@ -129,8 +164,10 @@ pub fn layer(rng: &mut SmallRng, shape: Shape) -> Layer<'static> {
         (9, Shape::Image { .. }) if rng.random_bool(0.3) => Layer::GlobalAveragePool,
         (9, Shape::Image { .. }) if rng.random_bool(0.3) => Layer::Flatten,
         (10..=11, Shape::Image { height, width, .. }) => conv(rng, [height, width, channels], filters),
+        (14..=15, Shape::Image { height, width, .. }) => packed_conv(rng, [height, width, channels], filters),
         (_, Shape::Image { height, width, .. }) => binary_conv(rng, [height, width, channels], filters, quantize),
         (7..=10, Shape::Flat(features)) => dense(rng, features, filters),
+        (14..=15, Shape::Flat(features)) => packed_dense(rng, features, filters),
         (_, Shape::Flat(features)) => binary_dense(rng, features, filters, quantize),
     }
 }

@@ -127,6 +127,13 @@ fn the_builder_refuses_sources_that_do_not_fit() {
     assert!(matches!(short, Error::SourceLength { source_name: "weight", expected: 8, found: 7, .. }), "{short}");
     let bias = add(&mut builder, Layer::Dense { filters: 2, weight: &[0.0; 8], bias: Some(&[0.0; 3]) });
     assert!(matches!(bias, Error::SourceLength { source_name: "bias", expected: 2, found: 3, .. }), "{bias}");
+    let codes = |codes| Layer::CodebookDense { filters: 2, codes, codebook: &[0.5, -0.5], bias: None };
+    let short = add(&mut builder, codes(&[0; 7]));
+    assert!(matches!(short, Error::SourceLength { source_name: "codes", expected: 8, found: 7, .. }), "{short}");
+    let beyond = add(&mut builder, codes(&[0, 1, 0, 2, 0, 0, 0, 0]));
+    assert!(matches!(beyond, Error::CodeBeyond { index: 3, code: 2, entries: 2, .. }), "{beyond}");
+    let empty = add(&mut builder, Layer::CodebookDense { filters: 2, codes: &[0; 8], codebook: &[], bias: None });
+    assert!(matches!(empty, Error::CodebookEntries { entries: 0, .. }), "{empty}");
     let nan = add(&mut builder, Layer::Prelu { slope: &[0.0, f32::NAN, 0.0, 0.0] });
     assert!(matches!(nan, Error::NotFinite { index: 1, .. }), "{nan}");
     let image = add(&mut builder, Layer::MaxPool { window: Window::square(2) });

@@ -43,7 +43,9 @@ fn mapped_weights_are_not_copied() {
         let input = producer.map_or(model.input_shape(), |place| model.shapes()[place]);
         for spec in node.op.tensors(input) {
             let bytes: &[u8] = match spec.content {
-                horq::graph::Content::BitPanels(_) => bytemuck::cast_slice(model.u32s(spec.name)),
+                horq::graph::Content::BitPanels(_) | horq::graph::Content::CodePanels(..) => {
+                    bytemuck::cast_slice(model.u32s(spec.name))
+                }
                 _ => bytemuck::cast_slice(model.f32s(spec.name)),
             };
             let first = bytes.as_ptr() as usize;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use horq::Model;
 use serde_json::Value;
 
-use crate::zoo::{answers, every_op, every_op_but_softmax, every_op_input, small, small_input};
+use crate::zoo::{answers, every_op, every_op_but_softmax, every_op_input, packed, packed_input, small, small_input};
 
 /// A value of the graph: height, width, channels (a vector is an image of one pixel) and the elements.
 #[derive(Clone)]
@@ -68,7 +68,8 @@ impl<'a> Reader<'a> {
             x: x.x.iter().enumerate().map(|(i, &x)| f(x, i % channels)).collect(),
         };
         match node["op"].as_str().unwrap() {
-            "conv2d" | "dense" => self.float_layer(node, x),
+            "conv2d" | "dense" | "codebook_conv2d" | "codebook_dense" => self.float_layer(node, x),
+            "binary_weight_conv2d" | "binary_weight_dense" => self.signed_layer(node, x),
             "binary_conv2d" | "binary_dense" => self.binary_layer(node, x),
             "affine" => {
                 let (scale, shift) = (self.floats(&node["scale"]), self.floats(&node["shift"]));
@@ -124,9 +125,25 @@ impl<'a> Reader<'a> {
 
     fn float_layer(&self, node: &Value, x: &Tensor) -> Tensor {
         let layer = Layer::of(node, x.shape);
-        let weight = self.floats(&node["weight"]);
         let bias = self.bias(node, layer.filters);
         let depth = layer.window.taps() * layer.g;
+        let weight: Box<dyn Fn(usize, usize, usize) -> f32> = if node.get("codes").is_some() {
+            let (codes, codebook) = (self.words(&node["codes"]), self.floats(&node["codebook"]));
+            let b = match node["entries"].as_u64().unwrap() {
+                0..=8 => 3,
+                9..=16 => 4,
+                _ => 5,
+            };
+            let per_word = 32 / b;
+            let words = depth.div_ceil(per_word);
+            Box::new(move |panel, k, lane| {
+                let word = codes[(panel * words + k / per_word) * 16 + lane];
+                codebook[(word >> (b * (k % per_word))) as usize % (1 << b)]
+            })
+        } else {
+            let weight = self.floats(&node["weight"]);
+            Box::new(move |panel, k, lane| weight[(panel * depth + k) * 16 + lane])
+        };
         let mut y = Vec::new();
         for taps in layer.window.all() {
             for f in 0..layer.filters {
@@ -134,11 +151,45 @@ impl<'a> Reader<'a> {
                 let mut s = 0.0;
                 for (t, pixel) in taps.iter().enumerate().filter_map(|(t, pixel)| Some((t, (*pixel)?))) {
                     for c in 0..layer.g {
-                        let w = weight[(panel * depth + t * layer.g + c) * 16 + lane];
+                        let w = weight(panel, t * layer.g + c, lane);
                         s = x.x[layer.element(f, pixel, c)].mul_add(w, s);
                     }
                 }
                 y.push(bias.as_ref().map_or(s, |bias| s + bias[f]));
+            }
+        }
+        Tensor { shape: [layer.window.out[0], layer.window.out[1], layer.filters], x: y }
+    }
+
+    /// Section 4, the sum of signed x.
+    fn signed_layer(&self, node: &Value, x: &Tensor) -> Tensor {
+        let layer = Layer::of(node, x.shape);
+        let (bits, alpha) = (self.words(&node["weight"]), self.floats(&node["alpha"]));
+        let bias = self.bias(node, layer.filters);
+        let words = layer.g.div_ceil(32);
+        let mut y = Vec::new();
+        for taps in layer.window.all() {
+            for f in 0..layer.filters {
+                let (panel, lane) = layer.lane(f);
+                let mut sum = 0.0f32;
+                for (t, pixel) in taps.iter().enumerate().filter_map(|(t, pixel)| Some((t, (*pixel)?))) {
+                    for word in 0..words {
+                        let bits = bits[((panel * taps.len() + t) * words + word) * 16 + lane];
+                        let s = |i: usize| match word * 32 + i {
+                            c if c >= layer.g => 0.0,
+                            c if bits >> i & 1 == 1 => -x.x[layer.element(f, pixel, c)],
+                            c => x.x[layer.element(f, pixel, c)],
+                        };
+                        for (first, sixth) in [(0, true), (6, true), (12, false), (17, false), (22, false), (27, false)]
+                        {
+                            let last = if sixth { s(first + 5) } else { 0.0 };
+                            let low = (s(first) + s(first + 1)) + s(first + 2);
+                            sum += low + ((s(first + 3) + s(first + 4)) + last);
+                        }
+                    }
+                }
+                let product = alpha[f] * sum;
+                y.push(bias.as_ref().map_or(product, |bias| product + bias[f]));
             }
         }
         Tensor { shape: [layer.window.out[0], layer.window.out[1], layer.filters], x: y }
@@ -315,6 +366,7 @@ fn a_reader_from_the_specification_gets_the_same_bits() {
         (small().to_bytes("logits").unwrap(), small_input()),
         (every_op_but_softmax().to_bytes("logits").unwrap(), every_op_input()),
         (every_op().to_bytes("probabilities").unwrap(), every_op_input()),
+        (packed().to_bytes("logits").unwrap(), packed_input()),
     ];
     for (i, (file, input)) in files.iter().enumerate() {
         let model = Model::from_bytes(file).unwrap();

@@ -4,7 +4,7 @@ use horq::{Error, Model};
 use serde_json::{Value, json};
 
 use crate::forge::{Forge, Tensor, assemble, reseal};
-use crate::zoo::{every_op, every_op_input, noise, small};
+use crate::zoo::{every_op, every_op_input, noise, packed, small};
 
 /// The error about a small model that was changed and sealed again, and its text.
 fn refused(change: impl FnOnce(&mut Forge)) -> (Error, String) {
@@ -28,7 +28,7 @@ fn refused_of(file: Vec<u8>, change: impl FnOnce(&mut Forge)) -> (Error, String)
 fn error_of(file: &[u8]) -> (Error, String) {
     let error = Model::from_bytes(file).expect_err("the file breaks a rule");
     let text = error.to_string();
-    assert!(!text.starts_with(char::is_uppercase) && text.len() < 400, "{text}");
+    assert!(!text.starts_with(char::is_uppercase) && text.len() < 600, "{text}");
     (error, text)
 }
 
@@ -421,6 +421,44 @@ fn fixed_scales_must_be_positive() {
         let refused = refused(|forge| forge.set("binary.scales", 1, value.to_bits()));
         assert_refused!(refused, Error::ScaleNotPositive { index: 1, .. }, "`binary.scales`", "positive");
     }
+}
+
+#[test]
+fn codes_must_name_entries_of_a_codebook() {
+    let refused = |change: &dyn Fn(&mut Forge)| refused_of(packed().to_bytes("logits").unwrap(), change);
+    for entries in [0, 33, usize::MAX] {
+        let found = refused(&|forge| forge.node("nine")["entries"] = json!(entries));
+        assert_refused!(found, Error::CodebookEntries { limit: 32, .. }, "`nine`", &format!("{entries} entries"));
+    }
+    // Code 9 in the last place of a word of nine entries, then one entry less than there are.
+    let beyond = refused(&|forge| forge.set("nine.codes", 3, 9 << 28));
+    assert_refused!(
+        beyond,
+        Error::CodeBeyond { index: 3, code: 9, entries: 9, .. },
+        "`nine.codes`",
+        "code 9",
+        "9 entries"
+    );
+    let fewer = refused(&|forge| {
+        forge.node("three")["entries"] = json!(2);
+        forge.set("three.codebook", 2, 0);
+    });
+    assert_refused!(fewer, Error::CodeBeyond { code: 2, entries: 2, .. }, "`three.codes`", "2 entries");
+    let nan = refused(&|forge| forge.set("nine.codebook", 8, f32::NAN.to_bits()));
+    assert_refused!(nan, Error::NotFinite { index: 8, .. }, "`nine.codebook`");
+    let wide = refused(&|forge| forge.node("nine")["entries"] = json!(17));
+    assert_refused!(wide, Error::TensorShape { .. }, "`nine.codes`", "[4, 14, 16]", "[4, 11, 16]");
+    // A code past the depth of 81, a filter past the 17 of a group, the spare bits of 3-bit codes.
+    for (tensor, element, bits) in
+        [("nine.codes", 10 * 16, 1 << 4), ("nine.codes", 11 * 16 + 1, 1), ("three.codes", 2, 1 << 30)]
+    {
+        let found = refused(&|forge| forge.set(tensor, element, bits));
+        assert_refused!(found, Error::DirtyPadding { .. }, &format!("`{tensor}`"), &format!("element {element} "));
+    }
+    let signs = refused(&|forge| forge.set("signs.weight", 0, 1 << 5));
+    assert_refused!(signs, Error::DirtyPadding { index: 0, .. }, "`signs.weight`");
+    let floats = refused(&|forge| forge.tensor("three.codes").dtype = "F32".into());
+    assert_refused!(floats, Error::TensorDtype { .. }, "`three.codes`", "F32", "U32");
 }
 
 #[test]

@@ -98,6 +98,38 @@ pub(crate) fn small() -> Builder {
     b
 }
 
+/// f32 activations on binary weights and on codebooks of 9, 3 and 32 entries, with groups and odd sizes.
+pub(crate) fn packed() -> Builder {
+    let mut b = Builder::new("x", Shape::Image { height: 3, width: 4, channels: 37 });
+    let same = Window::square(3).with_padding(1);
+    let codes = |len: usize, entries: usize| (0..len).map(|i| (i * 7 % entries) as u8).collect::<Vec<u8>>();
+    let (w, alpha) = (noise(21, 18 * 333), noise(22, 18));
+    let base = BinaryBase { weight: &w, alpha: &alpha };
+    let bias = noise(23, 18);
+    let layer = Layer::BinaryWeightConv2d { window: same, filters: 18, groups: 1, base, bias: Some(&bias) };
+    b.add("signed", &["x"], layer).unwrap();
+    let (codes9, book9) = (codes(34 * 81, 9), noise(24, 9));
+    let (window, filters) = (same.with_stride(2), 34);
+    let layer = Layer::CodebookConv2d { window, filters, groups: 2, codes: &codes9, codebook: &book9, bias: None };
+    b.add("nine", &["signed"], layer).unwrap();
+    b.add("flat", &["nine"], Layer::Flatten).unwrap();
+    let (codes3, book3) = (codes(5 * 136, 3), noise(25, 3));
+    let layer = Layer::CodebookDense { filters: 5, codes: &codes3, codebook: &book3, bias: Some(&[0.5; 5]) };
+    b.add("three", &["flat"], layer).unwrap();
+    let (w, alpha) = (noise(26, 35), noise(27, 7));
+    let base = BinaryBase { weight: &w, alpha: &alpha };
+    b.add("signs", &["three"], Layer::BinaryWeightDense { filters: 7, base, bias: None }).unwrap();
+    let (codes32, book32) = (codes(14, 32), noise(28, 32));
+    let layer = Layer::CodebookDense { filters: 2, codes: &codes32, codebook: &book32, bias: None };
+    b.add("logits", &["signs"], layer).unwrap();
+    b
+}
+
+/// Two samples' input for [`packed`].
+pub(crate) fn packed_input() -> Vec<f32> {
+    noise(29, 2 * 3 * 4 * 37)
+}
+
 /// One sample's input for [`small`].
 pub(crate) fn small_input() -> Vec<f32> {
     noise(6, 32)

@@ -1,0 +1,66 @@
+//! Convolution and matrix product of f32 activations with binary weights.
+
+use super::epilogue::Steps;
+use super::view::{PerFilter, View};
+use super::{Call, Compute, Context, Facts};
+use crate::Error;
+use crate::graph::Op;
+use bytemuck::cast_slice;
+use horq_kernels::{BinaryWeightCall, BinaryWeightConv, Epilogue};
+
+pub(super) struct BinaryWeight {
+    kernel: BinaryWeightConv,
+    panels: View<u32>,
+    alpha: PerFilter,
+    steps: Steps,
+    facts: Facts,
+}
+
+impl BinaryWeight {
+    pub(super) fn new(context: &Context<'_>) -> Result<Self, Error> {
+        let op = &context.node().op;
+        let (Op::BinaryWeightConv2d { weight, alpha, bias, .. } | Op::BinaryWeightDense { weight, alpha, bias, .. }) =
+            op
+        else {
+            unreachable!("{op:?} has no binary weights")
+        };
+        let geometry = op.geometry(context.input()).expect("a layer with filters");
+        let out = geometry.validate().map_err(context.refusal())?;
+        let kernel = BinaryWeightConv::new(context.isa, geometry).map_err(context.refusal())?;
+        let panels = View::new(context.model, |model| model.u32s(weight));
+        let alpha = PerFilter::new(context.model, alpha, &geometry);
+        let steps = Steps::new(context, &geometry, bias.as_deref());
+        let facts = Facts {
+            float_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
+            scratch_floats: kernel.scratch_len(),
+            ..Facts::default()
+        };
+        Ok(Self { kernel, panels, alpha, steps, facts })
+    }
+}
+
+impl Compute for BinaryWeight {
+    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+        let steps = self.steps.resolve(&call.operands);
+        let operands = BinaryWeightCall {
+            input: call.operands.get(0),
+            panels: &self.panels,
+            alpha: &self.alpha,
+            epilogue: Epilogue { steps: &steps[..self.steps.len()] },
+            parallel: call.parallel,
+            clock: call.clock,
+        };
+        self.kernel.run(operands, call.output, &mut call.floats[..self.facts.scratch_floats]);
+        Ok(())
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
+        each(cast_slice(&self.panels));
+        each(cast_slice(&self.alpha));
+        self.steps.weights(each);
+    }
+}

@@ -1,0 +1,69 @@
+//! f32 convolution and matrix product whose weights are indices into a codebook.
+
+use super::epilogue::Steps;
+use super::view::View;
+use super::{Call, Compute, Context, Facts};
+use crate::Error;
+use crate::graph::{Op, code_bits};
+use bytemuck::cast_slice;
+use horq_kernels::{CodebookCall, CodebookConv, Epilogue};
+
+pub(super) struct Codebook {
+    kernel: CodebookConv,
+    codes: View<u32>,
+    /// A value for every code that the bits can hold; zero past the last entry.
+    book: Vec<f32>,
+    steps: Steps,
+    facts: Facts,
+}
+
+impl Codebook {
+    pub(super) fn new(context: &Context<'_>) -> Result<Self, Error> {
+        let op = &context.node().op;
+        let (Op::CodebookConv2d { entries, codes, codebook, bias, .. }
+        | Op::CodebookDense { entries, codes, codebook, bias, .. }) = op
+        else {
+            unreachable!("{op:?} has no codebook")
+        };
+        let geometry = op.geometry(context.input()).expect("a layer with filters");
+        let out = geometry.validate().map_err(context.refusal())?;
+        let bits = code_bits(*entries);
+        let kernel = CodebookConv::new(context.isa, geometry, bits).map_err(context.refusal())?;
+        let codes = View::new(context.model, |model| model.u32s(codes));
+        let mut book = context.model.f32s(codebook)[..*entries].to_vec();
+        book.resize(1 << bits, 0.0);
+        let steps = Steps::new(context, &geometry, bias.as_deref());
+        let facts = Facts {
+            float_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
+            scratch_floats: kernel.scratch_len(),
+            ..Facts::default()
+        };
+        Ok(Self { kernel, codes, book, steps, facts })
+    }
+}
+
+impl Compute for Codebook {
+    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+        let steps = self.steps.resolve(&call.operands);
+        let operands = CodebookCall {
+            input: call.operands.get(0),
+            codes: &self.codes,
+            book: &self.book,
+            epilogue: Epilogue { steps: &steps[..self.steps.len()] },
+            parallel: call.parallel,
+            clock: call.clock,
+        };
+        self.kernel.run(operands, call.output, &mut call.floats[..self.facts.scratch_floats]);
+        Ok(())
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
+        each(cast_slice(&self.codes));
+        each(cast_slice(&self.book));
+        self.steps.weights(each);
+    }
+}
