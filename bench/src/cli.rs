@@ -68,6 +68,15 @@ pub(crate) struct Common {
     /// Where cycles come from
     #[arg(long, value_enum, default_value = "auto", global = true)]
     pub clock: ClockChoice,
+    /// Compare the results with this record: faster, slower, or the same within noise
+    #[arg(long, value_name = "RECORD.csv", global = true)]
+    pub compare: Option<PathBuf>,
+    /// Exit with status 1 if a comparison shows something slower
+    #[arg(long, global = true)]
+    pub fail_on_regression: bool,
+    /// Rewrite the marked tables of this file from the kept record (with --record, or for `tables`)
+    #[arg(long, value_name = "FILE.md", global = true)]
+    pub readme: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +120,23 @@ pub(crate) enum Command {
     Network(Networks),
     /// Other engines on the same cases, in turns with ours
     Peers(crate::peers::PeersArgs),
+    /// All suites at length, in some minutes: more backends, modes and orders; what bench/record/ holds
+    All,
+    /// Compare two records
+    Compare {
+        /// The one to compare with
+        old: PathBuf,
+        /// The one in question
+        new: PathBuf,
+        /// Also list what stayed the same
+        #[arg(long)]
+        all: bool,
+    },
+    /// Rewrite the marked tables of --readme from a record
+    Tables {
+        /// A kept record
+        record: PathBuf,
+    },
 }
 
 /// Which networks run, and how.

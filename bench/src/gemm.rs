@@ -56,7 +56,7 @@ pub(crate) fn run(lab: &mut Lab, shapes: &[[usize; 3]], order: usize) -> Result<
         let (words, panels) = (k.div_ceil(WORD_BITS), n.div_ceil(LANES));
         let (rows, weights) = (numbers.words(order * m * words), numbers.words(panels * words * LANES));
         let mut counts = zeros(order * m * panels * LANES);
-        for isa in lab.isas_and(Isa::Avx2) {
+        for isa in lab.isas_and(&[Isa::Avx2]) {
             lab.step(&format!("gemm {case}: {isa}"));
             let macs = macs * order as f64;
             let (bits, fraction) = lab

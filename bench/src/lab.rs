@@ -3,14 +3,14 @@
 use crate::clock::{Clock, Timing};
 use crate::peak::{Peaks, Unit};
 use crate::record::{self, Provenance, Record};
-use comfy_table::{CellAlignment, Table, presets};
+use crate::text;
 use horq::Threads;
 use horq_kernels::{Inline, Isa, Parallel};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,11 +140,20 @@ impl Lab {
         &self.isas
     }
 
-    /// The same with `extra` beside it where the choice was left to us and this CPU has it.
-    pub(crate) fn isas_and(&self, extra: Isa) -> Vec<Isa> {
-        let beside =
-            Some(extra).filter(|extra| !self.isas_chosen && extra.is_available() && !self.isas.contains(extra));
-        self.isas.iter().copied().chain(beside).collect()
+    /// The same with each of `extra` beside them where the choice was left to us and this CPU has it.
+    pub(crate) fn isas_and(&self, extra: &[Isa]) -> Vec<Isa> {
+        let mut isas = self.isas.clone();
+        for &isa in extra {
+            if !self.isas_chosen && isa.is_available() && !isas.contains(&isa) {
+                isas.push(isa);
+            }
+        }
+        isas
+    }
+
+    /// Measures these backends from now on.
+    pub(crate) fn set_isas(&mut self, isas: Vec<Isa>) {
+        self.isas = isas;
     }
 
     /// The limits.
@@ -184,12 +193,7 @@ impl Lab {
 
     /// Prints a table: the first column to the left, numbers to the right.
     pub(crate) fn table(&self, title: &str, header: &[&str], rows: Vec<Vec<String>>) {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        self.say(&format!("\n{title}\n{}", table.trim_fmt()));
+        self.say(&text::table(title, header, rows));
     }
 
     /// Keeps a result and writes its line.
@@ -240,33 +244,43 @@ impl Lab {
         self.clock.best(self.budget / 3, work)
     }
 
-    /// Writes all results into the output folder and, if asked, into the records, there as `<date>.csv` or `<date>-<suite>.csv`.
+    /// All results as the CSV of a record.
+    pub(crate) fn csv(&self) -> Vec<u8> {
+        record::csv(&self.records, &self.provenance)
+    }
+
+    /// Writes all results into the output folder and, if asked, into the records, there as `<date>.csv` or
+    /// `<date>-<suite>.csv`; gives the record's path.
     ///
     /// # Errors
     /// A message that names the file.
-    pub(crate) fn write(&self, out: Option<&Path>, kept: Option<&Path>, suite: Option<&str>) -> Result<(), String> {
-        let csv = record::csv(&self.records, &self.provenance);
+    pub(crate) fn write(
+        &self,
+        out: Option<&Path>,
+        kept: Option<&Path>,
+        suite: Option<&str>,
+    ) -> Result<Option<PathBuf>, String> {
+        let csv = self.csv();
         if let Some(out) = out {
             let lines: String = self.records.iter().map(|r| record::json(r, &self.provenance) + "\n").collect();
             save(&out.join("results.jsonl"), lines.as_bytes())?;
             save(&out.join("results.csv"), &csv)?;
         }
-        if let Some(kept) = kept {
-            let slug: String = self
-                .provenance
-                .cpu
-                .chars()
-                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-                .collect();
-            let words: Vec<&str> = slug.split('-').filter(|word| !word.is_empty()).collect();
-            let folder = kept.join(words.join("-"));
-            create_folder(&folder)?;
-            let suite = suite.map_or(String::new(), |suite| format!("-{suite}"));
-            let path = folder.join(format!("{}{suite}.csv", self.provenance.date));
-            save(&path, &csv)?;
-            self.say(&format!("record kept in {}", path.display()));
-        }
-        Ok(())
+        let Some(kept) = kept else { return Ok(None) };
+        let slug: String = self
+            .provenance
+            .cpu
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .collect();
+        let words: Vec<&str> = slug.split('-').filter(|word| !word.is_empty()).collect();
+        let folder = kept.join(words.join("-"));
+        create_folder(&folder)?;
+        let suite = suite.map_or(String::new(), |suite| format!("-{suite}"));
+        let path = folder.join(format!("{}{suite}.csv", self.provenance.date));
+        save(&path, &csv)?;
+        self.say(&format!("record kept in {}", path.display()));
+        Ok(Some(path))
     }
 }
 

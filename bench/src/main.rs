@@ -4,6 +4,7 @@ mod allocations;
 mod chart;
 mod cli;
 mod cold;
+mod compare;
 mod conv;
 mod curve;
 mod data;
@@ -16,6 +17,7 @@ mod networks;
 mod peers;
 mod record;
 mod suites;
+mod tables;
 mod text;
 
 use clap::Parser;
@@ -26,11 +28,11 @@ fn main() -> ExitCode {
     // Before the command line, whose parsing is no part of a cold start.
     let mut arguments = std::env::args_os().skip(1);
     let result = match arguments.next() {
-        Some(first) if first == cold::CHILD => cold::child(arguments),
+        Some(first) if first == cold::CHILD => cold::child(arguments).map(|()| ExitCode::SUCCESS),
         _ => suites::run(&cli::Cli::parse()),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(message) => {
             eprintln!("horq-bench: {message}");
             ExitCode::from(2)

@@ -27,6 +27,8 @@ use tempfile::NamedTempFile;
 pub(crate) enum Depth {
     /// As part of all suites, in seconds.
     Overview,
+    /// For a record.
+    Record,
     /// The suite alone, with each layer's table.
     Whole,
 }
@@ -36,7 +38,7 @@ impl Depth {
     const fn budgets(self) -> u32 {
         match self {
             Self::Overview => 4,
-            Self::Whole => 16,
+            Self::Record | Self::Whole => 16,
         }
     }
 
@@ -44,7 +46,7 @@ impl Depth {
     const fn starts(self) -> usize {
         match self {
             Self::Overview => 5,
-            Self::Whole => 15,
+            Self::Record | Self::Whole => 15,
         }
     }
 }
@@ -53,6 +55,12 @@ impl Depth {
 pub(crate) fn few() -> Networks {
     let networks = [Network::Lenet5, Network::VggSmall, Network::Bireal18].map(Source::Made).to_vec();
     Networks { networks, order: vec![1, 2], mode: vec![], batch: 1, runs: None, save: None }
+}
+
+/// What a record keeps.
+pub(crate) fn many() -> Networks {
+    let networks = [Network::Lenet5, Network::VggSmall, Network::Bireal18, Network::QuicknetSmall];
+    Networks { networks: networks.map(Source::Made).to_vec(), order: vec![1, 2, 3, 4], ..few() }
 }
 
 /// What one session was measured on.

@@ -3,7 +3,8 @@
 use crate::clock::Timing;
 use crate::peak::Unit;
 use horq_kernels::{Isa, ScaleMode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// One result. A key without a meaning for a suite is null in JSON and empty in CSV.
 #[derive(Clone, Debug, Serialize)]
@@ -181,4 +182,50 @@ pub(crate) fn csv(records: &[Record], provenance: &Provenance) -> Vec<u8> {
         writer.serialize((record, record.run, provenance)).expect("a record is plain data");
     }
     writer.into_inner().expect("memory takes every line")
+}
+
+/// A row of a kept record, as far as this program reads them again. Older records lack later keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Row {
+    pub suite: String,
+    pub case: String,
+    pub engine: String,
+    pub order: Option<usize>,
+    pub mode: Option<String>,
+    pub isa: Option<String>,
+    pub threads: usize,
+    pub cycles: Option<f64>,
+    pub ns: f64,
+    pub macs: f64,
+    pub limit_fraction: Option<f64>,
+    pub speedup_float: Option<f64>,
+    pub spread: Option<f64>,
+    pub batch: Option<usize>,
+    pub file: Option<usize>,
+    pub rss: Option<usize>,
+    pub minor_faults: Option<usize>,
+    pub cpu: String,
+    pub commit: String,
+    pub rustc: String,
+    pub clock: String,
+    pub date: String,
+}
+
+/// Reads rows of CSV; `name` stands in errors.
+///
+/// # Errors
+/// A message that names the source and the line that is no result.
+pub(crate) fn parse(name: &str, csv: &[u8]) -> Result<Vec<Row>, String> {
+    let rows: Result<Vec<Row>, _> = csv::Reader::from_reader(csv).into_deserialize().collect();
+    let rows = rows.map_err(|error| format!("{name} is no record of this program: {error}"))?;
+    if rows.is_empty() { Err(format!("{name} holds no results")) } else { Ok(rows) }
+}
+
+/// Reads a kept record.
+///
+/// # Errors
+/// A message that names the file.
+pub(crate) fn read(path: &Path) -> Result<Vec<Row>, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    parse(&path.display().to_string(), &bytes)
 }

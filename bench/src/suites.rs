@@ -2,13 +2,15 @@
 
 use crate::chart::Figure;
 use crate::cli::{Cli, Command, Curve};
+use crate::compare::Comparison;
 use crate::lab::{Lab, create_folder};
 use crate::network::Depth;
 use crate::peak::Unit;
-use crate::record::Record;
-use crate::{conv, curve, gemm, network, peers, text};
-use horq_kernels::ScaleMode;
+use crate::record::{self, Record, Row};
+use crate::{conv, curve, gemm, network, peers, tables, text};
+use horq_kernels::{Isa, ScaleMode};
 use std::path::Path;
+use std::process::ExitCode;
 
 /// Where results go if nobody says.
 const OUT: &str = "horq-bench-out";
@@ -17,14 +19,30 @@ const OUT: &str = "horq-bench-out";
 ///
 /// # Errors
 /// A message for the person who asked.
-pub(crate) fn run(cli: &Cli) -> Result<(), String> {
-    let draws = matches!(cli.command, None | Some(Command::Curve { .. }));
-    let out = cli.common.out.as_deref().or(draws.then_some(Path::new(OUT)));
+pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
+    let common = &cli.common;
+    match &cli.command {
+        Some(Command::Compare { old, new, all }) => {
+            let (old, new) = (record::read(old)?, record::read(new)?);
+            return Ok(compare(&old, &new, *all, common.fail_on_regression, &|text| println!("{text}")));
+        }
+        Some(Command::Tables { record }) => {
+            let readme = common.readme.as_deref().ok_or("tables needs --readme FILE.md, whose tables it rewrites")?;
+            return tables::rewrite(readme, record).map(|()| ExitCode::SUCCESS);
+        }
+        _ if common.readme.is_some() && common.record.is_none() => {
+            return Err("--readme needs --record DIR: its tables name the record that they come from".into());
+        }
+        _ => {}
+    }
+    let draws = matches!(cli.command, None | Some(Command::Curve { .. } | Command::All));
+    let out = common.out.as_deref().or(draws.then_some(Path::new(OUT)));
     // Before a minute of measuring, not after it.
     out.map_or(Ok(()), create_folder)?;
     conv::check(cli.command.as_ref())?;
     network::check(cli.command.as_ref())?;
-    let mut lab = Lab::new(&cli.common)?;
+    let old = common.compare.as_deref().map(record::read).transpose()?;
+    let mut lab = Lab::new(common)?;
     match &cli.command {
         None => {
             peak(&mut lab)?;
@@ -48,10 +66,15 @@ pub(crate) fn run(cli: &Cli) -> Result<(), String> {
         Some(Command::Curve { curves }) => curve::run(&mut lab, if curves.is_empty() { &Curve::ALL } else { curves })?,
         Some(Command::Network(networks)) => network::run(&mut lab, networks, Depth::Whole)?,
         Some(Command::Peers(arguments)) => peers::run(&mut lab, arguments)?,
+        Some(Command::All) => all(&mut lab)?,
+        Some(Command::Compare { .. } | Command::Tables { .. }) => unreachable!("these measure nothing"),
     }
     // A record of its own, beside that of the other suites.
     let suite = matches!(cli.command, Some(Command::Peers(_))).then_some("peers");
-    lab.write(out, cli.common.record.as_deref(), suite)?;
+    let kept = lab.write(out, common.record.as_deref(), suite)?;
+    if let Some((readme, kept)) = common.readme.as_deref().zip(kept.as_deref()) {
+        tables::rewrite(readme, kept)?;
+    }
     if let Some(out) = out {
         let figures: Vec<(String, Figure)> = gemm::figure(&lab)
             .map(|figure| ("gemm".to_owned(), figure))
@@ -66,7 +89,37 @@ pub(crate) fn run(cli: &Cli) -> Result<(), String> {
         let drawn = if names.is_empty() { String::new() } else { format!(", {} (.svg, .png)", names.join(", ")) };
         lab.say(&format!("\nwritten to {}: results.jsonl, results.csv{drawn}", out.display()));
     }
-    Ok(())
+    let Some(old) = old else { return Ok(ExitCode::SUCCESS) };
+    let new = record::parse("the results", &lab.csv())?;
+    Ok(compare(&old, &new, false, common.fail_on_regression, &|text| lab.say(text)))
+}
+
+/// Everything that a record keeps.
+fn all(lab: &mut Lab) -> Result<(), String> {
+    peak(lab)?;
+    let isas = lab.isas().to_vec();
+    let with_all = lab.isas_and(&Isa::available().collect::<Vec<_>>());
+    lab.set_isas(with_all);
+    gemm::run(lab, &gemm::SHAPES, 1)?;
+    lab.set_isas(isas.clone());
+    let with_avx2 = lab.isas_and(&[Isa::Avx2]);
+    lab.set_isas(with_avx2);
+    let modes = [ScaleMode::Fixed, ScaleMode::Image, ScaleMode::Window];
+    conv::run(lab, &conv::SHAPES.map(|shape| crate::cli::geometry(shape, 3, 1)), &[1, 2, 3, 4], &modes)?;
+    lab.set_isas(isas);
+    network::run(lab, &network::many(), Depth::Record)?;
+    curve::run(lab, &Curve::ALL)
+}
+
+/// Prints how `new` stands to `old`, and gives the exit status.
+fn compare(old: &[Row], new: &[Row], all: bool, fail: bool, say: &dyn Fn(&str)) -> ExitCode {
+    let comparison = Comparison::new(old, new);
+    let (header, rows) = comparison.table(all);
+    if !rows.is_empty() {
+        say(&text::table("compared", &header, rows));
+    }
+    say(&format!("\n{}", comparison.summary().join("\n")));
+    if fail && comparison.regressions() > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS }
 }
 
 /// The suite `peak`: what the lab measured when it was opened.

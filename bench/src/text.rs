@@ -1,4 +1,16 @@
-//! Numbers in tables.
+//! Tables and the numbers in them.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+/// A table under its title: the first column to the left, numbers to the right.
+pub(crate) fn table(title: &str, header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("\n{title}\n{}", table.trim_fmt())
+}
 
 /// Three or four digits; a dash where there is no value.
 pub(crate) fn number(value: Option<f64>) -> String {

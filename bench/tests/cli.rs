@@ -252,6 +252,76 @@ fn a_network_has_latencies_layers_and_a_cold_start() {
     assert!(whole.iter().all(|line| line["mode"] == "image" && line["p99"].is_null()));
 }
 
+/// A record of two cases, the second taking that many cycles.
+fn record(folder: &Path, name: &str, cycles: f64) {
+    let header = "suite,case,engine,unit,order,isa,threads,cycles,ns,macs,spread,cpu,commit,rustc,clock,date";
+    let row = |case: &str, cycles: f64| {
+        format!("gemm,{case},horq,bit,1,avx2,1,{cycles},{},1000,0.02,c,x,r,perf,d", cycles / 3.0)
+    };
+    let csv = [header.to_owned(), row("a", 1000.0), row("b", cycles)].join("\n") + "\n";
+    std::fs::write(folder.join(name), csv).unwrap();
+}
+
+#[test]
+fn records_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    record(folder.path(), "old.csv", 1000.0);
+    for (cycles, summary, status) in [
+        (1020.0, "0 slower, 0 faster, 2 the same", 0),
+        (1100.0, "1 slower, 0 faster, 1 the same", 1),
+        (900.0, "0 slower, 1 faster", 0),
+    ] {
+        record(folder.path(), "new.csv", cycles);
+        let output = bench(folder.path(), &["compare", "old.csv", "new.csv"]);
+        assert!(output.status.success() && text(&output.stdout).contains(summary), "{}", text(&output.stdout));
+        let output = bench(folder.path(), &["compare", "old.csv", "new.csv", "--fail-on-regression"]);
+        assert_eq!(output.status.code(), Some(status), "{cycles}");
+    }
+    std::fs::write(folder.path().join("text.csv"), "not,a,record\n1,2,3\n").unwrap();
+    for (file, named) in [("none.csv", "cannot read none.csv"), ("text.csv", "text.csv is no record")] {
+        let output = bench(folder.path(), &["compare", "old.csv", file]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(named), "{}", text(&output.stderr));
+        // Before anything is measured.
+        let output = bench(folder.path(), &["gemm", "--compare", file]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    }
+}
+
+#[test]
+fn a_run_is_compared_with_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = ["gemm", "--shape", "5x33x70", "--isa", "portable", "--budget", "1"];
+    let output = bench(folder.path(), &[&run[..], &["--out", "first"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = bench(folder.path(), &[&run[..], &["--compare", "first/results.csv"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert!(printed.contains("gemm: ") && printed.contains("on the mean of 1 cases"), "{printed}");
+}
+
+#[test]
+fn tables_are_written_between_their_marks() {
+    let folder = tempfile::tempdir().unwrap();
+    record(folder.path(), "r.csv", 1000.0);
+    let marked = "# T\n<!-- bench:gemm -->\n<!-- bench:end -->\nend\n";
+    std::fs::write(folder.path().join("T.md"), marked).unwrap();
+    let output = bench(folder.path(), &["tables", "r.csv", "--readme", "T.md"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let written = std::fs::read_to_string(folder.path().join("T.md")).unwrap();
+    assert!(written.starts_with("# T\n<!-- bench:gemm from r.csv -->\n\n| M x N x K |"), "{written}");
+    assert!(written.ends_with("<!-- bench:end -->\nend\n"), "{written}");
+    for (arguments, named) in [
+        (&["tables", "r.csv"][..], "--readme"),
+        (&["tables", "r.csv", "--readme", "no.md"], "no.md"),
+        (&["gemm", "--readme", "T.md"], "--record"),
+    ] {
+        let output = bench(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(named), "{}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn help_names_every_key() {
     let folder = tempfile::tempdir().unwrap();
