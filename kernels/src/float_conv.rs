@@ -1,6 +1,7 @@
 //! f32 convolution and matrix product over float panels.
 
 use crate::clock::{Stage, timed};
+use crate::depthwise::Depthwise;
 use crate::float_tile::FloatJob;
 use crate::panel::LANES;
 use crate::simd::{Op, Simd, dispatch};
@@ -57,7 +58,7 @@ impl FloatConv {
 
     /// Values of scratch that [`Self::run`] needs, whatever the number of samples.
     pub fn scratch_len(&self) -> usize {
-        if self.is_padded() { self.windows.len } else { 0 }
+        if self.is_padded() && !self.geometry.is_depthwise() { self.windows.len } else { 0 }
     }
 
     /// Computes `output[sample][row][column][filter]`: the products of each output summed by fused multiply-adds from 0,
@@ -72,8 +73,14 @@ impl FloatConv {
         assert_eq!(call.input.len(), samples * input_len, "the input must be whole samples");
         assert_eq!(output.len(), samples * output_len, "the output must match the input's samples");
         assert_eq!(call.weight.len(), geometry.float_panel_len(), "weights of the wrong length");
-        call.epilogue.check(geometry.padded_filters(), output.len());
+        call.epilogue.check(geometry.float_layout().padded_filters(), output.len());
         let output = Shared::new(output);
+        if geometry.is_depthwise() {
+            for (i, image) in call.input.chunks_exact(input_len).enumerate() {
+                self.depthwise(&call, image, &output, i * output_len);
+            }
+            return;
+        }
         if self.pixels == 1 && !self.is_padded() && self.windows.segments.len() == 1 {
             // One row a sample, contiguous: the batch is the rows.
             self.sample(&call, call.input, &output, 0, samples, Some(input_len));
@@ -89,6 +96,20 @@ impl FloatConv {
             };
             self.sample(&call, image, &output, sample * output_len, self.pixels, None);
         }
+    }
+
+    /// One sample of a layer whose channels stand each by itself.
+    fn depthwise(&self, call: &FloatCall<'_>, image: &[f32], output: &Shared<f32>, first_output: usize) {
+        let geometry = &self.geometry;
+        let work = geometry.window.taps() * geometry.channels.div_ceil(LANES);
+        let grid = Grid::new(call.parallel, self.pixels, 0, 1, work);
+        grid.run(call.parallel, &|task| {
+            let (out_width, steps) = (self.windows.out_width(), call.epilogue.steps);
+            let range = grid.task(task).1;
+            let task =
+                Depthwise { geometry, out_width, image, weight: call.weight, steps, output, first_output, range };
+            timed(call.clock, Stage::Float, || dispatch(self.isa, task));
+        });
     }
 
     fn is_padded(&self) -> bool {

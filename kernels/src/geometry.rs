@@ -206,9 +206,22 @@ impl Geometry {
         self.groups * self.group_panels() * self.window.taps() * self.group_words() * LANES
     }
 
-    /// Values of the float panels of all groups: `[group][panel][tap][channel][lane]`.
+    /// The geometry after which float panels and the vectors of a float layer are laid out: the layer's own; for a depthwise
+    /// one (a group a channel, a filter a group) that of one channel to as many filters, whose weights stand in the same order
+    /// and fill whole panels.
+    pub const fn float_layout(&self) -> Self {
+        if self.is_depthwise() { Self { channels: 1, groups: 1, ..*self } } else { *self }
+    }
+
+    /// Whether each channel is convolved by itself.
+    pub(crate) const fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.channels && self.groups == self.filters
+    }
+
+    /// Values of the float panels of all groups, `[group][panel][tap][channel][lane]` of [`Self::float_layout`].
     pub const fn float_panel_len(&self) -> usize {
-        self.groups * self.group_panels() * self.depth() * LANES
+        let layout = self.float_layout();
+        layout.groups * layout.group_panels() * layout.depth() * LANES
     }
 
     /// Length of a vector of per-filter values laid out for the kernels: every group padded to whole panels.

@@ -10,6 +10,7 @@ mod borders;
 mod clock;
 pub mod codebook;
 mod codebook_conv;
+mod depthwise;
 mod epilogue;
 mod error;
 mod finish;

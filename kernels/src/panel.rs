@@ -62,11 +62,13 @@ pub fn unpack_bits(geometry: &Geometry, panels: &[u32]) -> Vec<f32> {
     weights
 }
 
-/// Packs weights `[filter][kernel row][kernel column][channel of the group]` into float panels.
+/// Packs weights `[filter][kernel row][kernel column][channel of the group]` into the float panels of
+/// [`Geometry::float_layout`].
 ///
 /// # Panics
 /// If `weights` does not hold `filters * taps * channels / groups` values.
 pub fn pack_floats(geometry: &Geometry, weights: &[f32]) -> Vec<f32> {
+    let geometry = &geometry.float_layout();
     let depth = geometry.depth();
     assert_eq!(weights.len(), geometry.filters * depth, "weights of the wrong length");
     let mut panels = vec![0.0; geometry.float_panel_len()];

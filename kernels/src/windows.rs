@@ -56,6 +56,11 @@ impl Windows {
         row / self.out_width * self.step[0] + row % self.out_width * self.step[1] + group * self.unit
     }
 
+    /// Output columns.
+    pub(crate) fn out_width(&self) -> usize {
+        self.out_width
+    }
+
     /// The first elements of the windows from output pixel `row` on in a group, one after another without a division.
     #[inline(always)]
     pub(crate) fn starts(&self, row: usize, group: usize) -> Starts {

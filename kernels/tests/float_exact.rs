@@ -26,7 +26,9 @@ impl Layer {
             geometry,
             weights: values(rng, geometry.filters * geometry.depth()),
             input: values(rng, samples * geometry.input_len()),
-            steps: (0..rng.random_range(0..=3)).map(|_| OwnedStep::random(rng, &geometry, outputs)).collect(),
+            steps: (0..rng.random_range(0..=3))
+                .map(|_| OwnedStep::random(rng, &geometry.float_layout(), outputs))
+                .collect(),
         }
     }
 
@@ -105,6 +107,25 @@ fn float_layers_of_real_size_on_threads() {
         for &isa in &isas {
             assert_eq!(difference(&layer.run(isa, &Threads(3)), &expected), None, "{isa}, {geometry:?}");
         }
+    }
+}
+
+#[test]
+fn depthwise_layers() {
+    let isas = backends();
+    for seed in 0..1000.min(wanted_cases() / 20) {
+        let mut rng = rng(seed);
+        let mut geometry = random_geometry(&mut rng, 4000);
+        let channels = rng.random_range(2..=70);
+        (geometry.channels, geometry.filters, geometry.groups) = (channels, channels, channels);
+        if geometry.validate().is_ok() {
+            Layer::random(&mut rng, geometry).check(&isas, &format!("seed {seed}"));
+        }
+    }
+    for (size, channels, stride) in [(15, 48, 1), (16, 20, 2), (23, 64, 2)] {
+        let window = Window::square(3).with_padding(1).with_stride(stride);
+        let geometry = Geometry { height: size, width: size, channels, filters: channels, groups: channels, window };
+        Layer::random(&mut rng(size as u64), geometry).check(&isas, "3 x 3");
     }
 }
 

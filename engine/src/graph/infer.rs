@@ -126,7 +126,7 @@ impl Op {
         let mut tensors = Vec::new();
         match self {
             Self::Conv2d { filters, weight, bias, .. } | Self::Dense { filters, weight, bias } => {
-                tensors.extend(self.geometry(input).map(|g| spec(weight, Content::FloatPanels(g))));
+                tensors.extend(self.geometry(input).map(|g| spec(weight, Content::FloatPanels(g.float_layout()))));
                 tensors.extend(bias.iter().map(|bias| spec(bias, Content::Vector(*filters))));
             }
             Self::BinaryConv2d { filters, quantizer, bases, bias, .. }

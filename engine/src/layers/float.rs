@@ -25,7 +25,7 @@ impl Float {
         let out = geometry.validate().map_err(context.refusal())?;
         let kernel = FloatConv::new(context.isa, geometry).map_err(context.refusal())?;
         let weight = View::new(context.model, |model| model.f32s(weight));
-        let steps = Steps::new(context, &geometry, bias.as_deref());
+        let steps = Steps::new(context, &geometry.float_layout(), bias.as_deref());
         let facts = Facts {
             float_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
             scratch_floats: kernel.scratch_len(),
