@@ -112,6 +112,8 @@ def main():
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
+    # OpenVINO's telemetry starts processes that outlive this one, and reports; without its package it does neither.
+    sys.modules["openvino_telemetry"] = None
     try:
         runner = Runner(importlib.import_module(f"peer_{name}"))
     except Exception as error:
