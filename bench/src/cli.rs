@@ -11,7 +11,8 @@ const AFTER_HELP: &str = "\
 Without a subcommand: all suites, in less than a minute, with figures in ./horq-bench-out.
 
 Keys of a result (--json, results.jsonl, results.csv; one that means nothing for a suite is null or empty):
-  suite           peak, gemm, conv, curve-kernel, curve-channels, curve-order, network, cold, peers
+  suite           peak, gemm, conv, curve-kernel, curve-channels, curve-order,
+                  curve-pixels, network, cold, peers
   case            the shape, layer or instruction sequence
   engine          what was timed: limit, horq, horq-f32, gemm, im2col+gemm, scalar, a peer
   unit            what macs counts: bit, float, int8, load (bytes), mixed (a network)
@@ -112,7 +113,7 @@ pub(crate) enum Command {
     },
     /// The papers' curves: speed-up against kernel size, channels and order, with figures
     Curve {
-        /// Which [default: all three]
+        /// Which [default: all]
         #[arg(value_enum)]
         curves: Vec<Curve>,
     },
@@ -205,11 +206,13 @@ pub(crate) enum Curve {
     Channels,
     /// 1 to 8 planes
     Order,
+    /// Images of 4x4 to 56x56
+    Pixels,
 }
 
 impl Curve {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Kernel, Self::Channels, Self::Order];
+    pub(crate) const ALL: [Self; 4] = [Self::Kernel, Self::Channels, Self::Order, Self::Pixels];
 }
 
 /// The geometry of a convolution that keeps the image's size at stride 1.

@@ -9,7 +9,7 @@ use crate::record::Record;
 use crate::text;
 use horq_kernels::{MAX_ORDER, ScaleMode};
 
-/// The image and the filters of every curve; its channels too, unless they are what varies.
+/// The image's side and the filters of every curve, unless they are what varies.
 const SIDE: usize = 14;
 const FILTERS: usize = 256;
 /// The order where it does not vary: the paper's second.
@@ -34,6 +34,7 @@ impl Curve {
             Self::Kernel => "curve-kernel",
             Self::Channels => "curve-channels",
             Self::Order => "curve-order",
+            Self::Pixels => "curve-pixels",
         }
     }
 
@@ -43,6 +44,7 @@ impl Curve {
             Self::Kernel => vec![1, 3, 5, 7, 11],
             Self::Channels => vec![3, 16, 32, 64, 128, 256, 512],
             Self::Order => (1..=MAX_ORDER).collect(),
+            Self::Pixels => vec![4, 7, 14, 28, 56],
         }
     }
 
@@ -52,7 +54,13 @@ impl Curve {
             Self::Kernel => [x, 256, ORDER],
             Self::Channels => [3, x, ORDER],
             Self::Order => [3, 256, x],
+            Self::Pixels => [3, 256, ORDER],
         }
+    }
+
+    /// The image's side at a value of x.
+    const fn side(self, x: usize) -> usize {
+        if matches!(self, Self::Pixels) { x } else { SIDE }
     }
 
     /// The value of x that a record belongs to.
@@ -61,7 +69,9 @@ impl Curve {
             .into_iter()
             .find(|&x| {
                 let [kernel, channels, order] = self.at(x);
-                record.k == Some(kernel * kernel * channels) && record.order == Some(order)
+                let side = self.side(x);
+                let shape = record.m == Some(side * side) && record.k == Some(kernel * kernel * channels);
+                shape && record.order == Some(order)
             })
             .map(|x| x as f64)
     }
@@ -71,12 +81,13 @@ impl Curve {
             Self::Kernel => "kernel: taps in each direction",
             Self::Channels => "input channels",
             Self::Order => "order: planes of the activations",
+            Self::Pixels => "pixels: side of the image",
         }
     }
 
     const fn x_scale(self) -> Scale {
         match self {
-            Self::Channels => Scale::Log(2.0),
+            Self::Channels | Self::Pixels => Scale::Log(2.0),
             _ => Scale::Linear,
         }
     }
@@ -86,6 +97,7 @@ impl Curve {
             Self::Kernel => format!("kernel size (order {ORDER}, 256 channels)"),
             Self::Channels => format!("channels (order {ORDER}, 3\u{d7}3)"),
             Self::Order => "order (3\u{d7}3, 256 channels)".into(),
+            Self::Pixels => format!("pixels (order {ORDER}, 3\u{d7}3, 256 channels)"),
         };
         format!("Speed-up of a binary convolution against {what}")
     }
@@ -97,20 +109,29 @@ pub(crate) fn run(lab: &mut Lab, curves: &[Curve]) -> Result<(), String> {
     for &which in curves {
         let mut table = Vec::new();
         // Orders share their float times.
-        let cases: Vec<([usize; 2], Vec<usize>)> = match which {
-            Curve::Order => vec![([3, 256], which.values())],
-            _ => which.values().into_iter().map(|x| ([which.at(x)[0], which.at(x)[1]], vec![ORDER])).collect(),
+        let cases: Vec<([usize; 3], Vec<usize>)> = match which {
+            Curve::Order => vec![([SIDE, 3, 256], which.values())],
+            _ => {
+                let values = which.values().into_iter();
+                values.map(|x| ([which.side(x), which.at(x)[0], which.at(x)[1]], vec![ORDER])).collect()
+            }
         };
-        for ([kernel, channels], orders) in cases {
-            let geometry = geometry([SIDE, SIDE, channels, FILTERS], kernel, 1);
+        for ([side, kernel, channels], orders) in cases {
+            let geometry = geometry([side, side, channels, FILTERS], kernel, 1);
             let times = measure(lab, which.suite(), &geometry, isa, &orders, &MODES)?;
             for order in orders {
                 let x = match which {
                     Curve::Kernel => kernel,
                     Curve::Channels => channels,
                     Curve::Order => order,
+                    Curve::Pixels => side,
                 };
                 let mut row = vec![x.to_string()];
+                for mode in MODES {
+                    let binary = times.binary.iter().find(|binary| binary.order == order && binary.mode == mode);
+                    row.push(binary.map_or("-".into(), |binary| text::micros(binary.timing.ns)));
+                    row.push(text::percent(binary.and_then(|binary| binary.fraction)));
+                }
                 for over in [times.scalar, times.float] {
                     for mode in MODES {
                         let binary = times.binary.iter().find(|binary| binary.order == order && binary.mode == mode);
@@ -124,6 +145,10 @@ pub(crate) fn run(lab: &mut Lab, curves: &[Curve]) -> Result<(), String> {
         }
         let header = [
             which.x_label().split(':').next().unwrap_or_default(),
+            "window us",
+            "of limit",
+            "image us",
+            "of limit",
             "x scalar, window",
             "x scalar, image",
             "x float, window",
@@ -132,8 +157,77 @@ pub(crate) fn run(lab: &mut Lab, curves: &[Curve]) -> Result<(), String> {
             "model S'",
         ];
         lab.table(&format!("{}: {}", which.suite(), which.title()), &header, table);
+        if which == Curve::Order {
+            say_steps(lab);
+        }
     }
     Ok(())
+}
+
+/// What each order adds to the time, and how far the last one lies from the line through the first two.
+fn say_steps(lab: &Lab) {
+    for mode in MODES {
+        let of_mode = lab.records().iter().filter(|r| r.suite == Curve::Order.suite() && r.mode == Some(mode));
+        let times: Vec<f64> = of_mode.map(|record| record.ns / 1e3).collect();
+        let steps: Vec<String> = times.windows(2).map(|pair| text::number(Some(pair[1] - pair[0]))).collect();
+        if let [first, second, .., last] = times[..] {
+            let line = first + (second - first) * (times.len() - 1) as f64;
+            let off = text::percent(Some(last / line - 1.0));
+            let (mode, steps) = (mode_name(mode), steps.join(", "));
+            lab.say(&format!(
+                "{mode}: us that each further order adds: {steps}; the last lies {off} off the first two's line"
+            ));
+        }
+    }
+}
+
+/// Times against the limit, a panel for each curve that was measured.
+pub(crate) fn times(lab: &Lab) -> Option<(String, Figure)> {
+    let panel = |which: Curve| {
+        let records =
+            lab.records().iter().filter(move |record| record.suite == which.suite() && record.order.is_some());
+        let of = |mode: ScaleMode, micros: &dyn Fn(&Record) -> Option<f64>| -> Vec<(f64, f64)> {
+            let of_mode = records.clone().filter(|record| record.mode == Some(mode));
+            of_mode.filter_map(|record| Some((which.x(record)?, micros(record)?))).collect()
+        };
+        let measured = MODES.into_iter().enumerate().map(|(color, mode)| Series {
+            name: format!("measured, {} scales", mode_name(mode)),
+            points: of(mode, &|record| Some(record.ns / 1e3)),
+            style: Style::Measured,
+            color,
+        });
+        let limit = Series {
+            name: "the bit products at their limit".into(),
+            points: of(MODES[1], &|record| Some(record.ns / 1e3 * record.limit_fraction?)),
+            style: Style::Limit,
+            color: 2,
+        };
+        let series: Vec<Series> = measured.chain([limit]).collect();
+        series.iter().any(|series| !series.points.is_empty()).then(|| Panel {
+            title: which.x_label().split(':').next().unwrap_or_default().into(),
+            x_label: which.x_label().into(),
+            y_label: "time of a layer, us".into(),
+            x_scale: which.x_scale(),
+            y_scale: if which == Curve::Order { Scale::Linear } else { Scale::Log(10.0) },
+            x_ticks: which.values().into_iter().map(|x| (x as f64, x.to_string())).collect(),
+            series,
+            marks: vec![],
+            marks_name: "",
+        })
+    };
+    let panels: Vec<Panel> = [Curve::Order, Curve::Channels, Curve::Pixels].into_iter().filter_map(panel).collect();
+    if panels.is_empty() {
+        return None;
+    }
+    let mut caption = vec![format!(
+        "{SIDE}\u{d7}{SIDE} pixels, 256 channels and {FILTERS} filters, 3\u{d7}3, order {ORDER}, but for what varies; \
+         whole layers, f32 in and out. What lies above the limit is quantizing, scales and f32 traffic."
+    )];
+    caption.extend(lab.caption());
+    Some((
+        "times".to_owned(),
+        Figure { title: "Time of a binary convolution beside its limit".into(), caption, panels },
+    ))
 }
 
 /// The figure of a curve that was measured, and its file's name.
@@ -232,6 +326,7 @@ pub(crate) fn figure(lab: &Lab, which: Curve) -> Option<(String, Figure)> {
             Curve::Kernel => "even with f32 or with int8's bound, at this kernel",
             Curve::Channels => "even with f32 or with int8's bound, at so many channels",
             Curve::Order => "even with f32 or with int8's bound, at this order",
+            Curve::Pixels => "even with f32 or with int8's bound, at this side",
         },
     };
     let mut caption = vec![format!(

@@ -80,6 +80,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
             .map(|figure| ("gemm".to_owned(), figure))
             .into_iter()
             .chain(Curve::ALL.into_iter().filter_map(|which| curve::figure(&lab, which)))
+            .chain(curve::times(&lab))
             .chain(peers::figures(&lab))
             .collect();
         for (name, figure) in &figures {

@@ -141,6 +141,8 @@ fn a_curve_leaves_results_a_record_and_figures() {
     let read = |name: &str| std::fs::read(folder.path().join("a/b").join(name)).expect(name);
     assert!(text(&read("curve-order.svg")).starts_with("<svg"));
     assert_eq!(&read("curve-order.png")[1..4], b"PNG");
+    assert!(text(&read("times.svg")).contains("at their limit"));
+    assert!(text(&output.stdout).contains("each further order adds"), "{}", text(&output.stdout));
     let csv = text(&read("results.csv"));
     assert_eq!(csv.lines().next().unwrap(), KEYS.join(","));
     // Three float engines, and eight orders in two modes.
