@@ -3,11 +3,11 @@
 use crate::binary_conv::BinaryCall;
 use crate::borders::Borders;
 use crate::clock::{Stage, timed};
-use crate::epilogue::apply;
+use crate::epilogue::{TOGETHER, Target};
 use crate::panel::LANES;
 use crate::simd::{Op, Simd};
-use crate::tile::BitJob;
-use crate::windows::{ROW_GROUP, ROWS, Shared, Windows};
+use crate::tile::{BitJob, Walk};
+use crate::windows::{ROW_GROUP, ROWS, Shared, Starts, Windows};
 use crate::{Geometry, MAX_ORDER};
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -22,10 +22,36 @@ pub(crate) struct RowScales<'a> {
 }
 
 impl RowScales<'_> {
-    /// b_{k+1} of a row and group, `line` being row * groups + group.
+    /// The scales of a task's rows from `row` on.
     #[inline(always)]
-    fn of(&self, k: usize, line: usize) -> f32 {
-        if self.by_window { self.scales[k * self.lines + line] } else { self.scales[k] }
+    fn from(&self, task: &BinaryTask<'_>, row: usize) -> Scales {
+        let groups = task.geometry.groups;
+        if self.by_window {
+            Scales { first: self.scales[row * groups + task.group..].as_ptr(), plane: self.lines, row: groups }
+        } else {
+            Scales { first: self.scales.as_ptr(), plane: 1, row: 0 }
+        }
+    }
+}
+
+/// The scales of neighbouring rows.
+struct Scales {
+    first: *const f32,
+    /// Values between the scales of neighbouring planes.
+    plane: usize,
+    /// Values between the scales of neighbouring rows.
+    row: usize,
+}
+
+impl Scales {
+    /// b_{k+1} of row `i`.
+    ///
+    /// # Safety
+    /// The row and the plane must be the layer's.
+    #[inline(always)]
+    unsafe fn of(&self, k: usize, i: usize) -> f32 {
+        // SAFETY: the caller keeps the row and the plane in bounds.
+        unsafe { *self.first.add(k * self.plane + i * self.row) }
     }
 }
 
@@ -53,6 +79,7 @@ pub(crate) struct BinaryTask<'a> {
 ///
 /// Uninitialised, because clearing them would cost a small layer more than its products do. Every count that is read was
 /// written by the tiles of the same basis, every sum by the basis before.
+#[repr(align(64))]
 struct Buffers {
     counts: [MaybeUninit<i32>; ROWS * ROW_GROUP * LANES],
     /// Sums over the weight bases so far; used where there are several.
@@ -68,13 +95,19 @@ impl Op for BinaryTask<'_> {
         let mut buffers = Buffers { counts: [MaybeUninit::uninit(); _], sums: [MaybeUninit::uninit(); _] };
         // The planes of a row are rows of the tile: all of a block's rows of one plane, then of the next.
         let rows_of_block = ROWS / order;
+        let line_len = self.line_len();
         let mut from = self.rows.start;
+        let mut starts = match self.windows {
+            Some(windows) => windows.starts(from, self.group),
+            None => Starts::evenly((from * self.geometry.groups + self.group) * line_len, self.geometry.groups * line_len),
+        };
         while from < self.rows.end {
             let n = rows_of_block.min(self.rows.end - from);
             let mut pointers = [std::ptr::null(); ROWS];
-            for k in 0..order {
-                for i in 0..n {
-                    pointers[k * n + i] = self.words[k * self.plane + self.first_word(from + i)..].as_ptr();
+            for i in 0..n {
+                let first = starts.advance();
+                for k in 0..order {
+                    pointers[k * n + i] = self.words[k * self.plane + first..].as_ptr();
                 }
             }
             for basis in 0..self.call.bases.len() {
@@ -104,29 +137,16 @@ impl BinaryTask<'_> {
     }
 
     #[inline(always)]
-    fn first_word(&self, row: usize) -> usize {
-        match self.windows {
-            Some(windows) => windows.first(row, self.group),
-            None => (row * self.geometry.groups + self.group) * self.line_len(),
-        }
-    }
-
-    #[inline(always)]
     fn count<S: Simd>(&self, simd: S, basis: usize, rows: &[*const u32], buffers: &mut Buffers) {
         let panel_len = self.line_len() * LANES;
         let panel = self.group * self.geometry.group_panels() + self.first_panel;
         let panels = &self.call.bases[basis].panels[panel * panel_len..][..self.panels * panel_len];
-        let whole = ([0], self.line_len());
-        let (segments, segment_len) = match self.windows {
-            Some(windows) => (&windows.segments[..], windows.segment_len),
-            None => (&whole.0[..], whole.1),
-        };
+        let walk = self.windows.map_or(Walk::Straight(self.line_len()), Windows::walk);
         // The windows of a validated geometry end inside the padded planes, `panels` was just sliced to the panels' length,
         // and `counts` holds ROWS rows of up to ROW_GROUP panels.
         simd.bits(&BitJob {
             rows,
-            segments,
-            segment_len,
+            walk,
             panels: panels.as_ptr(),
             panel_count: self.panels,
             results: buffers.counts.as_mut_ptr().cast(),
@@ -159,50 +179,95 @@ impl BinaryTask<'_> {
         n: usize,
         buffers: &mut Buffers,
     ) {
-        let geometry = self.geometry;
-        let stride = self.panels * LANES;
-        let last = basis + 1 == self.call.bases.len();
-        let alpha = self.call.bases[basis].alpha;
-        let first_lane = self.first_panel * LANES;
-        let first_filter = self.group * geometry.group_panels() * LANES + first_lane;
+        let mut borders = [std::ptr::null(); ROWS];
         let mut classes = self.borders.from(from);
-        for i in 0..n {
-            let row = from + i;
-            let border = classes.next(basis);
-            let scales: [S::Floats; K] = std::array::from_fn(
-                #[inline(always)]
-                |k| simd.splat_float(self.scales.of(k, row * geometry.groups + self.group)),
-            );
-            let first_output =
-                self.first_output + row * geometry.filters + self.group * geometry.group_filters() + first_lane;
-            for p in 0..self.panels {
-                let filter = first_filter + p * LANES;
-                // SAFETY: `border` and `alpha` hold a value a padded filter, `counts` and `sums` n rows a plane of `stride`
-                // values; `Epilogue::check` made sure of the steps' vectors; the output values of this row and panel lie
-                // in the output and belong to this task alone.
+        for border in &mut borders[..n] {
+            *border = classes.next(basis).as_ptr();
+        }
+        let stage = Finish::<'_, K> { task: self, basis, n, borders: &borders, scales: self.scales.from(self, from) };
+        let geometry = self.geometry;
+        let (group_filters, row_len) = (geometry.group_filters(), geometry.filters);
+        let target = Target { steps: self.call.epilogue.steps, output: self.output.get(), stride: row_len };
+        for p in 0..self.panels {
+            let within = (self.first_panel + p) * LANES;
+            let filter = self.group * geometry.group_panels() * LANES + within;
+            let lanes = LANES.min(group_filters - within);
+            let first = self.first_output + from * row_len + self.group * group_filters + within;
+            let mut i = 0;
+            while i < n {
+                let at = first + i * row_len;
+                // SAFETY: the output values of these rows and this panel lie in the output and belong to this task alone;
+                // `Epilogue::check` made sure of the steps' vectors.
                 unsafe {
-                    let mut sum = simd.splat_float(0.0);
-                    for k in 0..K {
-                        let count = buffers.counts.as_ptr().cast::<i32>().add((k * n + i) * stride + p * LANES);
-                        let products = simd.sums(border.as_ptr().add(filter), count);
-                        sum = simd.add(sum, simd.mul(scales[k], products));
+                    if i + TOGETHER <= n {
+                        if let Some(y) = stage.rows::<S, TOGETHER>(simd, p, filter, i, buffers) {
+                            target.store(simd, y, filter, at, lanes);
+                        }
+                        i += TOGETHER;
+                    } else {
+                        if let Some(y) = stage.rows::<S, 1>(simd, p, filter, i, buffers) {
+                            target.store(simd, y, filter, at, lanes);
+                        }
+                        i += 1;
                     }
-                    let mut y = simd.mul(simd.load_floats(alpha.as_ptr().add(filter)), sum);
-                    let so_far = buffers.sums.as_mut_ptr().cast::<f32>().add(i * stride + p * LANES);
-                    if basis > 0 {
-                        y = simd.add(simd.load_floats(so_far), y);
-                    }
-                    if !last {
-                        simd.store_floats(so_far, y);
-                        continue;
-                    }
-                    let lanes = LANES.min(geometry.group_filters() - first_lane - p * LANES);
-                    let at = first_output + p * LANES;
-                    let y = apply(simd, self.call.epilogue.steps, y, filter, at, lanes);
-                    let to = self.output.get().add(at);
-                    if lanes == LANES { simd.store_floats(to, y) } else { simd.store_first(to, y, lanes) }
                 }
             }
+        }
+    }
+}
+
+/// The sums of a block of `n` rows at order `K` after one weight basis.
+struct Finish<'a, const K: usize> {
+    task: &'a BinaryTask<'a>,
+    basis: usize,
+    n: usize,
+    /// The table of the padded border for each row.
+    borders: &'a [*const i32; ROWS],
+    /// The scales of the first row.
+    scales: Scales,
+}
+
+impl<const K: usize> Finish<'_, K> {
+    /// The sums of `R` rows from row `i` of the block on in panel `p` of the task, whose first padded filter is `filter`;
+    /// none while there are bases left to add.
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        p: usize,
+        filter: usize,
+        i: usize,
+        buffers: &mut Buffers,
+    ) -> Option<[S::Floats; R]> {
+        let stride = self.task.panels * LANES;
+        let bases = self.task.call.bases;
+        // SAFETY: the tables of the border and `alpha` hold a value a padded filter, `counts` and `sums` n rows a plane of
+        // `stride` values, `scales` K values a row.
+        unsafe {
+            let counts = buffers.counts.as_ptr().cast::<i32>().add(i * stride + p * LANES);
+            let sums = buffers.sums.as_mut_ptr().cast::<f32>().add(i * stride + p * LANES);
+            let alpha = simd.load_floats(bases[self.basis].alpha.as_ptr().add(filter));
+            let mut y = [simd.splat_float(0.0); R];
+            for r in 0..R {
+                for k in 0..K {
+                    let count = counts.add((k * self.n + r) * stride);
+                    let products = simd.sums(self.borders[i + r].add(filter), count);
+                    y[r] = simd.add(y[r], simd.mul(simd.splat_float(self.scales.of(k, i + r)), products));
+                }
+                y[r] = simd.mul(alpha, y[r]);
+            }
+            if self.basis > 0 {
+                for r in 0..R {
+                    y[r] = simd.add(simd.load_floats(sums.add(r * stride)), y[r]);
+                }
+            }
+            if self.basis + 1 < bases.len() {
+                for r in 0..R {
+                    simd.store_floats(sums.add(r * stride), y[r]);
+                }
+                return None;
+            }
+            Some(y)
         }
     }
 }

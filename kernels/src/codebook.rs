@@ -145,7 +145,7 @@ pub(crate) struct CodeJob<'a> {
     /// The first activation of each row.
     pub rows: &'a [*const f32],
     /// Where each activation of a window lies, counted from the row's first; as many as the depth.
-    pub offsets: &'a [usize],
+    pub offsets: &'a [u32],
     /// The first panel; the others follow it.
     pub panels: *const u32,
     /// How many panels.
@@ -211,7 +211,7 @@ impl<S: Simd, const N: usize> Tiled<S> for Codes<'_, S, N> {
                     unsafe { simd.load(job.panels.add(((panel + p) * words + word) * LANES)) }
                 },
             );
-            let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+            let (first, last) = (offsets[0] as usize, offsets[offsets.len() - 1] as usize);
             // SAFETY: the job vouches for each row at each offset, and for N entries of the book.
             unsafe {
                 if offsets.len() == codes_of_word(bits) && last - first == offsets.len() - 1 {
@@ -236,7 +236,7 @@ impl<S: Simd, const N: usize> Tiled<S> for Codes<'_, S, N> {
                     }
                 } else {
                     for &offset in offsets {
-                        code::<S, N, MR, NR>(simd, &mut sums, &mut codes, &rows, offset, job.book);
+                        code::<S, N, MR, NR>(simd, &mut sums, &mut codes, &rows, offset as usize, job.book);
                     }
                 }
             }

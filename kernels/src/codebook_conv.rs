@@ -23,8 +23,6 @@ pub struct CodebookConv {
     isa: Isa,
     bits: u32,
     windows: Windows,
-    /// Where each activation of a window lies.
-    offsets: Vec<usize>,
     pixels: usize,
 }
 
@@ -55,9 +53,7 @@ impl CodebookConv {
         let out = geometry.validate()?;
         codebook::panel_len(&geometry, bits)?;
         let windows = Windows::new(&geometry, geometry.group_channels(), out[1]);
-        let offsets =
-            windows.segments.iter().flat_map(|&first| (0..windows.segment_len).map(move |i| first + i)).collect();
-        Ok(Self { isa: isa.check()?, geometry, bits, windows, offsets, pixels: out[0] * out[1] })
+        Ok(Self { isa: isa.check()?, geometry, bits, windows, pixels: out[0] * out[1] })
     }
 
     /// Values of scratch that [`Self::run`] needs, whatever the number of samples.
@@ -80,7 +76,7 @@ impl CodebookConv {
         assert_eq!(call.book.len(), 1 << self.bits, "the codebook needs a value for every code");
         call.epilogue.check(geometry.padded_filters(), output.len());
         let output = Shared::new(output);
-        if self.pixels == 1 && !self.is_padded() && self.windows.segments.len() == 1 {
+        if self.pixels == 1 && !self.is_padded() && self.windows.is_straight() {
             // One row a sample, contiguous: the batch is the rows.
             return self.sample(&call, call.input, &output, 0, samples, Some(input_len));
         }
@@ -172,7 +168,7 @@ impl Op for Task<'_> {
             // length, `run` checked the book, and `sums` holds ROWS rows of up to ROW_GROUP panels.
             let job = CodeJob {
                 rows: &rows[..n],
-                offsets: &conv.offsets,
+                offsets: &conv.windows.offsets,
                 panels: codes.as_ptr(),
                 panel_count: finish.panels,
                 book: call.book.as_ptr(),

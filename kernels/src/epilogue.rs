@@ -32,26 +32,45 @@ pub struct Epilogue<'a> {
     pub steps: &'a [Step<'a>],
 }
 
-/// Applies the steps to sixteen sums.
-///
-/// # Safety
-/// The vectors of every step must be readable for sixteen values from `filter` on, and the values of [`Step::Add`] for
-/// `lanes` values from `output` on.
-#[inline(always)]
-pub(crate) unsafe fn apply<S: Simd>(
-    simd: S,
-    steps: &[Step<'_>],
-    y: S::Floats,
-    filter: usize,
-    output: usize,
-    lanes: usize,
-) -> S::Floats {
-    let mut row = [y];
-    for step in steps {
-        // SAFETY: the caller vouches for the vectors.
-        unsafe { step_rows(simd, step, &mut row, filter, output, 0, lanes) };
+/// Rows that go through an epilogue together: the steps are looked up, and their vectors loaded, once for all of them.
+pub(crate) const TOGETHER: usize = 4;
+
+/// Where the rows of a layer's output go, and what happens to them before.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub steps: &'a [Step<'a>],
+    pub output: *mut f32,
+    /// Values between neighbouring rows.
+    pub stride: usize,
+}
+
+impl Target<'_> {
+    /// Applies the steps to sixteen sums of each of `R` rows and stores them: row r from output value `at + r * stride` on.
+    ///
+    /// # Safety
+    /// The vectors of every step must be readable for sixteen values from `filter` on, the values of [`Step::Add`] and the
+    /// output for `lanes` values of each row; nobody else may use that part of the output.
+    #[inline(always)]
+    pub(crate) unsafe fn store<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        mut y: [S::Floats; R],
+        filter: usize,
+        at: usize,
+        lanes: usize,
+    ) {
+        for step in self.steps {
+            // SAFETY: the caller vouches for the vectors and the other values.
+            unsafe { step_rows(simd, step, &mut y, filter, at, self.stride, lanes) };
+        }
+        for r in 0..R {
+            // SAFETY: the caller vouches for the output.
+            unsafe {
+                let to = self.output.add(at + r * self.stride);
+                if lanes == LANES { simd.store_floats(to, y[r]) } else { simd.store_first(to, y[r], lanes) }
+            }
+        }
     }
-    row[0]
 }
 
 /// Applies one step to the sums of sixteen filters in `N` rows, whose outputs are `stride` values apart.

@@ -1,6 +1,6 @@
 //! The way of finished sums out: alpha, the epilogue's steps, the store.
 
-use crate::epilogue::apply;
+use crate::epilogue::{TOGETHER, Target};
 use crate::panel::LANES;
 use crate::simd::Simd;
 use crate::windows::Shared;
@@ -31,24 +31,47 @@ impl Finish<'_> {
     #[inline(always)]
     pub(crate) unsafe fn rows<S: Simd>(&self, simd: S, sums: *const f32, from: usize, n: usize) {
         let geometry = self.geometry;
+        let (group_filters, row_len) = (geometry.group_filters(), geometry.filters);
+        let target = Target { steps: self.steps, output: self.output.get(), stride: row_len };
         for p in 0..self.panels {
             let within = (self.first_panel + p) * LANES;
-            let lanes = LANES.min(geometry.group_filters() - within);
+            let lanes = LANES.min(group_filters - within);
             let filter = self.group * geometry.group_panels() * LANES + within;
-            for i in 0..n {
-                let at =
-                    self.first_output + (from + i) * geometry.filters + self.group * geometry.group_filters() + within;
+            let first = self.first_output + from * row_len + self.group * group_filters + within;
+            let mut i = 0;
+            while i < n {
+                let at = first + i * row_len;
                 // SAFETY: the caller vouches for all of it.
                 unsafe {
-                    let mut y = simd.load_floats(sums.add((i * self.panels + p) * LANES));
-                    if let Some(alpha) = self.alpha {
-                        y = simd.mul(simd.load_floats(alpha.as_ptr().add(filter)), y);
+                    let sums = sums.add((i * self.panels + p) * LANES);
+                    if i + TOGETHER <= n {
+                        target.store(simd, self.scaled::<S, TOGETHER>(simd, sums, filter), filter, at, lanes);
+                        i += TOGETHER;
+                    } else {
+                        target.store(simd, self.scaled::<S, 1>(simd, sums, filter), filter, at, lanes);
+                        i += 1;
                     }
-                    let y = apply(simd, self.steps, y, filter, at, lanes);
-                    let to = self.output.get().add(at);
-                    if lanes == LANES { simd.store_floats(to, y) } else { simd.store_first(to, y, lanes) }
                 }
             }
         }
+    }
+
+    /// The sums of `R` rows in one panel, times alpha.
+    ///
+    /// # Safety
+    /// As [`Self::rows`], `sums` being those of the first of the rows in this panel.
+    #[inline(always)]
+    unsafe fn scaled<S: Simd, const R: usize>(&self, simd: S, sums: *const f32, filter: usize) -> [S::Floats; R] {
+        let mut y = [simd.splat_float(0.0); R];
+        for r in 0..R {
+            // SAFETY: the caller vouches for the sums and alpha.
+            unsafe {
+                y[r] = simd.load_floats(sums.add(r * self.panels * LANES));
+                if let Some(alpha) = self.alpha {
+                    y[r] = simd.mul(simd.load_floats(alpha.as_ptr().add(filter)), y[r]);
+                }
+            }
+        }
+        y
     }
 }

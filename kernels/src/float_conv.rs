@@ -23,8 +23,6 @@ pub struct FloatConv {
     geometry: Geometry,
     isa: Isa,
     windows: Windows,
-    /// Where each element of a window lies, counted from its first.
-    offsets: Vec<u32>,
     pixels: usize,
 }
 
@@ -51,9 +49,7 @@ impl FloatConv {
     pub fn new(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
         let out = geometry.validate()?;
         let windows = Windows::new(&geometry, geometry.group_channels(), out[1]);
-        let segment = |&first: &usize| (first..first + windows.segment_len).map(|at| at as u32);
-        let offsets = windows.segments.iter().flat_map(segment).collect();
-        Ok(Self { isa: isa.check()?, geometry, windows, offsets, pixels: out[0] * out[1] })
+        Ok(Self { isa: isa.check()?, geometry, windows, pixels: out[0] * out[1] })
     }
 
     /// Values of scratch that [`Self::run`] needs, whatever the number of samples.
@@ -81,7 +77,7 @@ impl FloatConv {
             }
             return;
         }
-        if self.pixels == 1 && !self.is_padded() && self.windows.segments.len() == 1 {
+        if self.pixels == 1 && !self.is_padded() && self.windows.is_straight() {
             // One row a sample, contiguous: the batch is the rows.
             self.sample(&call, call.input, &output, 0, samples, Some(input_len));
             return;
@@ -221,7 +217,7 @@ impl FloatTask<'_> {
             // `Epilogue::check` made sure of the steps.
             let job = FloatJob {
                 rows: &rows[..n],
-                offsets: &conv.offsets[stretch.clone()],
+                offsets: &conv.windows.offsets[stretch.clone()],
                 panels: weight[stretch.start * LANES..].as_ptr(),
                 panel_len: depth * LANES,
                 filters: (self.panels * LANES).min(geometry.group_filters() - within),

@@ -2,7 +2,7 @@
 
 use crate::panel::LANES;
 use crate::simd::{Op, Simd, dispatch};
-use crate::tile::BitJob;
+use crate::tile::{BitJob, Walk};
 use crate::windows::{GROUP, Grid, ROW_GROUP, ROWS, Shared};
 use crate::{Isa, Parallel};
 
@@ -81,8 +81,7 @@ impl Op for Counts<'_> {
             let results = unsafe { self.results.get().add(from * stride + self.first * LANES) };
             simd.bits(&BitJob {
                 rows: &pointers[..n],
-                segments: &[0],
-                segment_len: self.words,
+                walk: Walk::Straight(self.words),
                 panels: self.panels.as_ptr(),
                 panel_count: self.here,
                 results,

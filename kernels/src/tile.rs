@@ -1,26 +1,25 @@
 //! The register tile of bits: a few rows of activations against a few panels of weights.
 //!
 //! A tile keeps `MR` x `NR` panel rows of accumulators in registers and walks the depth once. Rows are given by pointers
-//! and the depth as runs of consecutive elements at common offsets (`segments`), so a convolution needs no im2col: a row
-//! starts at its window's first tap, and each kernel row is a segment. Counts go to a small buffer that stays
+//! and the depth as a walk from there that all rows share ([`Walk`]), so a convolution needs no im2col: a row starts at its
+//! window's first tap. Counts go to a small buffer that stays
 //! in the L1 cache, from where the epilogue takes them.
 
 use crate::panel::LANES;
 use crate::simd::Simd;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Operands and results of some rows times some panels.
 ///
-/// Whoever makes a job vouches that each row is readable at `segments[s]..segments[s] + segment_len` for every s, that
-/// `panels` is readable for `panel_count * segments.len() * segment_len` panel rows, and that `results` is writable for
-/// `panel_count * 16` values at each multiple of `stride` up to `rows.len()` and overlaps neither.
+/// Whoever makes a job vouches that each row is readable wherever `walk` leads, that `panels` is readable for
+/// `panel_count * walk.len()` panel rows, and that `results` is writable for `panel_count * 16` values at each multiple of
+/// `stride` up to `rows.len()` and overlaps neither.
 pub(crate) struct Job<'a, In, Out> {
     /// The first element of each row.
     pub rows: &'a [*const In],
-    /// Where each run of consecutive elements starts, counted from the row's first element.
-    pub segments: &'a [usize],
-    /// Elements of a run.
-    pub segment_len: usize,
+    /// Where the elements of a row lie.
+    pub walk: Walk<'a>,
     /// The first panel; the others follow it.
     pub panels: *const In,
     /// How many panels.
@@ -31,6 +30,54 @@ pub(crate) struct Job<'a, In, Out> {
     pub stride: usize,
     /// Whether to write the results past the caches; whoever says so fences afterwards ([`Simd::fence`]).
     pub stream: bool,
+}
+
+/// Where the elements of a row lie, counted from its first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Walk<'a> {
+    /// So many, one after another.
+    Straight(usize),
+    /// At these offsets. One loop over all of them, whatever the taps: a loop a kernel row, of six words at 64 channels, cost
+    /// a fifth of a convolution's time in exits and remainders.
+    Offsets(&'a [u32]),
+}
+
+/// A walk that is known when the tile is compiled.
+trait Path: Copy {
+    fn len(self) -> usize;
+    /// The offset of element `k`.
+    ///
+    /// # Safety
+    /// `k` must be less than [`Self::len`].
+    unsafe fn at(self, k: usize) -> usize;
+}
+
+#[derive(Clone, Copy)]
+struct Straight(usize);
+
+impl Path for Straight {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0
+    }
+
+    #[inline(always)]
+    unsafe fn at(self, k: usize) -> usize {
+        k
+    }
+}
+
+impl Path for &[u32] {
+    #[inline(always)]
+    fn len(self) -> usize {
+        (*self).len()
+    }
+
+    #[inline(always)]
+    unsafe fn at(self, k: usize) -> usize {
+        // SAFETY: the caller keeps k in bounds.
+        unsafe { *self.get_unchecked(k) as usize }
+    }
 }
 
 /// Words of signs to counts of differing bits.
@@ -119,20 +166,24 @@ impl<S: Simd> Cell<S> for Bits {
 /// Counts the differing bits of a job with tiles of `MR` x `NR`, or 1 x `VR` where there is one row.
 #[inline(always)]
 pub(crate) fn bits<S: Simd, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &BitJob<'_>) {
-    Tiles::<S, Bits>::new(simd, job).run::<MR, NR, VR>();
+    match job.walk {
+        Walk::Straight(len) => Tiles::<S, Bits, _>::new(simd, job, Straight(len)).run::<MR, NR, VR>(),
+        Walk::Offsets(offsets) => Tiles::<S, Bits, _>::new(simd, job, offsets).run::<MR, NR, VR>(),
+    }
 }
 
 /// A job and the backend it runs on.
-struct Tiles<'a, S: Simd, C: Cell<S>> {
+struct Tiles<'a, S: Simd, C: Cell<S>, P: Path> {
     simd: S,
     job: &'a Job<'a, C::In, C::Out>,
+    path: P,
     cell: PhantomData<C>,
 }
 
-impl<'a, S: Simd, C: Cell<S>> Tiles<'a, S, C> {
+impl<'a, S: Simd, C: Cell<S>, P: Path> Tiles<'a, S, C, P> {
     #[inline(always)]
-    fn new(simd: S, job: &'a Job<'a, C::In, C::Out>) -> Self {
-        Self { simd, job, cell: PhantomData }
+    fn new(simd: S, job: &'a Job<'a, C::In, C::Out>, path: P) -> Self {
+        Self { simd, job, path, cell: PhantomData }
     }
 
     #[inline(always)]
@@ -191,38 +242,24 @@ impl<'a, S: Simd, C: Cell<S>> Tiles<'a, S, C> {
 
     #[inline(always)]
     fn tile<const MR: usize, const NR: usize>(&self, row: usize, panel: usize) {
-        let Self { simd, job, .. } = *self;
-        let panel_len = job.segments.len() * job.segment_len * LANES;
+        let Self { simd, job, path, .. } = *self;
+        let len = path.len();
         let rows: [*const C::In; MR] = std::array::from_fn(
             #[inline(always)]
             |m| job.rows[row + m],
         );
         let mut totals = [[C::no_total(simd); NR]; MR];
         let mut partials = [[C::no_partial(simd); NR]; MR];
-        let mut room = C::FLUSH;
         // SAFETY: `panel + NR <= panel_count`, so every panel row read below lies in the panels that the job vouches for.
-        let mut weights = unsafe { job.panels.add(panel * panel_len) };
-        for &segment in job.segments {
-            let mut done = 0;
-            while done < job.segment_len {
-                let n = if C::FLUSH == usize::MAX { job.segment_len - done } else { room.min(job.segment_len - done) };
-                // SAFETY: the job vouches for every row at this segment and for the panel rows beside it.
-                unsafe {
-                    let rows = rows.map(
-                        #[inline(always)]
-                        |row| row.add(segment + done),
-                    );
-                    Self::run_of::<MR, NR>(simd, &mut partials, &rows, weights, panel_len, n);
-                    weights = weights.add(n * LANES);
-                }
-                done += n;
-                if C::FLUSH != usize::MAX {
-                    room -= n;
-                    if room == 0 {
-                        Self::flush(simd, &mut totals, &mut partials);
-                        room = C::FLUSH;
-                    }
-                }
+        let weights = unsafe { job.panels.add(panel * len * LANES) };
+        let mut from = 0;
+        while from < len {
+            let to = if C::FLUSH == usize::MAX { len } else { len.min(from + C::FLUSH) };
+            // SAFETY: the job vouches for every row along the path and for the panel rows beside it.
+            unsafe { self.run_of::<MR, NR>(&mut partials, &rows, weights, from..to) };
+            from = to;
+            if from < len {
+                Self::flush(simd, &mut totals, &mut partials);
             }
         }
         Self::flush(simd, &mut totals, &mut partials);
@@ -260,30 +297,29 @@ impl<'a, S: Simd, C: Cell<S>> Tiles<'a, S, C> {
         }
     }
 
-    /// The inner loop: `n` consecutive elements of each row.
+    /// The inner loop: some elements of each row.
     ///
     /// # Safety
-    /// Each row must be readable for `n` elements and each of the `NR` panels, `panel_len` apart, for `n` panel rows.
+    /// Each row must be readable at these elements of the path, and each of the `NR` panels for their panel rows.
     #[inline(always)]
     unsafe fn run_of<const MR: usize, const NR: usize>(
-        simd: S,
+        &self,
         partials: &mut [[C::Partial; NR]; MR],
         rows: &[*const C::In; MR],
         weights: *const C::In,
-        panel_len: usize,
-        n: usize,
+        elements: Range<usize>,
     ) {
-        let mut k = 0;
-        while k + C::UNROLL <= n {
+        let mut k = elements.start;
+        while k + C::UNROLL <= elements.end {
             for i in 0..C::UNROLL {
-                // SAFETY: k + i < n; the caller vouches for both.
-                unsafe { Self::element::<MR, NR>(simd, partials, rows, weights, panel_len, k + i) };
+                // SAFETY: k + i is one of the elements.
+                unsafe { self.element(partials, rows, weights, k + i) };
             }
             k += C::UNROLL;
         }
-        while k < n {
-            // SAFETY: k < n; the caller vouches for both.
-            unsafe { Self::element::<MR, NR>(simd, partials, rows, weights, panel_len, k) };
+        while k < elements.end {
+            // SAFETY: k is one of the elements.
+            unsafe { self.element(partials, rows, weights, k) };
             k += 1;
         }
     }
@@ -291,24 +327,26 @@ impl<'a, S: Simd, C: Cell<S>> Tiles<'a, S, C> {
     /// Element `k` of each row against its panel row.
     ///
     /// # Safety
-    /// As [`Self::run_of`] with n > k.
+    /// As [`Self::run_of`] with an element k.
     #[inline(always)]
     unsafe fn element<const MR: usize, const NR: usize>(
-        simd: S,
+        &self,
         partials: &mut [[C::Partial; NR]; MR],
         rows: &[*const C::In; MR],
         weights: *const C::In,
-        panel_len: usize,
         k: usize,
     ) {
+        let simd = self.simd;
+        let panel_len = self.path.len() * LANES;
         // SAFETY: the caller vouches for element k of the rows and panels.
         unsafe {
+            let at = self.path.at(k);
             let weight: [C::Row; NR] = std::array::from_fn(
                 #[inline(always)]
                 |p| C::load(simd, weights.add(p * panel_len + k * LANES)),
             );
             for m in 0..MR {
-                let activation = C::splat(simd, *rows[m].add(k));
+                let activation = C::splat(simd, *rows[m].add(at));
                 for p in 0..NR {
                     partials[m][p] = C::step(simd, partials[m][p], activation, weight[p]);
                 }

@@ -1,5 +1,6 @@
 //! Where windows lie in memory, and how the rows of a layer are cut into tasks.
 
+use crate::tile::Walk;
 use crate::{Geometry, Parallel};
 
 /// The most rows that a task multiplies at a time; with four panels their results take 8 KiB of the L1 cache.
@@ -12,10 +13,8 @@ pub(crate) const ROW_GROUP: usize = 8;
 /// How the windows of a convolution lie in a padded image whose pixels hold `unit` elements a group.
 #[derive(Clone, Debug)]
 pub(crate) struct Windows {
-    /// Where each run of consecutive elements of a window starts.
-    pub segments: Vec<usize>,
-    /// Elements of a run.
-    pub segment_len: usize,
+    /// Where the elements of a window lie, counted from its first.
+    pub offsets: Vec<u32>,
     /// Elements of a padded image row.
     pub row_len: usize,
     /// Elements of a padded image.
@@ -33,21 +32,29 @@ impl Windows {
         let pixel = unit * geometry.groups;
         let row_len = (geometry.width + left + right) * pixel;
         let tap_step = [window.dilation[0] * row_len, window.dilation[1] * pixel];
-        // With one group and no dilation, the taps of a kernel row follow each other in memory.
-        let joined = geometry.groups == 1 && (window.dilation[1] == 1 || window.kernel[1] == 1);
-        let columns = if joined { 1 } else { window.kernel[1] };
-        let segments = (0..window.kernel[0] * columns)
-            .map(|tap| tap / columns * tap_step[0] + tap % columns * tap_step[1])
+        // Validated: a padded image has at most `MAX_ELEMENTS` elements.
+        let offsets = (0..window.taps())
+            .map(|tap| tap / window.kernel[1] * tap_step[0] + tap % window.kernel[1] * tap_step[1])
+            .flat_map(|tap| (tap..tap + unit).map(|at| at as u32))
             .collect();
         Self {
-            segments,
-            segment_len: if joined { window.kernel[1] * unit } else { unit },
+            offsets,
             row_len,
             len: (geometry.height + top + bottom) * row_len,
             unit,
             step: [window.stride[0] * row_len, window.stride[1] * pixel],
             out_width,
         }
+    }
+
+    /// Whether the elements of a window follow each other.
+    pub(crate) fn is_straight(&self) -> bool {
+        self.offsets.last().is_some_and(|&last| last as usize + 1 == self.offsets.len())
+    }
+
+    /// How a window lies.
+    pub(crate) fn walk(&self) -> Walk<'_> {
+        if self.is_straight() { Walk::Straight(self.offsets.len()) } else { Walk::Offsets(&self.offsets) }
     }
 
     /// The first element of the window of output pixel `row` (counted row by row) in a group.
