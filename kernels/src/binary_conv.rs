@@ -3,7 +3,8 @@
 use crate::binary_task::{BinaryTask, RowScales};
 use crate::borders::Borders;
 use crate::clock::{Stage, timed};
-use crate::quantize::{AllFinite, PackPixels, PackWindows};
+use crate::panel::{LANES, WORD_BITS};
+use crate::quantize::{AllFinite, ImageScales, Mean, NextPlane, PackPixels, PackWindows};
 use crate::simd::dispatch;
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
 use crate::{Epilogue, Error, Geometry, Isa, MAX_ORDER, Padding, Parallel, ScaleMode, StageClock, Window};
@@ -33,8 +34,6 @@ pub struct BinaryConv {
     windows: Windows,
     borders: Borders,
     bases: usize,
-    /// Whether windows of their own leave pixels unread.
-    steps_over: bool,
 }
 
 /// One weight basis: W ~ alpha B.
@@ -121,7 +120,7 @@ impl BinaryConv {
         }
         let windows = Windows::new(&geometry, geometry.group_words(), out[1]);
         let borders = Borders::new(isa.check()?, &geometry, spec.padding, out, bases);
-        let conv = Self { isa, spec, out, windows, borders, bases: bases.len(), steps_over: !geometry.reads_all(out) };
+        let conv = Self { isa, spec, out, windows, borders, bases: bases.len() };
         let (lines, words) = (conv.lines().checked_mul(spec.max_order), conv.plane_len().checked_mul(spec.max_order));
         match (lines, words) {
             (Some(lines), Some(words)) if lines.max(words) <= crate::MAX_ELEMENTS => Ok(conv),
@@ -134,8 +133,11 @@ impl BinaryConv {
 
     /// The scratch that [`Self::run`] needs.
     pub fn scratch_len(&self) -> ScratchLen {
-        let scales = if self.by_window() { self.lines() * self.spec.max_order } else { self.spec.max_order };
-        ScratchLen { words: self.plane_len() * self.spec.max_order, scales }
+        let order = self.spec.max_order;
+        let (words, scales) = (self.plane_len() * order, if self.by_window() { self.lines() * order } else { order });
+        // Behind the planes and scales: the signs of the pixels, which windows copy, and the lanes of every run.
+        let signs = if self.by_window() { self.runs() * self.spec.geometry.group_words() } else { 0 };
+        ScratchLen { words: words + signs, scales: scales + self.runs() * LANES }
     }
 
     /// Computes `output[sample][row][column][filter]`:
@@ -223,6 +225,17 @@ impl BinaryConv {
         rows * self.spec.geometry.groups
     }
 
+    /// Runs that have lanes of their own: the groups of each pixel, or the rows of an image whose windows share scales.
+    fn runs(&self) -> usize {
+        let geometry = &self.spec.geometry;
+        let pixels = if self.is_dense() { self.spec.max_batch } else { geometry.height * geometry.width };
+        match self.spec.mode {
+            _ if self.by_window() => pixels * geometry.groups,
+            ScaleMode::Image => geometry.height,
+            _ => 0,
+        }
+    }
+
     /// Words of one plane.
     fn plane_len(&self) -> usize {
         let geometry = &self.spec.geometry;
@@ -261,18 +274,8 @@ impl BinaryConv {
         scales: &mut [f32],
     ) -> Result<(), Error> {
         let geometry = sample.geometry;
+        let (scales, lanes) = scales.split_at_mut(self.spec.max_order);
         let scales = &mut scales[..call.order];
-        match self.spec.mode {
-            ScaleMode::Fixed => scales.copy_from_slice(&call.scales[..call.order]),
-            ScaleMode::None => scales.fill(1.0),
-            ScaleMode::Image | ScaleMode::Window => {
-                let row_len = geometry.width * geometry.channels;
-                dispatch(self.isa, crate::quantize::ImageScales { image: sample.image, row_len, scales });
-                if !scales.iter().all(|scale| scale.is_finite()) {
-                    return Err(Error::NotFinite);
-                }
-            }
-        }
         let plane = self.plane_len();
         if self.is_padded() {
             words[..plane * call.order].fill(0);
@@ -280,13 +283,28 @@ impl BinaryConv {
         let [top, left, ..] = geometry.window.padding;
         let pixel = geometry.groups * geometry.group_words();
         let row_len = if self.is_dense() { geometry.width * pixel } else { self.windows.row_len };
-        let poisoned = AtomicBool::new(false);
+        let first_word = top * row_len + left * pixel;
         let planes = Shared::new(words);
+        let row = geometry.width * geometry.channels;
+        match self.spec.mode {
+            // Channels that fill their words: an image row is one run of both the planes and the mean.
+            ScaleMode::Image if geometry.channels == pixel * WORD_BITS => {
+                let runs = Runs { values: sample.image, run: row, first_word, step: row_len, plane };
+                return self.next_planes(call, &runs, &planes, scales, lanes);
+            }
+            ScaleMode::Image | ScaleMode::Window => {
+                dispatch(self.isa, ImageScales { image: sample.image, row_len: row, scales });
+                check_finite(scales)?;
+            }
+            ScaleMode::Fixed => scales.copy_from_slice(&call.scales[..call.order]),
+            ScaleMode::None => scales.fill(1.0),
+        }
+        let poisoned = AtomicBool::new(false);
         let work = geometry.width * geometry.channels.div_ceil(8) * call.order;
         let grid = Grid::lines(call.parallel, geometry.height, work);
         grid.run(call.parallel, &|task| {
             let rows = grid.task(task).1;
-            let first_word = (top + rows.start) * row_len + left * pixel;
+            let first_word = first_word + rows.start * row_len;
             let pack =
                 PackPixels { geometry, image: sample.image, rows, scales, planes: &planes, first_word, row_len, plane };
             if !dispatch(self.isa, pack) {
@@ -294,6 +312,43 @@ impl BinaryConv {
             }
         });
         if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
+    }
+
+    /// One plane after another of all runs, each with its scale over all of them.
+    fn next_planes(
+        &self,
+        call: &BinaryCall<'_>,
+        runs: &Runs<'_>,
+        planes: &Shared<u32>,
+        scales: &mut [f32],
+        lanes: &mut [f32],
+    ) -> Result<(), Error> {
+        let lanes = &mut lanes[..runs.values.len() / runs.run * LANES];
+        for k in 0..scales.len() {
+            self.next_plane(call, runs, planes, &scales[..k], lanes);
+            scales[k] = dispatch(self.isa, Mean { lanes, elements: runs.values.len() });
+            check_finite(&scales[k..=k])?;
+        }
+        Ok(())
+    }
+
+    /// The next plane of all runs, and the lanes of each.
+    fn next_plane(
+        &self,
+        call: &BinaryCall<'_>,
+        runs: &Runs<'_>,
+        planes: &Shared<u32>,
+        scales: &[f32],
+        lanes: &mut [f32],
+    ) {
+        let Runs { values, run, first_word, step, plane } = *runs;
+        let lanes = Shared::new(lanes);
+        let work = run.div_ceil(8) * (scales.len() + 1);
+        let grid = Grid::lines(call.parallel, values.len() / run, work);
+        grid.run(call.parallel, &|task| {
+            let runs = grid.task(task).1;
+            dispatch(self.isa, NextPlane { values, run, runs, scales, planes, first_word, step, plane, lanes: &lanes });
+        });
     }
 
     /// Planes and scales of each window by itself, its taps side by side.
@@ -305,19 +360,27 @@ impl BinaryConv {
         scales: &mut [f32],
     ) -> Result<(), Error> {
         let geometry = sample.geometry;
-        // Windows report what they read; a stride may step over the rest.
-        if self.steps_over && !dispatch(self.isa, AllFinite(sample.image)) {
+        let (planes, signs) = words.split_at_mut(self.plane_len() * self.spec.max_order);
+        let (scales, lanes) = scales.split_at_mut(self.lines() * self.spec.max_order);
+        let run = geometry.group_channels();
+        let lanes = &mut lanes[..sample.image.len() / run * LANES];
+        let runs = Runs { values: sample.image, run, first_word: 0, step: geometry.group_words(), plane: 0 };
+        self.next_plane(call, &runs, &Shared::new(signs), &[], lanes);
+        // This also finds what a stride steps over.
+        if !dispatch(self.isa, AllFinite(lanes)) {
             return Err(Error::NotFinite);
         }
         let out_width = if self.is_dense() { sample.rows } else { self.out[1] };
         let poisoned = AtomicBool::new(false);
-        let (planes, shared_scales) = (Shared::new(words), Shared::new(scales));
+        let (planes, shared_scales) = (Shared::new(planes), Shared::new(scales));
         let work = geometry.depth().div_ceil(8) * geometry.groups * call.order;
         let grid = Grid::lines(call.parallel, sample.rows, work);
         grid.run(call.parallel, &|task| {
             let pack = PackWindows {
                 geometry,
                 image: sample.image,
+                signs,
+                lanes,
                 rows: grid.task(task).1,
                 out_width,
                 order: call.order,
@@ -371,4 +434,22 @@ impl BinaryConv {
             dispatch(self.isa, task);
         });
     }
+}
+
+/// Runs of values that are quantized plane by plane, and where their planes lie.
+struct Runs<'a> {
+    /// The values of all runs, one after another.
+    values: &'a [f32],
+    /// Values of a run.
+    run: usize,
+    /// Where the first run starts in a plane.
+    first_word: usize,
+    /// Words between neighbouring runs.
+    step: usize,
+    /// Words of a plane.
+    plane: usize,
+}
+
+fn check_finite(scales: &[f32]) -> Result<(), Error> {
+    if scales.iter().all(|scale| scale.is_finite()) { Ok(()) } else { Err(Error::NotFinite) }
 }

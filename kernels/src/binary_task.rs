@@ -99,7 +99,9 @@ impl Op for BinaryTask<'_> {
         let mut from = self.rows.start;
         let mut starts = match self.windows {
             Some(windows) => windows.starts(from, self.group),
-            None => Starts::evenly((from * self.geometry.groups + self.group) * line_len, self.geometry.groups * line_len),
+            None => {
+                Starts::evenly((from * self.geometry.groups + self.group) * line_len, self.geometry.groups * line_len)
+            }
         };
         while from < self.rows.end {
             let n = rows_of_block.min(self.rows.end - from);

@@ -33,20 +33,6 @@ impl Geometry {
     pub(crate) fn valid_taps(&self, axis: usize, position: usize) -> Range<usize> {
         self.window.valid_taps(axis, [self.height, self.width][axis], position)
     }
-
-    /// Whether every pixel of the input lies under a tap of some window.
-    pub(crate) fn reads_all(&self, out: [usize; 2]) -> bool {
-        let window = &self.window;
-        (0..2).all(|axis| {
-            let mut read = vec![false; [self.height, self.width][axis]];
-            for position in 0..out[axis] {
-                for tap in self.valid_taps(axis, position) {
-                    read[position * window.stride[axis] + tap * window.dilation[axis] - window.padding[axis]] = true;
-                }
-            }
-            read.into_iter().all(|read| read)
-        })
-    }
 }
 
 /// The distinct ranges of an axis and, for each output position, which of them it has.

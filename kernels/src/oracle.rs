@@ -23,12 +23,10 @@ use crate::{Error, Geometry, Padding, ScaleMode, Step, Window};
 /// Over what the scales b_k are means.
 #[derive(Clone, Copy, Debug)]
 pub enum Means<'a> {
-    /// All runs, each starting again at lane 0 and all adding into the same lanes. The runs are the channels of the valid
-    /// taps of a receptive field: mode `window`.
-    Taps,
-    /// All runs, the lanes of each summed from 0 and then added to the lanes of the whole. The runs are the rows of an
-    /// image, width x channels values each: mode `image`.
-    Rows,
+    /// All runs, the lanes of each summed from 0 and then added to the lanes of the whole. The runs are the rows of an image,
+    /// width x channels values each, in mode `image`, and the channels of the valid taps of a receptive field in mode
+    /// `window`.
+    Runs,
     /// Nothing: these constants, at least one an order. Modes `fixed` and `none`.
     Constants(&'a [f32]),
 }
@@ -58,7 +56,7 @@ pub fn planes(runs: &[&[f32]], order: usize, means: Means<'_>) -> Result<Planes,
     for k in 0..order {
         let b = match means {
             Means::Constants(constants) => constants[k],
-            Means::Taps | Means::Rows => mean(&magnitudes, matches!(means, Means::Rows)),
+            Means::Runs => mean(&magnitudes),
         };
         if !b.is_finite() {
             return Err(Error::NotFinite);
@@ -73,19 +71,15 @@ pub fn planes(runs: &[&[f32]], order: usize, means: Means<'_>) -> Result<Planes,
     Ok(Planes { scales, signs, residual: magnitudes.concat() })
 }
 
-fn mean(runs: &[Vec<f32>], by_rows: bool) -> f32 {
+fn mean(runs: &[Vec<f32>]) -> f32 {
     let (mut lanes, mut elements) = ([0.0f32; 16], 0usize);
     for run in runs {
-        let mut sums = if by_rows { [0.0; 16] } else { lanes };
+        let mut sums = [0.0; 16];
         for (j, m) in run.iter().enumerate() {
             sums[j % 16] += m;
         }
-        if by_rows {
-            for i in 0..16 {
-                lanes[i] += sums[i];
-            }
-        } else {
-            lanes = sums;
+        for i in 0..16 {
+            lanes[i] += sums[i];
         }
         elements += run.len();
     }
@@ -185,7 +179,7 @@ impl BinaryLayer<'_> {
         for sample in input.chunks(g.height * row) {
             let rows: Vec<&[f32]> = sample.chunks(row).collect();
             let image = match self.mode {
-                ScaleMode::Image => Some(planes(&rows, self.order, Means::Rows)?),
+                ScaleMode::Image => Some(planes(&rows, self.order, Means::Runs)?),
                 ScaleMode::Fixed => Some(planes(&rows, self.order, Means::Constants(self.scales))?),
                 ScaleMode::None => Some(planes(&rows, self.order, Means::Constants(&[1.0; 8]))?),
                 ScaleMode::Window if sample.iter().all(|x| x.is_finite()) => None,
@@ -214,7 +208,7 @@ impl BinaryLayer<'_> {
             Some(image) => image,
             None => {
                 let runs: Vec<&[f32]> = taps.iter().filter_map(first).map(|at| &sample[at..at + channels]).collect();
-                own = planes(&runs, self.order, Means::Taps)?;
+                own = planes(&runs, self.order, Means::Runs)?;
                 &own
             }
         };

@@ -4,8 +4,10 @@
 //! m_k = |m_{k-1} - b_k|; and H_{k+1} = H_k xor f_k, where a set bit means -1 and H_1 = [x < 0], so sign(0) = +1.
 //!
 //! Each order is one pass over the inputs that recomputes m from x: k subtractions in registers cost less than a buffer of
-//! magnitudes in memory. A mean is the sum of sixteen lanes, each adding every sixteenth element in order, then the lanes
-//! added as a tree ([`Simd::sum`]), then one division, so it has the same bits on every backend.
+//! magnitudes in memory. A mean runs over runs of elements (image rows, or the taps of a window): sixteen lanes, each adding
+//! every sixteenth element of the run in order, then the lanes of run after run added up, then the lanes as a tree
+//! ([`Simd::sum`]), then one division, so it has the same bits on every backend. Where the scales are such means,
+//! [`next_plane`] finds a plane and its scale in one sweep; [`pack`] makes all planes at once where the scales are known.
 
 use crate::MAX_ORDER;
 use crate::panel::{LANES, WORD_BITS};
@@ -73,6 +75,94 @@ pub(crate) fn image_scales<S: Simd>(simd: S, image: &[f32], row_len: usize, scal
     }
 }
 
+/// The next plane of `R` runs of equal length: packs plane k + 1, k being the number of `scales` so far, and returns the
+/// lanes of sum |R_k| of each run, from which scale k + 1 follows. One sweep does both, and the first needs no scale.
+///
+/// Neighbouring runs keep two chains of additions busy, whose latency would set the pace otherwise.
+///
+/// # Safety
+/// Plane k (counted from 1; none if k is 0) must be readable and plane k + 1 writable at the words of each run:
+/// `planes[r]` + k * plane, `run.len()` bits rounded up to words. All runs must have the length of the first.
+#[inline(always)]
+pub(crate) unsafe fn next_plane<S: Simd, const R: usize>(
+    simd: S,
+    runs: [&[f32]; R],
+    scales: &[f32],
+    planes: [Planes; R],
+) -> [S::Floats; R] {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match *scales {
+            [] => next_of(simd, runs, [], planes),
+            [a] => next_of(simd, runs, [a], planes),
+            [a, b] => next_of(simd, runs, [a, b], planes),
+            [a, b, c] => next_of(simd, runs, [a, b, c], planes),
+            [a, b, c, d] => next_of(simd, runs, [a, b, c, d], planes),
+            [a, b, c, d, e] => next_of(simd, runs, [a, b, c, d, e], planes),
+            [a, b, c, d, e, f] => next_of(simd, runs, [a, b, c, d, e, f], planes),
+            [a, b, c, d, e, f, g] => next_of(simd, runs, [a, b, c, d, e, f, g], planes),
+            _ => unreachable!("orders end at {MAX_ORDER}"),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn next_of<S: Simd, const R: usize, const K: usize>(
+    simd: S,
+    runs: [&[f32]; R],
+    scales: [f32; K],
+    planes: [Planes; R],
+) -> [S::Floats; R] {
+    let mut constants = [simd.splat_float(0.0); K];
+    for k in 0..K {
+        constants[k] = simd.splat_float(scales[k]);
+    }
+    let mut lanes = [simd.splat_float(0.0); R];
+    let len = runs[0].len();
+    let (words, rest) = (len / WORD_BITS, len % WORD_BITS);
+    for word in 0..words {
+        for r in 0..R {
+            // SAFETY: the run holds these 32 values; the caller vouches for the planes' words.
+            unsafe {
+                let x = runs[r].as_ptr().add(word * WORD_BITS);
+                let low = next_bits(simd, simd.load_floats(x), &constants);
+                lanes[r] = simd.add(lanes[r], low.1);
+                let high = next_bits(simd, simd.load_floats(x.add(LANES)), &constants);
+                lanes[r] = simd.add(lanes[r], high.1);
+                planes[r].flip(K, word, low.0 | high.0 << LANES);
+            }
+        }
+    }
+    if rest > 0 {
+        for r in 0..R {
+            let mut bits = 0;
+            for (half, part) in runs[r][words * WORD_BITS..].chunks(LANES).enumerate() {
+                // SAFETY: the part holds that many values.
+                let x = unsafe { simd.load_first(part.as_ptr(), part.len()) };
+                let (flips, m) = next_bits(simd, x, &constants);
+                // Zeros behind the last value lie below every scale: neither their bits nor their residuals count.
+                bits |= (flips & ((1u32 << part.len()) - 1)) << (half * LANES);
+                lanes[r] = simd.add(lanes[r], simd.keep_first(m, part.len()));
+            }
+            // SAFETY: the caller vouches for the planes' words.
+            unsafe { planes[r].flip(K, words, bits) };
+        }
+    }
+    lanes
+}
+
+/// Where plane K + 1 of sixteen values differs from plane K (plane 1: from +1), and |R_K|.
+#[inline(always)]
+fn next_bits<S: Simd, const K: usize>(simd: S, x: S::Floats, scales: &[S::Floats; K]) -> (u32, S::Floats) {
+    let mut m = simd.abs(x);
+    let mut bits = simd.less(x, simd.splat_float(0.0));
+    for k in 0..K {
+        bits = simd.less(m, scales[k]);
+        m = simd.abs(simd.sub(m, scales[k]));
+    }
+    (u32::from(bits), m)
+}
+
 /// Where packed planes go: word w of plane k at `words + k * plane + w`.
 #[derive(Clone, Copy)]
 pub(crate) struct Planes {
@@ -91,6 +181,19 @@ impl Planes {
     pub(crate) unsafe fn at(self, word: usize) -> Self {
         // SAFETY: the caller vouches for the word.
         Self { words: unsafe { self.words.add(word) }, plane: self.plane }
+    }
+
+    /// Plane `k` + 1 at a word: plane `k` with some bits flipped, or these bits where `k` is 0.
+    ///
+    /// # Safety
+    /// The word of both planes must lie in the buffer.
+    #[inline(always)]
+    unsafe fn flip(self, k: usize, word: usize, bits: u32) {
+        // SAFETY: the caller vouches for both words.
+        unsafe {
+            let before = if k == 0 { 0 } else { *self.words.add((k - 1) * self.plane + word) };
+            *self.words.add(k * self.plane + word) = before ^ bits;
+        }
     }
 }
 

@@ -41,7 +41,7 @@ fn the_worked_example_by_the_formulas() {
 
 #[test]
 fn the_worked_example_on_every_backend() {
-    let quantized = planes(&[&X], 4, Means::Taps).expect("finite");
+    let quantized = planes(&[&X], 4, Means::Runs).expect("finite");
     for k in 0..4 {
         assert_eq!(quantized.signs[k], H[k]);
         assert!((f64::from(quantized.scales[k]) - B[k]).abs() < 1e-6);
@@ -88,7 +88,7 @@ fn exact_planes_follow_the_formulas() {
         let n = rng.random_range(1..400);
         let x: Vec<f32> = (0..n).map(|_| normal(&mut rng) as f32).collect();
         let wide: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-        let exact = planes(&[&x], 4, Means::Taps).expect("finite");
+        let exact = planes(&[&x], 4, Means::Runs).expect("finite");
         let formula = Residuals::new(&wide, 4);
         for k in 0..4 {
             assert!((f64::from(exact.scales[k]) - formula.scales[k]).abs() < 1e-5, "b_{}, seed {seed}", k + 1);
@@ -142,7 +142,7 @@ fn four_elements_can_take_eight_orders() {
     }
     assert_eq!(magnitudes, [0; 4]);
     // All its numbers are multiples of powers of two, so the kernels' arithmetic is exact too.
-    let exact = planes(&[&[0.0, 0.0, 1.0, 12.0]], 8, Means::Taps).expect("finite");
+    let exact = planes(&[&[0.0, 0.0, 1.0, 12.0]], 8, Means::Runs).expect("finite");
     assert!(exact.scales.iter().all(|&b| b > 0.0), "{:?}", exact.scales);
     assert_eq!(exact.residual, [0.0; 4]);
     let mut layer = Layer::plain(Geometry::dense(4, 1), ScaleMode::Window, vec![1.0; 4], vec![0.0, 0.0, 1.0, 12.0]);
@@ -175,7 +175,7 @@ fn three_and_five_elements_need_not_end() {
 /// "Scales decrease": no.
 #[test]
 fn scales_may_grow() {
-    let exact = planes(&[&[0.0, 0.0, 0.0, 4.0]], 2, Means::Taps).expect("finite");
+    let exact = planes(&[&[0.0, 0.0, 0.0, 4.0]], 2, Means::Runs).expect("finite");
     assert_eq!(exact.scales, [1.0, 1.5]);
     let mut rng = rng(3);
     let rectified: Vec<f64> = (0..400_000).map(|_| normal(&mut rng).max(0.0)).collect();
