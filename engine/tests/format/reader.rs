@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
         };
         let row = x.shape[1] * x.shape[2];
         let by_image = match mode {
-            "image" => Some(scales(order, &x.x.chunks(row).collect::<Vec<_>>(), true)),
+            "image" => Some(scales(order, &x.x.chunks(row).collect::<Vec<_>>())),
             "fixed" | "none" => Some(constants[..order].to_vec()),
             _ => None,
         };
@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
             for f in 0..layer.filters {
                 let valid: Vec<&[f32]> =
                     taps.iter().flatten().map(|&pixel| &x.x[layer.element(f, pixel, 0)..][..layer.g]).collect();
-                let b = by_image.clone().unwrap_or_else(|| scales(order, &valid, false));
+                let b = by_image.clone().unwrap_or_else(|| scales(order, &valid));
                 let (panel, lane) = layer.lane(f);
                 let mut sum = 0.0;
                 for (l, (bits, alpha)) in bases.iter().enumerate() {
@@ -263,8 +263,8 @@ fn signs(x: f32, b: &[f32]) -> Vec<i32> {
         .collect()
 }
 
-/// The means of a set of runs; each run's lanes are summed by themselves first in mode `image`.
-fn scales(order: usize, runs: &[&[f32]], image: bool) -> Vec<f32> {
+/// The means of a set of runs; each run's lanes are summed by themselves first.
+fn scales(order: usize, runs: &[&[f32]]) -> Vec<f32> {
     let mut m: Vec<Vec<f32>> = runs.iter().map(|run| run.iter().map(|x| x.abs()).collect()).collect();
     let count: usize = m.iter().map(Vec::len).sum();
     (0..order)
@@ -272,11 +272,8 @@ fn scales(order: usize, runs: &[&[f32]], image: bool) -> Vec<f32> {
             let mut lanes = [0.0f32; 16];
             for run in &m {
                 let mut row = [0.0f32; 16];
-                let into = if image { &mut row } else { &mut lanes };
-                run.iter().enumerate().for_each(|(j, m)| into[j % 16] += m);
-                if image {
-                    (0..16).for_each(|i| lanes[i] += row[i]);
-                }
+                run.iter().enumerate().for_each(|(j, m)| row[j % 16] += m);
+                (0..16).for_each(|i| lanes[i] += row[i]);
             }
             for half in [8, 4, 2, 1] {
                 (0..half).for_each(|i| lanes[i] += lanes[i + half]);

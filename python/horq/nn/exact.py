@@ -52,9 +52,9 @@ def image_mean(magnitudes: Tensor) -> Tensor:
 
 
 def window_mean(magnitudes: Tensor, count: Tensor) -> Tensor:
-    """The mean over the taps of a window: [..., taps, C] to [...]. Each tap starts again at lane 0, all taps add into
-    the same lanes; `count` is the number of elements that are not padding, which must be 0 here."""
-    return tree(running_sum(lane_rows(magnitudes).flatten(-3, -2), -2)) / count.clamp(min=1)
+    """The mean over the taps of a window: [..., taps, C] to [...]. Lanes run over each tap and are then added tap by
+    tap; `count` is the number of elements that are not padding, which must be 0 here."""
+    return tree(running_sum(lane_sums(magnitudes), -2)) / count.clamp(min=1)
 
 
 def planes(
