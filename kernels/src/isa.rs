@@ -7,7 +7,7 @@ use crate::{Error, simd};
 pub enum Isa {
     /// Plain Rust over the crate `wide`; runs everywhere.
     Portable,
-    /// x86-64-v2: the scalar POPCNT instruction.
+    /// x86-64-v2 (SSSE3 and SSE4.2); popcount by pshufb.
     Popcnt,
     /// AVX2 and FMA; popcount by vpshufb.
     Avx2,

@@ -192,21 +192,27 @@ spin256!(
         ".endr"
     ]
 );
-// 16 words of 64 bits a round.
-spin!(
-    popcnt64,
-    [],
+// 16 words of 128 bits a round, with the copies that two-operand instructions need.
+spin128!(
+    pshufb128,
     [
-        ".rept 8",
-        "xor r8, rax",
-        "popcnt r9, r8",
-        "add rdx, r9",
-        "xor r10, rax",
-        "popcnt r9, r10",
-        "add r11, r9",
+        ".rept 2",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "movdqa xmm8, xmm12",
+        "pxor xmm8, xmm13",
+        "movdqa xmm9, xmm8",
+        "psrlw xmm9, 4",
+        "pand xmm8, xmm15",
+        "pand xmm9, xmm15",
+        "movdqa xmm10, xmm14",
+        "pshufb xmm10, xmm8",
+        "movdqa xmm11, xmm14",
+        "pshufb xmm11, xmm9",
+        "paddb xmm10, xmm11",
+        "paddb xmm\\i, xmm10",
+        ".endr",
         ".endr"
-    ],
-    []
+    ]
 );
 spin512!(
     fma512,
@@ -268,7 +274,7 @@ pub(super) fn limits() -> Vec<Limit> {
         .on(avx512),
         Limit::bits("xor, vpshufb popcount, 256 bits", Isa::Avx2, 16 * 256, &[vpshufb256_chained, vpshufb256_staged])
             .on(has!("avx2")),
-        Limit::bits("xor popcnt add, 64 bits", Isa::Popcnt, 16 * 64, &[popcnt64]).on(has!("popcnt")),
+        Limit::bits("xor, pshufb popcount, 128 bits", Isa::Popcnt, 16 * 128, &[pshufb128]).on(has!("ssse3")),
         Limit::other("f32 FMA, 512 bits", Unit::Float, 48 * 16, &[fma512]).on(avx512),
         Limit::other("f32 FMA, 256 bits", Unit::Float, 48 * 8, &[fma256]).on(has!("avx2") && has!("fma")),
         Limit::other("f32 scalar, many sums", Unit::Float, 24, &[scalar_sums]),

@@ -1,6 +1,6 @@
 //! Plain Rust for any CPU, over the crate `wide`: a row is one sixteen-lane value, whose bits are counted within words.
 //!
-//! The POPCNT backend shares everything here but the counting.
+//! The x86-64-v2 backend shares everything here but the counting.
 
 use super::Simd;
 use crate::codebook::{self, CodeJob};
@@ -38,7 +38,9 @@ pub(super) struct Swar;
 impl CountBaseline for Swar {
     const FLUSH: usize = 31;
 
-    #[inline(always)]
+    /// Never inlined, as the feature boundaries of the other backends: a layer with all its tiles in one function took the
+    /// compiler minutes.
+    #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         f()
     }
@@ -179,8 +181,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     fn fma(self, a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
-        let (a, b, c) = (a.to_array(), b.to_array(), c.to_array());
-        f32x16::new(std::array::from_fn(|i| exact_fma(a[i], b[i], c[i])))
+        f32x16::new(exact_fmas(&a.to_array(), &b.to_array(), &c.to_array()))
     }
 
     #[inline(always)]
@@ -213,6 +214,16 @@ impl<C: CountBaseline> Simd for Baseline<C> {
         // SAFETY: the caller vouches for N entries.
         f32x16::new(index.to_array().map(|index| unsafe { *table.add(index as usize % N) }))
     }
+}
+
+/// [`exact_fma`] of sixteen lanes. Out of line: some three hundred instructions that a tile would hold a dozen times.
+#[inline(never)]
+fn exact_fmas(a: &[f32; 16], b: &[f32; 16], c: &[f32; 16]) -> [f32; 16] {
+    let mut results = [0.0; 16];
+    for i in 0..16 {
+        results[i] = exact_fma(a[i], b[i], c[i]);
+    }
+    results
 }
 
 /// a * b + c rounded once, on CPUs without the instruction.
