@@ -1,5 +1,6 @@
 //! One task of a binary layer: some rows times some panels of a group, from packed planes to stored f32.
 
+use crate::Geometry;
 use crate::binary_conv::BinaryCall;
 use crate::borders::Borders;
 use crate::clock::{Stage, timed};
@@ -8,7 +9,6 @@ use crate::panel::LANES;
 use crate::simd::{Op, Simd};
 use crate::tile::{BitJob, Walk};
 use crate::windows::{ROW_GROUP, ROWS, Shared, Starts, Windows};
-use crate::{Geometry, MAX_ORDER};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -160,33 +160,12 @@ impl BinaryTask<'_> {
     /// alpha_l sum_k b_k (base - 2 count), added to the bases before; after the last one the epilogue and the store.
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, basis: usize, from: usize, n: usize, buffers: &mut Buffers) {
-        match self.call.order {
-            1 => self.finish_order::<S, 1>(simd, basis, from, n, buffers),
-            2 => self.finish_order::<S, 2>(simd, basis, from, n, buffers),
-            3 => self.finish_order::<S, 3>(simd, basis, from, n, buffers),
-            4 => self.finish_order::<S, 4>(simd, basis, from, n, buffers),
-            5 => self.finish_order::<S, 5>(simd, basis, from, n, buffers),
-            6 => self.finish_order::<S, 6>(simd, basis, from, n, buffers),
-            7 => self.finish_order::<S, 7>(simd, basis, from, n, buffers),
-            _ => self.finish_order::<S, MAX_ORDER>(simd, basis, from, n, buffers),
-        }
-    }
-
-    #[inline(always)]
-    fn finish_order<S: Simd, const K: usize>(
-        &self,
-        simd: S,
-        basis: usize,
-        from: usize,
-        n: usize,
-        buffers: &mut Buffers,
-    ) {
         let mut borders = [std::ptr::null(); ROWS];
         let mut classes = self.borders.from(from);
         for border in &mut borders[..n] {
             *border = classes.next(basis).as_ptr();
         }
-        let stage = Finish::<'_, K> { task: self, basis, n, borders: &borders, scales: self.scales.from(self, from) };
+        let stage = Finish { task: self, basis, n, borders: &borders, scales: self.scales.from(self, from) };
         let geometry = self.geometry;
         let (group_filters, row_len) = (geometry.group_filters(), geometry.filters);
         let target = Target { steps: self.call.epilogue.steps, output: self.output.get(), stride: row_len };
@@ -218,8 +197,8 @@ impl BinaryTask<'_> {
     }
 }
 
-/// The sums of a block of `n` rows at order `K` after one weight basis.
-struct Finish<'a, const K: usize> {
+/// The sums of a block of `n` rows after one weight basis.
+struct Finish<'a> {
     task: &'a BinaryTask<'a>,
     basis: usize,
     n: usize,
@@ -229,7 +208,7 @@ struct Finish<'a, const K: usize> {
     scales: Scales,
 }
 
-impl<const K: usize> Finish<'_, K> {
+impl Finish<'_> {
     /// The sums of `R` rows from row `i` of the block on in panel `p` of the task, whose first padded filter is `filter`;
     /// none while there are bases left to add.
     #[inline(always)]
@@ -250,12 +229,13 @@ impl<const K: usize> Finish<'_, K> {
             let sums = buffers.sums.as_mut_ptr().cast::<f32>().add(i * stride + p * LANES);
             let alpha = simd.load_floats(bases[self.basis].alpha.as_ptr().add(filter));
             let mut y = [simd.splat_float(0.0); R];
+            // The usual orders are unrolled; the others come in a loop, as each copy of this is there for every backend.
+            match self.task.call.order {
+                1 => self.planes::<S, R>(simd, 1, filter, i, counts, &mut y),
+                2 => self.planes::<S, R>(simd, 2, filter, i, counts, &mut y),
+                order => self.planes::<S, R>(simd, order, filter, i, counts, &mut y),
+            }
             for r in 0..R {
-                for k in 0..K {
-                    let count = counts.add((k * self.n + r) * stride);
-                    let products = simd.sums(self.borders[i + r].add(filter), count);
-                    y[r] = simd.add(y[r], simd.mul(simd.splat_float(self.scales.of(k, i + r)), products));
-                }
                 y[r] = simd.mul(alpha, y[r]);
             }
             if self.basis > 0 {
@@ -270,6 +250,33 @@ impl<const K: usize> Finish<'_, K> {
                 return None;
             }
             Some(y)
+        }
+    }
+
+    /// Adds b_k (base - 2 count) of every plane to the sums of `R` rows.
+    ///
+    /// # Safety
+    /// As the buffers in [`Self::rows`].
+    #[inline(always)]
+    unsafe fn planes<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        order: usize,
+        filter: usize,
+        i: usize,
+        counts: *const i32,
+        y: &mut [S::Floats; R],
+    ) {
+        let stride = self.task.panels * LANES;
+        for k in 0..order {
+            for r in 0..R {
+                // SAFETY: the caller vouches for the counts, the borders and the scales.
+                unsafe {
+                    let count = counts.add((k * self.n + r) * stride);
+                    let products = simd.sums(self.borders[i + r].add(filter), count);
+                    y[r] = simd.add(y[r], simd.mul(simd.splat_float(self.scales.of(k, i + r)), products));
+                }
+            }
         }
     }
 }
