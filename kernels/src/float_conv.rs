@@ -8,8 +8,8 @@ use crate::simd::{Op, Simd, dispatch};
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Starts, Windows};
 use crate::{Epilogue, Error, Geometry, Isa, Parallel, StageClock};
 
-/// Rows of a task at a time: a multiple of every backend's tile heights (8, 6 and 2).
-const ROWS: usize = 48;
+/// Rows of a task at a time: a multiple of the tile heights of AVX-512 (5 and 8) and of 2.
+const ROWS: usize = 40;
 /// The highest tile.
 const TILE: usize = 8;
 /// Elements of the depth that a task multiplies at a time where panels are read for more than one tile: those of four

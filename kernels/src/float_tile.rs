@@ -132,31 +132,31 @@ fn tile<S: Simd, const MR: usize, const NR: usize>(simd: S, job: &FloatJob<'_>, 
             }
         }
         let mut weights = job.panels.add(panel * job.panel_len);
-        let (fours, others) = job.offsets.as_chunks::<4>();
-        for four in fours {
-            for &offset in four {
-                product::<S, MR, NR>(simd, &mut sums, &rows, offset, weights, job.panel_len);
-                weights = weights.add(LANES);
-            }
-        }
-        for &offset in others {
+        for &offset in job.offsets {
             product::<S, MR, NR>(simd, &mut sums, &rows, offset, weights, job.panel_len);
             weights = weights.add(LANES);
+        }
+        // Where a reference into `sums` is taken, every product above goes through memory.
+        let mut finished = [[simd.splat_float(0.0); MR]; NR];
+        for p in 0..NR {
+            for m in 0..MR {
+                finished[p][m] = sums[p][m];
+            }
         }
         let at = job.at + row * job.stride + panel * LANES;
         for step in job.steps {
             for p in 0..NR {
                 let filter = job.filter + (panel + p) * LANES;
-                step_rows(simd, step, &mut sums[p], filter, at + p * LANES, job.stride, lanes(p));
+                step_rows(simd, step, &mut finished[p], filter, at + p * LANES, job.stride, lanes(p));
             }
         }
         for p in 0..NR {
             for m in 0..MR {
                 let to = results.add(m * job.stride + p * LANES);
                 if lanes(p) == LANES {
-                    simd.store_floats(to, sums[p][m]);
+                    simd.store_floats(to, finished[p][m]);
                 } else {
-                    simd.store_first(to, sums[p][m], lanes(p));
+                    simd.store_first(to, finished[p][m], lanes(p));
                 }
             }
         }

@@ -58,12 +58,11 @@ impl<C: Count512> Simd for Avx512<C> {
         C::bits(self, job);
     }
 
-    /// 6 rows x 4 panels: 24 accumulators, 4 weights and a broadcast in 32 registers; 8 x 2 where there are fewer panels.
-    /// The rows' addresses stay in general registers: with 12 x 2 they are loaded again for each element of the depth, which
-    /// with 14 other loads makes the load ports the limit.
+    /// 5 rows x 4 panels: 20 accumulators, 4 weights and the 5 broadcasts, which the compiler loads ahead, in 32 registers;
+    /// 6 x 4 kept accumulators in memory for them. 8 x 2 where there are fewer panels.
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        float_tile::floats::<Self, 6, 4, 8, 2, 8>(self, job);
+        float_tile::floats::<Self, 5, 4, 8, 2, 8>(self, job);
     }
 
     /// 8 rows x 2 panels: 16 accumulators, a table of two registers, 2 indices, 2 signs, 2 words and constants in 32
