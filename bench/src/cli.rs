@@ -116,13 +116,15 @@ pub(crate) enum Command {
         /// Which [default: all]
         #[arg(value_enum)]
         curves: Vec<Curve>,
+        #[command(flatten)]
+        beside: Beside,
     },
     /// Whole networks: latency, memory, cold start, and the time of each layer
     Network(Networks),
     /// Other engines on the same cases, in turns with ours
     Peers(crate::peers::PeersArgs),
-    /// All suites at length, in some minutes: more backends, modes and orders; what bench/record/ holds
-    All,
+    /// All suites at length, in two minutes: more backends, modes and orders; what bench/record/ holds
+    All(Beside),
     /// Compare two records
     Compare {
         /// The one to compare with
@@ -138,6 +140,14 @@ pub(crate) enum Command {
         /// A kept record
         record: PathBuf,
     },
+}
+
+/// What was measured elsewhere.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Beside {
+    /// A kept record of `peers`: print and draw from which order on its engines win
+    #[arg(long, value_name = "RECORD.csv")]
+    pub peers: Option<PathBuf>,
 }
 
 /// Which networks run, and how.

@@ -6,7 +6,7 @@ use crate::data::{Numbers, copied, zeros};
 use crate::float::{fast_product, im2col, scalar_conv};
 use crate::lab::{Lab, Workers};
 use crate::peak::Unit;
-use crate::record::Record;
+use crate::record::{Record, Run};
 use crate::text;
 use horq_kernels::{
     BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry, Isa,
@@ -175,7 +175,9 @@ pub(crate) fn measure(
         for &order in orders {
             lab.step(&format!("{suite} {case}: order {order}, {}", mode_name(mode)));
             let result = binary_kernel(lab, geometry, isa, order, mode, &input, &panels, &mut output)?;
+            let [quantize, bits, epilogue] = result.stages.map(|share| Some((share * result.timing.ns).round()));
             lab.emit(Record {
+                run: Run { quantize, bits, epilogue, ..Run::default() },
                 order: Some(order),
                 mode: Some(mode),
                 isa: Some(isa),

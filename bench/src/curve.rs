@@ -2,7 +2,8 @@
 
 use crate::chart::{Figure, Mark, Panel, Scale, Series, Style};
 use crate::cli::{Curve, geometry};
-use crate::conv::{MODES, measure, mode_name};
+use crate::conv::{MODES, case, measure, mode_name};
+use crate::crossover::{Contest, Kind};
 use crate::lab::Lab;
 use crate::peak::Unit;
 use crate::record::Record;
@@ -181,8 +182,10 @@ fn say_steps(lab: &Lab) {
     }
 }
 
-/// Times against the limit, a panel for each curve that was measured.
-pub(crate) fn times(lab: &Lab) -> Option<(String, Figure)> {
+/// Times against the limit, a panel for each curve that was measured; beside orders the int8 of a record of `peers`.
+pub(crate) fn times(lab: &Lab, contests: &[Contest<'_>]) -> Option<(String, Figure)> {
+    let layer = case(&geometry([SIDE, SIDE, 256, FILTERS], 3, 1));
+    let contest = contests.iter().find(|contest| contest.case == layer);
     let panel = |which: Curve| {
         let records =
             lab.records().iter().filter(move |record| record.suite == which.suite() && record.order.is_some());
@@ -202,7 +205,17 @@ pub(crate) fn times(lab: &Lab) -> Option<(String, Figure)> {
             style: Style::Limit,
             color: 2,
         };
-        let series: Vec<Series> = measured.chain([limit]).collect();
+        let mut series: Vec<Series> = measured.chain([limit]).collect();
+        let mut marks = Vec::new();
+        let rivals = [(Kind::Int8, 3), (Kind::Int8Vectors, 6)];
+        for (kind, color) in rivals.into_iter().filter(|_| which == Curve::Order) {
+            let Some(rival) = contest.and_then(|contest| contest.rival(kind)) else { continue };
+            let points: Vec<(f64, f64)> = which.values().into_iter().map(|x| (x as f64, rival.ns / 1e3)).collect();
+            let crossed = crossing(&series[1].points, &points, which.x_scale());
+            marks.extend(crossed.map(|at| Mark { at, label: text::number(Some(at.0)) }));
+            let name = format!("best {} of the record beside: {}", kind.name(), rival.engine);
+            series.push(Series { name, points, style: Style::Model, color });
+        }
         series.iter().any(|series| !series.points.is_empty()).then(|| Panel {
             title: which.x_label().split(':').next().unwrap_or_default().into(),
             x_label: which.x_label().into(),
@@ -211,8 +224,8 @@ pub(crate) fn times(lab: &Lab) -> Option<(String, Figure)> {
             y_scale: if which == Curve::Order { Scale::Linear } else { Scale::Log(10.0) },
             x_ticks: which.values().into_iter().map(|x| (x as f64, x.to_string())).collect(),
             series,
-            marks: vec![],
-            marks_name: "",
+            marks,
+            marks_name: "image scales are even with int8, at this order",
         })
     };
     let panels: Vec<Panel> = [Curve::Order, Curve::Channels, Curve::Pixels].into_iter().filter_map(panel).collect();

@@ -6,6 +6,7 @@ mod cli;
 mod cold;
 mod compare;
 mod conv;
+mod crossover;
 mod curve;
 mod data;
 mod float;

@@ -5,6 +5,7 @@
 
 mod cases;
 mod cold;
+mod figures;
 mod install;
 mod process;
 mod ratio;
@@ -12,6 +13,7 @@ mod report;
 
 use crate::lab::Lab;
 use crate::peak::Unit;
+use crate::record::{self, Row};
 use cases::{Case, Kind, ORDERS, Ours};
 use clap::Args;
 use horq_kernels::ScaleMode;
@@ -19,10 +21,10 @@ use install::{Home, PEERS, Peer};
 use process::{Failure, Process};
 use ratio::Spread;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use report::figures;
+pub(crate) use figures::{caption, figures};
 
 /// The options of the suite.
 #[derive(Args, Debug)]
@@ -149,6 +151,21 @@ pub(crate) fn run(lab: &mut Lab, arguments: &PeersArgs) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Reads a kept record of this suite.
+///
+/// # Errors
+/// A message that names the file.
+pub(crate) fn read(path: &Path) -> Result<Vec<Row>, String> {
+    let rows = record::read(path)?;
+    if rows.iter().any(|row| row.suite == report::SUITE) {
+        return Ok(rows);
+    }
+    Err(format!(
+        "{} holds no results of the suite peers; `horq-bench peers --record DIR` makes such a record",
+        path.display()
+    ))
 }
 
 fn chosen(name: &str, parts: &[String]) -> bool {

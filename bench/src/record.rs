@@ -190,6 +190,7 @@ pub(crate) struct Row {
     pub suite: String,
     pub case: String,
     pub engine: String,
+    pub unit: String,
     pub order: Option<usize>,
     pub mode: Option<String>,
     pub isa: Option<String>,

@@ -7,7 +7,7 @@ use crate::lab::{Lab, create_folder};
 use crate::network::Depth;
 use crate::peak::Unit;
 use crate::record::{self, Record, Row};
-use crate::{conv, curve, gemm, network, peers, tables, text};
+use crate::{conv, crossover, curve, gemm, network, peers, tables, text};
 use horq_kernels::{Isa, ScaleMode};
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,13 +35,18 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
         }
         _ => {}
     }
-    let draws = matches!(cli.command, None | Some(Command::Curve { .. } | Command::All));
+    let draws = matches!(cli.command, None | Some(Command::Curve { .. } | Command::All(_)));
     let out = common.out.as_deref().or(draws.then_some(Path::new(OUT)));
     // Before a minute of measuring, not after it.
     out.map_or(Ok(()), create_folder)?;
     conv::check(cli.command.as_ref())?;
     network::check(cli.command.as_ref())?;
     let old = common.compare.as_deref().map(record::read).transpose()?;
+    let beside = match &cli.command {
+        Some(Command::Curve { beside, .. } | Command::All(beside)) => beside.peers.as_deref(),
+        _ => None,
+    };
+    let beside = beside.map(peers::read).transpose()?.unwrap_or_default();
     let mut lab = Lab::new(common)?;
     match &cli.command {
         None => {
@@ -63,10 +68,12 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
             let modes: Vec<ScaleMode> = mode.iter().map(|&mode| mode.into()).collect();
             conv::run(&mut lab, &geometries, orders, if modes.is_empty() { &conv::MODES } else { &modes })?;
         }
-        Some(Command::Curve { curves }) => curve::run(&mut lab, if curves.is_empty() { &Curve::ALL } else { curves })?,
+        Some(Command::Curve { curves, .. }) => {
+            curve::run(&mut lab, if curves.is_empty() { &Curve::ALL } else { curves })?
+        }
         Some(Command::Network(networks)) => network::run(&mut lab, networks, Depth::Whole)?,
         Some(Command::Peers(arguments)) => peers::run(&mut lab, arguments)?,
-        Some(Command::All) => all(&mut lab)?,
+        Some(Command::All(_)) => all(&mut lab)?,
         Some(Command::Compare { .. } | Command::Tables { .. }) => unreachable!("these measure nothing"),
     }
     // A record of its own, beside that of the other suites.
@@ -75,13 +82,28 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
     if let Some((readme, kept)) = common.readme.as_deref().zip(kept.as_deref()) {
         tables::rewrite(readme, kept)?;
     }
+    let contests = crossover::contests(&beside);
+    if let Some(row) = beside.first() {
+        let (header, table) = crossover::table(&contests);
+        let header: Vec<&str> = header.iter().map(String::as_str).collect();
+        lab.table(
+            &format!("from which order on others win: the record of {}, commit {}", row.date, row.commit),
+            &header,
+            table,
+        );
+    }
     if let Some(out) = out {
+        let measured = record::parse("the results", &lab.csv())?;
+        let (turns, caption) = match &beside[..] {
+            [] => (&measured, lab.caption()),
+            _ => (&beside, peers::caption(&beside)),
+        };
         let figures: Vec<(String, Figure)> = gemm::figure(&lab)
             .map(|figure| ("gemm".to_owned(), figure))
             .into_iter()
             .chain(Curve::ALL.into_iter().filter_map(|which| curve::figure(&lab, which)))
-            .chain(curve::times(&lab))
-            .chain(peers::figures(&lab))
+            .chain(curve::times(&lab, &contests))
+            .chain(peers::figures(turns, &caption))
             .collect();
         for (name, figure) in &figures {
             figure.write(out, name)?;
@@ -95,20 +117,23 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
     Ok(compare(&old, &new, false, common.fail_on_regression, &|text| lab.say(text)))
 }
 
-/// Everything that a record keeps.
+/// Everything that a record keeps: the best backend in all suites, the others where their part of their own limits is of interest.
 fn all(lab: &mut Lab) -> Result<(), String> {
     peak(lab)?;
     let isas = lab.isas().to_vec();
-    let with_all = lab.isas_and(&Isa::available().collect::<Vec<_>>());
+    // The best first.
+    let every: Vec<Isa> = Isa::available().collect::<Vec<_>>().into_iter().rev().collect();
+    let (with_all, with_avx2) = (lab.isas_and(&every), lab.isas_and(&[Isa::Avx2]));
     lab.set_isas(with_all);
     gemm::run(lab, &gemm::SHAPES, 1)?;
-    lab.set_isas(isas.clone());
-    let with_avx2 = lab.isas_and(&[Isa::Avx2]);
-    lab.set_isas(with_avx2);
+    lab.set_isas(with_avx2.clone());
     let modes = [ScaleMode::Fixed, ScaleMode::Image, ScaleMode::Window];
     conv::run(lab, &conv::SHAPES.map(|shape| crate::cli::geometry(shape, 3, 1)), &[1, 2, 3, 4], &modes)?;
-    lab.set_isas(isas);
+    lab.set_isas(isas.clone());
     network::run(lab, &network::many(), Depth::Record)?;
+    lab.set_isas(with_avx2.into_iter().filter(|isa| !isas.contains(isa)).collect());
+    network::run(lab, &network::few(), Depth::Overview)?;
+    lab.set_isas(isas);
     curve::run(lab, &Curve::ALL)
 }
 

@@ -154,6 +154,43 @@ fn a_curve_leaves_results_a_record_and_figures() {
     assert_eq!(text(&std::fs::read(record.path()).unwrap()), csv);
 }
 
+/// A record of `peers` with one layer: ours takes 10 us an order, int8 `int8` us, float 200 us.
+fn peers_record(folder: &Path, name: &str, int8: f64) {
+    let header = "suite,case,engine,unit,order,mode,isa,threads,cycles,ns,macs,spread,cpu,commit,rustc,clock,date";
+    let row = |engine: &str, unit: &str, order: &str, mode: &str, us: f64| {
+        let ns = us * 1e3;
+        format!("peers,14x14x256x256 k3 s1,{engine},{unit},{order},{mode},,1,,{ns},1000,0.02,c,x,r,perf,2026-01-02")
+    };
+    let mut rows = vec![header.to_owned()];
+    rows.extend((1..=4).map(|order| row("horq", "bit", &order.to_string(), "image", 10.0 * f64::from(order))));
+    rows.extend([row("litert", "int8", "", "", int8), row("openvino-vectors", "int8", "", "", 45.0)]);
+    rows.extend([row("openvino", "bit", "1", "", 20.0), row("ncnn", "float", "", "", 200.0)]);
+    std::fs::write(folder.join(name), rows.join("\n") + "\n").unwrap();
+}
+
+#[test]
+fn a_curve_shows_where_others_win_by_a_record_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    peers_record(folder.path(), "p.csv", 25.0);
+    let output = bench(folder.path(), &["curve", "order", "--budget", "1", "--out", "out", "--peers", "p.csv"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    for expected in ["the record of 2026-01-02", "litert  25.0  3 (2.", "about 5 (4.50)", "about 21 (20.0)"] {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words(&printed).contains(&words(expected)), "{expected}: {printed}");
+    }
+    let drawn = |name: &str| std::fs::read_to_string(folder.path().join("out").join(name)).unwrap();
+    assert!(drawn("peers-1.svg").contains("int8: litert") && drawn("peers-1.svg").contains("14x14x256x256"));
+    assert!(drawn("times.svg").contains("best int8 of the record beside: litert"));
+    // A record of something else is refused before anything is measured.
+    record(folder.path(), "r.csv", 1000.0);
+    for (file, named) in [("r.csv", "no results of the suite peers"), ("none.csv", "cannot read none.csv")] {
+        let output = bench(folder.path(), &["curve", "order", "--peers", file]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+        assert!(text(&output.stderr).contains(named), "{}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn a_convolution_of_the_callers_choice_runs_in_every_mode() {
     let folder = tempfile::tempdir().unwrap();
@@ -313,6 +350,16 @@ fn tables_are_written_between_their_marks() {
     let written = std::fs::read_to_string(folder.path().join("T.md")).unwrap();
     assert!(written.starts_with("# T\n<!-- bench:gemm from r.csv -->\n\n| M x N x K |"), "{written}");
     assert!(written.ends_with("<!-- bench:end -->\nend\n"), "{written}");
+    // Several records in one document: each rewrites its own tables.
+    peers_record(folder.path(), "p.csv", 5.0);
+    let both = written + "<!-- bench:peers from p.csv -->\n<!-- bench:end -->\n";
+    std::fs::write(folder.path().join("T.md"), &both).unwrap();
+    for (file, expected) in [("p.csv", "| litert 5.00 | 1 |"), ("r.csv", "| litert 5.00 | 1 |")] {
+        let output = bench(folder.path(), &["tables", file, "--readme", "T.md"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let written = std::fs::read_to_string(folder.path().join("T.md")).unwrap();
+        assert!(written.contains(expected) && written.contains("<!-- bench:gemm from r.csv -->"), "{written}");
+    }
     for (arguments, named) in [
         (&["tables", "r.csv"][..], "--readme"),
         (&["tables", "r.csv", "--readme", "no.md"], "no.md"),

@@ -2,8 +2,7 @@
 
 use super::cases::Case;
 use super::ratio::{Spread, first_order_slower};
-use super::{Entry, ORDERS, cold};
-use crate::chart::{Figure, Panel, Scale, Series, Style};
+use super::{Entry, ORDERS};
 use crate::clock::Timing;
 use crate::conv::mode_name;
 use crate::lab::Lab;
@@ -14,8 +13,6 @@ use horq_kernels::ScaleMode;
 
 /// Of the records.
 pub(super) const SUITE: &str = "peers";
-/// Panels of one figure.
-const PANELS: usize = 3;
 
 /// Prints a case's tables and keeps its records.
 ///
@@ -96,72 +93,4 @@ fn best<'a, 'b: 'a>(entries: impl Iterator<Item = &'a Entry<'b>>) -> Option<&'a 
 fn times(entries: &[Entry<'_>], mode: ScaleMode) -> Vec<f64> {
     let at = |order| entries.iter().find(|entry| entry.mode == Some(mode) && entry.order == Some(order));
     ORDERS.filter_map(at).map(median).collect()
-}
-
-/// Time by order beside the peers, a panel a case.
-pub(crate) fn figures(lab: &Lab) -> Vec<(String, Figure)> {
-    let of_turns = |record: &&Record| record.suite == SUITE && !record.case.ends_with(cold::SUFFIX);
-    let records: Vec<&Record> = lab.records().iter().filter(of_turns).collect();
-    let mut cases: Vec<&str> = records.iter().map(|record| record.case.as_str()).collect();
-    cases.dedup();
-    let panels: Vec<Panel> = cases.iter().map(|case| panel(case, &records)).collect();
-    let mut caption = vec![
-        "Batch 1, one thread, f32 in and out; medians of turns. OpenVINO's orders above 1 are composed.".to_owned(),
-    ];
-    caption.extend(lab.caption());
-    let mut figures = Vec::new();
-    let mut panels = panels.into_iter().peekable();
-    while panels.peek().is_some() {
-        let panels: Vec<Panel> = panels.by_ref().take(PANELS).collect();
-        let title = "Time by order, beside what a user could pick instead".to_owned();
-        figures.push((format!("peers-{}", figures.len() + 1), Figure { title, caption: caption.clone(), panels }));
-    }
-    figures
-}
-
-fn panel(case: &str, records: &[&Record]) -> Panel {
-    let of_case = || records.iter().copied().filter(|record| record.case == case);
-    let by_order = |keep: &dyn Fn(&Record) -> bool| -> Vec<(f64, f64)> {
-        of_case().filter(|record| keep(record)).filter_map(|r| Some((r.order? as f64, r.ns / 1000.0))).collect()
-    };
-    let mut series = Vec::new();
-    let mut modes: Vec<ScaleMode> = of_case().filter_map(|record| record.mode).collect();
-    modes.dedup();
-    for (color, mode) in modes.into_iter().enumerate() {
-        let points = by_order(&|record| record.engine == "horq" && record.mode == Some(mode));
-        series.push(Series { name: format!("horq, {}", mode_name(mode)), points, style: Style::Measured, color });
-    }
-    let points = by_order(&|record| record.engine == "openvino" && record.unit == Unit::Bit);
-    series.push(Series { name: "OpenVINO binary (above 1 composed)".into(), points, style: Style::Measured, color: 2 });
-    let ours = series.first().map(|series| series.points.clone()).unwrap_or_default();
-    let fastest = |unit, vectors: bool| {
-        of_case()
-            .filter(|r| r.unit == unit && !r.engine.starts_with("horq") && (r.engine == "openvino-vectors") == vectors)
-            .min_by(|first, second| first.ns.total_cmp(&second.ns))
-    };
-    let mut marks = Vec::new();
-    for (name, color, record) in [
-        ("int8", 3, fastest(Unit::Int8, false)),
-        ("int8 without matrix units", 6, fastest(Unit::Int8, true)),
-        ("f32", 4, fastest(Unit::Float, false)),
-    ] {
-        let Some(record) = record else { continue };
-        let points: Vec<(f64, f64)> = ORDERS.map(|order| (order as f64, record.ns / 1000.0)).collect();
-        if let Some(at) = crate::curve::crossing(&ours, &points, Scale::Linear) {
-            marks.push(crate::chart::Mark { at, label: text::number(Some(at.0)) });
-        }
-        let name = format!("{name}: {}", record.engine.trim_end_matches("-vectors"));
-        series.push(Series { name, points, style: Style::Model, color });
-    }
-    Panel {
-        title: case.to_owned(),
-        x_label: "order".into(),
-        y_label: "us".into(),
-        x_scale: Scale::Linear,
-        y_scale: Scale::Log(10.0),
-        x_ticks: ORDERS.map(|order| (order as f64, order.to_string())).collect(),
-        series,
-        marks,
-        marks_name: "even with the dashed line, at this order",
-    }
 }
