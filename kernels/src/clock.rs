@@ -6,13 +6,13 @@ use std::time::Instant;
 /// The stages of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Residual quantization and bit packing.
+    /// Residual quantization and bit packing; of 8-bit layers, making bytes.
     Quantize,
     /// The bit products.
     Bits,
     /// Counts to f32, affine, activation, residual add.
     Epilogue,
-    /// Float arithmetic: f32 layers, pooling and the like.
+    /// Float arithmetic: f32 layers, pooling and the like; the products of 8-bit layers.
     Float,
 }
 

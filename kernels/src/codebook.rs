@@ -165,9 +165,9 @@ pub(crate) struct CodeJob<'a> {
 #[inline(always)]
 pub(crate) fn codes<S: Simd, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &CodeJob<'_>) {
     match job.bits {
-        3 => walk::<S, _, MR, NR, VR>(&Codes::<S, 8> { simd, job }),
-        4 => walk::<S, _, MR, NR, VR>(&Codes::<S, 16> { simd, job }),
-        _ => walk::<S, _, MR, NR, VR>(&Codes::<S, 32> { simd, job }),
+        3 => walk::<S, _, MR, NR, MR, 1, VR>(&Codes::<S, 8> { simd, job }),
+        4 => walk::<S, _, MR, NR, MR, 1, VR>(&Codes::<S, 16> { simd, job }),
+        _ => walk::<S, _, MR, NR, MR, 1, VR>(&Codes::<S, 32> { simd, job }),
     }
 }
 
@@ -179,8 +179,8 @@ struct Codes<'a, S, const N: usize> {
 
 impl<S: Simd, const N: usize> Tiled<S> for Codes<'_, S, N> {
     #[inline(always)]
-    fn simd(&self) -> S {
-        self.simd
+    fn vectorize(&self, f: impl FnOnce()) {
+        self.simd.vectorize(f);
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! Instruction sets: which there are, which this CPU has, which one is used.
 
+use crate::int8_conv::HasDot;
 use crate::{Error, simd};
 
 /// A backend of the kernels.
@@ -39,6 +40,12 @@ impl Isa {
     /// Whether this CPU can run it.
     pub fn is_available(self) -> bool {
         simd::is_available(self)
+    }
+
+    /// Whether this CPU has an instruction for dot products of bytes as wide as this backend's registers (AVX-512 VNNI,
+    /// AVX-VNNI, the dot products of Armv8.2). False where the backend is not available.
+    pub fn has_dot(self) -> bool {
+        self.is_available() && simd::dispatch(self, HasDot)
     }
 
     /// The backends that this CPU can run, worst first.

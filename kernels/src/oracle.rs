@@ -16,6 +16,8 @@
 //! * An output of f32 activations on binary weights is alpha * t. t is 0, and then t + g over kernel rows, kernel columns
 //!   and groups of channels: of each 32 of a tap 6, 6, 5, 5, 5 and 5. With s = x or -x by the sign of the weight,
 //!   g = ((s_0 + s_1) + s_2) + ((s_3 + s_4) + s_5); x is 0 past the last channel or group member, and in the padding.
+//! * An 8-bit layer's activations are q = round(x * (1 / scale)) + zero point, ties to even, held within 0 and 255; its output
+//!   is alpha * f32(the integer sum of (q - zero point) * w).
 //! * A float layer's output is 0, then fma(x, w, sum) over kernel rows, kernel columns and channels; x is 0 in the padding.
 
 use crate::{Error, Geometry, Padding, ScaleMode, Step, Window};
@@ -326,6 +328,29 @@ pub fn binary_weight_conv(g: &Geometry, input: &[f32], weights: &[f32], alpha: &
             }
         }
         let y = alpha[filter] * sum;
+        output.push(step_through(steps, y, filter, output.len()));
+    });
+    output
+}
+
+/// A convolution of 8-bit weights and activations quantized with `(scale, zero point)`, for any number of samples, exact to
+/// the bit; alpha and step vectors plain.
+pub fn int8_conv(
+    g: &Geometry,
+    input: &[f32],
+    (scale, zero_point): (f32, u8),
+    weights: &[i8],
+    alpha: &[f32],
+    steps: &[Step<'_>],
+) -> Vec<f32> {
+    let (inverse, zero) = (1.0 / scale, f32::from(zero_point));
+    let weights: Vec<f32> = weights.iter().map(|&w| f32::from(w)).collect();
+    let mut output = Vec::new();
+    convolve(g, input, &weights, |filter, products| {
+        let quantized =
+            |x: f32| ((x * inverse).round_ties_even() + zero).clamp(0.0, 255.0) as i64 - i64::from(zero_point);
+        let sum: i64 = products.iter().map(|&(x, w)| quantized(x) * w as i64).sum();
+        let y = alpha[filter] * (sum as f32);
         output.push(step_through(steps, y, filter, output.len()));
     });
     output

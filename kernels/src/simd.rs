@@ -17,6 +17,10 @@ mod avx512bw;
 #[cfg(target_arch = "x86_64")]
 mod avx512vpopcnt;
 #[cfg(target_arch = "aarch64")]
+mod dot_neon;
+#[cfg(target_arch = "x86_64")]
+mod dot_x86;
+#[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "x86_64")]
 mod popcnt;
@@ -25,6 +29,7 @@ mod portable;
 use crate::Isa;
 use crate::codebook::CodeJob;
 use crate::float_tile::FloatJob;
+use crate::int8_tile::Int8Job;
 use crate::table::{self, SignedJob};
 use crate::tile::BitJob;
 
@@ -47,6 +52,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn bits(self, job: &BitJob<'_>);
     /// Runs [`crate::float_tile::floats`] with the tile shape that suits this backend's registers.
     fn floats(self, job: &FloatJob<'_>);
+    /// Runs [`crate::int8_tile::int8`] with the tile shape that suits this backend's registers and way of multiplying bytes.
+    fn int8(self, job: &Int8Job<'_>);
     /// Runs [`crate::table::signed`] with the tile shape that suits this backend's registers.
     fn signed(self, job: &SignedJob<'_>);
     /// Runs [`crate::codebook::codes`] with the tile shape that suits this backend's registers.
@@ -85,6 +92,29 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Makes all that was streamed visible.
     #[inline(always)]
     fn fence(self) {}
+    /// Loads sixteen counts.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading sixteen i32.
+    unsafe fn load_counts(self, from: *const i32) -> Self::Counts;
+    /// The nearest f32 of each count, as an i32; ties to even.
+    fn to_floats(self, counts: Self::Counts) -> Self::Floats;
+    /// Stores the low byte of `round(clamp(x, low, high)) + offset` for each lane, `[low, high]` being integers within ±255
+    /// and rounding to even. Of NaN, any byte.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing sixteen bytes.
+    unsafe fn store_bytes(self, to: *mut u8, x: Self::Floats, range: [f32; 2], offset: i32);
+    /// Whether the CPU has an instruction for dot products of bytes that [`Self::int8`] can use.
+    #[inline(always)]
+    fn has_dot(self) -> bool {
+        false
+    }
+    /// Whether [`Self::int8`] wants activations of -128 to 127 rather than of 0 to 255, given [`Int8Job::dot`].
+    #[inline(always)]
+    fn signed_bytes(self, _dot: bool) -> bool {
+        true
+    }
     /// `base - 2 * count` of each lane as f32; exact below 2^24.
     ///
     /// # Safety

@@ -120,7 +120,7 @@ pub(crate) struct SignedJob<'a> {
 /// Sums a job with tiles of `MR` x `NR`, or 1 x `VR` where there is one row.
 #[inline(always)]
 pub(crate) fn signed<S: Simd, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &SignedJob<'_>) {
-    walk::<S, _, MR, NR, VR>(&Signed { simd, job });
+    walk::<S, _, MR, NR, MR, 1, VR>(&Signed { simd, job });
 }
 
 struct Signed<'a, S> {
@@ -130,8 +130,8 @@ struct Signed<'a, S> {
 
 impl<S: Simd> Tiled<S> for Signed<'_, S> {
     #[inline(always)]
-    fn simd(&self) -> S {
-        self.simd
+    fn vectorize(&self, f: impl FnOnce()) {
+        self.simd.vectorize(f);
     }
 
     #[inline(always)]

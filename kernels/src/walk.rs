@@ -4,8 +4,8 @@ use crate::simd::Simd;
 
 /// Work on some rows times some panels that is done a tile at a time.
 pub(crate) trait Tiled<S: Simd> {
-    /// The backend.
-    fn simd(&self) -> S;
+    /// Runs `f` where the instructions that the tiles need are enabled, as [`Simd::vectorize`].
+    fn vectorize(&self, f: impl FnOnce());
     /// How many rows.
     fn rows(&self) -> usize;
     /// How many panels.
@@ -14,9 +14,20 @@ pub(crate) trait Tiled<S: Simd> {
     fn tile<const MR: usize, const NR: usize>(&self, row: usize, panel: usize);
 }
 
-/// Covers `work` with tiles of `MR` x `NR`, or 1 x `VR` where there is one row.
+/// Covers `work` with tiles of `MR` x `NR`, for the panels that are left `LMR` x `LNR`, then one panel; 1 x `VR` where there
+/// is one row.
 #[inline(always)]
-pub(crate) fn walk<S: Simd, T: Tiled<S>, const MR: usize, const NR: usize, const VR: usize>(work: &T) {
+pub(crate) fn walk<
+    S: Simd,
+    T: Tiled<S>,
+    const MR: usize,
+    const NR: usize,
+    const LMR: usize,
+    const LNR: usize,
+    const VR: usize,
+>(
+    work: &T,
+) {
     let mut panel = 0;
     if work.rows() == 1 {
         while panel + VR <= work.panels() {
@@ -28,8 +39,12 @@ pub(crate) fn walk<S: Simd, T: Tiled<S>, const MR: usize, const NR: usize, const
         column::<S, T, MR, NR>(work, panel);
         panel += NR;
     }
+    while panel + LNR <= work.panels() {
+        column::<S, T, LMR, LNR>(work, panel);
+        panel += LNR;
+    }
     while panel < work.panels() {
-        column::<S, T, MR, 1>(work, panel);
+        column::<S, T, LMR, 1>(work, panel);
         panel += 1;
     }
 }
@@ -66,7 +81,7 @@ fn rest<S: Simd, T: Tiled<S>, const MR: usize, const LESS: usize, const NR: usiz
 /// The tile behind a feature boundary of its own, so that each shape is compiled by itself.
 #[inline(always)]
 fn outlined<S: Simd, T: Tiled<S>, const MR: usize, const NR: usize>(work: &T, row: usize, panel: usize) {
-    work.simd().vectorize(
+    work.vectorize(
         #[inline(always)]
         || work.tile::<MR, NR>(row, panel),
     );

@@ -10,8 +10,10 @@
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
 use super::Simd;
+use super::dot_x86::{AvxVnni, Maddubs};
 use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
+use crate::int8_tile::{self, Int8Job};
 use crate::table::{self, SignedJob};
 use crate::tile::{self, BitJob};
 use std::arch::x86_64::*;
@@ -70,6 +72,26 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
         float_tile::floats::<Self, 6, 1, 6, 1, 4>(self, job);
+    }
+
+    /// vpdpbusd with 6 rows x 1 panel, as [`Self::floats`]; else 4 x 1: 8 accumulators, 2 weights, an activation, its
+    /// magnitude, ones and temporaries in 16 registers.
+    #[inline(always)]
+    fn int8(self, job: &Int8Job<'_>) {
+        match AvxVnni::try_new() {
+            Some(vnni) if job.dot => int8_tile::int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
+            _ => int8_tile::int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
+        }
+    }
+
+    #[inline(always)]
+    fn has_dot(self) -> bool {
+        AvxVnni::is_available()
+    }
+
+    #[inline(always)]
+    fn signed_bytes(self, dot: bool) -> bool {
+        !dot
     }
 
     /// 4 rows x 1 panel: 8 accumulators, 4 indices and temporaries in 16 registers, the tables as memory operands.
@@ -173,6 +195,38 @@ impl Simd for Avx2 {
     fn fence(self) {
         // SAFETY: SSE is part of x86-64.
         unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_counts(self, from: *const i32) -> [__m256i; 2] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.load(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, counts: [__m256i; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe { [_mm256_cvtepi32_ps(counts[0]), _mm256_cvtepi32_ps(counts[1])] }
+    }
+
+    /// vpackssdw works within halves of a register: vpermq puts the quarters in order.
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, x: [__m256; 2], range: [f32; 2], offset: i32) {
+        // SAFETY: the caller vouches for sixteen bytes, the token for the instructions.
+        unsafe {
+            let [low, high] = both(
+                x,
+                #[inline(always)]
+                |x| {
+                    let x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(range[0])), _mm256_set1_ps(range[1]));
+                    let byte = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(offset));
+                    _mm256_and_si256(byte, _mm256_set1_epi32(255))
+                },
+            );
+            let words = _mm256_permute4x64_epi64::<0b1101_1000>(_mm256_packs_epi32(low, high));
+            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(to.cast(), bytes);
+        }
     }
 
     #[inline(always)]

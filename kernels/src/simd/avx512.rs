@@ -9,8 +9,10 @@
 //! | vpermps, vpermt2ps zmm | 2 | 1 (port 5) | tables of signed sums, codebooks |
 
 use super::Simd;
+use super::dot_x86::{Maddubs, Vnni};
 use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
+use crate::int8_tile::{self, Int8Job};
 use crate::panel::LANES;
 use crate::table::{self, SignedJob};
 use crate::tile::BitJob;
@@ -63,6 +65,26 @@ impl<C: Count512> Simd for Avx512<C> {
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
         float_tile::floats::<Self, 5, 4, 8, 2, 8>(self, job);
+    }
+
+    /// vpdpbusd with 5 rows x 4 panels, or 8 x 2 where there are fewer, as [`Self::floats`]; else 8 x 2: 16 accumulators, 2
+    /// weights, an activation, its magnitude, ones and temporaries in 32 registers.
+    #[inline(always)]
+    fn int8(self, job: &Int8Job<'_>) {
+        match Vnni::try_new() {
+            Some(vnni) if job.dot => int8_tile::int8::<Self, Vnni, 5, 4, 8, 2, 8>(self, vnni, job),
+            _ => int8_tile::int8::<Self, Maddubs, 8, 2, 8, 2, 4>(self, Maddubs, job),
+        }
+    }
+
+    #[inline(always)]
+    fn has_dot(self) -> bool {
+        Vnni::is_available()
+    }
+
+    #[inline(always)]
+    fn signed_bytes(self, dot: bool) -> bool {
+        !dot
     }
 
     /// 8 rows x 2 panels: 16 accumulators, a table of two registers, 2 indices, 2 signs, 2 words and constants in 32
@@ -134,6 +156,28 @@ impl<C: Count512> Simd for Avx512<C> {
     fn fence(self) {
         // SAFETY: SSE is part of x86-64.
         unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_counts(self, from: *const i32) -> __m512i {
+        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, counts: __m512i) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_cvtepi32_ps(counts) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, x: __m512, range: [f32; 2], offset: i32) {
+        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        unsafe {
+            let x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(range[0])), _mm512_set1_ps(range[1]));
+            let bytes = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(offset));
+            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(bytes));
+        }
     }
 
     #[inline(always)]

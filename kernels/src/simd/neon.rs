@@ -9,8 +9,10 @@
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
 use super::Simd;
+use super::dot_neon::{Sdot, Smull};
 use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
+use crate::int8_tile::{self, Int8Job};
 use crate::table::{self, SignedJob};
 use crate::tile::{self, BitJob};
 use std::arch::aarch64::*;
@@ -45,6 +47,21 @@ impl Simd for Neon {
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
         float_tile::floats::<Self, 6, 1, 6, 1, 4>(self, job);
+    }
+
+    /// sdot with 6 rows x 1 panel, as [`Self::floats`]; else 4 x 1: 16 accumulators, 4 weights, an activation and temporaries
+    /// in 32 registers.
+    #[inline(always)]
+    fn int8(self, job: &Int8Job<'_>) {
+        match Sdot::try_new() {
+            Some(sdot) if job.dot => int8_tile::int8::<Self, Sdot, 6, 1, 6, 1, 4>(self, sdot, job),
+            _ => int8_tile::int8::<Self, Smull, 4, 1, 4, 1, 2>(self, Smull, job),
+        }
+    }
+
+    #[inline(always)]
+    fn has_dot(self) -> bool {
+        Sdot::is_available()
     }
 
     /// 4 rows x 1 panel: 16 accumulators, 8 byte indices, a table of two registers and temporaries in 32 registers.
@@ -108,6 +125,38 @@ impl Simd for Neon {
         for i in 0..4 {
             // SAFETY: the caller vouches for sixteen values, the token for the instructions.
             unsafe { vst1q_s32(to.add(4 * i), vreinterpretq_s32_u32(counts[i])) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_counts(self, from: *const i32) -> [uint32x4_t; 4] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.load(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, counts: [uint32x4_t; 4]) -> [float32x4_t; 4] {
+        // SAFETY: the token proves NEON.
+        from_fn(
+            #[inline(always)]
+            |i| unsafe { vcvtq_f32_s32(vreinterpretq_s32_u32(counts[i])) },
+        )
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, x: [float32x4_t; 4], range: [f32; 2], offset: i32) {
+        // SAFETY: the caller vouches for sixteen bytes, the token for the instructions.
+        unsafe {
+            let words: [int16x4_t; 4] = from_fn(
+                #[inline(always)]
+                |i| {
+                    let x = vminq_f32(vmaxq_f32(x[i], vdupq_n_f32(range[0])), vdupq_n_f32(range[1]));
+                    vmovn_s32(vaddq_s32(vcvtnq_s32_f32(x), vdupq_n_s32(offset)))
+                },
+            );
+            let low = vmovn_s16(vcombine_s16(words[0], words[1]));
+            let high = vmovn_s16(vcombine_s16(words[2], words[3]));
+            vst1q_u8(to, vreinterpretq_u8_s8(vcombine_s8(low, high)));
         }
     }
 

@@ -5,9 +5,10 @@
 use super::Simd;
 use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
+use crate::int8_tile::{self, Dot, Int8Job};
 use crate::table::{self, SignedJob};
 use crate::tile::{self, BitJob};
-use wide::{f32x16, i32x16, u32x16};
+use wide::{f32x16, i16x8, i32x16, u32x16};
 
 /// The backend that needs no instruction set.
 pub(super) type PortableSimd = Baseline<Swar>;
@@ -83,6 +84,11 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     }
 
     #[inline(always)]
+    fn int8(self, job: &Int8Job<'_>) {
+        int8_tile::int8::<Self, Halves, 2, 1, 2, 1, 1>(self, Halves, job);
+    }
+
+    #[inline(always)]
     fn signed(self, job: &SignedJob<'_>) {
         table::signed::<Self, 2, 1, 1>(self, job);
     }
@@ -127,6 +133,27 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     unsafe fn store_counts(self, to: *mut i32, counts: u32x16) {
         // SAFETY: the caller vouches for sixteen values.
         unsafe { to.cast::<[u32; 16]>().write_unaligned(counts.to_array()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_counts(self, from: *const i32) -> u32x16 {
+        // SAFETY: passed on to the caller.
+        unsafe { self.load(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, counts: u32x16) -> f32x16 {
+        f32x16::from_i32x16(i32x16::new(counts.to_array().map(|count| count as i32)))
+    }
+
+    /// Adding 1.5 * 2^23 leaves no bit for a fraction: the sum's last bits are the rounded integer.
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8, x: f32x16, range: [f32; 2], offset: i32) {
+        const MAGIC: f32 = 12_582_912.0;
+        let x = x.fast_max(f32x16::splat(range[0])).fast_min(f32x16::splat(range[1])) + f32x16::splat(MAGIC);
+        let bytes = x.to_array().map(|x| (x.to_bits() as i32 + offset) as u8);
+        // SAFETY: the caller vouches for sixteen bytes. The low byte of MAGIC's bits is 0.
+        unsafe { to.cast::<[u8; 16]>().write_unaligned(bytes) }
     }
 
     #[inline(always)]
@@ -213,6 +240,49 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: u32x16) -> f32x16 {
         // SAFETY: the caller vouches for N entries.
         f32x16::new(index.to_array().map(|index| unsafe { *table.add(index as usize % N) }))
+    }
+}
+
+/// Products of bytes as 16-bit halves, even bytes and odd ones: two pmaddwd.
+#[derive(Clone, Copy)]
+struct Halves;
+
+/// The even and the odd bytes of a row, as i16.
+#[inline(always)]
+fn halves(bytes: u32x16) -> [[i16x8; 4]; 2] {
+    // SAFETY: both are 64 bytes, and any bits are a value of either.
+    let words = unsafe { std::mem::transmute::<u32x16, [i16x8; 4]>(bytes) };
+    let (mut even, mut odd) = (words, words);
+    for i in 0..4 {
+        even[i] = (words[i] << 8) >> 8;
+        odd[i] = words[i] >> 8;
+    }
+    [even, odd]
+}
+
+impl<C: CountBaseline> Dot<Baseline<C>> for Halves {
+    type Activation = [[i16x8; 4]; 2];
+
+    #[inline(always)]
+    fn vectorize<R>(self, simd: Baseline<C>, f: impl FnOnce() -> R) -> R {
+        simd.vectorize(f)
+    }
+
+    #[inline(always)]
+    fn activation(self, simd: Baseline<C>, bytes: u32) -> Self::Activation {
+        halves(simd.splat(bytes))
+    }
+
+    #[inline(always)]
+    fn dot(self, _: Baseline<C>, sum: u32x16, activation: Self::Activation, weight: u32x16) -> u32x16 {
+        let [even, odd] = halves(weight);
+        // SAFETY: both are sixteen 32-bit lanes in order, and any bits are a value of either.
+        let mut sums = unsafe { std::mem::transmute::<u32x16, [wide::i32x4; 4]>(sum) };
+        for i in 0..4 {
+            sums[i] += even[i].dot(activation[0][i]) + odd[i].dot(activation[1][i]);
+        }
+        // SAFETY: as above.
+        unsafe { std::mem::transmute::<[wide::i32x4; 4], u32x16>(sums) }
     }
 }
 
