@@ -2,8 +2,8 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa,
-    Padding, ScaleMode, Window, gemm, panel,
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
+    Inline, Isa, Padding, ScaleMode, Window, gemm, panel,
 };
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ fn binary_layers(criterion: &mut Criterion) {
                 group.bench_function(BenchmarkId::new(format!("{mode:?}"), order), |bencher| {
                     bencher.iter(|| {
                         let call = BinaryCall {
-                            input: &input,
+                            input: BinaryInput::Values(&input),
+                            pack: None,
                             order,
                             scales: &[0.8, 0.5],
                             bases: &[BaseRef { panels: &panels, alpha: &alpha }],

@@ -9,8 +9,8 @@ use crate::peak::Unit;
 use crate::record::{Record, Run};
 use crate::text;
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry, Isa,
-    MAX_ORDER, Padding, ScaleMode, StageClock, panel,
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
+    Isa, MAX_ORDER, Padding, ScaleMode, StageClock, panel,
 };
 
 /// Height x width x channels x filters of the four stages of a residual network.
@@ -227,7 +227,8 @@ fn binary_kernel(
     let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
     let mut run = |workers: &Workers, clock| {
         let call = BinaryCall {
-            input,
+            input: BinaryInput::Values(input),
+            pack: None,
             order,
             scales: &FIXED_SCALES,
             bases: &[BaseRef { panels, alpha: &alpha }],

@@ -21,6 +21,8 @@ pub struct LayerProfile {
     pub binary: Option<BinaryProfile>,
     /// The shape of its output, batch left out.
     pub output: Shape,
+    /// Whether the output goes to the layer that reads it as packed planes, quantized in the epilogue, and not as f32.
+    pub packed: bool,
     /// Runs since the last reset.
     pub runs: u64,
     /// Samples of those runs.

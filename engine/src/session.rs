@@ -1,7 +1,7 @@
 //! A session: a model made ready to run on this CPU, with all the memory it needs.
 
 use crate::layers::{self, Call, Compute, Context, Operands};
-use crate::plan::{Place, Plan, Room};
+use crate::plan::{Place, Plan, PlannedLayer, Room};
 use crate::threads::Team;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Threads};
 use horq_kernels::{Aligned, Isa, Parallel, StageClock};
@@ -89,6 +89,8 @@ struct Prepared {
     layer: Box<dyn Compute>,
     inputs: Vec<Place>,
     output: Place,
+    /// The layer that reads the output as planes.
+    reader: Option<usize>,
     /// The present order; 1 for a layer without one.
     order: usize,
     clock: StageClock,
@@ -151,7 +153,6 @@ impl Session {
                 weight_bytes += bytes.len();
                 copied_bytes += if file.contains(&bytes.as_ptr()) { 0 } else { bytes.len() };
             });
-            let values: usize = planned.inputs.iter().map(|place| place.shape.len()).sum();
             profiles.push(LayerProfile {
                 name: graph.nodes[planned.node].name.clone(),
                 op: graph.nodes[planned.node].op.kind(),
@@ -159,6 +160,7 @@ impl Session {
                 isa,
                 binary: facts.binary.map(|(max_order, mode)| BinaryProfile { order: max_order, max_order, mode }),
                 output: planned.output.shape,
+                packed: planned.handover.is_some(),
                 runs: 0,
                 samples: 0,
                 nanoseconds: [0; 4],
@@ -167,13 +169,15 @@ impl Session {
                 float_macs: facts.float_macs,
                 weight_bytes,
                 copied_bytes,
-                activation_bytes: (values + planned.output.shape.len()) * size_of::<f32>(),
+                activation_bytes: activation_bytes(planned, slice),
             });
             let (inputs, output) = (planned.inputs.clone(), planned.output);
+            let reader = planned.handover.map(|handover| handover.reader);
             layers.push(Prepared {
                 layer,
                 inputs,
                 output,
+                reader,
                 order: 1,
                 clock: StageClock::default(),
                 wall_nanoseconds: AtomicU64::new(0),
@@ -433,9 +437,13 @@ impl Run<'_> {
             let start = self.profiling.then(Instant::now);
             // The layer's output is cut out of the arena, which leaves what lies on both sides of it for reading.
             let (before, output, after, after_start) = match prepared.output.room {
-                Room::Arena(start) => {
+                room @ (Room::Arena(start) | Room::Planes { start, .. }) => {
+                    let len = match room {
+                        Room::Planes { words, .. } => words,
+                        _ => prepared.output.shape.len() * samples,
+                    };
                     let (before, rest) = lane.arena.split_at_mut(start);
-                    let (output, after) = rest.split_at_mut(prepared.output.shape.len() * samples);
+                    let (output, after) = rest.split_at_mut(len);
                     let after_start = start + output.len();
                     (&*before, output, &*after, after_start)
                 }
@@ -447,6 +455,7 @@ impl Run<'_> {
                 operands,
                 output,
                 order: prepared.order,
+                reader_order: prepared.reader.map_or(1, |reader| self.layers[reader].order),
                 words: &mut lane.words,
                 floats: &mut lane.floats,
                 parallel: team.crew(self.cycles, prepared.cycles(profile) * samples as u64),
@@ -462,6 +471,15 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Bytes of one sample's values that a layer reads and writes, as f32 or as planes.
+fn activation_bytes(layer: &PlannedLayer, samples: usize) -> usize {
+    let words = |place: &Place| match place.room {
+        Room::Planes { words, .. } => words / samples,
+        _ => place.shape.len(),
+    };
+    layer.inputs.iter().chain([&layer.output]).map(words).sum::<usize>() * size_of::<f32>()
 }
 
 /// Locks what a task that panicked leaves as good as before.

@@ -79,6 +79,19 @@ fn a_value_that_overflows_inside_names_its_layer() {
         let net = Net::new(Shape::Flat(2)).then("blow-up", blow_up).then("binary", binary(mode, scales));
         assert_eq!(layer_of(net, &[2.0, 2.0]), "binary", "{mode:?}");
     }
+    // A value that one binary layer hands to the next as planes is refused by the layer that packs it.
+    let base: &[BinaryBase<'_>] = &[BinaryBase { weight: &[1.0, -1.0], alpha: &[f32::MAX] }];
+    let first = Layer::BinaryDense {
+        filters: 1,
+        quantize: Quantize { order: 2, mode: ScaleMode::Fixed, scales: Some(&[4.0, 2.0]) },
+        bases: base,
+        bias: None,
+    };
+    let of_one: &[BinaryBase<'_>] = &[BinaryBase { weight: &[1.0], alpha: &[1.0] }];
+    let quantize = Quantize { order: 2, mode: ScaleMode::None, scales: None };
+    let second = Layer::BinaryDense { filters: 1, quantize, bases: of_one, bias: None };
+    let chain = Net::new(Shape::Flat(2)).then("first", first).then("second", second);
+    assert_eq!(layer_of(chain, &[2.0, -2.0]), "first");
     // Every value is finite, but not their mean.
     let mean = Net::new(Shape::Flat(2)).then("binary", binary(ScaleMode::Image, None));
     assert_eq!(layer_of(mean, &[f32::MAX, f32::MAX]), "binary");

@@ -7,6 +7,7 @@ use common::{Net, assert_same_bits, isas, keep, options, run};
 use horq::graph::Shape;
 use horq::{BinaryBase, Layer, Model, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
 use rand::Rng;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +127,67 @@ fn random_graphs_at_random_orders() {
         }
     }
     assert!(fused > 100 && shared > 50, "the graphs are too plain: {fused} nodes fused, {shared} arenas shared");
+}
+
+/// Chains of binary layers with constant scales, between which packed planes travel: with steps between them, at orders of
+/// their own, flattened on the way, in batches and on threads.
+#[test]
+fn planes_travel_between_binary_layers() {
+    let mut packed = 0;
+    for seed in 0..60 {
+        let rng = &mut rng(1000 + seed);
+        let mut shape = random::shape(rng);
+        let mut net = Net::new(shape);
+        for i in 0..rng.random_range(2..6) {
+            let mode = [ScaleMode::Fixed, ScaleMode::None, ScaleMode::Fixed, ScaleMode::Image][rng.random_range(0..4)];
+            let (order, filters) = (rng.random_range(1..=3), random::filters(rng));
+            let quantize = random::quantize(rng, mode, order);
+            let name = format!("layer {i}");
+            if matches!(shape, Shape::Image { .. }) && rng.random_bool(0.2) {
+                net = net.then(&format!("flat {i}"), Layer::Flatten);
+                shape = Shape::Flat(shape.len());
+            }
+            let layer = match shape {
+                Shape::Image { height, width, channels } => {
+                    random::binary_conv(rng, [height, width, channels], filters, quantize)
+                }
+                Shape::Flat(features) => random::binary_dense(rng, features, filters, quantize),
+            };
+            net = net.then(&name, layer);
+            let steps = rng.random_range(0..3);
+            for step in 0..steps {
+                let layer = match rng.random_range(0..3) {
+                    0 => random::affine(rng, filters),
+                    1 => random::prelu(rng, filters),
+                    _ => Layer::Relu,
+                };
+                net = net.then(&format!("step {i}.{step}"), layer);
+            }
+            shape = net.builder().shape(net.output()).expect("the node just added");
+        }
+        let (model, samples) = (net.model(), rng.random_range(1..4));
+        let input = random::values(rng, samples * net.input.len());
+        let layers: Vec<String> = net.nodes.iter().map(|(name, ..)| name.clone()).collect();
+        let orders: HashMap<String, usize> =
+            layers.iter().map(|name| (name.clone(), rng.random_range(1..=3))).collect();
+        let expected = net.answer(&input, |name, highest| highest.min(orders[name]));
+        for isa in isas() {
+            for threads in [Threads::Inline, Threads::Own(2)] {
+                let mut session = Session::new(&model, options(samples, isa).threads(threads)).unwrap();
+                for name in layers.iter().filter(|name| name.starts_with("layer")) {
+                    let profile = session.profile().iter().find(|layer| layer.name == *name).expect("a layer");
+                    let order = orders[name].min(profile.binary.expect("a binary layer").max_order);
+                    session.set_layer_order(name, order).unwrap();
+                }
+                packed += session.profile().iter().filter(|layer| layer.packed).count();
+                for what in ["first", "second"] {
+                    let answer = run(&mut session, &input);
+                    assert_same_bits(&answer, &expected, &format!("seed {seed}, {isa}, {what} run"));
+                }
+            }
+        }
+    }
+    assert!(packed > 100, "only {packed} values were packed");
 }
 
 #[test]

@@ -6,8 +6,12 @@ use crate::clock::{Stage, timed};
 use crate::panel::{LANES, WORD_BITS};
 use crate::quantize::{AllFinite, ImageScales, Mean, NextPlane, PackPixels, PackWindows};
 use crate::simd::dispatch;
+use crate::thresholds::FindThresholds;
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
-use crate::{Epilogue, Error, Geometry, Isa, MAX_ORDER, Padding, Parallel, ScaleMode, StageClock, Window};
+use crate::{
+    Epilogue, Error, Geometry, Isa, MAX_ORDER, PackInto, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, Step,
+    Thresholds, Window,
+};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What a binary layer is, whatever the order it is run at.
@@ -45,11 +49,36 @@ pub struct BaseRef<'a> {
     pub alpha: &'a [f32],
 }
 
+/// What a binary layer reads.
+#[derive(Clone, Copy, Debug)]
+pub enum BinaryInput<'a> {
+    /// `[sample][row][column][channel]`; up to `max_batch` samples, to be quantized.
+    Values(&'a [f32]),
+    /// Planes that the layer before packed, in the layout [`PlaneLayout::new`] of the layer, at the order of the call or a
+    /// higher one.
+    Planes {
+        /// The words of all samples.
+        words: &'a [u32],
+        /// How many samples.
+        samples: usize,
+    },
+}
+
+/// Where a layer's output goes as packed planes, beside f32 values or instead of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Packing<'a> {
+    /// The planes of the layer that reads them.
+    pub into: &'a PackInto<'a>,
+    /// [`BinaryConv::thresholds`] of the layer that writes them, for the epilogue of the call: an order-1 output that is only
+    /// packed at order 1 then comes from the counts without any f32 value.
+    pub thresholds: Option<&'a Thresholds>,
+}
+
 /// The operands of one call of [`BinaryConv::run`].
 #[derive(Clone, Copy)]
 pub struct BinaryCall<'a> {
-    /// `[sample][row][column][channel]`; up to `max_batch` samples.
-    pub input: &'a [f32],
+    /// What the layer reads.
+    pub input: BinaryInput<'a>,
     /// The order of this call, 1 to `max_order`.
     pub order: usize,
     /// The constants b_1.. of [`ScaleMode::Fixed`], at least `order`; ignored in the other modes.
@@ -58,6 +87,8 @@ pub struct BinaryCall<'a> {
     pub bases: &'a [BaseRef<'a>],
     /// What follows the sums.
     pub epilogue: Epilogue<'a>,
+    /// The planes that the output is packed into, if a layer reads such.
+    pub pack: Option<Packing<'a>>,
     /// Who runs the tasks.
     pub parallel: &'a dyn Parallel,
     /// Where the time goes, if anybody asks.
@@ -82,18 +113,37 @@ pub struct ScratchLen {
     pub scales: usize,
 }
 
+/// What a sample is given as.
+pub(crate) enum SampleInput<'a> {
+    /// `[row][column][channel]`.
+    Image(&'a [f32]),
+    /// Packed planes.
+    Planes(&'a [u32]),
+}
+
 /// One sample of a call; for a matrix product all samples, each a pixel of an image one pixel high.
 pub(crate) struct Sample<'a> {
     /// The shape; its width is the number of samples for a matrix product.
     pub geometry: &'a Geometry,
-    /// `[row][column][channel]`.
-    pub image: &'a [f32],
+    pub input: SampleInput<'a>,
     /// Output pixels.
     pub rows: usize,
     /// Whether each window has scales and planes of its own.
     pub by_window: bool,
     /// Where the sample starts in the output.
     pub first_output: usize,
+    /// Which sample of the call this is.
+    pub number: usize,
+}
+
+impl BinarySpec {
+    /// Whether the layer is a matrix product, whose samples are the rows of one task.
+    pub(crate) fn is_dense(&self) -> bool {
+        let geometry = &self.geometry;
+        let one_pixel = (geometry.height, geometry.width) == (1, 1) && geometry.window.taps() == 1;
+        // The scale of mode `image` runs over all groups, that of a window over its own.
+        one_pixel && geometry.groups == 1 && geometry.window.padding == [0; 4]
+    }
 }
 
 impl BinaryConv {
@@ -140,59 +190,114 @@ impl BinaryConv {
         ScratchLen { words: words + signs, scales: scales + self.runs() * LANES }
     }
 
+    /// The thresholds with which [`Packing`] decides an order-1 output by its counts, for a layer with one weight basis whose
+    /// first plane has the constant `scale` (1 in mode [`ScaleMode::None`]); none where the epilogue is not monotone in the sum
+    /// (an addend, a negative slope), where a value overflows, or where there are several bases.
+    ///
+    /// # Panics
+    /// If a vector is too short.
+    pub fn thresholds(&self, scale: f32, alpha: &[f32], steps: &[Step<'_>]) -> Option<Thresholds> {
+        let geometry = &self.spec.geometry;
+        let constant = matches!(self.spec.mode, ScaleMode::Fixed | ScaleMode::None);
+        assert!(alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
+        Epilogue { steps }.check(geometry.padded_filters(), 0);
+        let find = FindThresholds { geometry, borders: &self.borders, scale, alpha, steps };
+        if constant && self.bases == 1 { dispatch(self.isa, find) } else { None }
+    }
+
+    /// The same for calls whose input comes as planes.
+    pub fn scratch_len_of_planes(&self) -> ScratchLen {
+        ScratchLen { words: 0, scales: self.spec.max_order }
+    }
+
     /// Computes `output[sample][row][column][filter]`:
     /// y = sum_l alpha_l (sum_k b_k (H_k . B_l)), then the epilogue; each product and sum rounded on its own, in that order.
+    /// Where the call packs its output, `output` may be empty.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if the input holds NaN or infinity; the output is then unspecified.
+    /// [`Error::NotFinite`] if the input, or an output to be packed, is NaN or infinite; the output is then unspecified.
     ///
     /// # Panics
     /// If a length does not match the spec.
     pub fn run(&self, call: BinaryCall<'_>, output: &mut [f32], scratch: BinaryScratch<'_>) -> Result<(), Error> {
         let geometry = &self.spec.geometry;
         let (input_len, output_len) = (geometry.input_len(), self.out[0] * self.out[1] * geometry.filters);
-        let samples = call.input.len() / input_len;
-        assert_eq!(call.input.len(), samples * input_len, "the input must be whole samples");
+        let samples = match call.input {
+            BinaryInput::Values(input) => {
+                assert!(input.len().is_multiple_of(input_len), "the input must be whole samples");
+                input.len() / input_len
+            }
+            BinaryInput::Planes { words, samples } => {
+                let layout = PlaneLayout::new(&self.spec).expect("a layer that takes planes");
+                assert!(
+                    words.len() >= layout.len(),
+                    "planes of {} words where {} are needed",
+                    words.len(),
+                    layout.len()
+                );
+                samples
+            }
+        };
         assert!(
             samples <= self.spec.max_batch,
             "{samples} samples are more than the {} prepared for",
             self.spec.max_batch
         );
-        assert_eq!(output.len(), samples * output_len, "the output must match the input's samples");
+        if let Some(pack) = call.pack {
+            let shape = [self.out[0], self.out[1], geometry.filters];
+            assert_eq!(pack.into.shape(), shape, "the planes must be those of the layer's output");
+            let whole = geometry.groups == 1 || geometry.group_filters().is_multiple_of(LANES);
+            assert!(whole, "groups of filters that do not fill panels cannot be packed");
+        }
+        let values = !output.is_empty() || call.pack.is_none();
+        assert!(!values || output.len() == samples * output_len, "the output must match the input's samples");
         assert!((1..=self.spec.max_order).contains(&call.order), "order {} is not prepared", call.order);
         assert_eq!(call.bases.len(), self.bases, "the weight bases must be those of the constructor");
         for base in call.bases {
             assert_eq!(base.panels.len(), geometry.bit_panel_len(), "panels of the wrong length");
             assert!(base.alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
         }
-        call.epilogue.check(geometry.padded_filters(), output.len());
-        let needed = self.scratch_len();
+        call.epilogue.check(geometry.padded_filters(), samples * output_len);
+        let needed = match call.input {
+            BinaryInput::Values(_) => self.scratch_len(),
+            BinaryInput::Planes { .. } => self.scratch_len_of_planes(),
+        };
         assert!(scratch.words.len() >= needed.words && scratch.scales.len() >= needed.scales, "scratch too small");
-        let output = Shared::new(output);
+        let output = values.then(|| Shared::new(output));
         if self.is_dense() {
             // One row a sample: the samples become the pixels of an image one pixel high.
             let geometry = Geometry { width: samples, window: Window::square(1), ..*geometry };
             let sample = Sample {
                 geometry: &geometry,
-                image: call.input,
+                input: match call.input {
+                    BinaryInput::Values(input) => SampleInput::Image(input),
+                    BinaryInput::Planes { words, .. } => SampleInput::Planes(words),
+                },
                 rows: samples,
                 by_window: self.by_window(),
                 first_output: 0,
+                number: 0,
             };
-            return self.sample(&call, &sample, &output, scratch);
+            return self.sample(&call, &sample, output.as_ref(), scratch);
         }
         for i in 0..samples {
             let sample = Sample {
                 geometry,
-                image: &call.input[i * input_len..][..input_len],
+                input: match call.input {
+                    BinaryInput::Values(input) => SampleInput::Image(&input[i * input_len..][..input_len]),
+                    BinaryInput::Planes { words, .. } => {
+                        SampleInput::Planes(&words[i * self.spec.max_order * self.plane_len()..])
+                    }
+                },
                 rows: self.out[0] * self.out[1],
                 by_window: self.by_window(),
                 first_output: i * output_len,
+                number: i,
             };
             self.sample(
                 &call,
                 &sample,
-                &output,
+                output.as_ref(),
                 BinaryScratch { words: &mut *scratch.words, scales: &mut *scratch.scales },
             )?;
         }
@@ -200,10 +305,7 @@ impl BinaryConv {
     }
 
     fn is_dense(&self) -> bool {
-        let geometry = &self.spec.geometry;
-        let one_pixel = (geometry.height, geometry.width) == (1, 1) && geometry.window.taps() == 1;
-        // The scale of mode `image` runs over all groups, that of a window over its own.
-        one_pixel && geometry.groups == 1 && !self.is_padded()
+        self.spec.is_dense()
     }
 
     fn is_padded(&self) -> bool {
@@ -250,19 +352,36 @@ impl BinaryConv {
         &self,
         call: &BinaryCall<'_>,
         sample: &Sample<'_>,
-        output: &Shared<f32>,
+        output: Option<&Shared<f32>>,
         scratch: BinaryScratch<'_>,
     ) -> Result<(), Error> {
         let BinaryScratch { words, scales } = scratch;
-        timed(call.clock, Stage::Quantize, || {
-            if sample.by_window {
-                self.quantize_windows(call, sample, words, scales)
-            } else {
-                self.quantize_image(call, sample, words, scales)
+        match sample.input {
+            SampleInput::Image(image) => {
+                timed(call.clock, Stage::Quantize, || {
+                    if sample.by_window {
+                        self.quantize_windows(call, sample, image, words, scales)
+                    } else {
+                        self.quantize_image(call, sample, image, words, scales)
+                    }
+                })?;
+                self.multiply(call, sample, words, scales, output);
             }
-        })?;
-        self.multiply(call, sample, words, scales, output);
-        Ok(())
+            SampleInput::Planes(words) => {
+                self.constants(call, &mut scales[..call.order]);
+                self.multiply(call, sample, words, scales, output);
+            }
+        }
+        let overflowed = call.pack.is_some_and(|pack| pack.into.overflowed());
+        if overflowed { Err(Error::NotFinite) } else { Ok(()) }
+    }
+
+    /// The scales that do not depend on values.
+    fn constants(&self, call: &BinaryCall<'_>, scales: &mut [f32]) {
+        match self.spec.mode {
+            ScaleMode::Fixed => scales.copy_from_slice(&call.scales[..call.order]),
+            _ => scales.fill(1.0),
+        }
     }
 
     /// Planes of the whole image, shared by its windows, under one scale an order.
@@ -270,6 +389,7 @@ impl BinaryConv {
         &self,
         call: &BinaryCall<'_>,
         sample: &Sample<'_>,
+        image: &[f32],
         words: &mut [u32],
         scales: &mut [f32],
     ) -> Result<(), Error> {
@@ -280,24 +400,20 @@ impl BinaryConv {
         if self.is_padded() {
             words[..plane * call.order].fill(0);
         }
-        let [top, left, ..] = geometry.window.padding;
-        let pixel = geometry.groups * geometry.group_words();
-        let row_len = if self.is_dense() { geometry.width * pixel } else { self.windows.row_len };
-        let first_word = top * row_len + left * pixel;
+        let PlaneLayout { first: first_word, row: row_len, pixel, .. } = PlaneLayout::shared(&self.spec);
         let planes = Shared::new(words);
         let row = geometry.width * geometry.channels;
         match self.spec.mode {
             // Channels that fill their words: an image row is one run of both the planes and the mean.
             ScaleMode::Image if geometry.channels == pixel * WORD_BITS => {
-                let runs = Runs { values: sample.image, run: row, first_word, step: row_len, plane };
+                let runs = Runs { values: image, run: row, first_word, step: row_len, plane };
                 return self.next_planes(call, &runs, &planes, scales, lanes);
             }
             ScaleMode::Image | ScaleMode::Window => {
-                dispatch(self.isa, ImageScales { image: sample.image, row_len: row, scales });
+                dispatch(self.isa, ImageScales { image, row_len: row, scales });
                 check_finite(scales)?;
             }
-            ScaleMode::Fixed => scales.copy_from_slice(&call.scales[..call.order]),
-            ScaleMode::None => scales.fill(1.0),
+            ScaleMode::Fixed | ScaleMode::None => self.constants(call, scales),
         }
         let poisoned = AtomicBool::new(false);
         let work = geometry.width * geometry.channels.div_ceil(8) * call.order;
@@ -305,8 +421,7 @@ impl BinaryConv {
         grid.run(call.parallel, &|task| {
             let rows = grid.task(task).1;
             let first_word = first_word + rows.start * row_len;
-            let pack =
-                PackPixels { geometry, image: sample.image, rows, scales, planes: &planes, first_word, row_len, plane };
+            let pack = PackPixels { geometry, image, rows, scales, planes: &planes, first_word, row_len, plane };
             if !dispatch(self.isa, pack) {
                 poisoned.store(true, Relaxed);
             }
@@ -356,6 +471,7 @@ impl BinaryConv {
         &self,
         call: &BinaryCall<'_>,
         sample: &Sample<'_>,
+        image: &[f32],
         words: &mut [u32],
         scales: &mut [f32],
     ) -> Result<(), Error> {
@@ -363,8 +479,8 @@ impl BinaryConv {
         let (planes, signs) = words.split_at_mut(self.plane_len() * self.spec.max_order);
         let (scales, lanes) = scales.split_at_mut(self.lines() * self.spec.max_order);
         let run = geometry.group_channels();
-        let lanes = &mut lanes[..sample.image.len() / run * LANES];
-        let runs = Runs { values: sample.image, run, first_word: 0, step: geometry.group_words(), plane: 0 };
+        let lanes = &mut lanes[..image.len() / run * LANES];
+        let runs = Runs { values: image, run, first_word: 0, step: geometry.group_words(), plane: 0 };
         self.next_plane(call, &runs, &Shared::new(signs), &[], lanes);
         // This also finds what a stride steps over.
         if !dispatch(self.isa, AllFinite(lanes)) {
@@ -378,7 +494,7 @@ impl BinaryConv {
         grid.run(call.parallel, &|task| {
             let pack = PackWindows {
                 geometry,
-                image: sample.image,
+                image,
                 signs,
                 lanes,
                 rows: grid.task(task).1,
@@ -403,7 +519,7 @@ impl BinaryConv {
         sample: &Sample<'_>,
         words: &[u32],
         scales: &[f32],
-        output: &Shared<f32>,
+        output: Option<&Shared<f32>>,
     ) {
         let geometry = sample.geometry;
         let line = geometry.window.taps() * geometry.group_words();
@@ -426,6 +542,7 @@ impl BinaryConv {
                 scales: RowScales { scales, by_window: sample.by_window, lines: self.lines() },
                 output,
                 first_output: sample.first_output,
+                sample: sample.number,
                 group: unit / units_of_group,
                 first_panel,
                 panels: group.min(geometry.group_panels() - first_panel),

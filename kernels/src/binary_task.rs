@@ -1,14 +1,14 @@
 //! One task of a binary layer: some rows times some panels of a group, from packed planes to stored f32.
 
-use crate::Geometry;
 use crate::binary_conv::BinaryCall;
 use crate::borders::Borders;
 use crate::clock::{Stage, timed};
-use crate::epilogue::{TOGETHER, Target};
+use crate::epilogue::{Lanes, TOGETHER, Target};
 use crate::panel::LANES;
 use crate::simd::{Op, Simd};
 use crate::tile::{BitJob, Walk};
 use crate::windows::{ROW_GROUP, ROWS, Shared, Starts, Windows};
+use crate::{Geometry, PackInto, Thresholds};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -66,8 +66,11 @@ pub(crate) struct BinaryTask<'a> {
     /// Words of a plane.
     pub plane: usize,
     pub scales: RowScales<'a>,
-    pub output: &'a Shared<f32>,
+    /// None where the output is only packed.
+    pub output: Option<&'a Shared<f32>>,
     pub first_output: usize,
+    /// Which sample of the call this is; for a matrix product the first of all.
+    pub sample: usize,
     pub group: usize,
     /// The first panel, counted within the group.
     pub first_panel: usize,
@@ -160,38 +163,89 @@ impl BinaryTask<'_> {
     /// alpha_l sum_k b_k (base - 2 count), added to the bases before; after the last one the epilogue and the store.
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, basis: usize, from: usize, n: usize, buffers: &mut Buffers) {
+        let mut pixels = [0; ROWS];
+        if let Some(pack) = self.call.pack {
+            // The rows of a matrix product are the pixels of one sample to the task, and samples of a pixel to the planes.
+            let [height, width, _] = pack.into.shape();
+            let by_sample = height * width == 1;
+            let mut places =
+                if by_sample { pack.into.samples(self.sample + from) } else { pack.into.pixels(self.sample, from) };
+            for pixel in &mut pixels[..n] {
+                *pixel = places.advance();
+            }
+            if let (Some(thresholds), None, 1, 1) = (pack.thresholds, self.output, self.call.order, pack.into.order()) {
+                return self.compare(simd, thresholds, pack.into, from, &pixels[..n], buffers);
+            }
+        }
         let mut borders = [std::ptr::null(); ROWS];
         let mut classes = self.borders.from(from);
         for border in &mut borders[..n] {
-            *border = classes.next(basis).as_ptr();
+            *border = self.borders.of(basis, classes.advance()).as_ptr();
         }
         let stage = Finish { task: self, basis, n, borders: &borders, scales: self.scales.from(self, from) };
-        let geometry = self.geometry;
-        let (group_filters, row_len) = (geometry.group_filters(), geometry.filters);
-        let target = Target { steps: self.call.epilogue.steps, output: self.output.get(), stride: row_len };
+        let stride = self.geometry.filters;
+        let target = Target {
+            steps: self.call.epilogue.steps,
+            output: self.output.map(Shared::get),
+            first: self.first_output + from * stride,
+            stride,
+            pack: self.call.pack.map(
+                #[inline(always)]
+                |pack| (pack.into, &pixels[..n]),
+            ),
+        };
         for p in 0..self.panels {
-            let within = (self.first_panel + p) * LANES;
-            let filter = self.group * geometry.group_panels() * LANES + within;
-            let lanes = LANES.min(group_filters - within);
-            let first = self.first_output + from * row_len + self.group * group_filters + within;
+            let lanes = Lanes::new(self.geometry, self.group, self.first_panel + p);
             let mut i = 0;
             while i < n {
-                let at = first + i * row_len;
                 // SAFETY: the output values of these rows and this panel lie in the output and belong to this task alone;
                 // `Epilogue::check` made sure of the steps' vectors.
                 unsafe {
                     if i + TOGETHER <= n {
-                        if let Some(y) = stage.rows::<S, TOGETHER>(simd, p, filter, i, buffers) {
-                            target.store(simd, y, filter, at, lanes);
+                        if let Some(y) = stage.rows::<S, TOGETHER>(simd, p, lanes.filter, i, buffers) {
+                            target.store(simd, y, lanes, i);
                         }
                         i += TOGETHER;
                     } else {
-                        if let Some(y) = stage.rows::<S, 1>(simd, p, filter, i, buffers) {
-                            target.store(simd, y, filter, at, lanes);
+                        if let Some(y) = stage.rows::<S, 1>(simd, p, lanes.filter, i, buffers) {
+                            target.store(simd, y, lanes, i);
                         }
                         i += 1;
                     }
                 }
+            }
+        }
+    }
+
+    /// Packs the signs of a block's outputs from the counts alone.
+    #[inline(always)]
+    fn compare<S: Simd>(
+        &self,
+        simd: S,
+        thresholds: &Thresholds,
+        into: &PackInto<'_>,
+        from: usize,
+        pixels: &[usize],
+        buffers: &Buffers,
+    ) {
+        let mut limits = [std::ptr::null(); ROWS];
+        let mut classes = self.borders.from(from);
+        for limits in &mut limits[..pixels.len()] {
+            *limits = thresholds.of(classes.advance());
+        }
+        for p in 0..self.panels {
+            let Lanes { filter, channel, lanes } = Lanes::new(self.geometry, self.group, self.first_panel + p);
+            let (mask, flip) = (((1u32 << lanes) - 1) as u16, thresholds.flip(filter / LANES));
+            let half = PackInto::half(channel);
+            let mut counts = buffers.counts[p * LANES..].as_ptr().cast::<i32>();
+            for (&pixel, limits) in pixels.iter().zip(&limits) {
+                // SAFETY: the thresholds hold a value a padded filter, `counts` the task's panels of each row; the bits of
+                // these filters belong to this task alone.
+                unsafe {
+                    let above = simd.above(counts, limits.add(filter));
+                    into.put(0, pixel, half, (above ^ flip) & mask);
+                }
+                counts = counts.wrapping_add(self.panels * LANES);
             }
         }
     }

@@ -83,7 +83,18 @@ impl Borders {
         Self { bases, rows, columns, column_classes: column_ranges.len(), classes, filters }
     }
 
-    /// The bases of window after window, from output pixel `row` (counted row by row) on.
+    /// How many classes of windows there are.
+    pub(crate) fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The bases of all padded filters for a weight basis and a class.
+    #[inline(always)]
+    pub(crate) fn of(&self, basis: usize, class: usize) -> &[i32] {
+        &self.bases[(basis * self.classes + class) * self.filters..][..self.filters]
+    }
+
+    /// The classes of window after window, from output pixel `row` (counted row by row) on.
     #[inline(always)]
     pub(crate) fn from(&self, row: usize) -> Classes<'_> {
         let width = self.columns.len();
@@ -100,9 +111,9 @@ pub(crate) struct Classes<'a> {
 }
 
 impl Classes<'_> {
-    /// The bases of all padded filters for this window and a weight basis; then goes on to the next window.
+    /// The class of this window; then goes on to the next.
     #[inline(always)]
-    pub(crate) fn next(&mut self, basis: usize) -> &[i32] {
+    pub(crate) fn advance(&mut self) -> usize {
         let borders = self.borders;
         let mut class = 0;
         if borders.classes > 1 {
@@ -112,7 +123,7 @@ impl Classes<'_> {
                 (self.y, self.x) = (self.y + 1, 0);
             }
         }
-        &borders.bases[(basis * borders.classes + class) * borders.filters..][..borders.filters]
+        class
     }
 }
 

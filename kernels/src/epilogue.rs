@@ -2,6 +2,7 @@
 
 use crate::panel::LANES;
 use crate::simd::Simd;
+use crate::{Geometry, PackInto};
 
 /// One step on the values of a row, applied in the order of [`Epilogue::steps`], each operation rounded on its own.
 ///
@@ -39,36 +40,71 @@ pub(crate) const TOGETHER: usize = 4;
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub steps: &'a [Step<'a>],
-    pub output: *mut f32,
+    /// None where the values are only packed.
+    pub output: Option<*mut f32>,
+    /// Where the first row starts in the output.
+    pub first: usize,
     /// Values between neighbouring rows.
     pub stride: usize,
+    /// The planes that the values are packed into, and where each row lies there.
+    pub pack: Option<(&'a PackInto<'a>, &'a [usize])>,
+}
+
+/// Sixteen filters of a layer.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes {
+    /// The first, counted with the padding of groups.
+    pub filter: usize,
+    /// The first output channel.
+    pub channel: usize,
+    /// How many of them there are.
+    pub lanes: usize,
+}
+
+impl Lanes {
+    /// Those of a panel of a group.
+    #[inline(always)]
+    pub(crate) fn new(geometry: &Geometry, group: usize, panel: usize) -> Self {
+        let (within, group_filters) = (panel * LANES, geometry.group_filters());
+        Self {
+            filter: group * geometry.group_panels() * LANES + within,
+            channel: group * group_filters + within,
+            lanes: LANES.min(group_filters - within),
+        }
+    }
 }
 
 impl Target<'_> {
-    /// Applies the steps to sixteen sums of each of `R` rows and stores them: row r from output value `at + r * stride` on.
+    /// Applies the steps to sixteen sums of each of the `R` rows from row `i` on, then stores and packs them.
     ///
     /// # Safety
-    /// The vectors of every step must be readable for sixteen values from `filter` on, the values of [`Step::Add`] and the
-    /// output for `lanes` values of each row; nobody else may use that part of the output.
+    /// The vectors of every step must be readable for sixteen values from the first filter on, the values of [`Step::Add`],
+    /// the output and the planes for the filters of each row; nobody else may use that part of the output and the planes.
     #[inline(always)]
     pub(crate) unsafe fn store<S: Simd, const R: usize>(
         &self,
         simd: S,
         mut y: [S::Floats; R],
-        filter: usize,
-        at: usize,
-        lanes: usize,
+        Lanes { filter, channel, lanes }: Lanes,
+        i: usize,
     ) {
+        let at = self.first + i * self.stride + channel;
         for step in self.steps {
             // SAFETY: the caller vouches for the vectors and the other values.
             unsafe { step_rows(simd, step, &mut y, filter, at, self.stride, lanes) };
         }
-        for r in 0..R {
-            // SAFETY: the caller vouches for the output.
-            unsafe {
-                let to = self.output.add(at + r * self.stride);
-                if lanes == LANES { simd.store_floats(to, y[r]) } else { simd.store_first(to, y[r], lanes) }
+        if let Some(output) = self.output {
+            for r in 0..R {
+                // SAFETY: the caller vouches for the output.
+                unsafe {
+                    let to = output.add(at + r * self.stride);
+                    if lanes == LANES { simd.store_floats(to, y[r]) } else { simd.store_first(to, y[r], lanes) }
+                }
             }
+        }
+        if let Some((into, pixels)) = self.pack {
+            // SAFETY: the caller vouches for the planes.
+            unsafe { into.pack(simd, &y, &pixels[i..i + R], PackInto::half(channel), lanes) };
         }
     }
 }

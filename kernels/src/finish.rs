@@ -1,6 +1,6 @@
 //! The way of finished sums out: alpha, the epilogue's steps, the store.
 
-use crate::epilogue::{TOGETHER, Target};
+use crate::epilogue::{Lanes, TOGETHER, Target};
 use crate::panel::LANES;
 use crate::simd::Simd;
 use crate::windows::Shared;
@@ -30,25 +30,21 @@ impl Finish<'_> {
     /// touched by nobody else.
     #[inline(always)]
     pub(crate) unsafe fn rows<S: Simd>(&self, simd: S, sums: *const f32, from: usize, n: usize) {
-        let geometry = self.geometry;
-        let (group_filters, row_len) = (geometry.group_filters(), geometry.filters);
-        let target = Target { steps: self.steps, output: self.output.get(), stride: row_len };
+        let stride = self.geometry.filters;
+        let first = self.first_output + from * stride;
+        let target = Target { steps: self.steps, output: Some(self.output.get()), first, stride, pack: None };
         for p in 0..self.panels {
-            let within = (self.first_panel + p) * LANES;
-            let lanes = LANES.min(group_filters - within);
-            let filter = self.group * geometry.group_panels() * LANES + within;
-            let first = self.first_output + from * row_len + self.group * group_filters + within;
+            let lanes = Lanes::new(self.geometry, self.group, self.first_panel + p);
             let mut i = 0;
             while i < n {
-                let at = first + i * row_len;
                 // SAFETY: the caller vouches for all of it.
                 unsafe {
                     let sums = sums.add((i * self.panels + p) * LANES);
                     if i + TOGETHER <= n {
-                        target.store(simd, self.scaled::<S, TOGETHER>(simd, sums, filter), filter, at, lanes);
+                        target.store(simd, self.scaled::<S, TOGETHER>(simd, sums, lanes.filter), lanes, i);
                         i += TOGETHER;
                     } else {
-                        target.store(simd, self.scaled::<S, 1>(simd, sums, filter), filter, at, lanes);
+                        target.store(simd, self.scaled::<S, 1>(simd, sums, lanes.filter), lanes, i);
                         i += 1;
                     }
                 }

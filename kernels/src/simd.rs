@@ -121,6 +121,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Both pointers must be valid for reading sixteen i32.
     unsafe fn sums(self, base: *const i32, count: *const i32) -> Self::Floats;
 
+    /// Bit i is set where count i is greater than limit i.
+    ///
+    /// # Safety
+    /// Both pointers must be valid for reading sixteen i32.
+    unsafe fn above(self, count: *const i32, limit: *const i32) -> u16;
+
     /// Loads sixteen floats.
     ///
     /// # Safety

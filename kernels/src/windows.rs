@@ -71,14 +71,7 @@ impl Windows {
     /// The first elements of the windows from output pixel `row` on in a group, one after another without a division.
     #[inline(always)]
     pub(crate) fn starts(&self, row: usize, group: usize) -> Starts {
-        let column = row % self.out_width;
-        Starts {
-            next: self.first(row, group),
-            left: self.out_width - column,
-            width: self.out_width,
-            step: self.step[1],
-            wrap: self.step[0].wrapping_sub(self.out_width.wrapping_mul(self.step[1])),
-        }
+        Starts::new(group * self.unit, row, self.out_width, self.step)
     }
 
     /// Copies an image of `geometry` into zeros; one element a channel.
@@ -93,7 +86,7 @@ impl Windows {
     }
 }
 
-/// Where consecutive windows start, endlessly.
+/// Where consecutive windows (or pixels) start, endlessly.
 #[derive(Clone, Debug)]
 pub(crate) struct Starts {
     next: usize,
@@ -106,6 +99,20 @@ pub(crate) struct Starts {
 }
 
 impl Starts {
+    /// From place `at` of a grid on, counted row by row; rows hold `width` places, `steps` lie between neighbouring rows and
+    /// places.
+    #[inline(always)]
+    pub(crate) fn new(first: usize, at: usize, width: usize, steps: [usize; 2]) -> Self {
+        let column = at % width;
+        Self {
+            next: first + at / width * steps[0] + column * steps[1],
+            left: width - column,
+            width,
+            step: steps[1],
+            wrap: steps[0].wrapping_sub(width.wrapping_mul(steps[1])),
+        }
+    }
+
     /// Windows that lie `step` elements apart, the first at `first`.
     pub(crate) fn evenly(first: usize, step: usize) -> Self {
         Self { next: first, left: usize::MAX, width: usize::MAX, step, wrap: 0 }
@@ -188,6 +195,7 @@ impl Grid {
 }
 
 /// A pointer that tasks share to write disjoint parts of one slice.
+#[derive(Debug)]
 pub(crate) struct Shared<T>(*mut T);
 
 // SAFETY: whoever uses the pointer vouches that tasks write disjoint elements (see each use).

@@ -5,8 +5,8 @@ mod common;
 use common::{Fenced, backends};
 use horq_kernels::pool::{self, PoolShape};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa,
-    Padding, ScaleMode, Step, Window, gemm,
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
+    Inline, Isa, Padding, ScaleMode, Step, Window, gemm,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -75,7 +75,8 @@ fn run_binary(isa: Isa, mode: ScaleMode, change: impl Fn(&mut Lengths)) {
         Step::Add(&add),
     ];
     let call = BinaryCall {
-        input: &input,
+        input: BinaryInput::Values(&input),
+        pack: None,
         order: n.order,
         scales: &scales,
         bases: &bases,

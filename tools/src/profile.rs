@@ -192,6 +192,7 @@ impl Report<'_> {
                 [profile.op]
                     .into_iter()
                     .chain(profile.fused.iter().map(String::as_str))
+                    .chain(profile.packed.then_some("pack"))
                     .collect::<Vec<_>>()
                     .join(" + "),
                 profile.order().map_or(String::new(), |order| order.to_string()),
@@ -253,7 +254,7 @@ impl Report<'_> {
                 let rate = self.rate(profile, layer.bits());
                 let of_limit = |rate: Option<f64>| Some(rate? / self.limit?);
                 json!({
-                    "name": profile.name, "op": profile.op, "fused": profile.fused, "order": profile.order(),
+                    "name": profile.name, "op": profile.op, "fused": profile.fused, "packed": profile.packed, "order": profile.order(),
                     "scale_mode": profile.binary.map(|binary| mode(binary.mode)),
                     "ns": layer.wall, "quantize_ns": quantize, "bits_ns": bits, "epilogue_ns": epilogue, "float_ns": float,
                     "binary_macs": profile.bit_macs, "float_macs": profile.float_macs,

@@ -7,8 +7,8 @@ use crate::networks::Network;
 use crate::peak::Unit;
 use horq::{Model, Session, SessionOptions};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa,
-    Padding, ScaleMode, panel,
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
+    Inline, Isa, Padding, ScaleMode, panel,
 };
 use serde::Serialize;
 use std::ops::RangeInclusive;
@@ -166,7 +166,8 @@ fn binary(
     let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
     let run = Box::new(move || {
         let call = BinaryCall {
-            input: &input,
+            input: BinaryInput::Values(&input),
+            pack: None,
             order,
             scales: &[],
             bases: &[BaseRef { panels: &panels, alpha: &alpha }],

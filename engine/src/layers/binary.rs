@@ -6,8 +6,12 @@ use super::{Call, Compute, Context, Facts};
 use crate::Error;
 use crate::format::MAX_BASES;
 use crate::graph::Op;
-use bytemuck::cast_slice;
-use horq_kernels::{BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, Padding, ScaleMode};
+use crate::plan::Room;
+use bytemuck::{cast_slice, cast_slice_mut};
+use horq_kernels::{
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, Epilogue, PackInto, Packing, PlaneLayout, ScaleMode,
+    ScratchLen, Thresholds,
+};
 
 pub(super) struct Binary {
     kernel: BinaryConv,
@@ -15,6 +19,9 @@ pub(super) struct Binary {
     /// The constants of mode `fixed`.
     scales: Option<View<f32>>,
     steps: Steps,
+    /// The planes that it writes, if another binary layer reads them.
+    pack: Option<Pack>,
+    scratch: ScratchLen,
     facts: Facts,
 }
 
@@ -23,15 +30,29 @@ struct Basis {
     alpha: PerFilter,
 }
 
+struct Pack {
+    layout: PlaneLayout,
+    /// The constants of the reader, if it is of mode `fixed`.
+    scales: Option<View<f32>>,
+    /// What order-1 signs follow from the counts by.
+    thresholds: Option<Thresholds>,
+}
+
+/// The constants of a binary layer of mode `fixed`.
+fn scales(context: &Context<'_>, op: &Op) -> Option<View<f32>> {
+    let (Op::BinaryConv2d { quantizer, .. } | Op::BinaryDense { quantizer, .. }) = op else { return None };
+    let name = quantizer.scales.as_deref().filter(|_| quantizer.mode == ScaleMode::Fixed)?;
+    Some(View::new(context.model, |model| model.f32s(name)))
+}
+
 impl Binary {
     pub(super) fn new(context: &Context<'_>) -> Result<Self, Error> {
         let op = &context.node().op;
-        let (quantizer, bases, bias, padding) = match op {
-            Op::BinaryConv2d { quantizer, bases, bias, pad_value, .. } => (quantizer, bases, bias, *pad_value),
-            Op::BinaryDense { quantizer, bases, bias, .. } => (quantizer, bases, bias, Padding::ValidTaps),
-            _ => unreachable!("{op:?} is no binary layer"),
+        let (Op::BinaryConv2d { bases, bias, .. } | Op::BinaryDense { bases, bias, .. }) = op else {
+            unreachable!("{op:?} is no binary layer")
         };
-        let geometry = op.geometry(context.input()).expect("a layer with filters");
+        let spec = op.binary_spec(context.input(), context.batch).expect("a binary layer");
+        let geometry = spec.geometry;
         let out = geometry.validate().map_err(context.refusal())?;
         let bases: Vec<Basis> = bases
             .iter()
@@ -41,26 +62,26 @@ impl Binary {
             })
             .collect();
         let panels: Vec<&[u32]> = bases.iter().map(|base| &*base.panels).collect();
-        let spec = BinarySpec {
-            geometry,
-            padding,
-            mode: quantizer.mode,
-            max_order: quantizer.order,
-            max_batch: context.batch,
-        };
         let kernel = BinaryConv::new(context.isa, spec, &panels).map_err(context.refusal())?;
-        let scales = quantizer.scales.as_deref().filter(|_| quantizer.mode == ScaleMode::Fixed);
         let steps = Steps::new(context, &geometry, bias.as_deref());
-        let scratch = kernel.scratch_len();
+        let constants = scales(context, op);
+        let pack = context.planned.handover.map(|handover| {
+            let scale = constants.as_ref().map_or(1.0, |scales| scales[0]);
+            let reader = &context.graph.nodes[handover.node].op;
+            let steps = steps.constant();
+            let thresholds = steps.and_then(|steps| kernel.thresholds(scale, &bases[0].alpha, &steps));
+            Pack { layout: handover.layout, scales: scales(context, reader), thresholds }
+        });
+        let reads_planes = matches!(context.planned.inputs[0].room, Room::Planes { .. });
+        let scratch = if reads_planes { kernel.scratch_len_of_planes() } else { kernel.scratch_len() };
         let facts = Facts {
-            binary: Some((quantizer.order, quantizer.mode)),
+            binary: Some((spec.max_order, spec.mode)),
             bit_macs: (out[0] * out[1] * geometry.filters) as u64 * (geometry.depth() * bases.len()) as u64,
             scratch_words: scratch.words,
             scratch_floats: scratch.scales,
             ..Facts::default()
         };
-        let scales = scales.map(|name| View::new(context.model, |model| model.f32s(name)));
-        Ok(Self { kernel, bases, scales, steps, facts })
+        Ok(Self { kernel, bases, scales: constants, steps, pack, scratch, facts })
     }
 }
 
@@ -71,20 +92,31 @@ impl Compute for Binary {
         for (to, base) in bases.iter_mut().zip(&self.bases) {
             *to = BaseRef { panels: &base.panels, alpha: &base.alpha };
         }
+        let (into, output) = match &self.pack {
+            Some(Pack { layout, scales, thresholds }) => {
+                let into = PackInto::new(*layout, cast_slice_mut(call.output), call.reader_order, scales.as_deref());
+                (Some((into, thresholds)), &mut [][..])
+            }
+            None => (None, call.output),
+        };
         let operands = BinaryCall {
-            input: call.operands.get(0),
+            input: match call.operands.planes(0) {
+                Some(words) => BinaryInput::Planes { words, samples: call.operands.samples },
+                None => BinaryInput::Values(call.operands.get(0)),
+            },
             order: call.order,
             scales: self.scales.as_deref().unwrap_or(&[]),
             bases: &bases[..self.bases.len()],
             epilogue: Epilogue { steps: &steps[..self.steps.len()] },
+            pack: into.as_ref().map(|(into, thresholds)| Packing { into, thresholds: thresholds.as_ref() }),
             parallel: call.parallel,
             clock: call.clock,
         };
         let scratch = BinaryScratch {
-            words: &mut call.words[..self.facts.scratch_words],
-            scales: &mut call.floats[..self.facts.scratch_floats],
+            words: &mut call.words[..self.scratch.words],
+            scales: &mut call.floats[..self.scratch.scales],
         };
-        self.kernel.run(operands, call.output, scratch)
+        self.kernel.run(operands, output, scratch)
     }
 
     fn facts(&self) -> Facts {

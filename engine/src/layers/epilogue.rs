@@ -22,6 +22,19 @@ enum Prepared {
     Add(usize),
 }
 
+impl Prepared {
+    /// The step, unless it depends on the call.
+    fn constant(&self) -> Option<Step<'_>> {
+        Some(match self {
+            Self::Bias(bias) => Step::Bias(bias),
+            Self::Affine { scale, shift } => Step::Affine { scale, shift },
+            Self::Relu => Step::Relu,
+            Self::Prelu(slope) => Step::Prelu(slope),
+            Self::Add(_) => return None,
+        })
+    }
+}
+
 impl Steps {
     /// The layer's own bias and the nodes that were fused into it.
     pub(super) fn new(context: &Context<'_>, geometry: &Geometry, bias: Option<&str>) -> Self {
@@ -47,12 +60,15 @@ impl Steps {
     /// The steps for one call, on the stack; the first [`Self::len`] of them count.
     pub(super) fn resolve<'a>(&'a self, operands: &Operands<'a>) -> [Step<'a>; MAX_STEPS] {
         std::array::from_fn(|i| match self.0.get(i) {
-            Some(Prepared::Bias(bias)) => Step::Bias(bias),
-            Some(Prepared::Affine { scale, shift }) => Step::Affine { scale, shift },
-            Some(Prepared::Relu) | None => Step::Relu,
-            Some(Prepared::Prelu(slope)) => Step::Prelu(slope),
             Some(Prepared::Add(i)) => Step::Add(operands.get(*i)),
+            Some(step) => step.constant().expect("only an addend depends on the call"),
+            None => Step::Relu,
         })
+    }
+
+    /// The steps of every call; none where one depends on it.
+    pub(super) fn constant(&self) -> Option<Vec<Step<'_>>> {
+        self.0.iter().map(Prepared::constant).collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -13,6 +13,7 @@ mod view;
 use crate::graph::{Graph, Node, Op, Shape};
 use crate::plan::{Place, PlannedLayer, Room};
 use crate::{Error, Model};
+use bytemuck::cast_slice;
 use horq_kernels::{Isa, Parallel, ScaleMode, StageClock};
 
 /// The most steps of one epilogue, the layer's own bias among them.
@@ -48,9 +49,12 @@ pub(crate) struct Facts {
 /// What one call of a layer works on.
 pub(crate) struct Call<'a> {
     pub(crate) operands: Operands<'a>,
+    /// The values of all samples, or the words of their planes.
     pub(crate) output: &'a mut [f32],
     /// The order of a binary layer.
     pub(crate) order: usize,
+    /// The order of the layer that reads the output as planes.
+    pub(crate) reader_order: usize,
     pub(crate) words: &'a mut [u32],
     pub(crate) floats: &'a mut [f32],
     pub(crate) parallel: &'a dyn Parallel,
@@ -78,9 +82,25 @@ impl<'a> Operands<'a> {
         let len = shape.len() * self.samples;
         match room {
             Room::Input => &self.input[..len],
-            Room::Arena(start) if start < self.before.len() => &self.before[start..start + len],
-            Room::Arena(start) => &self.after[start - self.after_start..][..len],
+            Room::Arena(start) => self.arena(start, len),
+            Room::Planes { .. } => unreachable!("planes that are read as values"),
             Room::Output => unreachable!("a layer that reads the answer"),
+        }
+    }
+
+    /// The planes as which input `i` comes, if it does.
+    pub(crate) fn planes(&self, i: usize) -> Option<&'a [u32]> {
+        match self.places[i].room {
+            Room::Planes { start, words } => Some(cast_slice(self.arena(start, words))),
+            _ => None,
+        }
+    }
+
+    fn arena(&self, start: usize, len: usize) -> &'a [f32] {
+        if start < self.before.len() {
+            &self.before[start..start + len]
+        } else {
+            &self.after[start - self.after_start..][..len]
         }
     }
 }

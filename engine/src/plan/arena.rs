@@ -3,12 +3,12 @@
 /// f32 values of a cache line; every block starts on one.
 const LINE: usize = 16;
 
-/// The memory of one value, or of several that share it.
+/// The memory of one value, as f32 or as packed planes, or of several that share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     /// Where it starts, in f32 values; a multiple of [`LINE`].
     pub(crate) offset: usize,
-    /// f32 values of a whole batch.
+    /// f32 values (or words) of a whole batch.
     pub(crate) len: usize,
     /// The layer that writes it first.
     pub(crate) first: usize,

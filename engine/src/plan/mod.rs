@@ -4,9 +4,11 @@
 
 mod arena;
 mod fuse;
+mod handover;
 
 use crate::graph::{Graph, Op, Shape};
 use arena::Block;
+pub(crate) use handover::Handover;
 use std::collections::HashMap;
 
 /// A value of the graph: 0 is the graph's input, i + 1 the value of node i.
@@ -21,6 +23,13 @@ pub(crate) enum Room {
     Output,
     /// The arena, from that f32 on.
     Arena(usize),
+    /// The arena, as packed planes of the layer that reads it.
+    Planes {
+        /// The first word.
+        start: usize,
+        /// How many words, for a whole batch.
+        words: usize,
+    },
 }
 
 /// Where a value lies and its shape.
@@ -41,6 +50,8 @@ pub(crate) struct PlannedLayer {
     pub(crate) inputs: Vec<Place>,
     /// What it writes.
     pub(crate) output: Place,
+    /// Who reads the output, if it is written as planes.
+    pub(crate) handover: Option<Handover>,
 }
 
 /// The layers in the order in which they run, and the memory between them.
@@ -72,6 +83,7 @@ impl Plan {
         let storage = Storage::new(graph, &flow, &steps);
         let shape = |value: ValueId| if value == 0 { graph.input.shape } else { shapes[value - 1] };
 
+        let handovers = handover::handovers(graph, &flow, &storage, &steps, &shape, batch);
         let output_class = storage.class[flow.output];
         let mut blocks: Vec<Block> = Vec::new();
         let mut block_of = HashMap::new();
@@ -84,7 +96,10 @@ impl Plan {
                 blocks.push(Block { offset: 0, len: 0, first: at, last: at });
                 blocks.len() - 1
             });
-            blocks[block].len = shape(step.output).len().checked_mul(batch)?;
+            blocks[block].len = match handovers[at] {
+                Some(handover) => handover.layout.len(),
+                None => shape(step.output).len().checked_mul(batch)?,
+            };
             blocks[block].last = storage.last_read[class].max(at);
         }
         let arena_len = arena::place(&mut blocks)?;
@@ -93,13 +108,18 @@ impl Plan {
             let room = match class {
                 class if class == output_class => Room::Output,
                 0 => Room::Input,
-                class => Room::Arena(blocks[block_of[&class]].offset),
+                class => {
+                    let Block { offset: start, len: words, first, .. } = blocks[block_of[&class]];
+                    if handovers[first].is_some() { Room::Planes { start, words } } else { Room::Arena(start) }
+                }
             };
             Place { room, shape: shape(value) }
         };
         let layers = steps
             .iter()
-            .map(|step| PlannedLayer {
+            .zip(&handovers)
+            .map(|(step, handover)| PlannedLayer {
+                handover: *handover,
                 node: step.node,
                 fused: step.fused.clone(),
                 inputs: step.inputs.iter().map(|&value| place(value)).collect(),

@@ -2,8 +2,8 @@
 
 use super::{Plan, Room};
 use crate::format::Limits;
-use crate::graph::{Graph, Input, Node, Op, Shape};
-use horq_kernels::Window;
+use crate::graph::{Base, Graph, Input, Node, Op, Quantizer, Shape};
+use horq_kernels::{Padding, ScaleMode, Window};
 use std::collections::HashMap;
 
 const IMAGE: Shape = Shape::Image { height: 2, width: 3, channels: 5 };
@@ -14,6 +14,18 @@ fn node(name: &str, inputs: &[&str], op: Op) -> Node {
 
 fn conv() -> Op {
     Op::Conv2d { window: Window::square(1), filters: 5, groups: 1, weight: "w".into(), bias: None }
+}
+
+fn binary(mode: ScaleMode) -> Op {
+    Op::BinaryConv2d {
+        window: Window::square(1),
+        filters: 5,
+        groups: 1,
+        pad_value: Padding::ValidTaps,
+        quantizer: Quantizer { order: 2, mode, scales: (mode == ScaleMode::Fixed).then(|| "b".into()) },
+        bases: vec![Base { weight: "w".into(), alpha: "a".into() }],
+        bias: None,
+    }
 }
 
 fn affine() -> Op {
@@ -115,6 +127,34 @@ fn flattening_is_free_but_between_the_callers_two_buffers() {
 }
 
 #[test]
+fn a_value_between_binary_layers_with_constant_scales_travels_as_planes() {
+    let chain = |mode| {
+        graph(vec![
+            node("a", &["x"], binary(ScaleMode::Image)),
+            node("b", &["a"], affine()),
+            node("c", &["b"], binary(mode)),
+        ])
+    };
+    for (mode, packed) in [(ScaleMode::Fixed, true), (ScaleMode::None, true), (ScaleMode::Image, false)] {
+        let graph = chain(mode);
+        let plan = plan(&graph, 3);
+        assert_eq!(layers(&graph, &plan), [vec!["a", "b"], vec!["c"]]);
+        let room = plan.layers[0].output.room;
+        assert_eq!(plan.layers[1].inputs[0].room, room);
+        // A word a pixel, order and sample, or five values a pixel and sample.
+        let expected = if packed { Room::Planes { start: 0, words: 2 * 3 * 2 * 3 } } else { Room::Arena(0) };
+        assert_eq!(room, expected, "{mode:?}");
+        assert_eq!(plan.layers[0].handover.map(|to| to.reader), packed.then_some(1));
+    }
+    let shared = graph(vec![
+        node("a", &["x"], binary(ScaleMode::Fixed)),
+        node("b", &["a"], binary(ScaleMode::Fixed)),
+        node("c", &["b", "a"], Op::Add),
+    ]);
+    assert!(plan(&shared, 1).layers.iter().all(|layer| layer.handover.is_none()), "the shortcut reads values");
+}
+
+#[test]
 fn a_batch_beyond_the_address_space_is_refused() {
     let graph = graph(vec![node("a", &["x"], conv()), node("b", &["a"], conv())]);
     let shapes = graph.shapes(&Limits::default()).unwrap();
@@ -159,12 +199,15 @@ fn random_graph(seed: u64) -> Graph {
             5 => (Op::Prelu { slope: "p".into() }, &both[..1]),
             6 if image => (Op::MaxPool { window: Window::square(1) }, &both[..1]),
             7 if image && random.below(3) == 0 => (Op::Flatten, &both[..1]),
-            _ if image => (conv(), &both[..1]),
+            _ if image => {
+                let op = [conv(), binary(ScaleMode::Image), binary(ScaleMode::Fixed), binary(ScaleMode::None)];
+                (op[random.below(4)].clone(), &both[..1])
+            }
             _ => (Op::Dense { filters: 30, weight: "w".into(), bias: None }, &both[..1]),
         };
         let name = format!("n{}", nodes.len());
         let shape = match (&op, a, b) {
-            (Op::Conv2d { .. }, ..) => IMAGE,
+            (Op::Conv2d { .. } | Op::BinaryConv2d { .. }, ..) => IMAGE,
             (Op::Dense { .. }, ..) => Shape::Flat(30),
             (Op::Flatten, ..) => Shape::Flat(a.len()),
             (Op::Concat, Shape::Flat(a), Shape::Flat(b)) => Shape::Flat(a + b),
@@ -188,7 +231,7 @@ fn random_graph(seed: u64) -> Graph {
 /// the name of the value that the graph says, or of the image that it flattens.
 #[test]
 fn random_plans_read_what_the_graph_says() {
-    let (mut fused, mut shared) = (0, 0);
+    let (mut fused, mut shared, mut packed) = (0, 0, 0);
     for seed in 0..3000 {
         let graph = random_graph(seed);
         let batch = 1 + seed as usize % 3;
@@ -226,17 +269,32 @@ fn random_plans_read_what_the_graph_says() {
                         let held = &arena[start..start + place.shape.len() * batch];
                         assert!(held.iter().all(|held| *held == name), "seed {seed}: {name} is overwritten");
                     }
+                    Room::Planes { start, words } => {
+                        let held = &arena[start..start + words];
+                        assert!(held.iter().all(|held| *held == name), "seed {seed}: {name} is overwritten");
+                        let mode = match &graph.nodes[layer.node].op {
+                            Op::BinaryConv2d { quantizer, .. } => quantizer.mode,
+                            op => panic!("seed {seed}: {op:?} reads planes"),
+                        };
+                        assert!(matches!(mode, ScaleMode::Fixed | ScaleMode::None), "seed {seed}: planes for {mode:?}");
+                        packed += 1;
+                    }
                 }
             }
             match layer.output.room {
                 Room::Input => panic!("seed {seed}: a layer writes the input"),
                 Room::Output => answer = value,
-                Room::Arena(start) => {
+                Room::Arena(start) | Room::Planes { start, .. } => {
                     assert_eq!(start % 16, 0);
-                    let output = start..start + layer.output.shape.len() * batch;
-                    let apart = |place: &super::Place| match place.room {
-                        Room::Arena(at) => at + place.shape.len() * batch <= output.start || at >= output.end,
-                        _ => true,
+                    let range = |place: &super::Place| match place.room {
+                        Room::Arena(at) => at..at + place.shape.len() * batch,
+                        Room::Planes { start, words } => start..start + words,
+                        _ => 0..0,
+                    };
+                    let output = range(&layer.output);
+                    let apart = |place: &super::Place| {
+                        let input = range(place);
+                        input.is_empty() || input.end <= output.start || input.start >= output.end
                     };
                     assert!(layer.inputs.iter().all(apart), "seed {seed}: {value} lies over what its layer reads");
                     arena[output].fill(value);
@@ -251,5 +309,8 @@ fn random_plans_read_what_the_graph_says() {
         assert!(plan.arena_len <= alone);
         shared += usize::from(plan.arena_len < alone);
     }
-    assert!(fused > 1000 && shared > 500, "the graphs are too plain: {fused} nodes fused, {shared} arenas shared");
+    assert!(
+        fused > 1000 && shared > 500 && packed > 500,
+        "the graphs are too plain: {fused} nodes fused, {shared} arenas shared, {packed} values packed"
+    );
 }

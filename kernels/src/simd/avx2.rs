@@ -243,6 +243,20 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn above(self, count: *const i32, limit: *const i32) -> u16 {
+        // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
+        let [low, high] = unsafe {
+            pairs(
+                self.load(count.cast()),
+                self.load(limit.cast()),
+                #[inline(always)]
+                |count, limit| _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(count, limit))),
+            )
+        };
+        low as u16 | (high as u16) << 8
+    }
+
+    #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> [__m256; 2] {
         // SAFETY: the caller vouches for sixteen values, the token for the instructions.
         unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }

@@ -190,6 +190,12 @@ impl<C: Count512> Simd for Avx512<C> {
     }
 
     #[inline(always)]
+    unsafe fn above(self, count: *const i32, limit: *const i32) -> u16 {
+        // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
+        unsafe { _mm512_cmpgt_epi32_mask(self.load(count.cast()), self.load(limit.cast())) }
+    }
+
+    #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> __m512 {
         // SAFETY: the caller vouches for the pointer, the token for the instructions.
         unsafe { _mm512_loadu_ps(from) }

@@ -25,6 +25,19 @@ pulp::simd_type! {
     }
 }
 
+/// One bit a lane from masks of all ones or zeros.
+#[inline(always)]
+fn lane_bits(masks: [uint32x4_t; 4]) -> u16 {
+    let weights: [u32; 4] = [1, 2, 4, 8];
+    let mut bits = 0;
+    for i in 0..4 {
+        // SAFETY: every aarch64 CPU has NEON; `weights` holds four words.
+        let nibble = unsafe { vaddvq_u32(vandq_u32(masks[i], vld1q_u32(weights.as_ptr()))) };
+        bits |= (nibble as u16) << (4 * i);
+    }
+    bits
+}
+
 impl Simd for Neon {
     type Words = [uint32x4_t; 4];
     type Floats = [float32x4_t; 4];
@@ -173,6 +186,15 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn above(self, count: *const i32, limit: *const i32) -> u16 {
+        // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
+        lane_bits(from_fn(
+            #[inline(always)]
+            |i| unsafe { vcgtq_s32(vld1q_s32(count.add(4 * i)), vld1q_s32(limit.add(4 * i))) },
+        ))
+    }
+
+    #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> [float32x4_t; 4] {
         // SAFETY: the caller vouches for sixteen values, the token for the instructions.
         from_fn(
@@ -263,14 +285,11 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn less(self, a: [float32x4_t; 4], b: [float32x4_t; 4]) -> u16 {
-        let weights: [u32; 4] = [1, 2, 4, 8];
-        let mut mask = 0;
-        for i in 0..4 {
-            // SAFETY: the token proves NEON; `weights` holds four words.
-            let nibble = unsafe { vaddvq_u32(vandq_u32(vcltq_f32(a[i], b[i]), vld1q_u32(weights.as_ptr()))) };
-            mask |= (nibble as u16) << (4 * i);
-        }
-        mask
+        // SAFETY: the token proves NEON.
+        lane_bits(from_fn(
+            #[inline(always)]
+            |i| unsafe { vcltq_f32(a[i], b[i]) },
+        ))
     }
 
     #[inline(always)]

@@ -165,6 +165,14 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     }
 
     #[inline(always)]
+    unsafe fn above(self, count: *const i32, limit: *const i32) -> u16 {
+        // SAFETY: the caller vouches for sixteen values behind each pointer.
+        let (count, limit) =
+            unsafe { (count.cast::<[i32; 16]>().read_unaligned(), limit.cast::<[i32; 16]>().read_unaligned()) };
+        i32x16::new(count).simd_gt(i32x16::new(limit)).to_bitmask() as u16
+    }
+
+    #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> f32x16 {
         // SAFETY: the caller vouches for sixteen values.
         f32x16::new(unsafe { from.cast::<[f32; 16]>().read_unaligned() })

@@ -6,8 +6,8 @@ mod fence;
 pub use fence::Fenced;
 use horq_kernels::oracle::{self, Basis, BinaryLayer};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa, MAX_ORDER,
-    Padding, Parallel, ScaleMode, StageClock, Step, Window,
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa,
+    MAX_ORDER, PackInto, Packing, Padding, Parallel, ScaleMode, StageClock, Step, Window,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -293,10 +293,26 @@ impl Layer {
         parallel: &dyn Parallel,
         clock: Option<&StageClock>,
     ) -> Result<Vec<f32>, Error> {
+        let input = Fenced::of(&self.input);
+        self.run_through(isa, panels, parallel, clock, BinaryInput::Values(&input), None, true)
+    }
+
+    /// The same with another input, with planes to pack the output into, and with or without f32 output.
+    #[expect(clippy::too_many_arguments, reason = "what a call has")]
+    pub fn run_through(
+        &self,
+        isa: Isa,
+        panels: &[Fenced<u32>],
+        parallel: &dyn Parallel,
+        clock: Option<&StageClock>,
+        input: BinaryInput<'_>,
+        into: Option<&PackInto<'_>>,
+        values: bool,
+    ) -> Result<Vec<f32>, Error> {
         let geometry = &self.spec.geometry;
         let panel_refs: Vec<&[u32]> = panels.iter().map(|panels| &panels[..]).collect();
         let alphas: Vec<_> = self.bases.iter().map(|(_, alpha)| Fenced::of(&geometry.pad_filters(alpha))).collect();
-        let (input, constants) = (Fenced::of(&self.input), Fenced::of(&self.scales));
+        let constants = Fenced::of(&self.scales);
         let bases: Vec<BaseRef<'_>> =
             panel_refs.iter().zip(&alphas).map(|(panels, alpha)| BaseRef { panels, alpha }).collect();
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
@@ -306,9 +322,12 @@ impl Layer {
         let samples = self.input.len() / geometry.input_len();
         let mut words = Fenced::new(need.words, 0xdead_beef);
         let mut scales = Fenced::new(need.scales, f32::NAN);
-        let mut output = Fenced::new(samples * rows * columns * geometry.filters, f32::NAN);
+        let mut output = Fenced::new(if values { samples * rows * columns * geometry.filters } else { 0 }, f32::NAN);
+        let scale = if self.spec.mode == ScaleMode::Fixed { self.scales[0] } else { 1.0 };
+        let thresholds = into.and_then(|_| conv.thresholds(scale, &alphas[0], &steps));
         let call = BinaryCall {
-            input: &input,
+            input,
+            pack: into.map(|into| Packing { into, thresholds: thresholds.as_ref() }),
             order: self.order,
             scales: &constants,
             bases: &bases,

@@ -1,0 +1,68 @@
+//! Hand-overs: values that go from one binary layer to the next as packed planes, and as nothing else.
+
+use super::{Flow, Step, Storage};
+use crate::graph::{Graph, Op, Shape};
+use horq_kernels::panel::LANES;
+use horq_kernels::{BinarySpec, Padding, PlaneLayout};
+
+/// A value that travels as planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handover {
+    /// The layer that reads it.
+    pub(crate) reader: usize,
+    /// The node that gives that layer its kernel.
+    pub(crate) node: usize,
+    /// How the planes lie.
+    pub(crate) layout: PlaneLayout,
+}
+
+impl Op {
+    /// What a binary layer on an input of that shape is, for so many samples; none for other operations.
+    pub(crate) fn binary_spec(&self, input: Shape, max_batch: usize) -> Option<BinarySpec> {
+        let (quantizer, padding) = match self {
+            Self::BinaryConv2d { quantizer, pad_value, .. } => (quantizer, *pad_value),
+            Self::BinaryDense { quantizer, .. } => (quantizer, Padding::ValidTaps),
+            _ => return None,
+        };
+        let geometry = self.geometry(input)?;
+        Some(BinarySpec { geometry, padding, mode: quantizer.mode, max_order: quantizer.order, max_batch })
+    }
+}
+
+/// For each step whether its value is handed over: where it is a binary layer's, one other layer reads it, that is a binary
+/// layer too, and its planes follow from a value alone.
+///
+/// Where somebody else reads the value as well, it would have to be stored twice: that costs what it saves.
+pub(super) fn handovers(
+    graph: &Graph,
+    flow: &Flow,
+    storage: &Storage,
+    steps: &[Step],
+    shape: &dyn Fn(usize) -> Shape,
+    batch: usize,
+) -> Vec<Option<Handover>> {
+    let handover = |step: &Step| {
+        let writer = graph.nodes[step.node].op.binary_spec(shape(step.inputs[0]), batch)?.geometry;
+        let class = storage.class[step.output];
+        let mut reads = steps.iter().enumerate().flat_map(|(reader, step)| {
+            let of_class = move |&(_, &value): &(usize, &usize)| storage.class[value] == class;
+            step.inputs.iter().enumerate().filter(of_class).map(move |(i, &value)| (reader, i, value))
+        });
+        let (Some((reader, 0, value)), None) = (reads.next(), reads.next()) else { return None };
+        let spec = graph.nodes[steps[reader].node].op.binary_spec(shape(value), batch)?;
+        let layout = PlaneLayout::new(&spec)?;
+        let layout = match (shape(step.output), shape(value)) {
+            (written, read) if written == read => Some(layout),
+            (Shape::Image { height, width, channels }, _) => layout.unflattened([height, width, channels]),
+            _ => None,
+        };
+        let whole_panels = writer.groups == 1 || writer.group_filters().is_multiple_of(LANES);
+        let is_answer = class == storage.class[flow.output];
+        layout.filter(|_| whole_panels && !is_answer).map(|layout| Handover {
+            reader,
+            node: steps[reader].node,
+            layout,
+        })
+    };
+    steps.iter().map(handover).collect()
+}

@@ -1,0 +1,117 @@
+//! Sums that only their sign is read of, decided by a comparison of integers.
+//!
+//! At order 1 a layer's output is y = f(b alpha s) for the integer s = base - 2 c, c being the bits that differ, and f the
+//! epilogue. Each step rounds a monotone function, and rounding is monotone, so y is monotone in s: the sign that the next
+//! layer packs is [c > t] or its opposite, with t by filter and border class. The thresholds are found by bisection with the
+//! very operations of the epilogue, so the bits are the same.
+
+use crate::borders::Borders;
+use crate::epilogue::step_rows;
+use crate::panel::LANES;
+use crate::simd::{Op, Simd};
+use crate::{Geometry, Step};
+
+/// The thresholds of a layer.
+#[derive(Clone, Debug)]
+pub struct Thresholds {
+    /// `[border class][padded filter]`.
+    table: Vec<i32>,
+    /// The lanes of each panel in which the sign is set at and below the threshold.
+    flips: Vec<u16>,
+    filters: usize,
+}
+
+impl Thresholds {
+    /// The thresholds of a border class.
+    #[inline(always)]
+    pub(crate) fn of(&self, class: usize) -> *const i32 {
+        self.table[class * self.filters..][..self.filters].as_ptr()
+    }
+
+    /// The lanes to turn round in a panel.
+    #[inline(always)]
+    pub(crate) fn flip(&self, panel: usize) -> u16 {
+        self.flips[panel]
+    }
+}
+
+/// Whether the epilogue is monotone in the sum, and reads nothing else.
+fn is_monotone(steps: &[Step<'_>]) -> bool {
+    steps.iter().all(|step| match step {
+        Step::Bias(_) | Step::Affine { .. } | Step::Relu => true,
+        Step::Prelu(slope) => slope.iter().all(|&slope| slope >= 0.0),
+        Step::Add(_) => false,
+    })
+}
+
+/// Finds the thresholds of a layer with one weight basis; none where the epilogue is not monotone or a value overflows.
+pub(crate) struct FindThresholds<'a> {
+    pub geometry: &'a Geometry,
+    pub borders: &'a Borders,
+    pub scale: f32,
+    pub alpha: &'a [f32],
+    pub steps: &'a [Step<'a>],
+}
+
+impl Op for FindThresholds<'_> {
+    type Output = Option<Thresholds>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Option<Thresholds> {
+        if !is_monotone(self.steps) {
+            return None;
+        }
+        let filters = self.geometry.padded_filters();
+        // Sums lie between these: a window differs in no bit or in all, and padded taps add as much to the base as to the count.
+        let depth = (self.geometry.window.taps() * self.geometry.group_words() * 32) as i32;
+        let mut found = Thresholds { table: vec![0; self.borders.classes() * filters], flips: Vec::new(), filters };
+        for filter in (0..filters).step_by(LANES) {
+            let signs = |s: &[i32; LANES]| self.signs(simd, filter, s);
+            let (low, high) = (signs(&[-depth; LANES])?, signs(&[depth; LANES])?);
+            // The first sum whose sign is that of the highest, found in all lanes at once; lanes of one sign have none.
+            let [mut before, mut first] = [[-depth; LANES], [depth; LANES]];
+            while (0..LANES).any(|lane| first[lane] - before[lane] > 1) {
+                let mut middle = [0; LANES];
+                for lane in 0..LANES {
+                    middle[lane] = before[lane] + (first[lane] - before[lane]) / 2;
+                }
+                let signs = signs(&middle)?;
+                for lane in 0..LANES {
+                    let end = if (signs ^ high) >> lane & 1 == 0 { &mut first } else { &mut before };
+                    end[lane] = middle[lane];
+                }
+            }
+            for class in 0..self.borders.classes() {
+                let bases = &self.borders.of(0, class)[filter..][..LANES];
+                for lane in 0..LANES {
+                    // s >= first where 2 c <= base - first. A sign that never changes has its threshold below every count.
+                    let changes = (low ^ high) >> lane & 1 == 1;
+                    let threshold = if changes { (bases[lane] - first[lane]).div_euclid(2) } else { -1 };
+                    found.table[class * filters + filter + lane] = threshold;
+                }
+            }
+            // Above the threshold the sign is that of the lowest sum.
+            found.flips.push(!low);
+        }
+        Some(found)
+    }
+}
+
+impl FindThresholds<'_> {
+    /// The signs of sixteen filters' outputs at these sums; none if one is not finite.
+    #[inline(always)]
+    fn signs<S: Simd>(&self, simd: S, filter: usize, sums: &[i32; LANES]) -> Option<u16> {
+        // SAFETY: `sums` and the zeros hold sixteen values, alpha and the steps' vectors sixteen from `filter` on.
+        unsafe {
+            let products = simd.sums(sums.as_ptr(), [0; LANES].as_ptr());
+            let mut y = simd.add(simd.splat_float(0.0), simd.mul(simd.splat_float(self.scale), products));
+            y = simd.mul(simd.load_floats(self.alpha.as_ptr().add(filter)), y);
+            let mut rows = [y];
+            for step in self.steps {
+                step_rows(simd, step, &mut rows, filter, 0, 0, LANES);
+            }
+            let finite = simd.less(simd.abs(rows[0]), simd.splat_float(f32::INFINITY));
+            (finite == u16::MAX).then(|| simd.less(rows[0], simd.splat_float(0.0)))
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Planes packed by the layer before: the same bits as through f32 values, for the reader and for the values themselves.
+
+mod common;
+
+use common::{Backwards, Fenced, Layer, backends, difference, random_geometry, rng, values, wanted_cases};
+use horq_kernels::{BinaryInput, Geometry, Inline, PackInto, Parallel, PlaneLayout, ScaleMode, Window};
+use rand::Rng;
+use rand::rngs::StdRng;
+
+/// A layer whose output can be packed; half of them of a kind whose signs follow from their counts.
+fn writer(rng: &mut StdRng) -> Layer {
+    loop {
+        let geometry = random_geometry(rng, 20_000);
+        let mut layer = Layer::random(rng, geometry);
+        let geometry = &layer.spec.geometry;
+        if rng.random() {
+            layer.spec.mode = [ScaleMode::Fixed, ScaleMode::None][rng.random_range(0..2)];
+            layer.order = 1;
+            layer.bases.truncate(1);
+        }
+        if geometry.groups == 1 || (geometry.filters / geometry.groups).is_multiple_of(16) {
+            return layer;
+        }
+    }
+}
+
+/// A layer that reads the output of `writer`, and the layout in which it does.
+fn reader(rng: &mut StdRng, writer: &Layer, samples: usize, image: Vec<f32>) -> (Layer, PlaneLayout) {
+    let [height, width] = writer.spec.geometry.validate().expect("a geometry that fits");
+    let channels = writer.spec.geometry.filters;
+    loop {
+        let (mut layer, flat);
+        if rng.random_ratio(1, 3) {
+            let features = height * width * channels;
+            let filters = rng.random_range(1..=20);
+            layer = Layer::random(rng, Geometry::dense(features, filters));
+            flat = height * width > 1;
+        } else {
+            let window = Window {
+                kernel: [rng.random_range(1..=3), rng.random_range(1..=3)],
+                stride: [rng.random_range(1..=2), rng.random_range(1..=2)],
+                dilation: [1, rng.random_range(1..=2)],
+                padding: std::array::from_fn(|_| rng.random_range(0..=2)),
+            };
+            let groups = if channels.is_multiple_of(64) && rng.random() { 2 } else { 1 };
+            let filters = groups * rng.random_range(1..=20);
+            let geometry = Geometry { height, width, channels, filters, groups, window };
+            if geometry.validate().is_err() {
+                continue;
+            }
+            layer = Layer::random(rng, geometry);
+            flat = false;
+        }
+        layer.spec.mode = [ScaleMode::Fixed, ScaleMode::None][rng.random_range(0..2)];
+        layer.spec.max_batch = writer.spec.max_batch;
+        let [rows, columns] = layer.spec.geometry.validate().expect("a geometry that fits");
+        let output_len = samples * rows * columns * layer.spec.geometry.filters;
+        layer.steps = (0..rng.random_range(0..=2))
+            .map(|_| common::OwnedStep::random(rng, &layer.spec.geometry, output_len))
+            .collect();
+        let layout = PlaneLayout::new(&layer.spec).expect("constant scales");
+        let layout = if flat { layout.unflattened([height, width, channels]) } else { Some(layout) };
+        if let Some(layout) = layout {
+            layer.input = image;
+            return (layer, layout);
+        }
+    }
+}
+
+#[test]
+fn planes_from_the_layer_before_are_those_of_its_values() {
+    let isas = backends();
+    let (mut compared, mut refused) = (0, 0);
+    for seed in 0..wanted_cases().min(60_000) / 10 {
+        let mut rng = rng(seed);
+        let writer = writer(&mut rng);
+        let samples = writer.input.len() / writer.spec.geometry.input_len();
+        let expected = writer.expected();
+        let [rows, columns] = writer.spec.geometry.validate().expect("a geometry that fits");
+        let zeros = vec![0.0; samples * rows * columns * writer.spec.geometry.filters];
+        let (reader, layout) = reader(&mut rng, &writer, samples, expected.clone().unwrap_or(zeros));
+        let answer = expected.clone().and_then(|_| reader.expected());
+        let (of_writer, of_reader) = (writer.panels(), reader.panels());
+        let order = rng.random_range(reader.order..=reader.spec.max_order);
+        let scales: Vec<f32> = reader.scales.iter().copied().chain(values(&mut rng, 8)).collect();
+        let scales = (reader.spec.mode == ScaleMode::Fixed).then_some(&scales[..]);
+        let keep = rng.random();
+        let parallel: &dyn Parallel = if rng.random() { &Inline } else { &Backwards(3) };
+        for &isa in &isas {
+            let mut planes = Fenced::new(layout.len(), 0xdead_beef);
+            let into = PackInto::new(layout, &mut planes, order, scales);
+            let input = Fenced::of(&writer.input);
+            let input = BinaryInput::Values(&input);
+            let written = writer.run_through(isa, &of_writer, parallel, None, input, Some(&into), keep);
+            let name = format!("seed {seed}: {isa}\n{writer:?}\n{reader:?}");
+            match (&written, &expected) {
+                (Ok(values), Ok(expected)) if keep => assert_eq!(difference(values, expected), None, "{name}"),
+                (Ok(_), Ok(_)) => {}
+                (Err(_), _) => {
+                    // Values that overflow are refused by whoever packs them.
+                    let finite = expected.as_ref().is_ok_and(|values| values.iter().all(|x| x.is_finite()));
+                    assert!(!finite, "{name}");
+                    refused += 1;
+                    continue;
+                }
+                (Ok(_), Err(error)) => panic!("{error} went unnoticed: {name}"),
+            }
+            planes.check("planes");
+            let input = BinaryInput::Planes { words: &planes, samples };
+            let got = reader.run_through(isa, &of_reader, parallel, None, input, None, true).expect("finite planes");
+            let answer = answer.as_ref().expect("finite values");
+            assert_eq!(difference(&got, answer), None, "{name}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 10 * refused && compared > 1000, "{compared} compared, {refused} refused");
+}
+
+#[test]
+fn planes_need_constant_scales_and_whole_words() {
+    let mut rng = rng(1);
+    let geometry = Geometry { height: 2, width: 2, channels: 40, filters: 4, groups: 1, window: Window::square(1) };
+    let mut spec = Layer::random(&mut rng, geometry).spec;
+    for (mode, possible) in common::MODES.into_iter().zip([false, false, true, true]) {
+        spec.mode = mode;
+        assert_eq!(PlaneLayout::new(&spec).is_some(), possible);
+    }
+    spec.geometry.groups = 2;
+    assert_eq!(PlaneLayout::new(&spec), None);
+    spec.geometry = Geometry::dense(160, 3);
+    let layout = PlaneLayout::new(&spec).expect("a matrix product");
+    assert_eq!(layout.unflattened([2, 2, 40]), None);
+    assert!(layout.unflattened([1, 5, 32]).is_some());
+}
