@@ -77,8 +77,11 @@ impl Op for FindThresholds<'_> {
                 }
                 let signs = signs(&middle)?;
                 for lane in 0..LANES {
-                    let end = if (signs ^ high) >> lane & 1 == 0 { &mut first } else { &mut before };
-                    end[lane] = middle[lane];
+                    if (signs ^ high) >> lane & 1 == 0 {
+                        first[lane] = middle[lane];
+                    } else {
+                        before[lane] = middle[lane];
+                    }
                 }
             }
             for class in 0..self.borders.classes() {
