@@ -384,9 +384,10 @@ impl std::fmt::Debug for Session {
 }
 
 impl Prepared {
-    /// A rough estimate of one sample's cycles on a fast machine: some 500 binary and 16 float products a cycle.
+    /// A rough estimate of one sample's cycles on a fast machine: some 500 binary and 16 float products a cycle, and 16 bytes
+    /// of activations.
     fn cycles(&self, profile: &LayerProfile) -> u64 {
-        profile.bit_macs / 512 + profile.float_macs / 16
+        profile.bit_macs / 512 + profile.float_macs / 16 + profile.activation_bytes as u64 / 16
     }
 }
 

@@ -27,63 +27,74 @@ pub(crate) struct Depthwise<'a> {
     pub steps: &'a [Step<'a>],
     pub output: &'a Shared<f32>,
     pub first_output: usize,
-    /// Output pixels, row by row.
-    pub range: Range<usize>,
+    /// Output rows.
+    pub rows: Range<usize>,
 }
+
+/// Bytes of the image that a strip of columns may take in the rows under a kernel: a third of an L1 cache of 48 KiB. Whole
+/// rows of 56 x 64 channels were read from the L2 for each row of the kernel.
+const STRIP_BYTES: usize = 16 << 10;
 
 impl Op for Depthwise<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let geometry = self.geometry;
-        let mut at = self.range.start;
-        while at < self.range.end {
-            let (y, first) = (at / self.out_width, at % self.out_width);
-            let last = self.out_width.min(first + self.range.end - at);
-            let inner_row = geometry.window.valid_taps(0, geometry.height, y).len() == geometry.window.kernel[0];
-            let inner = if inner_row { self.inner_columns() } else { 0..0 };
-            let mut x = first;
-            while x < last {
-                let room = if inner.contains(&x) { inner.end.min(last) - x } else { 0 };
-                x += if room >= PIXELS {
-                    self.pixels::<S, PIXELS, true>(simd, y, x)
-                } else if room >= 2 {
-                    self.pixels::<S, 2, true>(simd, y, x)
-                } else if room == 1 {
-                    self.pixels::<S, 1, true>(simd, y, x)
-                } else {
-                    self.pixels::<S, 1, false>(simd, y, x)
-                };
+        let Geometry { width, channels, window, .. } = *self.geometry;
+        let pixels = STRIP_BYTES / (size_of::<f32>() * channels * window.kernel[0] * window.stride[1]);
+        let strip = pixels.next_multiple_of(PIXELS);
+        // Strips end where groups of inner pixels do.
+        let inner = window.inner(1, width, self.out_width);
+        let mut first = 0;
+        while first < self.out_width {
+            let last = if first == 0 { inner.start + strip } else { first + strip }.min(self.out_width);
+            for y in self.rows.clone() {
+                self.row(simd, y, first..last, &inner);
             }
-            at += last - first;
+            first = last;
         }
     }
 }
 
 impl Depthwise<'_> {
-    /// The output columns whose windows lie inside the image altogether.
+    /// Some output pixels of row `y`.
     #[inline(always)]
-    fn inner_columns(&self) -> Range<usize> {
-        let window = &self.geometry.window;
-        let (stride, left) = (window.stride[1], window.padding[1]);
-        let span = (window.kernel[1] - 1) * window.dilation[1] + 1;
-        let end = (self.geometry.width + left).checked_sub(span).map_or(0, |last| last / stride + 1);
-        left.div_ceil(stride)..end.min(self.out_width)
+    fn row<S: Simd>(&self, simd: S, y: usize, columns: Range<usize>, inner: &Range<usize>) {
+        let window = self.geometry.window;
+        // Taps that the compiler knows share the values of neighbouring pixels, where there are registers for those.
+        let known = window.kernel == [3; 2] && window.dilation[1] == 1 && S::REGISTERS >= 32;
+        let mut x = columns.start;
+        while x < columns.end {
+            let room = if inner.contains(&x) { inner.end.min(columns.end) - x } else { 0 };
+            x += match (room, window.stride[1]) {
+                (PIXELS.., 1) if known => self.pixels::<S, PIXELS, true, 3, 1>(simd, y, x),
+                (PIXELS.., 2) if known => self.pixels::<S, PIXELS, true, 3, 2>(simd, y, x),
+                (PIXELS.., _) => self.pixels::<S, PIXELS, true, 0, 0>(simd, y, x),
+                (2.., _) => self.pixels::<S, 2, true, 0, 0>(simd, y, x),
+                (1, _) => self.pixels::<S, 1, true, 0, 0>(simd, y, x),
+                (0, _) => self.pixels::<S, 1, false, 0, 0>(simd, y, x),
+            };
+        }
     }
 
-    /// `N` output pixels of a row; `INNER` where no tap of theirs is padded. Returns `N`.
+    /// `N` output pixels of a row; `INNER` where no tap of theirs is padded at the left or right. `K` and `STRIDE` are those
+    /// of a square kernel, or 0. Returns `N`.
     #[inline(always)]
-    fn pixels<S: Simd, const N: usize, const INNER: bool>(&self, simd: S, y: usize, x: usize) -> usize {
+    fn pixels<S: Simd, const N: usize, const INNER: bool, const K: usize, const STRIDE: usize>(
+        &self,
+        simd: S,
+        y: usize,
+        x: usize,
+    ) -> usize {
         simd.vectorize(
             #[inline(always)]
             || {
                 let channels = self.geometry.channels;
                 for first in (0..channels).step_by(LANES) {
                     if first + LANES <= channels {
-                        self.lanes::<S, N, INNER>(simd, y, x, first, LANES);
+                        self.lanes::<S, N, INNER, K, STRIDE>(simd, [y, x], first, LANES);
                     } else {
-                        self.lanes::<S, N, INNER>(simd, y, x, first, channels - first);
+                        self.lanes::<S, N, INNER, 0, 0>(simd, [y, x], first, channels - first);
                     }
                 }
             },
@@ -93,41 +104,52 @@ impl Depthwise<'_> {
 
     /// The `lanes` channels from `channel` on of `N` output pixels.
     #[inline(always)]
-    fn lanes<S: Simd, const N: usize, const INNER: bool>(
+    fn lanes<S: Simd, const N: usize, const INNER: bool, const K: usize, const STRIDE: usize>(
         &self,
         simd: S,
-        y: usize,
-        x: usize,
+        [y, x]: [usize; 2],
         channel: usize,
         lanes: usize,
     ) {
         let &Geometry { height, width, channels, window, .. } = self.geometry;
         let [rows, columns] = window.kernel;
-        let weight = &self.weight[channel * rows * columns..][..rows * columns * LANES];
-        let step = window.stride[1] * channels;
+        let columns = if K > 0 { K } else { columns };
+        let stride = if STRIDE > 0 { STRIDE } else { window.stride[1] };
+        let dilation = if STRIDE > 0 { 1 } else { window.dilation[1] };
+        let left = (x * stride).wrapping_sub(window.padding[1]);
         let at = self.first_output + (y * self.out_width + x) * channels + channel;
         let mut sums = [simd.splat_float(0.0); N];
-        for i in 0..rows {
+        for i in 0..if K > 0 { K } else { rows } {
+            let weight = &self.weight[channel * rows * columns + i * columns * LANES..][..columns * LANES];
             let row = (y * window.stride[0] + i * window.dilation[0]).wrapping_sub(window.padding[0]);
+            if row >= height {
+                // A padded tap is a product like others: it can turn -0 into 0.
+                for weight in weight.chunks_exact(LANES) {
+                    // SAFETY: the chunk holds sixteen values.
+                    let weight = unsafe { simd.load_floats(weight.as_ptr()) };
+                    for m in 0..N {
+                        sums[m] = simd.fma(simd.splat_float(0.0), weight, sums[m]);
+                    }
+                }
+                continue;
+            }
+            let from = self.image.as_ptr().wrapping_add((row * width * channels).wrapping_add(channel));
             for j in 0..columns {
-                let column = (x * window.stride[1] + j * window.dilation[1]).wrapping_sub(window.padding[1]);
-                // SAFETY: the tap is one of the slice's; a tap that is read lies in the image, by `inner_columns` for all N
-                // pixels or as it is checked for one, and has `lanes` channels left.
+                // SAFETY: the taps are the slice's; a value that is read lies in the image, by `Window::inner` for all N pixels
+                // or as it is checked for one, and has `lanes` channels left.
                 unsafe {
-                    let weight = simd.load_floats(weight.as_ptr().add((i * columns + j) * LANES));
-                    let from = self.image.as_ptr().wrapping_add(
-                        row.wrapping_mul(width).wrapping_add(column).wrapping_mul(channels).wrapping_add(channel),
-                    );
-                    for (m, sum) in sums.iter_mut().enumerate() {
-                        let from = from.wrapping_add(m * step);
-                        let value = if !INNER && (row >= height || column >= width) {
+                    let weight = simd.load_floats(weight.as_ptr().add(j * LANES));
+                    for m in 0..N {
+                        let column = left.wrapping_add(m * stride + j * dilation);
+                        let from = from.wrapping_add(column.wrapping_mul(channels));
+                        let value = if !INNER && column >= width {
                             simd.splat_float(0.0)
                         } else if lanes == LANES {
                             simd.load_floats(from)
                         } else {
                             simd.load_first(from, lanes)
                         };
-                        *sum = simd.fma(value, weight, *sum);
+                        sums[m] = simd.fma(value, weight, sums[m]);
                     }
                 }
             }

@@ -97,13 +97,12 @@ impl FloatConv {
     /// One sample of a layer whose channels stand each by itself.
     fn depthwise(&self, call: &FloatCall<'_>, image: &[f32], output: &Shared<f32>, first_output: usize) {
         let geometry = &self.geometry;
-        let work = geometry.window.taps() * geometry.channels.div_ceil(LANES);
-        let grid = Grid::new(call.parallel, self.pixels, 0, 1, work);
+        let out_width = self.windows.out_width();
+        let work = out_width * geometry.window.taps() * geometry.channels.div_ceil(LANES);
+        let grid = Grid::lines(call.parallel, self.pixels / out_width, work);
         grid.run(call.parallel, &|task| {
-            let (out_width, steps) = (self.windows.out_width(), call.epilogue.steps);
-            let range = grid.task(task).1;
-            let task =
-                Depthwise { geometry, out_width, image, weight: call.weight, steps, output, first_output, range };
+            let (steps, rows) = (call.epilogue.steps, grid.task(task).1);
+            let task = Depthwise { geometry, out_width, image, weight: call.weight, steps, output, first_output, rows };
             timed(call.clock, Stage::Float, || dispatch(self.isa, task));
         });
     }

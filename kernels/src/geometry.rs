@@ -61,6 +61,15 @@ impl Window {
         taps_before(self.padding[axis])..taps_before(self.padding[axis] + size)
     }
 
+    /// The output positions of an axis, out of `outputs`, whose taps all fall inside an input of `size` pixels.
+    #[inline(always)]
+    pub(crate) fn inner(&self, axis: usize, size: usize, outputs: usize) -> Range<usize> {
+        let (stride, before) = (self.stride[axis], self.padding[axis]);
+        let span = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+        let end = (size + before).checked_sub(span).map_or(0, |last| last / stride + 1).min(outputs);
+        before.div_ceil(stride).min(end)..end
+    }
+
     /// Rows and columns of the output for an input of `height` x `width`.
     ///
     /// # Errors

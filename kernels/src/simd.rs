@@ -45,6 +45,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     type Counts: Copy;
     /// How many words a [`Self::Partial`] can gather before it must be flushed; `usize::MAX` if it never overflows.
     const FLUSH: usize;
+    /// How many rows of sixteen lanes the registers hold.
+    const REGISTERS: usize = 8;
 
     /// Runs `f` where the token's instructions are enabled; `f` must be inlined into it to profit.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;

@@ -6,9 +6,10 @@
 mod common;
 
 use common::{
-    Backwards, Fenced, Layer, MODES, PADDINGS, Threads, backends, only_seed, random_geometry, rng, values, wanted_cases,
+    Backwards, Counting, Fenced, Layer, MODES, PADDINGS, Threads, backends, only_seed, random_geometry, rng, values,
+    wanted_cases,
 };
-use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, Parallel, ScaleMode, StageClock, Window, gemm, oracle, panel};
+use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, ScaleMode, StageClock, Window, gemm, oracle, panel};
 use rand::Rng;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -226,21 +227,6 @@ fn large_layers_cut_into_tasks() {
         }
     }
     assert!(most.into_inner() >= 14, "no layer was cut into twice as many tasks as there are threads");
-}
-
-/// Remembers the largest number of tasks.
-struct Counting<'a>(Backwards, &'a AtomicUsize);
-
-// SAFETY: as `Backwards`.
-unsafe impl Parallel for Counting<'_> {
-    fn threads(&self) -> usize {
-        self.0.threads()
-    }
-
-    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        self.1.fetch_max(tasks, Relaxed);
-        self.0.run(tasks, task);
-    }
 }
 
 /// The plain bit product, for shapes around its tiles.

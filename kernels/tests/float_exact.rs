@@ -2,11 +2,17 @@
 
 mod common;
 
-use common::{Backwards, Fenced, OwnedStep, Threads, backends, difference, random_geometry, rng, values, wanted_cases};
+use common::{
+    Backwards, Counting, Fenced, OwnedStep, Threads, backends, difference, random_geometry, rng, values, wanted_cases,
+};
+use horq_kernels::elementwise;
 use horq_kernels::pool::{self, PoolShape};
-use horq_kernels::{Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa, Parallel, Step, Window, oracle, panel};
+use horq_kernels::{
+    Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa, Parallel, Runner, Step, Window, oracle, panel,
+};
 use rand::Rng;
 use rand::rngs::StdRng;
+use std::sync::atomic::AtomicUsize;
 
 /// One float layer with the data of a call.
 struct Layer {
@@ -248,15 +254,60 @@ fn elementwise_operations() {
             for (which, expected) in expected.iter().enumerate() {
                 let mut output = Fenced::new(n, f32::NAN);
                 match which {
-                    0 => pool::add(isa, &a, &b, &mut output),
-                    1 => pool::affine(isa, channels, &a, &scale, &shift, &mut output),
-                    2 => pool::relu(isa, &a, &mut output),
-                    _ => pool::prelu(isa, channels, &a, &scale, &mut output),
+                    0 => elementwise::add(isa, &a, &b, &mut output),
+                    1 => elementwise::affine(isa, channels, &a, &scale, &shift, &mut output),
+                    2 => elementwise::relu(isa, &a, &mut output),
+                    _ => elementwise::prelu(isa, channels, &a, &scale, &mut output),
                 }
                 output.check("output");
                 let difference = difference(&output, expected);
                 assert_eq!(difference, None, "seed {seed}, {isa}, operation {which}, {channels} channels");
             }
+        }
+    }
+}
+
+/// Pools and elementwise operations that are large enough for several threads, which must not change a bit.
+#[test]
+fn tasks_do_not_change_a_bit() {
+    type Operation<'a> = Box<dyn Fn(Runner<'_>, &mut [f32]) + 'a>;
+    let mut rng = rng(9);
+    let (pixels, channels) = (2 * 37 * 41, 70);
+    let [a, b] = [0, 1].map(|_| wild(&mut rng, pixels * channels));
+    let [scale, shift] = [0, 1].map(|_| values(&mut rng, channels));
+    let shape = |window| PoolShape { height: 37, width: 41, channels, window };
+    let pools = [
+        shape(Window::square(2).with_stride(2)),
+        shape(Window::square(3).with_stride(2).with_padding(1)),
+        shape(Window { kernel: [2, 3], stride: [1, 3], dilation: [3, 2], padding: [0, 4, 2, 1] }),
+    ];
+    let n = a.len();
+    let mut operations: Vec<(&str, usize, Operation<'_>)> = vec![
+        ("add", n, Box::new(|on, y| elementwise::add(on, &a, &b, y))),
+        ("affine", n, Box::new(|on, y| elementwise::affine(on, channels, &a, &scale, &shift, y))),
+        ("relu", n, Box::new(|on, y| elementwise::relu(on, &a, y))),
+        ("prelu", n, Box::new(|on, y| elementwise::prelu(on, channels, &a, &scale, y))),
+        ("softmax", n, Box::new(|on, y| elementwise::softmax(on, channels, &a, y))),
+        ("copy", n, Box::new(|on, y| elementwise::concat(on, 0..channels, &a, channels, y))),
+    ];
+    for shape in &pools {
+        let [rows, columns] = shape.output().unwrap();
+        let len = 2 * rows * columns * channels;
+        operations.push(("max", len, Box::new(|on, y| pool::max_pool(on, shape, &a, y))));
+        operations.push(("average", len, Box::new(|on, y| pool::average_pool(on, shape, &a, y))));
+    }
+    for isa in backends() {
+        for (name, len, operation) in &operations {
+            let mut alone = Fenced::new(*len, f32::NAN);
+            operation(isa.into(), &mut alone);
+            let most = AtomicUsize::new(0);
+            for parallel in [&Counting(Backwards(2), &most) as &dyn Parallel, &Backwards(3), &Threads(3)] {
+                let mut output = Fenced::new(*len, f32::NAN);
+                operation(Runner { isa, parallel }, &mut output);
+                output.check("output");
+                assert_eq!(difference(&output, &alone), None, "{isa}, {name}");
+            }
+            assert_eq!(most.into_inner(), 8, "{isa}, {name}: tasks of two threads");
         }
     }
 }
@@ -268,13 +319,13 @@ fn concatenation_writes_its_channels_and_no_others() {
             let mut rng = rng(left as u64);
             let (a, b) = (values(&mut rng, left * 4), values(&mut rng, right * 4));
             let mut output = vec![7.25; (left + right) * 4];
-            pool::concat(isa, 0..left, &a, left + right, &mut output);
+            elementwise::concat(isa, 0..left, &a, left + right, &mut output);
             for pixel in 0..4 {
                 let row = &output[pixel * (left + right)..][..left + right];
                 assert_eq!(row[..left], a[pixel * left..][..left]);
                 assert!(row[left..].iter().all(|&x| x == 7.25));
             }
-            pool::concat(isa, left..left + right, &b, left + right, &mut output);
+            elementwise::concat(isa, left..left + right, &b, left + right, &mut output);
             for pixel in 0..4 {
                 let row = &output[pixel * (left + right)..][..left + right];
                 assert_eq!(row[..left], a[pixel * left..][..left]);
@@ -296,7 +347,7 @@ fn softmax_is_near_the_formula_and_the_same_everywhere() {
         let mut first = None;
         for &isa in &isas {
             let mut output = vec![f32::NAN; input.len()];
-            pool::softmax(isa, channels, &input, &mut output);
+            elementwise::softmax(isa, channels, &input, &mut output);
             for (y, exact) in output.iter().zip(&exact) {
                 // Half a unit from exp, n / 2 from the sum of n terms, half from the division, and what x - max loses.
                 let lost = f64::from(spread) + 1.0 + channels as f64 / 2.0;
@@ -314,13 +365,18 @@ fn softmax_passes_on_what_is_not_a_number() {
     for isa in backends() {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut output = [0.0; 8];
-            pool::softmax(isa, 4, &[1.0, bad, 2.0, f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 1.0, 1.0], &mut output);
+            elementwise::softmax(
+                isa,
+                4,
+                &[1.0, bad, 2.0, f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 1.0, 1.0],
+                &mut output,
+            );
             assert!(output[..4].iter().all(|y| y.is_nan()), "{isa}: {output:?}");
             assert_eq!(output[5], 0.0, "{isa}");
             assert_eq!(output[4].to_bits(), (1.0f32 / 3.0).to_bits(), "{isa}");
         }
         let mut output = [0.0; 2];
-        pool::softmax(isa, 2, &[f32::NEG_INFINITY; 2], &mut output);
+        elementwise::softmax(isa, 2, &[f32::NEG_INFINITY; 2], &mut output);
         assert!(output.iter().all(|y| y.is_nan()), "{isa}");
     }
 }

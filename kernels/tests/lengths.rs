@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Fenced, backends};
+use horq_kernels::elementwise;
 use horq_kernels::pool::{self, PoolShape};
 use horq_kernels::{
     BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
@@ -167,15 +168,21 @@ fn pools_and_products_check_lengths() {
         }
         assert!(panics(|| pool::global_average_pool(isa, 4, 3, &[0.0; 12], &mut [0.0; 4])), "{isa}: global");
         assert!(panics(|| pool::global_average_pool(isa, 4, 3, &[0.0; 16], &mut [0.0; 4])), "{isa}: global");
-        assert!(panics(|| pool::add(isa, &[0.0; 3], &[0.0; 4], &mut [0.0; 4])), "{isa}: add");
-        assert!(panics(|| pool::add(isa, &[0.0; 4], &[0.0; 4], &mut [0.0; 5])), "{isa}: add");
-        assert!(panics(|| pool::relu(isa, &[0.0; 4], &mut [0.0; 5])), "{isa}: relu");
-        assert!(panics(|| pool::prelu(isa, 4, &[0.0; 4], &[0.0; 3], &mut [0.0; 4])), "{isa}: prelu");
-        assert!(panics(|| pool::affine(isa, 4, &[0.0; 4], &[0.0; 4], &[0.0; 3], &mut [0.0; 4])), "{isa}: affine");
-        assert!(panics(|| pool::affine(isa, 3, &[0.0; 4], &[0.0; 4], &[0.0; 4], &mut [0.0; 4])), "{isa}: affine");
-        assert!(panics(|| pool::softmax(isa, 3, &[0.0; 4], &mut [0.0; 4])), "{isa}: softmax");
-        assert!(panics(|| pool::concat(isa, 2..4, &[0.0; 4], 3, &mut [0.0; 6])), "{isa}: concat");
-        assert!(panics(|| pool::concat(isa, 0..2, &[0.0; 4], 3, &mut [0.0; 5])), "{isa}: concat");
+        assert!(panics(|| elementwise::add(isa, &[0.0; 3], &[0.0; 4], &mut [0.0; 4])), "{isa}: add");
+        assert!(panics(|| elementwise::add(isa, &[0.0; 4], &[0.0; 4], &mut [0.0; 5])), "{isa}: add");
+        assert!(panics(|| elementwise::relu(isa, &[0.0; 4], &mut [0.0; 5])), "{isa}: relu");
+        assert!(panics(|| elementwise::prelu(isa, 4, &[0.0; 4], &[0.0; 3], &mut [0.0; 4])), "{isa}: prelu");
+        assert!(
+            panics(|| elementwise::affine(isa, 4, &[0.0; 4], &[0.0; 4], &[0.0; 3], &mut [0.0; 4])),
+            "{isa}: affine"
+        );
+        assert!(
+            panics(|| elementwise::affine(isa, 3, &[0.0; 4], &[0.0; 4], &[0.0; 4], &mut [0.0; 4])),
+            "{isa}: affine"
+        );
+        assert!(panics(|| elementwise::softmax(isa, 3, &[0.0; 4], &mut [0.0; 4])), "{isa}: softmax");
+        assert!(panics(|| elementwise::concat(isa, 2..4, &[0.0; 4], 3, &mut [0.0; 6])), "{isa}: concat");
+        assert!(panics(|| elementwise::concat(isa, 0..2, &[0.0; 4], 3, &mut [0.0; 5])), "{isa}: concat");
         let counts = |words: usize, rows: usize, panels: usize, counts: usize| {
             let (rows, panels) = (Fenced::new(rows, 0u32), Fenced::new(panels, 0u32));
             gemm::counts(isa, &rows, words, &panels, &mut Fenced::new(counts, 0), &Inline);

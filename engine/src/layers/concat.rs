@@ -1,7 +1,7 @@
 //! Channels side by side; with one input, a copy.
 
 use super::{Call, Compute, Context};
-use horq_kernels::{Isa, Stage, pool, timed};
+use horq_kernels::{Isa, Runner, Stage, elementwise, timed};
 
 pub(super) struct Concat {
     isa: Isa,
@@ -19,10 +19,11 @@ impl Concat {
 impl Compute for Concat {
     fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
         let total = self.channels.iter().sum();
+        let runner = Runner { isa: self.isa, parallel: call.parallel };
         timed(call.clock, Stage::Float, || {
             let mut first = 0;
             for (i, &channels) in self.channels.iter().enumerate() {
-                pool::concat(self.isa, first..first + channels, call.operands.get(i), total, call.output);
+                elementwise::concat(runner, first..first + channels, call.operands.get(i), total, call.output);
                 first += channels;
             }
         });

@@ -4,7 +4,7 @@ use super::view::View;
 use super::{Call, Compute, Context};
 use crate::graph::Op;
 use bytemuck::cast_slice;
-use horq_kernels::{Isa, Stage, pool, timed};
+use horq_kernels::{Isa, Runner, Stage, elementwise, timed};
 
 pub(super) struct Elementwise {
     isa: Isa,
@@ -37,13 +37,14 @@ impl Elementwise {
 
 impl Compute for Elementwise {
     fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
-        let (isa, channels, input, output) = (self.isa, self.channels, call.operands.get(0), call.output);
+        let (channels, input, output) = (self.channels, call.operands.get(0), call.output);
+        let runner = Runner { isa: self.isa, parallel: call.parallel };
         timed(call.clock, Stage::Float, || match &self.kind {
-            Kind::Affine { scale, shift } => pool::affine(isa, channels, input, scale, shift, output),
-            Kind::Relu => pool::relu(isa, input, output),
-            Kind::Prelu(slope) => pool::prelu(isa, channels, input, slope, output),
-            Kind::Add => pool::add(isa, input, call.operands.get(1), output),
-            Kind::Softmax => pool::softmax(isa, channels, input, output),
+            Kind::Affine { scale, shift } => elementwise::affine(runner, channels, input, scale, shift, output),
+            Kind::Relu => elementwise::relu(runner, input, output),
+            Kind::Prelu(slope) => elementwise::prelu(runner, channels, input, slope, output),
+            Kind::Add => elementwise::add(runner, input, call.operands.get(1), output),
+            Kind::Softmax => elementwise::softmax(runner, channels, input, output),
         });
         Ok(())
     }

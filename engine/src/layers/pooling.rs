@@ -3,7 +3,7 @@
 use super::{Call, Compute, Context};
 use crate::graph::{Op, Shape};
 use horq_kernels::pool::{self, PoolShape};
-use horq_kernels::{Isa, Stage, timed};
+use horq_kernels::{Isa, Runner, Stage, timed};
 
 pub(super) struct Pooling {
     isa: Isa,
@@ -32,11 +32,12 @@ impl Pooling {
 
 impl Compute for Pooling {
     fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
-        let (isa, input, output) = (self.isa, call.operands.get(0), call.output);
+        let (input, output) = (call.operands.get(0), call.output);
+        let runner = Runner { isa: self.isa, parallel: call.parallel };
         timed(call.clock, Stage::Float, || match &self.kind {
-            Kind::Max(shape) => pool::max_pool(isa, shape, input, output),
-            Kind::Average(shape) => pool::average_pool(isa, shape, input, output),
-            Kind::Global { pixels, channels } => pool::global_average_pool(isa, *pixels, *channels, input, output),
+            Kind::Max(shape) => pool::max_pool(runner, shape, input, output),
+            Kind::Average(shape) => pool::average_pool(runner, shape, input, output),
+            Kind::Global { pixels, channels } => pool::global_average_pool(runner, *pixels, *channels, input, output),
         });
         Ok(())
     }

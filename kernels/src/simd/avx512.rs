@@ -49,6 +49,7 @@ impl<C: Count512> Simd for Avx512<C> {
     type Partial = __m512i;
     type Counts = __m512i;
     const FLUSH: usize = C::FLUSH;
+    const REGISTERS: usize = 32;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {

@@ -56,6 +56,21 @@ unsafe impl Parallel for Backwards {
     }
 }
 
+/// Remembers the largest number of tasks.
+pub struct Counting<'a>(pub Backwards, pub &'a std::sync::atomic::AtomicUsize);
+
+// SAFETY: as `Backwards`.
+unsafe impl Parallel for Counting<'_> {
+    fn threads(&self) -> usize {
+        self.0.threads()
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.1.fetch_max(tasks, std::sync::atomic::Ordering::Relaxed);
+        self.0.run(tasks, task);
+    }
+}
+
 /// Runs the tasks on that many threads of its own.
 pub struct Threads(pub usize);
 
