@@ -168,7 +168,7 @@ impl BinaryConv {
                 "a weight basis holds {found} words of panels, the layer needs {wanted}"
             )));
         }
-        let windows = Windows::new(&geometry, geometry.group_words(), out[1]);
+        let windows = Windows::of_bits(&geometry, out[1]);
         let borders = Borders::new(isa.check()?, &geometry, spec.padding, out, bases);
         let conv = Self { isa, spec, out, windows, borders, bases: bases.len() };
         let (lines, words) = (conv.lines().checked_mul(spec.max_order), conv.plane_len().checked_mul(spec.max_order));

@@ -146,7 +146,7 @@ impl BinaryTask<'_> {
         let panel_len = self.line_len() * LANES;
         let panel = self.group * self.geometry.group_panels() + self.first_panel;
         let panels = &self.call.bases[basis].panels[panel * panel_len..][..self.panels * panel_len];
-        let walk = self.windows.map_or(Walk::Straight(self.line_len()), Windows::walk);
+        let walk = self.windows.map_or(Walk::plain(self.line_len()), Windows::walk);
         // The windows of a validated geometry end inside the padded planes, `panels` was just sliced to the panels' length,
         // and `counts` holds ROWS rows of up to ROW_GROUP panels.
         simd.bits(&BitJob {

@@ -28,6 +28,7 @@ mod memory;
 pub mod oracle;
 pub mod panel;
 mod parallel;
+mod parity;
 pub mod pool;
 mod quantize;
 mod residual;

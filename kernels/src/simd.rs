@@ -16,6 +16,8 @@ mod avx512;
 mod avx512bw;
 #[cfg(target_arch = "x86_64")]
 mod avx512vpopcnt;
+#[cfg(target_arch = "x86_64")]
+mod carry;
 #[cfg(target_arch = "aarch64")]
 mod dot_neon;
 #[cfg(target_arch = "x86_64")]
@@ -47,10 +49,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const FLUSH: usize;
     /// How many rows of sixteen lanes the registers hold.
     const REGISTERS: usize = 8;
+    /// Whether [`Self::bits`] takes triples of words in the parity basis ([`crate::parity`]).
+    const PARITY: bool = false;
 
     /// Runs `f` where the token's instructions are enabled; `f` must be inlined into it to profit.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
-    /// Runs [`crate::tile::bits`] with the tile shape that suits this backend's registers.
+    /// Runs [`crate::tile::bits`] with the way of counting and the tile shape that suit this backend.
     fn bits(self, job: &BitJob<'_>);
     /// Runs [`crate::float_tile::floats`] with the tile shape that suits this backend's registers.
     fn floats(self, job: &FloatJob<'_>);
@@ -70,8 +74,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn splat(self, word: u32) -> Self::Words;
     /// No counts.
     fn no_partial(self) -> Self::Partial;
-    /// Adds the number of set bits of each lane of `a ^ b`.
-    fn count(self, partial: Self::Partial, a: Self::Words, b: Self::Words) -> Self::Partial;
+    /// a ^ b.
+    fn xor(self, a: Self::Words, b: Self::Words) -> Self::Words;
+    /// Adds the number of set bits of each lane of `x`.
+    fn count(self, partial: Self::Partial, x: Self::Words) -> Self::Partial;
     /// Zero in every lane.
     fn no_counts(self) -> Self::Counts;
     /// Adds what was gathered.

@@ -2,368 +2,426 @@
 //!
 //! A tile keeps `MR` x `NR` panel rows of accumulators in registers and walks the depth once. Rows are given by pointers
 //! and the depth as a walk from there that all rows share ([`Walk`]), so a convolution needs no im2col: a row starts at its
-//! window's first tap. Counts go to a small buffer that stays
-//! in the L1 cache, from where the epilogue takes them.
+//! window's first tap. Counts go to a small buffer that stays in the L1 cache, from where the epilogue takes them.
+//!
+//! How bits are counted is a parameter ([`Count`]), because some words together can be counted in fewer operations than one
+//! by one: as triples with their parity ([`crate::parity`]) or, where popcount is emulated, in carry-save form.
 
 use crate::panel::LANES;
 use crate::simd::Simd;
+use crate::walk::{Tiled, walk};
+use std::array::from_fn;
 use std::marker::PhantomData;
-use std::ops::Range;
 
 /// Operands and results of some rows times some panels.
 ///
 /// Whoever makes a job vouches that each row is readable wherever `walk` leads, that `panels` is readable for
 /// `panel_count * walk.len()` panel rows, and that `results` is writable for `panel_count * 16` values at each multiple of
 /// `stride` up to `rows.len()` and overlaps neither.
-pub(crate) struct Job<'a, In, Out> {
-    /// The first element of each row.
-    pub rows: &'a [*const In],
-    /// Where the elements of a row lie.
+pub(crate) struct BitJob<'a> {
+    /// The first word of each row.
+    pub rows: &'a [*const u32],
+    /// Where the words of a row lie.
     pub walk: Walk<'a>,
     /// The first panel; the others follow it.
-    pub panels: *const In,
+    pub panels: *const u32,
     /// How many panels.
     pub panel_count: usize,
-    /// `[row][stride]`, of which the first `panel_count * 16` are written.
-    pub results: *mut Out,
+    /// Counts of differing bits, `[row][stride]`, of which the first `panel_count * 16` are written.
+    pub results: *mut i32,
     /// Values between the results of neighbouring rows.
     pub stride: usize,
     /// Whether to write the results past the caches; whoever says so fences afterwards ([`Simd::fence`]).
     pub stream: bool,
 }
 
-/// Where the elements of a row lie, counted from its first.
+/// Where the words of a row lie, counted from its first, and in which order they are taken: first `triples` times three, in
+/// place of the last of which stands the parity of all three (only for a [`Count::PARITY`]), then the rest one by one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Walk<'a> {
-    /// So many, one after another.
-    Straight(usize),
-    /// At these offsets. One loop over all of them, whatever the taps: a loop a kernel row, of six words at 64 channels, cost
+    /// `len` words one after another; triple t is the words t, `triples` + t and 2 `triples` + t, whose parity lies `parity`
+    /// words behind the first of them.
+    Straight { len: usize, triples: usize, parity: usize },
+    /// At these places. One loop over all of them, whatever the taps: a loop a kernel row, of six words at 64 channels, cost
     /// a fifth of a convolution's time in exits and remainders.
-    Offsets(&'a [u32]),
+    Places { places: &'a [Place], triples: usize },
+}
+
+impl Walk<'_> {
+    /// Words one after another, none of them a parity.
+    pub(crate) fn plain(len: usize) -> Self {
+        Self::Straight { len, triples: 0, parity: 0 }
+    }
+
+    /// Words in all.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "asked by backends that count in several ways"))]
+    pub(crate) fn len(&self) -> usize {
+        match *self {
+            Self::Straight { len, .. } => len,
+            Self::Places { places, .. } => places.len(),
+        }
+    }
+
+    /// Triples at its start.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "asked by backends that take triples"))]
+    pub(crate) fn triples(&self) -> usize {
+        match *self {
+            Self::Straight { triples, .. } | Self::Places { triples, .. } => triples,
+        }
+    }
+}
+
+/// Where a word of a row and its panel row lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Words from the first of the row.
+    pub at: u32,
+    /// Words from the first of the panel: sixteen times the number of the panel row.
+    pub weights: u32,
 }
 
 /// A walk that is known when the tile is compiled.
 trait Path: Copy {
+    /// Words in all.
     fn len(self) -> usize;
-    /// The offset of element `k`.
+    /// Triples at its start.
+    fn triples(self) -> usize;
+    /// Word `i` of triple `t`: offsets into the row and into the panel.
+    ///
+    /// # Safety
+    /// `t` must be less than [`Self::triples`] and `i` less than 3.
+    unsafe fn triple(self, t: usize, i: usize) -> [usize; 2];
+    /// Word `k`, at least three times [`Self::triples`].
     ///
     /// # Safety
     /// `k` must be less than [`Self::len`].
-    unsafe fn at(self, k: usize) -> usize;
+    unsafe fn single(self, k: usize) -> [usize; 2];
 }
 
 #[derive(Clone, Copy)]
-struct Straight(usize);
+struct Straight {
+    len: usize,
+    triples: usize,
+    parity: usize,
+}
 
 impl Path for Straight {
     #[inline(always)]
     fn len(self) -> usize {
-        self.0
+        self.len
     }
 
     #[inline(always)]
-    unsafe fn at(self, k: usize) -> usize {
-        k
+    fn triples(self) -> usize {
+        self.triples
+    }
+
+    #[inline(always)]
+    unsafe fn triple(self, t: usize, i: usize) -> [usize; 2] {
+        let k = i * self.triples + t;
+        [if i == 2 { self.parity + t } else { k }, k * LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn single(self, k: usize) -> [usize; 2] {
+        [k, k * LANES]
     }
 }
 
-impl Path for &[u32] {
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    places: &'a [Place],
+    triples: usize,
+}
+
+impl Path for Places<'_> {
     #[inline(always)]
     fn len(self) -> usize {
-        (*self).len()
+        self.places.len()
     }
 
     #[inline(always)]
-    unsafe fn at(self, k: usize) -> usize {
+    fn triples(self) -> usize {
+        self.triples
+    }
+
+    #[inline(always)]
+    unsafe fn triple(self, t: usize, i: usize) -> [usize; 2] {
+        // SAFETY: the caller keeps the triple in bounds.
+        unsafe { self.single(3 * t + i) }
+    }
+
+    #[inline(always)]
+    unsafe fn single(self, k: usize) -> [usize; 2] {
         // SAFETY: the caller keeps k in bounds.
-        unsafe { *self.get_unchecked(k) as usize }
+        let place = unsafe { self.places.get_unchecked(k) };
+        [place.at as usize, place.weights as usize]
     }
 }
 
-/// Words of signs to counts of differing bits.
-pub(crate) type BitJob<'a> = Job<'a, u32, i32>;
-
-/// What a tile does with an element of a row and a panel row.
-trait Cell<S: Simd> {
-    type In: Copy;
-    type Out;
-    type Row: Copy;
+/// A way of counting the bits of the words that a cell of a tile meets.
+pub(crate) trait Count<S: Simd> {
+    /// What a cell gathers before it is flushed.
     type Partial: Copy;
-    type Total: Copy;
-    /// Elements that a partial result can gather.
+    /// Words that [`Self::group`] takes, up to [`MAX_GROUP`].
+    const GROUP: usize = 1;
+    /// Whether a group is a triple of the walk; otherwise it is any words in turn.
+    const PARITY: bool = false;
+    /// How many groups, and fewer than a group's words beside them, a partial count can gather before it must be flushed;
+    /// `usize::MAX` if it never overflows, however many single words there are.
     const FLUSH: usize;
-    /// Elements a round of the inner loop. Leaving a loop after 36 rounds is mispredicted and costs some 25 cycles a tile:
-    /// four elements a round lift 768 x 128 x 1152 bits from 96 to 99 % of the limit (Golden Cove).
-    const UNROLL: usize;
-    unsafe fn load(simd: S, from: *const Self::In) -> Self::Row;
-    fn splat(simd: S, element: Self::In) -> Self::Row;
-    fn no_partial(simd: S) -> Self::Partial;
-    fn step(simd: S, partial: Self::Partial, activation: Self::Row, weight: Self::Row) -> Self::Partial;
-    fn no_total(simd: S) -> Self::Total;
-    fn flush(simd: S, total: Self::Total, partial: Self::Partial) -> Self::Total;
-    unsafe fn store(simd: S, to: *mut Self::Out, total: Self::Total);
-    /// The same past the caches, where the backend can.
-    unsafe fn stream(simd: S, to: *mut Self::Out, total: Self::Total);
+    /// No counts.
+    fn none(simd: S) -> Self::Partial;
+    /// Prepares the weights of a group for all rows of the tile.
+    #[inline(always)]
+    fn prepare(_: S, _: &mut Group<S::Words>) {}
+    /// Adds the number of set bits of each lane of `x`.
+    fn single(simd: S, partial: Self::Partial, x: S::Words) -> Self::Partial;
+    /// Adds those of a group of words.
+    #[inline(always)]
+    fn group(simd: S, partial: Self::Partial, x: impl Fn(usize) -> S::Words) -> Self::Partial {
+        Self::single(simd, partial, x(0))
+    }
+    /// Adds what was gathered.
+    fn flush(simd: S, counts: S::Counts, partial: Self::Partial) -> S::Counts;
 }
 
-/// Counting the bits in which signs differ.
-struct Bits;
+/// Counting word by word, as the backend does it.
+pub(crate) struct Plain;
 
-impl<S: Simd> Cell<S> for Bits {
-    type In = u32;
-    type Out = i32;
-    type Row = S::Words;
+impl<S: Simd> Count<S> for Plain {
     type Partial = S::Partial;
-    type Total = S::Counts;
     const FLUSH: usize = S::FLUSH;
-    // Runs that end at a flush do not divide by four, and have enough operations an element without it.
-    const UNROLL: usize = if S::FLUSH == usize::MAX { 4 } else { 1 };
 
     #[inline(always)]
-    unsafe fn load(simd: S, from: *const u32) -> S::Words {
-        // SAFETY: the caller vouches for sixteen words.
-        unsafe { simd.load(from) }
-    }
-
-    #[inline(always)]
-    fn splat(simd: S, element: u32) -> S::Words {
-        simd.splat(element)
-    }
-
-    #[inline(always)]
-    fn no_partial(simd: S) -> S::Partial {
+    fn none(simd: S) -> S::Partial {
         simd.no_partial()
     }
 
     #[inline(always)]
-    fn step(simd: S, partial: S::Partial, activation: S::Words, weight: S::Words) -> S::Partial {
-        simd.count(partial, activation, weight)
+    fn single(simd: S, partial: S::Partial, x: S::Words) -> S::Partial {
+        simd.count(partial, x)
     }
 
     #[inline(always)]
-    fn no_total(simd: S) -> S::Counts {
-        simd.no_counts()
-    }
-
-    #[inline(always)]
-    fn flush(simd: S, total: S::Counts, partial: S::Partial) -> S::Counts {
-        simd.flush(total, partial)
-    }
-
-    #[inline(always)]
-    unsafe fn store(simd: S, to: *mut i32, total: S::Counts) {
-        // SAFETY: the caller vouches for sixteen values.
-        unsafe { simd.store_counts(to, total) }
-    }
-
-    #[inline(always)]
-    unsafe fn stream(simd: S, to: *mut i32, total: S::Counts) {
-        // SAFETY: the caller vouches for sixteen values.
-        unsafe { simd.stream_counts(to, total) }
+    fn flush(simd: S, counts: S::Counts, partial: S::Partial) -> S::Counts {
+        simd.flush(counts, partial)
     }
 }
 
 /// Counts the differing bits of a job with tiles of `MR` x `NR`, or 1 x `VR` where there is one row.
 #[inline(always)]
-pub(crate) fn bits<S: Simd, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &BitJob<'_>) {
+pub(crate) fn bits<S: Simd, C: Count<S>, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &BitJob<'_>) {
+    let count = PhantomData::<C>;
     match job.walk {
-        Walk::Straight(len) => Tiles::<S, Bits, _>::new(simd, job, Straight(len)).run::<MR, NR, VR>(),
-        Walk::Offsets(offsets) => Tiles::<S, Bits, _>::new(simd, job, offsets).run::<MR, NR, VR>(),
+        Walk::Straight { len, triples, parity } => {
+            walk::<_, _, MR, NR, MR, 1, VR>(&Bits { simd, job, path: Straight { len, triples, parity }, count });
+        }
+        Walk::Places { places, triples } => {
+            walk::<_, _, MR, NR, MR, 1, VR>(&Bits { simd, job, path: Places { places, triples }, count });
+        }
     }
 }
 
-/// A job and the backend it runs on.
-struct Tiles<'a, S: Simd, C: Cell<S>, P: Path> {
+/// A job, the backend it runs on and how it counts.
+struct Bits<'a, S: Simd, C: Count<S>, P: Path> {
     simd: S,
-    job: &'a Job<'a, C::In, C::Out>,
+    job: &'a BitJob<'a>,
     path: P,
-    cell: PhantomData<C>,
+    count: PhantomData<C>,
 }
 
-impl<'a, S: Simd, C: Cell<S>, P: Path> Tiles<'a, S, C, P> {
+/// The words of a group; those past [`Count::GROUP`] are zero.
+pub(crate) type Group<W> = [W; MAX_GROUP];
+/// The most words of a group.
+pub(crate) const MAX_GROUP: usize = 8;
+/// Words a round of the inner loop where words are taken one by one and counters never overflow. Leaving a loop after 36
+/// rounds is mispredicted and costs some 25 cycles a tile: four words a round lift 768 x 128 x 1152 bits from 96 to 99 % of
+/// the limit (Golden Cove).
+const UNROLL: usize = 4;
+
+impl<S: Simd, C: Count<S>, P: Path> Tiled<S> for Bits<'_, S, C, P> {
     #[inline(always)]
-    fn new(simd: S, job: &'a Job<'a, C::In, C::Out>, path: P) -> Self {
-        Self { simd, job, path, cell: PhantomData }
+    fn vectorize(&self, f: impl FnOnce()) {
+        self.simd.vectorize(f);
     }
 
     #[inline(always)]
-    fn run<const MR: usize, const NR: usize, const VR: usize>(&self) {
-        let mut panel = 0;
-        if self.job.rows.len() == 1 {
-            while panel + VR <= self.job.panel_count {
-                self.outlined::<1, VR>(0, panel);
-                panel += VR;
-            }
-        }
-        while panel + NR <= self.job.panel_count {
-            self.column::<MR, NR>(panel);
-            panel += NR;
-        }
-        while panel < self.job.panel_count {
-            self.column::<MR, 1>(panel);
-            panel += 1;
-        }
+    fn rows(&self) -> usize {
+        self.job.rows.len()
     }
 
-    /// All rows against `NR` panels.
     #[inline(always)]
-    fn column<const MR: usize, const NR: usize>(&self, panel: usize) {
-        let rows = self.job.rows.len();
-        let mut row = 0;
-        while row + MR <= rows {
-            self.outlined::<MR, NR>(row, panel);
-            row += MR;
-        }
-        row = self.rest::<MR, 8, NR>(row, panel);
-        row = self.rest::<MR, 4, NR>(row, panel);
-        row = self.rest::<MR, 2, NR>(row, panel);
-        self.rest::<MR, 1, NR>(row, panel);
-    }
-
-    /// `LESS` of the rows that are left, where there are as many and they do not fill a whole tile; returns the next row.
-    #[inline(always)]
-    fn rest<const MR: usize, const LESS: usize, const NR: usize>(&self, row: usize, panel: usize) -> usize {
-        if LESS < MR && row + LESS <= self.job.rows.len() {
-            self.outlined::<LESS, NR>(row, panel);
-            row + LESS
-        } else {
-            row
-        }
-    }
-
-    /// The tile behind a feature boundary of its own, so that each shape is compiled by itself.
-    #[inline(always)]
-    fn outlined<const MR: usize, const NR: usize>(&self, row: usize, panel: usize) {
-        self.simd.vectorize(
-            #[inline(always)]
-            || self.tile::<MR, NR>(row, panel),
-        );
+    fn panels(&self) -> usize {
+        self.job.panel_count
     }
 
     #[inline(always)]
     fn tile<const MR: usize, const NR: usize>(&self, row: usize, panel: usize) {
         let Self { simd, job, path, .. } = *self;
         let len = path.len();
-        let rows: [*const C::In; MR] = std::array::from_fn(
-            #[inline(always)]
-            |m| job.rows[row + m],
-        );
-        let mut totals = [[C::no_total(simd); NR]; MR];
-        let mut partials = [[C::no_partial(simd); NR]; MR];
         // SAFETY: `panel + NR <= panel_count`, so every panel row read below lies in the panels that the job vouches for.
         let weights = unsafe { job.panels.add(panel * len * LANES) };
-        let mut from = 0;
-        while from < len {
-            let to = if C::FLUSH == usize::MAX { len } else { len.min(from + C::FLUSH) };
-            // SAFETY: the job vouches for every row along the path and for the panel rows beside it.
-            unsafe { self.run_of::<MR, NR>(&mut partials, &rows, weights, from..to) };
-            from = to;
-            if from < len {
-                Self::flush(simd, &mut totals, &mut partials);
+        let mut rows = [std::ptr::null(); MR];
+        rows.copy_from_slice(&job.rows[row..row + MR]);
+        let mut cells = Cells::<S, C, MR, NR> {
+            simd,
+            rows,
+            weights,
+            panel_len: len * LANES,
+            partials: [[C::none(simd); NR]; MR],
+            totals: [[simd.no_counts(); NR]; MR],
+        };
+        debug_assert!(C::PARITY || path.triples() == 0, "this way of counting takes no parities");
+        let groups = match C::GROUP {
+            _ if C::PARITY => path.triples(),
+            // Single words come in an unrolled loop where nothing has to be flushed.
+            1 if C::FLUSH == usize::MAX => 0,
+            group => len / group,
+        };
+        // SAFETY: groups and single words end inside the path, along which the job vouches for rows and panel rows.
+        unsafe {
+            let mut from = 0;
+            while from < groups {
+                let to = if C::FLUSH == usize::MAX { groups } else { groups.min(from + C::FLUSH) };
+                for g in from..to {
+                    cells.group(
+                        #[inline(always)]
+                        |i| if C::PARITY { path.triple(g, i) } else { path.single(g * C::GROUP + i) },
+                    );
+                }
+                from = to;
+                if from < groups {
+                    cells.flush();
+                }
+            }
+            let mut k = groups * C::GROUP;
+            if C::FLUSH == usize::MAX {
+                while k + UNROLL <= len {
+                    for i in 0..UNROLL {
+                        cells.single(path.single(k + i));
+                    }
+                    k += UNROLL;
+                }
+            }
+            while k < len {
+                cells.single(path.single(k));
+                k += 1;
             }
         }
-        Self::flush(simd, &mut totals, &mut partials);
+        cells.flush();
         // SAFETY: the job vouches for the results of every row and panel.
         unsafe {
             let to = job.results.add(row * job.stride + panel * LANES);
             if job.stream {
-                Self::stream(simd, to, job.stride, &totals);
+                cells.stream(to, job.stride);
             } else {
-                for m in 0..MR {
-                    for p in 0..NR {
-                        C::store(simd, to.add(m * job.stride + p * LANES), totals[m][p]);
-                    }
+                cells.store(to, job.stride);
+            }
+        }
+    }
+}
+
+/// The registers of a tile.
+struct Cells<S: Simd, C: Count<S>, const MR: usize, const NR: usize> {
+    simd: S,
+    rows: [*const u32; MR],
+    weights: *const u32,
+    /// Words of a panel.
+    panel_len: usize,
+    partials: [[C::Partial; NR]; MR],
+    totals: [[S::Counts; NR]; MR],
+}
+
+impl<S: Simd, C: Count<S>, const MR: usize, const NR: usize> Cells<S, C, MR, NR> {
+    /// The words of a group, at offsets into the rows and the panels.
+    ///
+    /// # Safety
+    /// The offsets of the first [`Count::GROUP`] words must lie inside rows and panels.
+    #[inline(always)]
+    unsafe fn group(&mut self, place: impl Fn(usize) -> [usize; 2]) {
+        let simd = self.simd;
+        let mut weights = [[simd.splat(0); MAX_GROUP]; NR];
+        for p in 0..NR {
+            for i in 0..C::GROUP {
+                // SAFETY: the caller vouches for the panel row.
+                weights[p][i] = unsafe { simd.load(self.weights.add(p * self.panel_len + place(i)[1])) };
+            }
+            C::prepare(simd, &mut weights[p]);
+        }
+        for m in 0..MR {
+            for p in 0..NR {
+                let weights = &weights[p];
+                let row = self.rows[m];
+                self.partials[m][p] = C::group(
+                    simd,
+                    self.partials[m][p],
+                    #[inline(always)]
+                    |i| {
+                        // SAFETY: the caller vouches for the word of the row.
+                        simd.xor(simd.splat(unsafe { *row.add(place(i)[0]) }), weights[i])
+                    },
+                );
+            }
+        }
+    }
+
+    /// One word, at offsets into the rows and the panels.
+    ///
+    /// # Safety
+    /// The offsets must lie inside rows and panels.
+    #[inline(always)]
+    unsafe fn single(&mut self, [at, from]: [usize; 2]) {
+        let simd = self.simd;
+        // SAFETY: the caller vouches for the word of each row and the panel rows.
+        unsafe {
+            let weights: [S::Words; NR] = from_fn(
+                #[inline(always)]
+                |p| simd.load(self.weights.add(p * self.panel_len + from)),
+            );
+            for m in 0..MR {
+                let activation = simd.splat(*self.rows[m].add(at));
+                for p in 0..NR {
+                    self.partials[m][p] = C::single(simd, self.partials[m][p], simd.xor(activation, weights[p]));
                 }
             }
         }
     }
 
-    /// Stores a tile past the caches.
+    #[inline(always)]
+    fn flush(&mut self) {
+        for m in 0..MR {
+            for p in 0..NR {
+                self.totals[m][p] = C::flush(self.simd, self.totals[m][p], self.partials[m][p]);
+                self.partials[m][p] = C::none(self.simd);
+            }
+        }
+    }
+
+    /// Stores the totals, rows `stride` apart.
     ///
     /// # Safety
-    /// As the results of a job.
+    /// `to` must be valid for writing sixteen values for each panel in each row.
     #[inline(always)]
-    unsafe fn stream<const MR: usize, const NR: usize>(
-        simd: S,
-        to: *mut C::Out,
-        stride: usize,
-        totals: &[[C::Total; NR]; MR],
-    ) {
+    unsafe fn store(&self, to: *mut i32, stride: usize) {
         for m in 0..MR {
             for p in 0..NR {
                 // SAFETY: the caller vouches for the results of every row and panel.
-                unsafe { C::stream(simd, to.add(m * stride + p * LANES), totals[m][p]) };
+                unsafe { self.simd.store_counts(to.add(m * stride + p * LANES), self.totals[m][p]) };
             }
         }
     }
 
-    /// The inner loop: some elements of each row.
+    /// The same past the caches.
     ///
     /// # Safety
-    /// Each row must be readable at these elements of the path, and each of the `NR` panels for their panel rows.
+    /// As [`Self::store`].
     #[inline(always)]
-    unsafe fn run_of<const MR: usize, const NR: usize>(
-        &self,
-        partials: &mut [[C::Partial; NR]; MR],
-        rows: &[*const C::In; MR],
-        weights: *const C::In,
-        elements: Range<usize>,
-    ) {
-        let mut k = elements.start;
-        while k + C::UNROLL <= elements.end {
-            for i in 0..C::UNROLL {
-                // SAFETY: k + i is one of the elements.
-                unsafe { self.element(partials, rows, weights, k + i) };
-            }
-            k += C::UNROLL;
-        }
-        while k < elements.end {
-            // SAFETY: k is one of the elements.
-            unsafe { self.element(partials, rows, weights, k) };
-            k += 1;
-        }
-    }
-
-    /// Element `k` of each row against its panel row.
-    ///
-    /// # Safety
-    /// As [`Self::run_of`] with an element k.
-    #[inline(always)]
-    unsafe fn element<const MR: usize, const NR: usize>(
-        &self,
-        partials: &mut [[C::Partial; NR]; MR],
-        rows: &[*const C::In; MR],
-        weights: *const C::In,
-        k: usize,
-    ) {
-        let simd = self.simd;
-        let panel_len = self.path.len() * LANES;
-        // SAFETY: the caller vouches for element k of the rows and panels.
-        unsafe {
-            let at = self.path.at(k);
-            let weight: [C::Row; NR] = std::array::from_fn(
-                #[inline(always)]
-                |p| C::load(simd, weights.add(p * panel_len + k * LANES)),
-            );
-            for m in 0..MR {
-                let activation = C::splat(simd, *rows[m].add(at));
-                for p in 0..NR {
-                    partials[m][p] = C::step(simd, partials[m][p], activation, weight[p]);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn flush<const MR: usize, const NR: usize>(
-        simd: S,
-        totals: &mut [[C::Total; NR]; MR],
-        partials: &mut [[C::Partial; NR]; MR],
-    ) {
+    unsafe fn stream(&self, to: *mut i32, stride: usize) {
         for m in 0..MR {
             for p in 0..NR {
-                totals[m][p] = C::flush(simd, totals[m][p], partials[m][p]);
-                partials[m][p] = C::no_partial(simd);
+                // SAFETY: the caller vouches for the results of every row and panel.
+                unsafe { self.simd.stream_counts(to.add(m * stride + p * LANES), self.totals[m][p]) };
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Where windows lie in memory, and how the rows of a layer are cut into tasks.
 
-use crate::tile::Walk;
+use crate::panel::LANES;
+use crate::tile::{Place, Walk};
 use crate::{Geometry, Parallel};
 
 /// The most rows that a task multiplies at a time; with four panels their results take 8 KiB of the L1 cache.
@@ -15,6 +16,8 @@ pub(crate) const ROW_GROUP: usize = 8;
 pub(crate) struct Windows {
     /// Where the elements of a window lie, counted from its first.
     pub offsets: Vec<u32>,
+    /// The same beside their panel rows, for windows of bits that are not straight.
+    places: Vec<Place>,
     /// Elements of a padded image row.
     pub row_len: usize,
     /// Elements of a padded image.
@@ -39,6 +42,7 @@ impl Windows {
             .collect();
         Self {
             offsets,
+            places: Vec::new(),
             row_len,
             len: (geometry.height + top + bottom) * row_len,
             unit,
@@ -47,14 +51,28 @@ impl Windows {
         }
     }
 
+    /// Windows of packed planes, whose elements are words.
+    pub(crate) fn of_bits(geometry: &Geometry, out_width: usize) -> Self {
+        let mut windows = Self::new(geometry, geometry.group_words(), out_width);
+        if !windows.is_straight() {
+            let place = |(k, &at): (usize, &u32)| Place { at, weights: (k * LANES) as u32 };
+            windows.places = windows.offsets.iter().enumerate().map(place).collect();
+        }
+        windows
+    }
+
     /// Whether the elements of a window follow each other.
     pub(crate) fn is_straight(&self) -> bool {
         self.offsets.last().is_some_and(|&last| last as usize + 1 == self.offsets.len())
     }
 
-    /// How a window lies.
+    /// How a window of bits lies.
     pub(crate) fn walk(&self) -> Walk<'_> {
-        if self.is_straight() { Walk::Straight(self.offsets.len()) } else { Walk::Offsets(&self.offsets) }
+        if self.places.is_empty() {
+            Walk::plain(self.offsets.len())
+        } else {
+            Walk::Places { places: &self.places, triples: 0 }
+        }
     }
 
     /// The first element of the window of output pixel `row` (counted row by row) in a group.

@@ -257,6 +257,39 @@ fn counts_of_differing_bits() {
     }
 }
 
+/// Rows of every length around the groups of words that a backend counts together (three, eight) and around what its byte
+/// counters hold (31 words or groups), with numbers of rows on both sides of the tiles; and with every bit differing.
+#[test]
+fn counts_of_every_depth() {
+    let isas = backends();
+    let mut rng = rng(7);
+    for words in (1..=100).chain(240..=260).chain([496, 503, 504, 505, 1000, 3000]) {
+        for rows in [1, 4, 7] {
+            let panels = 3;
+            let a = Fenced::of(&(0..rows * words).map(|_| rng.random::<u32>()).collect::<Vec<_>>());
+            // Lane 0 of each panel is row 0 turned around.
+            let word = |panel: usize, k: usize, lane: usize| {
+                let random = (panel as u32 + 1).wrapping_mul(0x9e37_79b9).wrapping_mul((k * 16 + lane) as u32 | 1);
+                if lane == 0 { !a[k] } else { random }
+            };
+            let b: Vec<u32> = (0..panels * words * 16).map(|i| word(i / 16 / words, i / 16 % words, i % 16)).collect();
+            let b = Fenced::of(&b);
+            for &isa in &isas {
+                let mut counts = Fenced::new(rows * panels * 16, -1);
+                gemm::counts(isa, &a, words, &b, &mut counts, &Backwards(1));
+                counts.check("counts");
+                for (i, &count) in counts.iter().enumerate() {
+                    let (row, panel, lane) = (i / (panels * 16), i / 16 % panels, i % 16);
+                    let differing = |k: usize| (a[row * words + k] ^ word(panel, k, lane)).count_ones() as i32;
+                    let expected: i32 = (0..words).map(differing).sum();
+                    assert_eq!(count, expected, "{isa}, {rows} rows of {words} words: row {row}, filter {}", i % 48);
+                }
+                assert_eq!(counts[0], 32 * words as i32, "{isa}: every bit of row 0 differs from filter 0");
+            }
+        }
+    }
+}
+
 /// A product whose results pass the caches by, on an address that allows it and on one that does not.
 #[test]
 fn counts_of_a_large_product() {

@@ -10,12 +10,13 @@
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
 use super::Simd;
+use super::carry::{self, Adder, CarrySave, Saved};
 use super::dot_x86::{AvxVnni, Maddubs};
 use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
 use crate::int8_tile::{self, Int8Job};
 use crate::table::{self, SignedJob};
-use crate::tile::{self, BitJob};
+use crate::tile::{self, BitJob, Count, Plain};
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
@@ -50,6 +51,94 @@ unsafe fn eight(table: *const f32, index: __m256i) -> __m256 {
     unsafe { _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index) }
 }
 
+impl Adder for Avx2 {
+    type Word = __m256i;
+
+    #[inline(always)]
+    fn add(self, a: __m256i, b: __m256i, c: __m256i) -> [__m256i; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let either = _mm256_xor_si256(b, c);
+            let carry = _mm256_or_si256(_mm256_and_si256(b, c), _mm256_and_si256(either, a));
+            [_mm256_xor_si256(either, a), carry]
+        }
+    }
+
+    #[inline(always)]
+    fn count(self, bytes: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let bits = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+            let nibble = _mm256_set1_epi8(15);
+            let low = _mm256_shuffle_epi8(bits, _mm256_and_si256(x, nibble));
+            let high = _mm256_shuffle_epi8(bits, _mm256_and_si256(_mm256_srli_epi16::<4>(x), nibble));
+            _mm256_add_epi8(_mm256_add_epi8(bytes, low), high)
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_add_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn widen(self, counts: __m256i, bytes: __m256i, weight: i8) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let pairs = _mm256_maddubs_epi16(bytes, _mm256_set1_epi8(weight));
+            _mm256_add_epi32(counts, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_setzero_si256() }
+    }
+}
+
+impl Count<Avx2> for CarrySave {
+    type Partial = [Saved<__m256i>; 2];
+    const GROUP: usize = carry::GROUP;
+    const FLUSH: usize = carry::FLUSH;
+
+    #[inline(always)]
+    fn none(simd: Avx2) -> [Saved<__m256i>; 2] {
+        [Saved::new(simd.zero()); 2]
+    }
+
+    #[inline(always)]
+    fn single(simd: Avx2, partial: [Saved<__m256i>; 2], x: [__m256i; 2]) -> [Saved<__m256i>; 2] {
+        [partial[0].single(simd, x[0]), partial[1].single(simd, x[1])]
+    }
+
+    /// One half after the other: the sums of both and the words between them are more than sixteen registers.
+    #[inline(always)]
+    fn group(simd: Avx2, partial: [Saved<__m256i>; 2], x: impl Fn(usize) -> [__m256i; 2]) -> [Saved<__m256i>; 2] {
+        let low = partial[0].group(
+            simd,
+            #[inline(always)]
+            |i| x(i)[0],
+        );
+        let high = partial[1].group(
+            simd,
+            #[inline(always)]
+            |i| x(i)[1],
+        );
+        [low, high]
+    }
+
+    #[inline(always)]
+    fn flush(simd: Avx2, counts: [__m256i; 2], partial: [Saved<__m256i>; 2]) -> [__m256i; 2] {
+        [partial[0].flush(simd, counts[0]), partial[1].flush(simd, counts[1])]
+    }
+}
+
+/// Words of a row from which on carry-save counting wins: what it leaves to count at the end of a row costs as much as it
+/// saves on 36 words (Golden Cove). One row alone is left plain: four panels side by side are four streams from memory.
+const CARRY_SAVE: usize = 48;
+
 impl Simd for Avx2 {
     type Words = [__m256i; 2];
     type Floats = [__m256; 2];
@@ -62,10 +151,15 @@ impl Simd for Avx2 {
         Self::vectorize(self, f)
     }
 
-    /// 4 rows x 1 panel: 8 byte counters, 2 weights, the table, the mask and 4 temporaries in 16 registers.
+    /// 4 rows x 1 panel: 8 byte counters, 2 weights, the table, the mask and 4 temporaries in 16 registers. In carry-save
+    /// form half a row takes 5 and the temporaries the rest.
     #[inline(always)]
     fn bits(self, job: &BitJob<'_>) {
-        tile::bits::<Self, 4, 1, 4>(self, job);
+        if job.rows.len() > 1 && job.walk.len() >= CARRY_SAVE {
+            tile::bits::<Self, CarrySave, 1, 1, 1>(self, job);
+        } else {
+            tile::bits::<Self, Plain, 4, 1, 4>(self, job);
+        }
     }
 
     /// 6 rows x 1 panel: 12 accumulators, 2 weights and a broadcast in 16 registers.
@@ -124,28 +218,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn count(self, partial: [__m256i; 2], a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+    fn xor(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
         // SAFETY: the token proves AVX2.
-        unsafe {
-            let bits = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
-            let nibble = _mm256_set1_epi8(15);
-            let x = pairs(
-                a,
-                b,
-                #[inline(always)]
-                |a, b| _mm256_xor_si256(a, b),
-            );
-            pairs(
-                partial,
-                x,
-                #[inline(always)]
-                |partial, x| {
-                    let low = _mm256_shuffle_epi8(bits, _mm256_and_si256(x, nibble));
-                    let high = _mm256_shuffle_epi8(bits, _mm256_and_si256(_mm256_srli_epi16::<4>(x), nibble));
-                    _mm256_add_epi8(_mm256_add_epi8(partial, low), high)
-                },
-            )
-        }
+        pairs(
+            a,
+            b,
+            #[inline(always)]
+            |a, b| unsafe { _mm256_xor_si256(a, b) },
+        )
+    }
+
+    #[inline(always)]
+    fn count(self, partial: [__m256i; 2], x: [__m256i; 2]) -> [__m256i; 2] {
+        [Adder::count(self, partial[0], x[0]), Adder::count(self, partial[1], x[1])]
     }
 
     #[inline(always)]
@@ -156,16 +241,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn flush(self, counts: [__m256i; 2], partial: [__m256i; 2]) -> [__m256i; 2] {
-        // SAFETY: the token proves AVX2.
-        pairs(
-            counts,
-            partial,
-            #[inline(always)]
-            |counts, partial| unsafe {
-                let pairs = _mm256_maddubs_epi16(partial, _mm256_set1_epi8(1));
-                _mm256_add_epi32(counts, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-            },
-        )
+        [self.widen(counts[0], partial[0], 1), self.widen(counts[1], partial[1], 1)]
     }
 
     #[inline(always)]

@@ -26,6 +26,8 @@ pub(super) struct Avx512<C>(C);
 pub(super) trait Count512: Copy + Send + Sync {
     /// As [`Simd::FLUSH`].
     const FLUSH: usize;
+    /// As [`Simd::PARITY`].
+    const PARITY: bool;
     /// As [`Simd::vectorize`].
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
     /// As [`Simd::bits`].
@@ -41,6 +43,12 @@ impl<C: Count512> Avx512<C> {
     pub(super) const fn new(count: C) -> Self {
         Self(count)
     }
+
+    /// The counting token.
+    #[inline(always)]
+    pub(super) const fn token(self) -> C {
+        self.0
+    }
 }
 
 impl<C: Count512> Simd for Avx512<C> {
@@ -50,6 +58,7 @@ impl<C: Count512> Simd for Avx512<C> {
     type Counts = __m512i;
     const FLUSH: usize = C::FLUSH;
     const REGISTERS: usize = 32;
+    const PARITY: bool = C::PARITY;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
@@ -119,9 +128,14 @@ impl<C: Count512> Simd for Avx512<C> {
     }
 
     #[inline(always)]
-    fn count(self, partial: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    fn xor(self, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: the token proves AVX-512 F.
-        self.0.count(partial, unsafe { _mm512_xor_si512(a, b) })
+        unsafe { _mm512_xor_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn count(self, partial: __m512i, x: __m512i) -> __m512i {
+        self.0.count(partial, x)
     }
 
     #[inline(always)]

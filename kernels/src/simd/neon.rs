@@ -14,7 +14,7 @@ use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
 use crate::int8_tile::{self, Int8Job};
 use crate::table::{self, SignedJob};
-use crate::tile::{self, BitJob};
+use crate::tile::{self, BitJob, Plain};
 use std::arch::aarch64::*;
 use std::array::from_fn;
 
@@ -53,7 +53,7 @@ impl Simd for Neon {
     /// 4 rows x 1 panel: 16 byte counters, 4 weights, a broadcast and temporaries in 32 registers.
     #[inline(always)]
     fn bits(self, job: &BitJob<'_>) {
-        tile::bits::<Self, 4, 1, 4>(self, job);
+        tile::bits::<Self, Plain, 4, 1, 4>(self, job);
     }
 
     /// 6 rows x 1 panel: 24 accumulators, 4 weights and a broadcast in 32 registers.
@@ -111,11 +111,20 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn count(self, partial: [uint8x16_t; 4], a: [uint32x4_t; 4], b: [uint32x4_t; 4]) -> [uint8x16_t; 4] {
+    fn xor(self, a: [uint32x4_t; 4], b: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
         // SAFETY: the token proves NEON.
         from_fn(
             #[inline(always)]
-            |i| unsafe { vaddq_u8(partial[i], vcntq_u8(vreinterpretq_u8_u32(veorq_u32(a[i], b[i])))) },
+            |i| unsafe { veorq_u32(a[i], b[i]) },
+        )
+    }
+
+    #[inline(always)]
+    fn count(self, partial: [uint8x16_t; 4], x: [uint32x4_t; 4]) -> [uint8x16_t; 4] {
+        // SAFETY: the token proves NEON.
+        from_fn(
+            #[inline(always)]
+            |i| unsafe { vaddq_u8(partial[i], vcntq_u8(vreinterpretq_u8_u32(x[i]))) },
         )
     }
 

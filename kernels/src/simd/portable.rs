@@ -7,7 +7,7 @@ use crate::codebook::{self, CodeJob};
 use crate::float_tile::{self, FloatJob};
 use crate::int8_tile::{self, Dot, Int8Job};
 use crate::table::{self, SignedJob};
-use crate::tile::{self, BitJob};
+use crate::tile::{self, BitJob, Plain};
 use wide::{f32x16, i16x8, i32x16, u32x16};
 
 /// The backend that needs no instruction set.
@@ -75,7 +75,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     /// 2 rows x 1 panel: 8 of SSE2's 16 registers count, the rest is for the words and the temporaries.
     #[inline(always)]
     fn bits(self, job: &BitJob<'_>) {
-        tile::bits::<Self, 2, 1, 2>(self, job);
+        tile::bits::<Self, Plain, 2, 1, 2>(self, job);
     }
 
     #[inline(always)]
@@ -115,8 +115,13 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     }
 
     #[inline(always)]
-    fn count(self, partial: u32x16, a: u32x16, b: u32x16) -> u32x16 {
-        self.0.count(partial, a ^ b)
+    fn xor(self, a: u32x16, b: u32x16) -> u32x16 {
+        a ^ b
+    }
+
+    #[inline(always)]
+    fn count(self, partial: u32x16, x: u32x16) -> u32x16 {
+        self.0.count(partial, x)
     }
 
     #[inline(always)]
