@@ -1,14 +1,15 @@
 //! Makes `.horq` files from layers in plain row-major floats.
 
+mod sources;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use horq_kernels::codebook::pack_codes;
-use horq_kernels::panel::{LANES, pack_bits, pack_floats};
-use horq_kernels::{Geometry, Padding, ScaleMode, Window};
+use horq_kernels::{Padding, ScaleMode, Window};
+use sources::{Sources, describe, padded};
 
 use crate::format::{GoldenRef, Limits, Parts, TensorData, assemble, write_atomic};
-use crate::graph::{Base, Graph, Input, Node, Op, Quantizer, Shape, check_name, code_bits, infer};
+use crate::graph::{Graph, Input, Node, Shape, check_name, infer};
 use crate::{Error, Model};
 
 /// A layer in plain floats. Weights are `[filter][kernel row][kernel column][channel of the group]` or
@@ -114,6 +115,36 @@ pub enum Layer<'a> {
         /// One value a filter.
         bias: Option<&'a [f32]>,
     },
+    /// Convolution of 8-bit weights and activations quantized to 8 bits.
+    Int8Conv2d {
+        /// Kernel, stride, dilation, padding.
+        window: Window,
+        /// Output channels.
+        filters: usize,
+        /// Channel groups.
+        groups: usize,
+        /// How activations become bytes.
+        quantize: Int8Quantize,
+        /// The weights, -127 to 127.
+        weight: &'a [i8],
+        /// The factor of each filter's integer sum: the activations' scale times the weights'.
+        alpha: &'a [f32],
+        /// One value a filter.
+        bias: Option<&'a [f32]>,
+    },
+    /// The same for a flat value.
+    Int8Dense {
+        /// Output features.
+        filters: usize,
+        /// How activations become bytes.
+        quantize: Int8Quantize,
+        /// The weights, -127 to 127.
+        weight: &'a [i8],
+        /// The factor of each filter's integer sum: the activations' scale times the weights'.
+        alpha: &'a [f32],
+        /// One value a filter.
+        bias: Option<&'a [f32]>,
+    },
     /// y = x * scale + shift by channel.
     Affine {
         /// One value a channel.
@@ -168,6 +199,35 @@ pub struct Quantize<'a> {
     pub mode: ScaleMode,
     /// The constants of mode fixed, one an order, positive; none in every other mode.
     pub scales: Option<&'a [f32]>,
+}
+
+/// How an 8-bit layer quantizes its input: x stands as scale * (q - zero_point), q from 0 to 255.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Int8Quantize {
+    /// What a step of q stands for; at least [`f32::MIN_POSITIVE`], and finite.
+    pub scale: f32,
+    /// The q that stands for 0.
+    pub zero_point: u8,
+}
+
+impl Int8Quantize {
+    /// The quantizer whose 256 steps cover `low` to `high`, which is widened to hold 0: what a calibration has seen.
+    /// A range of nothing but 0 gets the scale 1.
+    ///
+    /// ```
+    /// use horq::Int8Quantize;
+    ///
+    /// assert_eq!(Int8Quantize::of_range(0.0, 127.5), Int8Quantize { scale: 0.5, zero_point: 0 });
+    /// assert_eq!(Int8Quantize::of_range(-1.0, 1.0).zero_point, 128);
+    /// ```
+    pub fn of_range(low: f32, high: f32) -> Self {
+        let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
+        let scale = ((high - low) / 255.0) as f32;
+        if scale < f32::MIN_POSITIVE {
+            return Self { scale: 1.0, zero_point: 0 };
+        }
+        Self { scale, zero_point: (-low / f64::from(scale)).round().clamp(0.0, 255.0) as u8 }
+    }
 }
 
 /// Makes a `.horq` file node by node.
@@ -231,9 +291,9 @@ impl Builder {
             op: describe(name, &layer),
         };
         let shape = infer(&node, &shapes, &Limits::default())?;
-        let mut sources = Sources { node: name, geometry: node.op.geometry(shapes[0]), packed: Vec::new() };
+        let mut sources = Sources::new(name, node.op.geometry(shapes[0]));
         sources.pack(&layer, shapes[0])?;
-        let (specs, packed) = (node.op.tensors(shapes[0]), sources.packed);
+        let (specs, packed) = (node.op.tensors(shapes[0]), sources.finish());
         debug_assert_eq!(specs.len(), packed.len());
         self.tensors
             .extend(specs.iter().zip(packed).map(|(spec, data)| (spec.name.into(), spec.content.shape(), data)));
@@ -312,175 +372,4 @@ impl Builder {
         }
         Ok(samples)
     }
-}
-
-/// The operation of a layer. Tensors are named after the node and their role, which no two nodes can share.
-fn describe(node: &str, layer: &Layer<'_>) -> Op {
-    let tensor = |role: &str| format!("{node}.{role}");
-    let bias = |bias: Option<&[f32]>| bias.map(|_| tensor("bias"));
-    let bases = |bases: &[BinaryBase<'_>]| {
-        (0..bases.len())
-            .map(|i| Base { weight: tensor(&format!("weight.{i}")), alpha: tensor(&format!("alpha.{i}")) })
-            .collect()
-    };
-    let quantizer = |quantize: Quantize<'_>| Quantizer {
-        order: quantize.order,
-        mode: quantize.mode,
-        scales: quantize.scales.map(|_| tensor("scales")),
-    };
-    match *layer {
-        Layer::Conv2d { window, filters, groups, bias: b, .. } => {
-            Op::Conv2d { window, filters, groups, weight: tensor("weight"), bias: bias(b) }
-        }
-        Layer::Dense { filters, bias: b, .. } => Op::Dense { filters, weight: tensor("weight"), bias: bias(b) },
-        Layer::BinaryConv2d { window, filters, groups, pad_value, quantize, bases: l, bias: b } => Op::BinaryConv2d {
-            window,
-            filters,
-            groups,
-            pad_value,
-            quantizer: quantizer(quantize),
-            bases: bases(l),
-            bias: bias(b),
-        },
-        Layer::BinaryDense { filters, quantize, bases: l, bias: b } => {
-            Op::BinaryDense { filters, quantizer: quantizer(quantize), bases: bases(l), bias: bias(b) }
-        }
-        Layer::BinaryWeightConv2d { window, filters, groups, bias: b, .. } => Op::BinaryWeightConv2d {
-            window,
-            filters,
-            groups,
-            weight: tensor("weight"),
-            alpha: tensor("alpha"),
-            bias: bias(b),
-        },
-        Layer::BinaryWeightDense { filters, bias: b, .. } => {
-            Op::BinaryWeightDense { filters, weight: tensor("weight"), alpha: tensor("alpha"), bias: bias(b) }
-        }
-        Layer::CodebookConv2d { window, filters, groups, codebook, bias: b, .. } => Op::CodebookConv2d {
-            window,
-            filters,
-            groups,
-            entries: codebook.len(),
-            codes: tensor("codes"),
-            codebook: tensor("codebook"),
-            bias: bias(b),
-        },
-        Layer::CodebookDense { filters, codebook, bias: b, .. } => Op::CodebookDense {
-            filters,
-            entries: codebook.len(),
-            codes: tensor("codes"),
-            codebook: tensor("codebook"),
-            bias: bias(b),
-        },
-        Layer::Affine { .. } => Op::Affine { scale: tensor("scale"), shift: tensor("shift") },
-        Layer::Relu => Op::Relu,
-        Layer::Prelu { .. } => Op::Prelu { slope: tensor("slope") },
-        Layer::MaxPool { window } => Op::MaxPool { window },
-        Layer::AveragePool { window } => Op::AveragePool { window },
-        Layer::GlobalAveragePool => Op::GlobalAveragePool,
-        Layer::Add => Op::Add,
-        Layer::Concat => Op::Concat,
-        Layer::Flatten => Op::Flatten,
-        Layer::Softmax => Op::Softmax,
-    }
-}
-
-/// Checks and packs a layer's values, in the order in which [`Op::tensors`] names them.
-struct Sources<'a> {
-    node: &'a str,
-    geometry: Option<Geometry>,
-    packed: Vec<TensorData>,
-}
-
-impl Sources<'_> {
-    fn pack(&mut self, layer: &Layer<'_>, input: Shape) -> Result<(), Error> {
-        match *layer {
-            Layer::Conv2d { filters, weight, bias, .. } | Layer::Dense { filters, weight, bias } => {
-                self.weight(weight, |geometry, weight| TensorData::F32(pack_floats(geometry, weight)))?;
-                self.bias(bias, filters)
-            }
-            Layer::BinaryConv2d { filters, quantize, bases, bias, .. }
-            | Layer::BinaryDense { filters, quantize, bases, bias } => {
-                for base in bases {
-                    self.weight(base.weight, |geometry, weight| TensorData::U32(pack_bits(geometry, weight)))?;
-                    self.vector("alpha", base.alpha, filters)?;
-                }
-                if let Some(scales) = quantize.scales {
-                    self.vector("scales", scales, quantize.order)?;
-                }
-                self.bias(bias, filters)
-            }
-            Layer::BinaryWeightConv2d { filters, base, bias, .. }
-            | Layer::BinaryWeightDense { filters, base, bias } => {
-                self.weight(base.weight, |geometry, weight| TensorData::U32(pack_bits(geometry, weight)))?;
-                self.vector("alpha", base.alpha, filters)?;
-                self.bias(bias, filters)
-            }
-            Layer::CodebookConv2d { filters, codes, codebook, bias, .. }
-            | Layer::CodebookDense { filters, codes, codebook, bias } => {
-                self.codes(codes, codebook.len())?;
-                self.vector("codebook", codebook, codebook.len())?;
-                self.bias(bias, filters)
-            }
-            Layer::Affine { scale, shift } => {
-                self.vector("scale", scale, input.channels())?;
-                self.vector("shift", shift, input.channels())
-            }
-            Layer::Prelu { slope } => self.vector("slope", slope, input.channels()),
-            _ => Ok(()),
-        }
-    }
-
-    fn weight(&mut self, values: &[f32], pack: impl Fn(&Geometry, &[f32]) -> TensorData) -> Result<(), Error> {
-        let geometry = self.geometry.expect("inference has given every layer with weights its geometry");
-        self.check("weight", values, geometry.filters * geometry.depth())?;
-        self.packed.push(pack(&geometry, values));
-        Ok(())
-    }
-
-    fn codes(&mut self, codes: &[u8], entries: usize) -> Result<(), Error> {
-        let geometry = self.geometry.expect("inference has given every layer with weights its geometry");
-        let (node, expected, found) = (self.node.to_owned(), geometry.filters * geometry.depth(), codes.len());
-        if found != expected {
-            return Err(Error::SourceLength { node, source_name: "codes", expected, found });
-        }
-        if let Some(index) = codes.iter().position(|&code| usize::from(code) >= entries) {
-            let tensor = format!("{node}.codes");
-            return Err(Error::CodeBeyond { node, tensor, index, code: codes[index], entries });
-        }
-        let packed = pack_codes(&geometry, code_bits(entries), codes);
-        self.packed.push(TensorData::U32(packed.expect("number and size of the codes were just checked")));
-        Ok(())
-    }
-
-    fn bias(&mut self, bias: Option<&[f32]>, filters: usize) -> Result<(), Error> {
-        bias.map_or(Ok(()), |bias| self.vector("bias", bias, filters))
-    }
-
-    fn vector(&mut self, source: &'static str, values: &[f32], expected: usize) -> Result<(), Error> {
-        self.check(source, values, expected)?;
-        self.packed.push(TensorData::F32(padded(values)));
-        Ok(())
-    }
-
-    fn check(&self, source_name: &'static str, values: &[f32], expected: usize) -> Result<(), Error> {
-        let (node, found) = (self.node.to_owned(), values.len());
-        if found != expected {
-            return Err(Error::SourceLength { node, source_name, expected, found });
-        }
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(index) => {
-                let tensor = format!("{node}.{source_name}");
-                Err(Error::NotFinite { node, tensor, index, value: values[index] })
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-/// Values and zeros up to whole lines.
-fn padded(values: &[f32]) -> Vec<f32> {
-    let mut padded = values.to_vec();
-    padded.resize(values.len().next_multiple_of(LANES), 0.0);
-    padded
 }

@@ -394,6 +394,31 @@ pub enum Error {
         entries: usize,
     },
 
+    /// An 8-bit weight of -128.
+    #[error(
+        "element {index} of tensor `{tensor}` of node `{node}` is -128; 8-bit weights are -127 to 127, scaled alike on both sides"
+    )]
+    Int8Range {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+    },
+    /// An 8-bit layer whose input scale cannot be divided by.
+    #[error(
+        "the input scale in tensor `{tensor}` of node `{node}` is {value:e}; it must be finite and at least 2^-126"
+    )]
+    InputScale {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The scale.
+        value: f32,
+    },
+
     // Building a model.
     /// Source values of the wrong length.
     #[error("node `{node}` takes {expected} values of `{source_name}`, but {found} were given")]

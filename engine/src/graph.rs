@@ -6,7 +6,7 @@
 mod infer;
 
 pub use infer::{Content, TensorSpec};
-pub(crate) use infer::{check_name, code_bits, infer};
+pub(crate) use infer::{check_name, code_bits, infer, is_input_scale};
 
 use horq_kernels::{Padding, ScaleMode, Window};
 use serde::{Deserialize, Serialize};
@@ -116,7 +116,7 @@ pub struct Node {
     pub op: Op,
 }
 
-/// What a node computes. Strings named `weight`, `codes`, `codebook`, `bias`, `alpha`, `scale`,
+/// What a node computes. Strings named `weight`, `codes`, `codebook`, `bias`, `alpha`, `input_scale`, `scale`,
 /// `shift`, `slope` and `scales` name tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -238,6 +238,44 @@ pub enum Op {
         codes: String,
         /// The entries.
         codebook: String,
+        /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bias: Option<String>,
+    },
+    /// Convolution of 8-bit weights and activations quantized to 8 bits: y = alpha * (sum of (q - zero_point) * w) + bias, the
+    /// sum being an exact integer. Padding contributes zero.
+    Int8Conv2d {
+        /// Kernel, stride, dilation, padding.
+        #[serde(flatten)]
+        window: Window,
+        /// Output channels.
+        filters: usize,
+        /// Channel groups.
+        groups: usize,
+        /// The quantized activation that stands for 0.
+        zero_point: u8,
+        /// What a step of the quantized activations stands for.
+        input_scale: String,
+        /// 8-bit panels.
+        weight: String,
+        /// One value a filter.
+        alpha: String,
+        /// One value a filter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bias: Option<String>,
+    },
+    /// The same for a flat value.
+    Int8Dense {
+        /// Output features.
+        filters: usize,
+        /// The quantized activation that stands for 0.
+        zero_point: u8,
+        /// What a step of the quantized activations stands for.
+        input_scale: String,
+        /// 8-bit panels.
+        weight: String,
+        /// One value a filter.
+        alpha: String,
         /// One value a filter.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bias: Option<String>,

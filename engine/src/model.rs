@@ -154,6 +154,14 @@ impl Model {
         bytemuck::cast_slice(self.tensor(tensor, Dtype::U32))
     }
 
+    /// The bytes of a tensor of 8-bit panels: a view into the file's bytes on a 64-byte boundary.
+    ///
+    /// # Panics
+    /// If the model has no tensor of 8-bit panels of that name. The weight of every 8-bit layer in [`Self::graph`] is one.
+    pub fn i8s(&self, tensor: &str) -> &[i8] {
+        bytemuck::cast_slice(self.tensor(tensor, Dtype::I8))
+    }
+
     fn tensor(&self, name: &str, expected: Dtype) -> &[u8] {
         match self.0.tensors.get(name) {
             Some((dtype, bytes)) if *dtype == expected => &self.data()[bytes.clone()],

@@ -36,6 +36,8 @@ pub struct LayerProfile {
     pub bit_macs: u64,
     /// f32 multiply-accumulates of one sample; padded taps counted.
     pub float_macs: u64,
+    /// 8-bit multiply-accumulates of one sample; padded taps counted.
+    pub int8_macs: u64,
     /// Bytes of weights and per-filter vectors.
     pub weight_bytes: usize,
     /// How many of them the session had to copy; the others it reads where the model lies. Only per-filter vectors of grouped

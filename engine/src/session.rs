@@ -167,6 +167,7 @@ impl Session {
                 wall_nanoseconds: 0,
                 bit_macs: facts.bit_macs,
                 float_macs: facts.float_macs,
+                int8_macs: facts.int8_macs,
                 weight_bytes,
                 copied_bytes,
                 activation_bytes: activation_bytes(planned, slice),
@@ -384,10 +385,11 @@ impl std::fmt::Debug for Session {
 }
 
 impl Prepared {
-    /// A rough estimate of one sample's cycles on a fast machine: some 500 binary and 16 float products a cycle, and 16 bytes
-    /// of activations.
+    /// A rough estimate of one sample's cycles on a fast machine: some 500 binary, 64 8-bit and 16 float products a
+    /// cycle, and 16 bytes of activations.
     fn cycles(&self, profile: &LayerProfile) -> u64 {
-        profile.bit_macs / 512 + profile.float_macs / 16 + profile.activation_bytes as u64 / 16
+        let products = profile.bit_macs / 512 + profile.float_macs / 16 + profile.int8_macs / 64;
+        products + profile.activation_bytes as u64 / 16
     }
 }
 

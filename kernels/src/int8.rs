@@ -51,9 +51,27 @@ impl Runs {
     }
 }
 
+/// Panel rows of one panel.
+pub const fn panel_rows(geometry: &Geometry) -> usize {
+    Runs::new(geometry).rows()
+}
+
 /// Bytes of the panels of all groups.
 pub const fn panel_len(geometry: &Geometry) -> usize {
-    geometry.groups * geometry.group_panels() * Runs::new(geometry).rows() * ROW
+    geometry.groups * geometry.group_panels() * panel_rows(geometry) * ROW
+}
+
+/// Checks that a filter sums at most [`MAX_DEPTH`] products.
+///
+/// # Errors
+/// [`Error::Shape`] if it sums more.
+pub fn check_depth(geometry: &Geometry) -> Result<(), Error> {
+    let depth = geometry.depth();
+    if depth <= MAX_DEPTH {
+        Ok(())
+    } else {
+        Err(Error::Shape(format!("an 8-bit filter of {depth} products passes the {MAX_DEPTH} that an i32 holds")))
+    }
 }
 
 /// Packs weights `[filter][kernel row][kernel column][channel of the group]` into panels.

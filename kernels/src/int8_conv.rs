@@ -1,7 +1,7 @@
 //! Convolution and matrix product of activations and weights of 8 bits.
 
 use crate::clock::{Stage, timed};
-use crate::int8::{self, MAX_DEPTH, QUAD, Runs};
+use crate::int8::{self, QUAD, Runs};
 use crate::int8_tile::Int8Job;
 use crate::panel::LANES;
 use crate::simd::{Op, Simd, dispatch};
@@ -99,15 +99,12 @@ impl Int8Conv {
     /// Checks the spec and sums the weights once.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a size does not fit, if an output sums more than [`MAX_DEPTH`] products, or if the scale is not
+    /// [`Error::Shape`] if a size does not fit, if an output sums more than [`int8::MAX_DEPTH`] products, or if the scale is not
     /// positive and finite; [`Error::MissingIsa`] if this CPU lacks `isa`, or a dot product of bytes that the spec wants.
     pub fn new(isa: Isa, spec: Int8Spec, panels: &[i8]) -> Result<Self, Error> {
         let geometry = spec.geometry;
         let out = geometry.validate()?;
-        if geometry.depth() > MAX_DEPTH {
-            let depth = geometry.depth();
-            return Err(Error::Shape(format!("an 8-bit filter of {depth} products passes the {MAX_DEPTH} that fit")));
-        }
+        int8::check_depth(&geometry)?;
         if spec.max_batch == 0 {
             return Err(Error::Shape("a batch of 0 samples does not make a layer".into()));
         }

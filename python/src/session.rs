@@ -89,7 +89,7 @@ impl Session {
     /// What each layer is and, if the session was made with profile=True, what it has cost since the last reset.
     ///
     /// A list of dicts with name, op, fused, output (shape), order and max_order (None for float layers), runs, samples,
-    /// nanoseconds (a dict by stage, summed over threads), wall_nanoseconds, bit_macs and float_macs of one sample,
+    /// nanoseconds (a dict by stage, summed over threads), wall_nanoseconds, bit_macs, float_macs and int8_macs of one sample,
     /// weight_bytes and activation_bytes.
     fn profile<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let session = self.lock()?;
@@ -138,6 +138,7 @@ fn describe<'py>(py: Python<'py>, layer: &horq::LayerProfile) -> PyResult<Bound<
     entry.set_item("wall_nanoseconds", layer.wall_nanoseconds)?;
     entry.set_item("bit_macs", layer.bit_macs)?;
     entry.set_item("float_macs", layer.float_macs)?;
+    entry.set_item("int8_macs", layer.int8_macs)?;
     entry.set_item("weight_bytes", layer.weight_bytes)?;
     entry.set_item("activation_bytes", layer.activation_bytes)?;
     Ok(entry)

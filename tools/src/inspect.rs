@@ -42,6 +42,7 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
         "scales",
         ">binary MACs",
         ">float MACs",
+        ">int8 MACs",
         ">bytes",
         ">as f32",
     ]);
@@ -62,6 +63,7 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
             scales.into(),
             unless_zero(cost.bit_macs, |macs| amount(macs as f64)),
             unless_zero(cost.float_macs, |macs| amount(macs as f64)),
+            unless_zero(cost.int8_macs, |macs| amount(macs as f64)),
             unless_zero(cost.bytes, bytes),
             unless_zero(cost.float_bytes, bytes),
         ]);
@@ -78,6 +80,7 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
         empty(),
         amount(total.bit_macs as f64),
         amount(total.float_macs as f64),
+        amount(total.int8_macs as f64),
         bytes(total.bytes),
         bytes(total.float_bytes),
     ]);
@@ -113,6 +116,7 @@ fn details(node: &Node) -> String {
         | Op::BinaryConv2d { groups, .. }
         | Op::BinaryWeightConv2d { groups, .. }
         | Op::CodebookConv2d { groups, .. }
+        | Op::Int8Conv2d { groups, .. }
             if *groups > 1 =>
         {
             parts.push(format!("{groups} groups"));
@@ -131,6 +135,9 @@ fn details(node: &Node) -> String {
     }
     if let Op::CodebookConv2d { entries, .. } | Op::CodebookDense { entries, .. } = &node.op {
         parts.push(format!("{entries} weight values"));
+    }
+    if let Op::Int8Conv2d { zero_point, .. } | Op::Int8Dense { zero_point, .. } = &node.op {
+        parts.push(format!("zero point {zero_point}"));
     }
     parts.join(", ")
 }
@@ -179,6 +186,10 @@ fn document(file: &str, model: &Model) -> Value {
                 Op::CodebookConv2d { groups, entries, .. } => {
                     merge(&mut layer, json!({"groups": groups, "entries": entries}));
                 }
+                Op::Int8Conv2d { groups, zero_point, .. } => {
+                    merge(&mut layer, json!({"groups": groups, "zero_point": zero_point}));
+                }
+                Op::Int8Dense { zero_point, .. } => merge(&mut layer, json!({"zero_point": zero_point})),
                 Op::CodebookDense { entries, .. } => merge(&mut layer, json!({"entries": entries})),
                 Op::BinaryConv2d { groups, bases, pad_value, .. } => {
                     let pad_value = if *pad_value == Padding::One { "one" } else { "valid-taps" };
@@ -208,7 +219,7 @@ fn document(file: &str, model: &Model) -> Value {
 
 fn costs(cost: Cost) -> Value {
     json!({
-        "binary_macs": cost.bit_macs, "float_macs": cost.float_macs, "bytes": cost.bytes,
+        "binary_macs": cost.bit_macs, "float_macs": cost.float_macs, "int8_macs": cost.int8_macs, "bytes": cost.bytes,
         "float_bytes": cost.float_bytes, "compression": cost.compression(),
     })
 }

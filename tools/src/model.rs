@@ -2,7 +2,7 @@
 
 use crate::cli::Orders;
 use crate::failure::Failure;
-use horq::graph::{Node, Op, Shape};
+use horq::graph::{Content, Node, Op, Shape};
 use horq::{Error, Model, Session, SessionOptions};
 use std::path::Path;
 
@@ -61,6 +61,8 @@ pub(crate) struct Cost {
     pub(crate) bit_macs: u64,
     /// f32 multiply-accumulates; padded taps counted.
     pub(crate) float_macs: u64,
+    /// 8-bit multiply-accumulates; padded taps counted.
+    pub(crate) int8_macs: u64,
     /// Bytes of its tensors in the file, padding included.
     pub(crate) bytes: u64,
     /// Bytes of the same parameters in a float network: one f32 a weight, bias, scale, shift and slope.
@@ -71,16 +73,21 @@ impl Cost {
     /// The cost of a node with inputs and output of these shapes.
     pub(crate) fn of(node: &Node, input: Shape, output: Shape) -> Self {
         let tensors = node.op.tensors(input);
-        let bytes = tensors.iter().map(|tensor| 4 * tensor.content.shape().iter().product::<usize>() as u64).sum();
+        let size = |content: &Content| if let Content::Int8Panels(_) = content { 1 } else { 4 };
+        let bytes = tensors
+            .iter()
+            .map(|tensor| (size(&tensor.content) * tensor.content.shape().iter().product::<usize>()) as u64)
+            .sum();
         let geometry = node.op.geometry(input);
         let weights = geometry.map_or(0, |g| (g.filters * g.depth()) as u64);
         let pixels = (output.len() / output.channels()) as u64;
         let macs = pixels * weights;
-        let (bit_macs, float_macs) = match &node.op {
+        let (bit_macs, float_macs, int8_macs) = match &node.op {
             Op::BinaryConv2d { quantizer, bases, .. } | Op::BinaryDense { quantizer, bases, .. } => {
-                (macs * (quantizer.order * bases.len()) as u64, 0)
+                (macs * (quantizer.order * bases.len()) as u64, 0, 0)
             }
-            _ => (0, macs),
+            Op::Int8Conv2d { .. } | Op::Int8Dense { .. } => (0, 0, macs),
+            _ => (0, macs, 0),
         };
         let vectors = match &node.op {
             Op::Conv2d { filters, bias, .. }
@@ -90,12 +97,14 @@ impl Cost {
             | Op::BinaryWeightConv2d { filters, bias, .. }
             | Op::BinaryWeightDense { filters, bias, .. }
             | Op::CodebookConv2d { filters, bias, .. }
-            | Op::CodebookDense { filters, bias, .. } => bias.as_ref().map_or(0, |_| *filters),
+            | Op::CodebookDense { filters, bias, .. }
+            | Op::Int8Conv2d { filters, bias, .. }
+            | Op::Int8Dense { filters, bias, .. } => bias.as_ref().map_or(0, |_| *filters),
             Op::Affine { .. } => 2 * input.channels(),
             Op::Prelu { .. } => input.channels(),
             _ => 0,
         };
-        Self { bit_macs, float_macs, bytes, float_bytes: 4 * (weights + vectors as u64) }
+        Self { bit_macs, float_macs, int8_macs, bytes, float_bytes: 4 * (weights + vectors as u64) }
     }
 
     /// The sum of two costs.
@@ -103,6 +112,7 @@ impl Cost {
         Self {
             bit_macs: self.bit_macs + other.bit_macs,
             float_macs: self.float_macs + other.float_macs,
+            int8_macs: self.int8_macs + other.int8_macs,
             bytes: self.bytes + other.bytes,
             float_bytes: self.float_bytes + other.float_bytes,
         }

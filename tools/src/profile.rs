@@ -257,7 +257,7 @@ impl Report<'_> {
                     "name": profile.name, "op": profile.op, "fused": profile.fused, "packed": profile.packed, "order": profile.order(),
                     "scale_mode": profile.binary.map(|binary| mode(binary.mode)),
                     "ns": layer.wall, "quantize_ns": quantize, "bits_ns": bits, "epilogue_ns": epilogue, "float_ns": float,
-                    "binary_macs": profile.bit_macs, "float_macs": profile.float_macs,
+                    "binary_macs": profile.bit_macs, "float_macs": profile.float_macs, "int8_macs": profile.int8_macs,
                     "binary_macs_per_second": rate.map(|rate| rate * 1e9), "limit_fraction": of_limit(rate),
                     "layer_limit_fraction": of_limit(self.rate(profile, layer.wall)),
                     "weight_bytes": profile.weight_bytes, "activation_bytes": profile.activation_bytes,

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use horq_kernels::codebook;
 use horq_kernels::panel::{LANES, dirty_padding};
+use horq_kernels::{codebook, int8};
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
 use super::header::Header;
 use super::{GoldenRef, Limits};
 use crate::Error;
-use crate::graph::{Content, Graph, Shape, TensorSpec, code_bits};
+use crate::graph::{Content, Graph, Shape, TensorSpec, code_bits, is_input_scale};
 
 /// The name that errors about golden tensors give in place of a node's.
 const GOLDEN_NODE: &str = "golden";
@@ -109,6 +109,24 @@ fn check_tensor<'a>(
                 None => Ok(()),
             }
         }
+        Content::Int8Panels(geometry) => {
+            let panels: &[i8] = bytemuck::cast_slice(bytes);
+            if let Some(index) = int8::dirty_padding(&geometry, panels).expect("the shape was checked above") {
+                return Err(fault.dirty(index, u32::from(panels[index] as u8)));
+            }
+            match int8::out_of_range(panels) {
+                Some(index) => Err(Error::Int8Range { node: fault.node(), tensor: fault.tensor(), index }),
+                None => Ok(()),
+            }
+        }
+        Content::InputScale => {
+            let values: &[f32] = bytemuck::cast_slice(bytes);
+            fault.check_zero(values, 1, 0)?;
+            match values[0] {
+                value if is_input_scale(value) => Ok(()),
+                value => Err(Error::InputScale { node: fault.node(), tensor: fault.tensor(), value }),
+            }
+        }
         Content::FloatPanels(geometry) => {
             let values: &[f32] = bytemuck::cast_slice(bytes);
             fault.check_finite(values)?;
@@ -141,6 +159,7 @@ fn check_tensor<'a>(
 fn check_type(fault: &Fault<'_>, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(), Error> {
     let (expected, name) = match spec.content {
         Content::BitPanels(_) | Content::CodePanels(..) => (Dtype::U32, "U32"),
+        Content::Int8Panels(_) => (Dtype::I8, "I8"),
         _ => (Dtype::F32, "F32"),
     };
     if entry.dtype != expected {

@@ -20,6 +20,7 @@ use crate::graph::Graph;
 pub(crate) enum TensorData {
     F32(Vec<f32>),
     U32(Vec<u32>),
+    I8(Vec<i8>),
 }
 
 impl TensorData {
@@ -27,6 +28,7 @@ impl TensorData {
         match self {
             Self::F32(_) => "F32",
             Self::U32(_) => "U32",
+            Self::I8(_) => "I8",
         }
     }
 
@@ -34,6 +36,7 @@ impl TensorData {
         match self {
             Self::F32(values) => bytemuck::cast_slice(values),
             Self::U32(words) => bytemuck::cast_slice(words),
+            Self::I8(bytes) => bytemuck::cast_slice(bytes),
         }
     }
 }

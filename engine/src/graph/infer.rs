@@ -1,6 +1,7 @@
 //! What follows from a graph: the shape of each value and the layout of each tensor, with checked sizes, in one place.
 
 use horq_kernels::codebook::{CODE_BITS, codes_of_word};
+use horq_kernels::int8;
 use horq_kernels::panel::LANES;
 use horq_kernels::{Geometry, MAX_ORDER, ScaleMode, Window};
 
@@ -26,6 +27,10 @@ pub enum Content {
     FloatPanels(Geometry),
     /// Code panels, U32 `[groups * panels, words, 16]`, of a codebook with that many entries.
     CodePanels(Geometry, usize),
+    /// 8-bit panels, I8 `[groups * panels, rows, 16, 4]`.
+    Int8Panels(Geometry),
+    /// The scale of an 8-bit layer's input: one float and zeros up to 16, F32.
+    InputScale,
     /// That many floats and zeros up to the next multiple of 16, F32.
     Vector(usize),
     /// The same, every one of them positive.
@@ -42,9 +47,16 @@ impl Content {
                 let words = g.depth().div_ceil(codes_of_word(code_bits(entries)));
                 vec![g.groups * g.group_panels(), words, LANES]
             }
+            Self::Int8Panels(g) => vec![g.groups * g.group_panels(), int8::panel_rows(&g), LANES, int8::QUAD],
+            Self::InputScale => vec![LANES],
             Self::Vector(n) | Self::Scales(n) => vec![n.next_multiple_of(LANES)],
         }
     }
+}
+
+/// Whether an 8-bit layer can divide by that scale.
+pub(crate) fn is_input_scale(scale: f32) -> bool {
+    scale.is_sign_positive() && scale.is_normal()
 }
 
 /// Bits of a code into a codebook of that many entries: 3 for up to 8, 4 for up to 16, 5 for more.
@@ -65,6 +77,8 @@ impl Op {
             Self::BinaryWeightDense { .. } => "binary_weight_dense",
             Self::CodebookConv2d { .. } => "codebook_conv2d",
             Self::CodebookDense { .. } => "codebook_dense",
+            Self::Int8Conv2d { .. } => "int8_conv2d",
+            Self::Int8Dense { .. } => "int8_dense",
             Self::Affine { .. } => "affine",
             Self::Relu => "relu",
             Self::Prelu { .. } => "prelu",
@@ -85,6 +99,7 @@ impl Op {
             | Self::BinaryConv2d { window, .. }
             | Self::BinaryWeightConv2d { window, .. }
             | Self::CodebookConv2d { window, .. }
+            | Self::Int8Conv2d { window, .. }
             | Self::MaxPool { window }
             | Self::AveragePool { window } => Some(window),
             _ => None,
@@ -106,14 +121,16 @@ impl Op {
                 Self::Conv2d { window, filters, groups, .. }
                 | Self::BinaryConv2d { window, filters, groups, .. }
                 | Self::BinaryWeightConv2d { window, filters, groups, .. }
-                | Self::CodebookConv2d { window, filters, groups, .. },
+                | Self::CodebookConv2d { window, filters, groups, .. }
+                | Self::Int8Conv2d { window, filters, groups, .. },
                 Shape::Image { height, width, channels },
             ) => Some(Geometry { height, width, channels, filters: *filters, groups: *groups, window: *window }),
             (
                 Self::Dense { filters, .. }
                 | Self::BinaryDense { filters, .. }
                 | Self::BinaryWeightDense { filters, .. }
-                | Self::CodebookDense { filters, .. },
+                | Self::CodebookDense { filters, .. }
+                | Self::Int8Dense { filters, .. },
                 Shape::Flat(features),
             ) => Some(Geometry::dense(features, *filters)),
             _ => None,
@@ -148,6 +165,13 @@ impl Op {
             | Self::CodebookDense { filters, entries, codes, codebook, bias } => {
                 tensors.extend(self.geometry(input).map(|g| spec(codes, Content::CodePanels(g, *entries))));
                 tensors.push(spec(codebook, Content::Vector(*entries)));
+                tensors.extend(bias.iter().map(|bias| spec(bias, Content::Vector(*filters))));
+            }
+            Self::Int8Conv2d { filters, weight, input_scale, alpha, bias, .. }
+            | Self::Int8Dense { filters, weight, input_scale, alpha, bias, .. } => {
+                tensors.extend(self.geometry(input).map(|g| spec(weight, Content::Int8Panels(g))));
+                tensors.push(spec(input_scale, Content::InputScale));
+                tensors.push(spec(alpha, Content::Vector(*filters)));
                 tensors.extend(bias.iter().map(|bias| spec(bias, Content::Vector(*filters))));
             }
             Self::Affine { scale, shift } => {
@@ -239,7 +263,8 @@ pub(crate) fn infer(node: &Node, inputs: &[Shape], limits: &Limits) -> Result<Sh
         Op::Conv2d { filters, .. }
         | Op::BinaryConv2d { filters, .. }
         | Op::BinaryWeightConv2d { filters, .. }
-        | Op::CodebookConv2d { filters, .. } => {
+        | Op::CodebookConv2d { filters, .. }
+        | Op::Int8Conv2d { filters, .. } => {
             image()?;
             let [height, width] = check_geometry(op, input).map_err(misfit)?;
             Shape::Image { height, width, channels: *filters }
@@ -247,7 +272,8 @@ pub(crate) fn infer(node: &Node, inputs: &[Shape], limits: &Limits) -> Result<Sh
         Op::Dense { filters, .. }
         | Op::BinaryDense { filters, .. }
         | Op::BinaryWeightDense { filters, .. }
-        | Op::CodebookDense { filters, .. } => {
+        | Op::CodebookDense { filters, .. }
+        | Op::Int8Dense { filters, .. } => {
             if let Shape::Image { .. } = input {
                 return Err(rank("a vector; put a flatten before it"));
             }
@@ -308,7 +334,11 @@ fn combine(node: &Node, inputs: &[Shape]) -> Result<Shape, Error> {
 
 fn check_geometry(op: &Op, input: Shape) -> Result<[usize; 2], String> {
     let geometry = op.geometry(input).expect("the caller has checked the rank");
-    geometry.validate().map_err(|error| error.to_string())
+    let out = geometry.validate().map_err(|error| error.to_string())?;
+    if let Op::Int8Conv2d { .. } | Op::Int8Dense { .. } = op {
+        int8::check_depth(&geometry).map_err(|error| error.to_string())?;
+    }
+    Ok(out)
 }
 
 /// Every window of a pooling must hold a pixel of the image: there is no largest value and no mean of nothing.

@@ -7,6 +7,7 @@ mod concat;
 mod elementwise;
 mod epilogue;
 mod float;
+mod int8;
 mod pooling;
 mod view;
 
@@ -40,6 +41,8 @@ pub(crate) struct Facts {
     pub(crate) bit_macs: u64,
     /// f32 multiply-accumulates; padded taps counted.
     pub(crate) float_macs: u64,
+    /// 8-bit multiply-accumulates; padded taps counted.
+    pub(crate) int8_macs: u64,
     /// Words of scratch.
     pub(crate) scratch_words: usize,
     /// f32 values of scratch.
@@ -138,6 +141,7 @@ pub(crate) fn prepare(context: &Context<'_>) -> Result<Box<dyn Compute>, Error> 
             Box::new(binary_weight::BinaryWeight::new(context)?)
         }
         Op::CodebookConv2d { .. } | Op::CodebookDense { .. } => Box::new(codebook::Codebook::new(context)?),
+        Op::Int8Conv2d { .. } | Op::Int8Dense { .. } => Box::new(int8::Int8::new(context)?),
         Op::MaxPool { .. } | Op::AveragePool { .. } | Op::GlobalAveragePool => Box::new(pooling::Pooling::new(context)),
         Op::Concat | Op::Flatten => Box::new(concat::Concat::new(context)),
         Op::Affine { .. } | Op::Relu | Op::Prelu { .. } | Op::Add | Op::Softmax => {

@@ -42,6 +42,8 @@ fn has_epilogue(op: &Op) -> bool {
             | Op::BinaryWeightDense { .. }
             | Op::CodebookConv2d { .. }
             | Op::CodebookDense { .. }
+            | Op::Int8Conv2d { .. }
+            | Op::Int8Dense { .. }
     )
 }
 

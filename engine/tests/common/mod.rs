@@ -125,6 +125,18 @@ fn interpret(layer: &Layer<'_>, inputs: &[&(Shape, Vec<f32>)], order: impl Fn(us
             let weight: Vec<f32> = codes.iter().map(|&code| codebook[usize::from(code)]).collect();
             interpret(&Layer::Dense { filters, weight: &weight, bias }, inputs, order)
         }
+        Layer::Int8Conv2d { window, filters, groups, quantize, weight, alpha, bias } => {
+            let geometry = Geometry { height, width, channels, filters, groups, window };
+            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
+            let (out, quantizer) = (window.output(height, width).unwrap(), (quantize.scale, quantize.zero_point));
+            (image(out, filters), oracle::int8_conv(&geometry, x, quantizer, weight, alpha, &steps))
+        }
+        Layer::Int8Dense { filters, quantize, weight, alpha, bias } => {
+            let geometry = Geometry::dense(channels, filters);
+            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
+            let quantizer = (quantize.scale, quantize.zero_point);
+            (Shape::Flat(filters), oracle::int8_conv(&geometry, x, quantizer, weight, alpha, &steps))
+        }
         Layer::Affine { scale, shift } => {
             let affine = |c: usize, x: f32| {
                 let product = x * scale[c];

@@ -2,7 +2,7 @@
 
 use super::{Net, keep};
 use horq::graph::Shape;
-use horq::{BinaryBase, Layer, MAX_ORDER, Padding, Quantize, ScaleMode, Window};
+use horq::{BinaryBase, Int8Quantize, Layer, MAX_ORDER, Padding, Quantize, ScaleMode, Window};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -111,13 +111,25 @@ fn codes(rng: &mut SmallRng, n: usize, depth: usize) -> (&'static [u8], &'static
     (keep((0..n).map(|_| rng.random_range(0..entries as u8)).collect()), scaled(rng, entries, -limit..limit))
 }
 
-/// A convolution of f32 activations on packed weights.
+/// 8-bit weights, their factors, and how their input is quantized.
+fn int8(rng: &mut SmallRng, filters: usize, depth: usize) -> (Int8Quantize, &'static [i8], &'static [f32]) {
+    let low = rng.random_range(-2.0..0.0);
+    let quantize = Int8Quantize::of_range(low, rng.random_range(0.1..2.0));
+    let weight = keep((0..filters * depth).map(|_| rng.random_range(-127..=127)).collect());
+    let factor = quantize.scale / (127.0 * (depth as f32).sqrt());
+    (quantize, weight, scaled(rng, filters, 0.3 * factor..factor))
+}
+
+/// A convolution on packed weights of f32 or 8-bit activations.
 pub fn packed_conv(rng: &mut SmallRng, [height, width, channels]: [usize; 3], filters: usize) -> Layer<'static> {
     let groups = groups(rng, channels, filters);
     let window = window(rng, height, width, false);
     let depth = window.taps() * channels / groups;
     let bias = bias(rng, filters);
-    if rng.random_bool(0.5) {
+    if rng.random_bool(0.4) {
+        let (quantize, weight, alpha) = int8(rng, filters, depth);
+        Layer::Int8Conv2d { window, filters, groups, quantize, weight, alpha, bias }
+    } else if rng.random_bool(0.5) {
         Layer::BinaryWeightConv2d { window, filters, groups, base: base(rng, filters, depth), bias }
     } else {
         let (codes, codebook) = codes(rng, filters * depth, depth);
@@ -125,10 +137,13 @@ pub fn packed_conv(rng: &mut SmallRng, [height, width, channels]: [usize; 3], fi
     }
 }
 
-/// A matrix product of f32 activations on packed weights.
+/// A matrix product on packed weights of f32 or 8-bit activations.
 pub fn packed_dense(rng: &mut SmallRng, features: usize, filters: usize) -> Layer<'static> {
     let bias = bias(rng, filters);
-    if rng.random_bool(0.5) {
+    if rng.random_bool(0.4) {
+        let (quantize, weight, alpha) = int8(rng, filters, features);
+        Layer::Int8Dense { filters, quantize, weight, alpha, bias }
+    } else if rng.random_bool(0.5) {
         Layer::BinaryWeightDense { filters, base: base(rng, filters, features), bias }
     } else {
         let (codes, codebook) = codes(rng, filters * features, features);

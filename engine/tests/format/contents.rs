@@ -127,6 +127,16 @@ fn the_builder_refuses_sources_that_do_not_fit() {
     assert!(matches!(short, Error::SourceLength { source_name: "weight", expected: 8, found: 7, .. }), "{short}");
     let bias = add(&mut builder, Layer::Dense { filters: 2, weight: &[0.0; 8], bias: Some(&[0.0; 3]) });
     assert!(matches!(bias, Error::SourceLength { source_name: "bias", expected: 2, found: 3, .. }), "{bias}");
+    let int8 = |weight, scale| {
+        let quantize = horq::Int8Quantize { scale, zero_point: 0 };
+        Layer::Int8Dense { filters: 2, quantize, weight, alpha: &[1.0; 2], bias: None }
+    };
+    let few = add(&mut builder, int8(&[1; 7], 1.0));
+    assert!(matches!(few, Error::SourceLength { source_name: "weight", expected: 8, found: 7, .. }), "{few}");
+    let extreme = add(&mut builder, int8(&[0, 0, -128, 0, 0, 0, 0, 0], 1.0));
+    assert!(matches!(extreme, Error::Int8Range { index: 2, .. }), "{extreme}");
+    let scale = add(&mut builder, int8(&[1; 8], 0.0));
+    assert!(matches!(scale, Error::InputScale { value: 0.0, .. }), "{scale}");
     let codes = |codes| Layer::CodebookDense { filters: 2, codes, codebook: &[0.5, -0.5], bias: None };
     let short = add(&mut builder, codes(&[0; 7]));
     assert!(matches!(short, Error::SourceLength { source_name: "codes", expected: 8, found: 7, .. }), "{short}");

@@ -71,6 +71,7 @@ impl<'a> Reader<'a> {
             "conv2d" | "dense" | "codebook_conv2d" | "codebook_dense" => self.float_layer(node, x),
             "binary_weight_conv2d" | "binary_weight_dense" => self.signed_layer(node, x),
             "binary_conv2d" | "binary_dense" => self.binary_layer(node, x),
+            "int8_conv2d" | "int8_dense" => self.int8_layer(node, x),
             "affine" => {
                 let (scale, shift) = (self.floats(&node["scale"]), self.floats(&node["shift"]));
                 by_channel(&|x, c| {
@@ -189,6 +190,42 @@ impl<'a> Reader<'a> {
                     }
                 }
                 let product = alpha[f] * sum;
+                y.push(bias.as_ref().map_or(product, |bias| product + bias[f]));
+            }
+        }
+        Tensor { shape: [layer.window.out[0], layer.window.out[1], layer.filters], x: y }
+    }
+
+    /// Section 4, 8-bit layers.
+    fn int8_layer(&self, node: &Value, x: &Tensor) -> Tensor {
+        let layer = Layer::of(node, x.shape);
+        let weight: Vec<i8> = self
+            .words(&node["weight"])
+            .into_iter()
+            .flat_map(|word| word.to_le_bytes().map(|byte| byte as i8))
+            .collect();
+        let (alpha, zero_point) = (self.floats(&node["alpha"]), node["zero_point"].as_i64().unwrap());
+        let inverse = 1.0 / self.floats(&node["input_scale"])[0];
+        let bias = self.bias(node, layer.filters);
+        let q = |x: f32| ((x * inverse).round_ties_even() as i64 + zero_point).clamp(0, 255);
+        let columns = layer.window.kernel[1];
+        let by_row = layer.groups == 1 && (layer.window.dilation[1] == 1 || columns == 1);
+        let run = if by_row { columns * layer.g } else { layer.g };
+        let rows = layer.window.taps() * layer.g / run * run.div_ceil(4);
+        let mut y = Vec::new();
+        for taps in layer.window.all() {
+            for f in 0..layer.filters {
+                let (panel, lane) = layer.lane(f);
+                let mut sum = 0;
+                for (t, pixel) in taps.iter().enumerate().filter_map(|(t, pixel)| Some((t, (*pixel)?))) {
+                    for c in 0..layer.g {
+                        let k = t * layer.g + c;
+                        let row = panel * rows + k / run * run.div_ceil(4) + k % run / 4;
+                        let w = weight[row * 64 + lane * 4 + k % run % 4];
+                        sum += (q(x.x[layer.element(f, pixel, c)]) - zero_point) * i64::from(w);
+                    }
+                }
+                let product = alpha[f] * sum as f32;
                 y.push(bias.as_ref().map_or(product, |bias| product + bias[f]));
             }
         }

@@ -455,10 +455,48 @@ fn codes_must_name_entries_of_a_codebook() {
         let found = refused(&|forge| forge.set(tensor, element, bits));
         assert_refused!(found, Error::DirtyPadding { .. }, &format!("`{tensor}`"), &format!("element {element} "));
     }
-    let signs = refused(&|forge| forge.set("signs.weight", 0, 1 << 5));
+    let signs = refused(&|forge| forge.set("signs.weight", 0, 1 << 6));
     assert_refused!(signs, Error::DirtyPadding { index: 0, .. }, "`signs.weight`");
     let floats = refused(&|forge| forge.tensor("three.codes").dtype = "F32".into());
     assert_refused!(floats, Error::TensorDtype { .. }, "`three.codes`", "F32", "U32");
+}
+
+#[test]
+fn bytes_are_symmetric_and_their_scale_can_be_divided_by() {
+    let refused = |change: &dyn Fn(&mut Forge)| refused_of(packed().to_bytes("logits").unwrap(), change);
+    let extreme = refused(&|forge| forge.tensor("bytes.weight").bytes[9] = 0x80);
+    assert_refused!(extreme, Error::Int8Range { index: 9, .. }, "`bytes.weight`", "element 9", "-127 to 127");
+    // A run of 111 products takes 28 rows, the last of three; the third panel has 5 filters; the dense layer 5 features and 6 filters.
+    for (tensor, byte) in
+        [("bytes.weight", 27 * 64 + 3), ("bytes.weight", 2 * 84 * 64 + 20), ("eight.weight", 65), ("eight.weight", 24)]
+    {
+        let found = refused(&|forge| forge.tensor(tensor).bytes[byte] = 1);
+        assert_refused!(found, Error::DirtyPadding { .. }, &format!("`{tensor}`"), &format!("element {byte} "));
+    }
+    for scale in [0.0, -0.0, -1.0, f32::NAN, f32::INFINITY, 1e-39] {
+        let found = refused(&|forge| forge.set("eight.input_scale", 0, scale.to_bits()));
+        assert_refused!(found, Error::InputScale { .. }, "`eight.input_scale`", "2^-126");
+    }
+    let second = refused(&|forge| forge.set("eight.input_scale", 1, 1));
+    assert_refused!(second, Error::DirtyPadding { index: 1, .. }, "`eight.input_scale`");
+    let shape = refused(&|forge| forge.tensor("eight.weight").shape = vec![1, 2, 64]);
+    assert_refused!(shape, Error::TensorShape { .. }, "`eight.weight`", "[1, 2, 16, 4]");
+    let unsigned = refused(&|forge| forge.tensor("eight.weight").dtype = "U8".into());
+    assert_refused!(unsigned, Error::TensorDtype { .. }, "`eight.weight`", "U8", "I8");
+    for zero_point in [json!(256), json!(-1), json!(0.5), json!(null)] {
+        let (_, text) = refused(&|forge| forge.node("eight")["zero_point"] = zero_point.clone());
+        assert!(text.contains("graph"), "{zero_point}: {text}");
+    }
+}
+
+/// Sums of more products than fit an i32 are refused before any weight is looked at.
+#[test]
+fn filters_of_8_bits_are_not_too_deep() {
+    let mut builder = horq::Builder::new("x", horq::graph::Shape::Flat(65_537));
+    let quantize = horq::Int8Quantize { scale: 1.0, zero_point: 0 };
+    let layer = horq::Layer::Int8Dense { filters: 1, quantize, weight: &[], alpha: &[], bias: None };
+    let error = builder.add("y", &["x"], layer).map(drop).expect_err("too deep");
+    assert!(matches!(error, Error::Geometry { .. }) && error.to_string().contains("65537 products"), "{error}");
 }
 
 #[test]

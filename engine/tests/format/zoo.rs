@@ -1,7 +1,10 @@
 //! Models for tests: one with every operation, one as small as can be.
 
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Error, Layer, Model, Padding, Quantize, ScaleMode, Session, SessionOptions, Window};
+use horq::{
+    BinaryBase, Builder, Error, Int8Quantize, Layer, Model, Padding, Quantize, ScaleMode, Session, SessionOptions,
+    Window,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -98,16 +101,22 @@ pub(crate) fn small() -> Builder {
     b
 }
 
-/// f32 activations on binary weights and on codebooks of 9, 3 and 32 entries, with groups and odd sizes.
+/// 8-bit layers, and f32 activations on binary weights and on codebooks of 9, 3 and 32 entries, with groups and odd sizes.
 pub(crate) fn packed() -> Builder {
     let mut b = Builder::new("x", Shape::Image { height: 3, width: 4, channels: 37 });
     let same = Window::square(3).with_padding(1);
     let codes = |len: usize, entries: usize| (0..len).map(|i| (i * 7 % entries) as u8).collect::<Vec<u8>>();
+    let int8 = |seed, len: usize| noise(seed, len).iter().map(|w| (w * 127.0) as i8).collect::<Vec<i8>>();
+    let (w, alpha) = (int8(31, 37 * 333), noise(32, 37).iter().map(|a| a * 1e-4).collect::<Vec<f32>>());
+    let quantize = Int8Quantize::of_range(-0.75, 1.0);
+    let layer =
+        Layer::Int8Conv2d { window: same, filters: 37, groups: 1, quantize, weight: &w, alpha: &alpha, bias: None };
+    b.add("bytes", &["x"], layer).unwrap();
     let (w, alpha) = (noise(21, 18 * 333), noise(22, 18));
     let base = BinaryBase { weight: &w, alpha: &alpha };
     let bias = noise(23, 18);
     let layer = Layer::BinaryWeightConv2d { window: same, filters: 18, groups: 1, base, bias: Some(&bias) };
-    b.add("signed", &["x"], layer).unwrap();
+    b.add("signed", &["bytes"], layer).unwrap();
     let (codes9, book9) = (codes(34 * 81, 9), noise(24, 9));
     let (window, filters) = (same.with_stride(2), 34);
     let layer = Layer::CodebookConv2d { window, filters, groups: 2, codes: &codes9, codebook: &book9, bias: None };
@@ -116,9 +125,13 @@ pub(crate) fn packed() -> Builder {
     let (codes3, book3) = (codes(5 * 136, 3), noise(25, 3));
     let layer = Layer::CodebookDense { filters: 5, codes: &codes3, codebook: &book3, bias: Some(&[0.5; 5]) };
     b.add("three", &["flat"], layer).unwrap();
-    let (w, alpha) = (noise(26, 35), noise(27, 7));
+    let (w, alpha, bias) = (int8(33, 30), noise(34, 6), noise(35, 6));
+    let (filters, quantize) = (6, Int8Quantize { scale: 0.05, zero_point: 200 });
+    let layer = Layer::Int8Dense { filters, quantize, weight: &w, alpha: &alpha, bias: Some(&bias) };
+    b.add("eight", &["three"], layer).unwrap();
+    let (w, alpha) = (noise(26, 42), noise(27, 7));
     let base = BinaryBase { weight: &w, alpha: &alpha };
-    b.add("signs", &["three"], Layer::BinaryWeightDense { filters: 7, base, bias: None }).unwrap();
+    b.add("signs", &["eight"], Layer::BinaryWeightDense { filters: 7, base, bias: None }).unwrap();
     let (codes32, book32) = (codes(14, 32), noise(28, 32));
     let layer = Layer::CodebookDense { filters: 2, codes: &codes32, codebook: &book32, bias: None };
     b.add("logits", &["signs"], layer).unwrap();

@@ -1,0 +1,72 @@
+//! Convolution and matrix product of 8-bit weights and activations.
+
+use super::epilogue::Steps;
+use super::view::{PerFilter, View};
+use super::{Call, Compute, Context, Facts};
+use crate::Error;
+use crate::graph::Op;
+use bytemuck::cast_slice;
+use horq_kernels::{Epilogue, Int8Call, Int8Conv, Int8Spec};
+
+pub(super) struct Int8 {
+    kernel: Int8Conv,
+    panels: View<i8>,
+    alpha: PerFilter,
+    steps: Steps,
+    facts: Facts,
+}
+
+impl Int8 {
+    pub(super) fn new(context: &Context<'_>) -> Result<Self, Error> {
+        let op = &context.node().op;
+        let (Op::Int8Conv2d { zero_point, input_scale, weight, alpha, bias, .. }
+        | Op::Int8Dense { zero_point, input_scale, weight, alpha, bias, .. }) = op
+        else {
+            unreachable!("{op:?} has no 8-bit weights")
+        };
+        let geometry = op.geometry(context.input()).expect("a layer with filters");
+        let out = geometry.validate().map_err(context.refusal())?;
+        let panels = View::new(context.model, |model| model.i8s(weight));
+        let spec = Int8Spec {
+            geometry,
+            scale: context.model.f32s(input_scale)[0],
+            zero_point: *zero_point,
+            max_batch: context.batch,
+            dot: context.isa.has_dot(),
+        };
+        let kernel = Int8Conv::new(context.isa, spec, &panels).map_err(context.refusal())?;
+        let alpha = PerFilter::new(context.model, alpha, &geometry);
+        let steps = Steps::new(context, &geometry, bias.as_deref());
+        let facts = Facts {
+            int8_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
+            scratch_words: kernel.scratch_len(),
+            ..Facts::default()
+        };
+        Ok(Self { kernel, panels, alpha, steps, facts })
+    }
+}
+
+impl Compute for Int8 {
+    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+        let steps = self.steps.resolve(&call.operands);
+        let operands = Int8Call {
+            input: call.operands.get(0),
+            panels: &self.panels,
+            alpha: &self.alpha,
+            epilogue: Epilogue { steps: &steps[..self.steps.len()] },
+            parallel: call.parallel,
+            clock: call.clock,
+        };
+        self.kernel.run(operands, call.output, &mut call.words[..self.facts.scratch_words])
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
+        each(cast_slice(&self.panels));
+        each(cast_slice(&self.alpha));
+        self.steps.weights(each);
+    }
+}
