@@ -84,7 +84,7 @@ impl CodebookConv {
             let image = &call.input[sample * input_len..][..input_len];
             let image = if self.is_padded() {
                 let padded = &mut scratch[..self.windows.len];
-                timed(call.clock, Stage::Float, || self.windows.pad(geometry, image, padded));
+                timed(call.clock, Stage::Float, || self.windows.pad(geometry, call.parallel, image, padded));
                 &scratch[..self.windows.len]
             } else {
                 image

@@ -8,7 +8,7 @@ use crate::simd::{Op, Simd, dispatch};
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Starts, Windows};
 use crate::{Epilogue, Error, Geometry, Isa, Parallel, StageClock};
 
-/// Rows of a task at a time: a multiple of the tile heights of AVX-512 (5 and 8) and of 2.
+/// Rows of a task at a time: a multiple of the tile heights (5 and 8, 4, 2).
 const ROWS: usize = 40;
 /// The highest tile.
 const TILE: usize = 8;
@@ -85,8 +85,9 @@ impl FloatConv {
         for sample in 0..samples {
             let image = &call.input[sample * input_len..][..input_len];
             let image = if self.is_padded() {
-                timed(call.clock, Stage::Float, || self.pad(image, &mut scratch[..self.windows.len]));
-                &scratch[..self.windows.len]
+                let padded = &mut scratch[..self.windows.len];
+                timed(call.clock, Stage::Float, || self.windows.pad(geometry, call.parallel, image, padded));
+                &*padded
             } else {
                 image
             };
@@ -109,17 +110,6 @@ impl FloatConv {
 
     fn is_padded(&self) -> bool {
         self.geometry.window.padding != [0; 4]
-    }
-
-    /// Copies an image into zeros.
-    fn pad(&self, image: &[f32], padded: &mut [f32]) {
-        let [top, left, ..] = self.geometry.window.padding;
-        let row = self.geometry.width * self.geometry.channels;
-        padded.fill(0.0);
-        for y in 0..self.geometry.height {
-            let at = (top + y) * self.windows.row_len + left * self.geometry.channels;
-            padded[at..at + row].copy_from_slice(&image[y * row..][..row]);
-        }
     }
 
     /// `rows` rows from `image`; `row_step` is set where rows simply follow each other.

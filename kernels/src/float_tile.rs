@@ -51,13 +51,15 @@ pub(crate) fn floats<S: Simd, const MR: usize, const NR: usize, const LMR: usize
 ) {
     let panels = job.filters.div_ceil(LANES);
     let mut panel = 0;
+    // A few rows that fill one of the lower tiles read each panel once.
+    let few = (MR + 1..=LMR).contains(&job.rows.len());
     if job.rows.len() == 1 {
         while panel + VR <= panels {
             outlined::<S, 1, VR>(simd, job, 0, panel);
             panel += VR;
         }
     }
-    while panel + NR <= panels {
+    while !few && panel + NR <= panels {
         column::<S, MR, NR>(simd, job, panel);
         panel += NR;
     }
@@ -136,28 +138,23 @@ fn tile<S: Simd, const MR: usize, const NR: usize>(simd: S, job: &FloatJob<'_>, 
             product::<S, MR, NR>(simd, &mut sums, &rows, offset, weights, job.panel_len);
             weights = weights.add(LANES);
         }
-        // Where a reference into `sums` is taken, every product above goes through memory.
+        // A copy: where the loop above sees a reference into its sums, it keeps them in memory.
         let mut finished = [[simd.splat_float(0.0); MR]; NR];
         for p in 0..NR {
             for m in 0..MR {
                 finished[p][m] = sums[p][m];
             }
         }
-        let at = job.at + row * job.stride + panel * LANES;
-        for step in job.steps {
-            for p in 0..NR {
-                let filter = job.filter + (panel + p) * LANES;
-                step_rows(simd, step, &mut finished[p], filter, at + p * LANES, job.stride, lanes(p));
-            }
-        }
         for p in 0..NR {
+            let mut y = finished[p];
+            let filter = job.filter + (panel + p) * LANES;
+            let at = job.at + row * job.stride + (panel + p) * LANES;
+            for step in job.steps {
+                step_rows(simd, step, &mut y, filter, at, job.stride, lanes(p));
+            }
             for m in 0..MR {
                 let to = results.add(m * job.stride + p * LANES);
-                if lanes(p) == LANES {
-                    simd.store_floats(to, finished[p][m]);
-                } else {
-                    simd.store_first(to, finished[p][m], lanes(p));
-                }
+                if lanes(p) == LANES { simd.store_floats(to, y[m]) } else { simd.store_first(to, y[m], lanes(p)) }
             }
         }
     }

@@ -93,14 +93,26 @@ impl Windows {
     }
 
     /// Copies an image of `geometry` into zeros; one element a channel.
-    pub(crate) fn pad(&self, geometry: &Geometry, image: &[f32], padded: &mut [f32]) {
+    pub(crate) fn pad(&self, geometry: &Geometry, parallel: &dyn Parallel, image: &[f32], padded: &mut [f32]) {
         let [top, left, ..] = geometry.window.padding;
-        let row = geometry.width * geometry.channels;
-        padded.fill(0.0);
-        for y in 0..geometry.height {
-            let at = (top + y) * self.row_len + left * geometry.channels;
-            padded[at..at + row].copy_from_slice(&image[y * row..][..row]);
-        }
+        let (row, left) = (geometry.width * geometry.channels, left * geometry.channels);
+        assert!(image.len() == geometry.height * row && padded.len() == self.len, "an image of another geometry");
+        let padded = Shared::new(padded);
+        let grid = Grid::lines(parallel, self.len / self.row_len, self.row_len.div_ceil(8));
+        grid.run(parallel, &|task| {
+            for y in grid.task(task).1 {
+                // SAFETY: the rows of a task lie in the padded image and are no other task's.
+                let padded =
+                    unsafe { std::slice::from_raw_parts_mut(padded.get().add(y * self.row_len), self.row_len) };
+                if (top..top + geometry.height).contains(&y) {
+                    padded[..left].fill(0.0);
+                    padded[left..left + row].copy_from_slice(&image[(y - top) * row..][..row]);
+                    padded[left + row..].fill(0.0);
+                } else {
+                    padded.fill(0.0);
+                }
+            }
+        });
     }
 }
 
@@ -185,7 +197,15 @@ impl Grid {
             1 => 1,
             chunks => chunks.next_multiple_of(threads),
         };
-        let chunks = cached.max(shared).clamp(1, rows.div_ceil(ROWS).max(1));
+        let most = rows.div_ceil(ROWS).max(1);
+        let chunks = match cached.max(shared).min(most) {
+            // Equal numbers of chunks for all threads: with 15 on two of them, one would wait for half a chunk.
+            chunks if threaded && chunks > 1 && chunks.next_multiple_of(threads) <= most => {
+                chunks.next_multiple_of(threads)
+            }
+            chunks if threaded && chunks > threads => chunks / threads * threads,
+            chunks => chunks,
+        };
         Self { tasks: units * chunks, units, chunks, rows, threaded }
     }
 

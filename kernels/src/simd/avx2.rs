@@ -162,10 +162,10 @@ impl Simd for Avx2 {
         }
     }
 
-    /// 6 rows x 1 panel: 12 accumulators, 2 weights and a broadcast in 16 registers.
+    /// 4 rows x 1 panel: 8 accumulators, 2 weights and 4 broadcasts, which the compiler loads ahead, in 16 registers.
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        float_tile::floats::<Self, 6, 1, 6, 1, 4>(self, job);
+        float_tile::floats::<Self, 4, 1, 4, 1, 4>(self, job);
     }
 
     /// vpdpbusd with 6 rows x 1 panel, as [`Self::floats`]; else 4 x 1: 8 accumulators, 2 weights, an activation, its
