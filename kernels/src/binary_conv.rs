@@ -4,15 +4,20 @@ use crate::binary_task::{BinaryTask, RowScales};
 use crate::borders::Borders;
 use crate::clock::{Stage, timed};
 use crate::panel::{LANES, WORD_BITS};
+use crate::parity::{self, SweepPlanes, TakesTriples};
 use crate::quantize::{AllFinite, ImageScales, Mean, NextPlane, PackPixels, PackWindows};
 use crate::simd::dispatch;
 use crate::thresholds::FindThresholds;
+use crate::tile::Walk;
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
 use crate::{
     Epilogue, Error, Geometry, Isa, MAX_ORDER, PackInto, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, Step,
     Thresholds, Window,
 };
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Panels from which on the parity basis pays for parities that only one window uses.
+const MIN_PANELS: usize = 8;
 
 /// What a binary layer is, whatever the order it is run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub struct BinaryConv {
     windows: Windows,
     borders: Borders,
     bases: usize,
+    /// Words from a plane to its parities, where the layer counts triples ([`crate::parity`]).
+    parity: Option<usize>,
 }
 
 /// One weight basis: W ~ alpha B.
@@ -168,9 +175,10 @@ impl BinaryConv {
                 "a weight basis holds {found} words of panels, the layer needs {wanted}"
             )));
         }
-        let windows = Windows::of_bits(&geometry, out[1]);
+        let windows = Windows::of_bits(&geometry, out[1], None);
         let borders = Borders::new(isa.check()?, &geometry, spec.padding, out, bases);
-        let conv = Self { isa, spec, out, windows, borders, bases: bases.len() };
+        let mut conv = Self { isa, spec, out, windows, borders, bases: bases.len(), parity: None };
+        conv.count_triples();
         let (lines, words) = (conv.lines().checked_mul(spec.max_order), conv.plane_len().checked_mul(spec.max_order));
         match (lines, words) {
             (Some(lines), Some(words)) if lines.max(words) <= crate::MAX_ELEMENTS => Ok(conv),
@@ -181,13 +189,35 @@ impl BinaryConv {
         }
     }
 
+    /// Chooses the parity basis where it wins.
+    fn count_triples(&mut self) {
+        let geometry = &self.spec.geometry;
+        let words = self.plane_len().saturating_mul(self.spec.max_order);
+        let fits = words.saturating_mul(2) <= crate::MAX_ELEMENTS;
+        let rows = self.lines() * self.spec.max_order;
+        if !fits || rows < parity::MIN_ROWS || !dispatch(self.isa, TakesTriples) {
+            return;
+        }
+        let windows = Windows::of_bits(geometry, self.out[1], Some(words));
+        let wins = if self.is_contiguous() {
+            // Here a parity is made for each tap of each window.
+            self.line() >= parity::MIN_WORDS && geometry.group_panels() >= MIN_PANELS
+        } else {
+            3 * windows.triples() >= parity::MIN_WORDS
+        };
+        if wins {
+            self.parity = Some(words);
+            self.windows = windows;
+        }
+    }
+
     /// The scratch that [`Self::run`] needs.
     pub fn scratch_len(&self) -> ScratchLen {
         let order = self.spec.max_order;
         let (words, scales) = (self.plane_len() * order, if self.by_window() { self.lines() * order } else { order });
         // Behind the planes and scales: the signs of the pixels, which windows copy, and the lanes of every run.
         let signs = if self.by_window() { self.runs() * self.spec.geometry.group_words() } else { 0 };
-        ScratchLen { words: words + signs, scales: scales + self.runs() * LANES }
+        ScratchLen { words: words + self.parity.unwrap_or(0) + signs, scales: scales + self.runs() * LANES }
     }
 
     /// The thresholds with which [`Packing`] decides an order-1 output by its counts, for a layer with one weight basis whose
@@ -207,7 +237,8 @@ impl BinaryConv {
 
     /// The same for calls whose input comes as planes.
     pub fn scratch_len_of_planes(&self) -> ScratchLen {
-        ScratchLen { words: 0, scales: self.spec.max_order }
+        // Planes are shared, so those that get parities are copied.
+        ScratchLen { words: self.parity.map_or(0, |words| 2 * words), scales: self.spec.max_order }
     }
 
     /// Computes `output[sample][row][column][filter]`:
@@ -308,6 +339,16 @@ impl BinaryConv {
         self.spec.is_dense()
     }
 
+    /// Whether each row of the product has its words to itself, one after another.
+    fn is_contiguous(&self) -> bool {
+        self.by_window() || self.is_dense()
+    }
+
+    /// Words of a window in one group.
+    fn line(&self) -> usize {
+        self.spec.geometry.window.taps() * self.spec.geometry.group_words()
+    }
+
     fn is_padded(&self) -> bool {
         self.spec.geometry.window.padding != [0; 4]
     }
@@ -341,7 +382,7 @@ impl BinaryConv {
     /// Words of one plane.
     fn plane_len(&self) -> usize {
         let geometry = &self.spec.geometry;
-        if self.by_window() || self.is_dense() {
+        if self.is_contiguous() {
             self.lines() * geometry.window.taps() * geometry.group_words()
         } else {
             self.windows.len
@@ -365,11 +406,21 @@ impl BinaryConv {
                         self.quantize_image(call, sample, image, words, scales)
                     }
                 })?;
-                self.multiply(call, sample, words, scales, output);
+                let triples = timed(call.clock, Stage::Bits, || self.sweep(call, sample, words));
+                self.multiply(call, sample, words, triples, scales, output);
             }
-            SampleInput::Planes(words) => {
+            SampleInput::Planes(planes) => {
                 self.constants(call, &mut scales[..call.order]);
-                self.multiply(call, sample, words, scales, output);
+                if self.parity.is_some() {
+                    let triples = timed(call.clock, Stage::Bits, || {
+                        let len = self.plane_len() * call.order;
+                        words[..len].copy_from_slice(&planes[..len]);
+                        self.sweep(call, sample, words)
+                    });
+                    self.multiply(call, sample, words, triples, scales, output);
+                } else {
+                    self.multiply(call, sample, planes, false, scales, output);
+                }
             }
         }
         let overflowed = call.pack.is_some_and(|pack| pack.into.overflowed());
@@ -476,7 +527,8 @@ impl BinaryConv {
         scales: &mut [f32],
     ) -> Result<(), Error> {
         let geometry = sample.geometry;
-        let (planes, signs) = words.split_at_mut(self.plane_len() * self.spec.max_order);
+        let behind = self.plane_len() * self.spec.max_order + self.parity.unwrap_or(0);
+        let (planes, signs) = words.split_at_mut(behind);
         let (scales, lanes) = scales.split_at_mut(self.lines() * self.spec.max_order);
         let run = geometry.group_channels();
         let lanes = &mut lanes[..image.len() / run * LANES];
@@ -512,18 +564,35 @@ impl BinaryConv {
         if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
     }
 
-    /// The bit products of a sample's planes and what follows them.
+    /// Makes the parities of a sample's planes; whether there is a use for them.
+    fn sweep(&self, call: &BinaryCall<'_>, sample: &Sample<'_>, words: &mut [u32]) -> bool {
+        let few = self.is_contiguous() && sample.rows * call.order < parity::MIN_ROWS;
+        let Some(parity) = self.parity.filter(|_| !few) else { return false };
+        let (planes, parities) = words.split_at_mut(parity);
+        let plane = self.plane_len();
+        let step = if self.is_contiguous() { self.line() / 3 } else { self.windows.parity_step() };
+        dispatch(self.isa, SweepPlanes { planes: &planes[..plane * call.order], plane, step, parities });
+        true
+    }
+
+    /// The bit products of a sample's planes, with parities if `triples`, and what follows them.
     fn multiply(
         &self,
         call: &BinaryCall<'_>,
         sample: &Sample<'_>,
         words: &[u32],
+        triples: bool,
         scales: &[f32],
         output: Option<&Shared<f32>>,
     ) {
         let geometry = sample.geometry;
-        let line = geometry.window.taps() * geometry.group_words();
-        let contiguous = sample.by_window || self.is_dense();
+        let line = self.line();
+        let contiguous = self.is_contiguous();
+        let walk = match self.parity {
+            Some(parity) if contiguous && triples => Walk::Straight { len: line, triples: line / 3, parity },
+            _ if contiguous => Walk::plain(line),
+            _ => self.windows.walk(),
+        };
         let group = if sample.rows * call.order == 1 { ROW_GROUP } else { GROUP };
         let units_of_group = geometry.group_panels().div_ceil(group);
         let units = units_of_group * geometry.groups;
@@ -536,6 +605,7 @@ impl BinaryConv {
                 call,
                 geometry,
                 windows: if contiguous { None } else { Some(&self.windows) },
+                walk,
                 borders: &self.borders,
                 words,
                 plane: self.plane_len(),

@@ -60,6 +60,8 @@ pub(crate) struct BinaryTask<'a> {
     pub geometry: &'a Geometry,
     /// How windows lie in the planes; none where each row has its words to itself.
     pub windows: Option<&'a Windows>,
+    /// Where the words of a row lie.
+    pub walk: Walk<'a>,
     pub borders: &'a Borders,
     /// Packed planes.
     pub words: &'a [u32],
@@ -146,12 +148,11 @@ impl BinaryTask<'_> {
         let panel_len = self.line_len() * LANES;
         let panel = self.group * self.geometry.group_panels() + self.first_panel;
         let panels = &self.call.bases[basis].panels[panel * panel_len..][..self.panels * panel_len];
-        let walk = self.windows.map_or(Walk::plain(self.line_len()), Windows::walk);
         // The windows of a validated geometry end inside the padded planes, `panels` was just sliced to the panels' length,
         // and `counts` holds ROWS rows of up to ROW_GROUP panels.
         simd.bits(&BitJob {
             rows,
-            walk,
+            walk: self.walk,
             panels: panels.as_ptr(),
             panel_count: self.panels,
             results: buffers.counts.as_mut_ptr().cast(),

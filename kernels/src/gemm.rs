@@ -68,8 +68,6 @@ struct Counts<'a> {
 /// Panels of a task with several rows: each task copies its rows where it counts in the parity basis, which costs as much as
 /// counting them against half a panel.
 const PANELS: usize = 32;
-/// Words of a row from which on the parity basis pays for that, and for tiles half as large.
-const MIN_WORDS: usize = 48;
 /// Words of rows and their parities that a task holds: 32 rows of 8192 bits; deeper rows come fewer at a time.
 const FOLDED: usize = 2 * 8192;
 /// Fewer rows at a time than a tile takes would read the panels too often.
@@ -84,7 +82,7 @@ impl Op for Counts<'_> {
         let words = self.words;
         let mut folded = [const { MaybeUninit::uninit() }; FOLDED];
         let most = if S::PARITY { (FOLDED / 2 / words).min(ROWS) } else { 0 };
-        let fold = most >= MIN_FOLDED && words >= MIN_WORDS;
+        let fold = most >= MIN_FOLDED && words >= parity::MIN_WORDS;
         let mut from = self.range.start;
         while from < self.range.end {
             let n = if fold { most } else { ROWS }.min(self.range.end - from);
@@ -92,7 +90,15 @@ impl Op for Counts<'_> {
             let mut walk = Walk::plain(words);
             if fold && n >= parity::MIN_ROWS {
                 let (copy, parities) = folded.split_at_mut(rows.len());
-                parity::sweep(rows, words / 3, parities);
+                parity::sweep(
+                    rows,
+                    words / 3,
+                    parities,
+                    #[inline(always)]
+                    |to, parity| {
+                        to.write(parity);
+                    },
+                );
                 walk = Walk::Straight { len: words, triples: words / 3, parity: rows.len() };
                 rows = copy.write_copy_of_slice(rows);
             }

@@ -18,6 +18,10 @@ pub(crate) struct Windows {
     pub offsets: Vec<u32>,
     /// The same beside their panel rows, for windows of bits that are not straight.
     places: Vec<Place>,
+    /// Triples of a window of bits, words from a word to the parity of its triple, and words between those of a triple.
+    triples: usize,
+    parity: usize,
+    parity_step: usize,
     /// Elements of a padded image row.
     pub row_len: usize,
     /// Elements of a padded image.
@@ -43,6 +47,9 @@ impl Windows {
         Self {
             offsets,
             places: Vec::new(),
+            triples: 0,
+            parity: 0,
+            parity_step: 0,
             row_len,
             len: (geometry.height + top + bottom) * row_len,
             unit,
@@ -51,14 +58,49 @@ impl Windows {
         }
     }
 
-    /// Windows of packed planes, whose elements are words.
-    pub(crate) fn of_bits(geometry: &Geometry, out_width: usize) -> Self {
-        let mut windows = Self::new(geometry, geometry.group_words(), out_width);
-        if !windows.is_straight() {
-            let place = |(k, &at): (usize, &u32)| Place { at, weights: (k * LANES) as u32 };
-            windows.places = windows.offsets.iter().enumerate().map(place).collect();
+    /// Windows of packed planes, whose elements are words; with triples if the parities of a plane lie `parity` words behind
+    /// it, each in place of its triple's first word, as [`crate::parity::sweep`] makes them with [`Self::parity_step`].
+    pub(crate) fn of_bits(geometry: &Geometry, out_width: usize, parity: Option<usize>) -> Self {
+        let unit = geometry.group_words();
+        let mut windows = Self::new(geometry, unit, out_width);
+        windows.parity = parity.unwrap_or(0);
+        let place =
+            |k: usize, behind: usize| Place { at: windows.offsets[k] + behind as u32, weights: (k * LANES) as u32 };
+        if windows.is_straight() {
+            windows.triples = parity.map_or(0, |_| windows.offsets.len() / 3);
+            windows.parity_step = windows.offsets.len() / 3;
+            return windows;
         }
+        // Three taps side by side are a triple, word by word.
+        let [height, width] = geometry.window.kernel;
+        let whole = if parity.is_some() { width / 3 } else { 0 };
+        let (mut triples, mut rest) = (Vec::new(), Vec::new());
+        for row in 0..height {
+            for tap in (0..whole).map(|i| row * width + 3 * i) {
+                for k in tap * unit..(tap + 1) * unit {
+                    triples.push(place(k, 0));
+                    triples.push(place(k + unit, 0));
+                    let first = place(k, windows.parity);
+                    triples.push(Place { at: first.at, ..place(k + 2 * unit, 0) });
+                }
+            }
+            rest.extend(((row * width + 3 * whole) * unit..(row + 1) * width * unit).map(|k| place(k, 0)));
+        }
+        windows.triples = triples.len() / 3;
+        triples.append(&mut rest);
+        windows.places = triples;
+        windows.parity_step = geometry.window.dilation[1] * unit * geometry.groups;
         windows
+    }
+
+    /// Triples of a window.
+    pub(crate) fn triples(&self) -> usize {
+        self.triples
+    }
+
+    /// Words between the words of a triple.
+    pub(crate) fn parity_step(&self) -> usize {
+        self.parity_step
     }
 
     /// Whether the elements of a window follow each other.
@@ -69,9 +111,9 @@ impl Windows {
     /// How a window of bits lies.
     pub(crate) fn walk(&self) -> Walk<'_> {
         if self.places.is_empty() {
-            Walk::plain(self.offsets.len())
+            Walk::Straight { len: self.offsets.len(), triples: self.triples, parity: self.parity }
         } else {
-            Walk::Places { places: &self.places, triples: 0 }
+            Walk::Places { places: &self.places, triples: self.triples }
         }
     }
 

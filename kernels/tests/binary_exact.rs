@@ -257,6 +257,45 @@ fn counts_of_differing_bits() {
     }
 }
 
+/// Windows of so many words that they are counted in groups: taps that make triples and taps that are left over, in every
+/// mode, with all that may lie between neighbouring taps.
+#[test]
+fn windows_of_many_words() {
+    let isas = backends();
+    let shapes = [
+        (256, 40, 1, Window::square(3).with_padding(1)),
+        (200, 150, 1, Window::square(3).with_padding(1).with_stride(2)),
+        (420, 70, 2, Window { dilation: [2, 2], ..Window::square(3).with_padding(2) }),
+        (300, 20, 1, Window { kernel: [2, 4], padding: [0, 1, 1, 2], ..Window::square(1) }),
+        (96, 130, 1, Window { kernel: [4, 5], padding: [2, 2, 1, 2], dilation: [1, 2], ..Window::square(1) }),
+        (600, 33, 1, Window { kernel: [1, 3], ..Window::square(1) }),
+        (1000, 36, 1, Window { kernel: [3, 2], padding: [1, 0, 0, 1], ..Window::square(1) }),
+        (1700, 140, 1, Window::square(1)),
+        (3400, 32, 2, Window::square(1).with_stride(2)),
+    ];
+    for (seed, (channels, filters, groups, window)) in shapes.into_iter().enumerate() {
+        for mode in MODES {
+            for (height, width) in [(5, 6), (4, 9)] {
+                let mut rng = rng(seed as u64 * 10 + width as u64);
+                let geometry = Geometry { height, width, channels, filters, groups, window };
+                let mut layer = Layer::random(&mut rng, geometry);
+                layer.spec.mode = mode;
+                layer.check(&isas, format_args!("{geometry:?}, {mode:?}"));
+            }
+        }
+    }
+    for (features, batch) in (1530..1730).step_by(13).zip([1, 2, 3, 4, 5, 20].into_iter().cycle()) {
+        for mode in MODES {
+            let mut rng = rng(features as u64);
+            let mut layer = Layer::random(&mut rng, Geometry::dense(features, 150));
+            layer.spec = horq_kernels::BinarySpec { mode, max_batch: batch, ..layer.spec };
+            layer.steps.clear();
+            layer.input = values(&mut rng, batch * features);
+            layer.check(&isas, format_args!("{features} features, {mode:?}, batch {batch}"));
+        }
+    }
+}
+
 /// Rows of every length around the groups of words that a backend counts together (three, eight) and around what its byte
 /// counters hold (31 words or groups), with numbers of rows on both sides of the tiles; and with every bit differing.
 #[test]

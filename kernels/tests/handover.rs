@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Backwards, Fenced, Layer, backends, difference, random_geometry, rng, values, wanted_cases};
-use horq_kernels::{BinaryInput, Geometry, Inline, PackInto, Parallel, PlaneLayout, ScaleMode, Window};
+use horq_kernels::{BinaryInput, Error, Geometry, Inline, Isa, PackInto, Parallel, PlaneLayout, ScaleMode, Window};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -67,6 +67,91 @@ fn reader(rng: &mut StdRng, writer: &Layer, samples: usize, image: Vec<f32>) -> 
     }
 }
 
+/// Runs the writer into planes and the reader on them; how often the reader's answer was compared, and the writer refused.
+fn compare(
+    isas: &[Isa],
+    rng: &mut StdRng,
+    name: &str,
+    writer: &Layer,
+    expected: Result<Vec<f32>, Error>,
+    reader: &Layer,
+    layout: PlaneLayout,
+) -> [usize; 2] {
+    let samples = writer.input.len() / writer.spec.geometry.input_len();
+    let (mut compared, mut refused) = (0, 0);
+    let answer = expected.clone().and_then(|_| reader.expected());
+    let (of_writer, of_reader) = (writer.panels(), reader.panels());
+    let order = rng.random_range(reader.order..=reader.spec.max_order);
+    let scales: Vec<f32> = reader.scales.iter().copied().chain(values(rng, 8)).collect();
+    let scales = (reader.spec.mode == ScaleMode::Fixed).then_some(&scales[..]);
+    let keep = rng.random();
+    let parallel: &dyn Parallel = if rng.random() { &Inline } else { &Backwards(3) };
+    for &isa in isas {
+        let mut planes = Fenced::new(layout.len(), 0xdead_beef);
+        let into = PackInto::new(layout, &mut planes, order, scales);
+        let input = Fenced::of(&writer.input);
+        let input = BinaryInput::Values(&input);
+        let written = writer.run_through(isa, &of_writer, parallel, None, input, Some(&into), keep);
+        let name = format!("{name}: {isa}\n{writer:?}\n{reader:?}");
+        match (&written, &expected) {
+            (Ok(values), Ok(expected)) if keep => assert_eq!(difference(values, expected), None, "{name}"),
+            (Ok(_), Ok(_)) => {}
+            (Err(_), _) => {
+                // Values that overflow are refused by whoever packs them.
+                let finite = expected.as_ref().is_ok_and(|values| values.iter().all(|x| x.is_finite()));
+                assert!(!finite, "{name}");
+                refused += 1;
+                continue;
+            }
+            (Ok(_), Err(error)) => panic!("{error} went unnoticed: {name}"),
+        }
+        planes.check("planes");
+        let input = BinaryInput::Planes { words: &planes, samples };
+        let got = reader.run_through(isa, &of_reader, parallel, None, input, None, true).expect("finite planes");
+        let answer = answer.as_ref().expect("finite values");
+        assert_eq!(difference(&got, answer), None, "{name}");
+        compared += 1;
+    }
+    [compared, refused]
+}
+
+/// Readers whose rows are long enough to be counted in triples, which they do from planes of their own.
+#[test]
+fn planes_of_many_words() {
+    let isas = backends();
+    for (seed, kernel) in [[3, 3], [1, 4], [3, 5], [1, 1], [2, 2]].into_iter().enumerate() {
+        for flat in [false, true] {
+            let mut rng = rng(seed as u64);
+            let window = Window { padding: [1; 4], ..Window::square(3) };
+            let geometry = Geometry { height: 4, width: 5, channels: 3, filters: 704, groups: 1, window };
+            let mut writer = Layer::random(&mut rng, geometry);
+            writer.steps.clear();
+            writer.bases.truncate(1);
+            writer.input = vec![0.25; writer.input.len()].iter().enumerate().map(|(i, x)| x - (i % 7) as f32).collect();
+            let expected = writer.expected();
+            let samples = writer.input.len() / geometry.input_len();
+            let window = Window { kernel, dilation: [1, 1 + seed % 2], padding: [1, 3, 1, 3], ..Window::square(1) };
+            let geometry = if flat {
+                Geometry::dense(4 * 5 * 704, 150)
+            } else {
+                Geometry { channels: 704, filters: 40, window, ..geometry }
+            };
+            let [rows, columns] = geometry.validate().expect("a geometry that fits");
+            let mut reader = Layer::random(&mut rng, geometry);
+            reader.spec.mode = [ScaleMode::Fixed, ScaleMode::None][seed % 2];
+            reader.spec.max_batch = writer.spec.max_batch;
+            let len = samples * rows * columns * geometry.filters;
+            reader.steps = vec![common::OwnedStep::random(&mut rng, &geometry, len)];
+            reader.input = expected.clone().expect("finite values");
+            let layout = PlaneLayout::new(&reader.spec).expect("constant scales");
+            let layout = if flat { layout.unflattened([4, 5, 704]).expect("whole words") } else { layout };
+            let name = format!("kernel {kernel:?}, flat {flat}");
+            let [compared, _] = compare(&isas, &mut rng, &name, &writer, expected, &reader, layout);
+            assert_eq!(compared, isas.len(), "{name}");
+        }
+    }
+}
+
 #[test]
 fn planes_from_the_layer_before_are_those_of_its_values() {
     let isas = backends();
@@ -79,39 +164,9 @@ fn planes_from_the_layer_before_are_those_of_its_values() {
         let [rows, columns] = writer.spec.geometry.validate().expect("a geometry that fits");
         let zeros = vec![0.0; samples * rows * columns * writer.spec.geometry.filters];
         let (reader, layout) = reader(&mut rng, &writer, samples, expected.clone().unwrap_or(zeros));
-        let answer = expected.clone().and_then(|_| reader.expected());
-        let (of_writer, of_reader) = (writer.panels(), reader.panels());
-        let order = rng.random_range(reader.order..=reader.spec.max_order);
-        let scales: Vec<f32> = reader.scales.iter().copied().chain(values(&mut rng, 8)).collect();
-        let scales = (reader.spec.mode == ScaleMode::Fixed).then_some(&scales[..]);
-        let keep = rng.random();
-        let parallel: &dyn Parallel = if rng.random() { &Inline } else { &Backwards(3) };
-        for &isa in &isas {
-            let mut planes = Fenced::new(layout.len(), 0xdead_beef);
-            let into = PackInto::new(layout, &mut planes, order, scales);
-            let input = Fenced::of(&writer.input);
-            let input = BinaryInput::Values(&input);
-            let written = writer.run_through(isa, &of_writer, parallel, None, input, Some(&into), keep);
-            let name = format!("seed {seed}: {isa}\n{writer:?}\n{reader:?}");
-            match (&written, &expected) {
-                (Ok(values), Ok(expected)) if keep => assert_eq!(difference(values, expected), None, "{name}"),
-                (Ok(_), Ok(_)) => {}
-                (Err(_), _) => {
-                    // Values that overflow are refused by whoever packs them.
-                    let finite = expected.as_ref().is_ok_and(|values| values.iter().all(|x| x.is_finite()));
-                    assert!(!finite, "{name}");
-                    refused += 1;
-                    continue;
-                }
-                (Ok(_), Err(error)) => panic!("{error} went unnoticed: {name}"),
-            }
-            planes.check("planes");
-            let input = BinaryInput::Planes { words: &planes, samples };
-            let got = reader.run_through(isa, &of_reader, parallel, None, input, None, true).expect("finite planes");
-            let answer = answer.as_ref().expect("finite values");
-            assert_eq!(difference(&got, answer), None, "{name}");
-            compared += 1;
-        }
+        let [done, not] = compare(&isas, &mut rng, &format!("seed {seed}"), &writer, expected, &reader, layout);
+        compared += done;
+        refused += not;
     }
     assert!(compared > 10 * refused && compared > 1000, "{compared} compared, {refused} refused");
 }

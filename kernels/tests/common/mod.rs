@@ -332,7 +332,10 @@ impl Layer {
             panel_refs.iter().zip(&alphas).map(|(panels, alpha)| BaseRef { panels, alpha }).collect();
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
         let conv = BinaryConv::new(isa, self.spec, &panel_refs)?;
-        let need = conv.scratch_len();
+        let need = match input {
+            BinaryInput::Values(_) => conv.scratch_len(),
+            BinaryInput::Planes { .. } => conv.scratch_len_of_planes(),
+        };
         let [rows, columns] = geometry.validate()?;
         let samples = self.input.len() / geometry.input_len();
         let mut words = Fenced::new(need.words, 0xdead_beef);
