@@ -11,7 +11,7 @@ mod resnet18;
 mod vgg_small;
 
 use clap::ValueEnum;
-use draft::Draft;
+use draft::{Draft, Ends};
 use horq::{Builder, Error, ScaleMode};
 
 /// A network that this program can make.
@@ -23,9 +23,15 @@ pub(crate) enum Network {
     /// VGG-small for CIFAR-10, 32x32x3
     #[value(name = "vgg-small")]
     VggSmall,
+    /// The same with its first and last layer in 8 bits
+    #[value(name = "vgg-small-int8")]
+    VggSmallInt8,
     /// Bi-Real-Net-18, 224x224x3
     #[value(name = "bireal18")]
     Bireal18,
+    /// The same with its first layer, shortcuts and classifier in 8 bits
+    #[value(name = "bireal18-int8")]
+    Bireal18Int8,
     /// Bi-Real-Net-18 with ReActNet's shifts and PReLUs, 224x224x3
     #[value(name = "react18")]
     React18,
@@ -46,11 +52,15 @@ impl Network {
     /// # Errors
     /// If the order is not one that the format holds.
     pub(crate) fn build(self, order: usize, mode: ScaleMode) -> Result<(Builder, String), Error> {
-        let draft = |shape| Draft::new(shape, order, mode);
+        let ends = match self {
+            Self::VggSmallInt8 | Self::Bireal18Int8 => Ends::Int8,
+            _ => Ends::Float,
+        };
+        let draft = |shape| Draft::new(shape, order, mode, ends);
         let draft = match self {
             Self::Lenet5 => lenet5::draw(draft(lenet5::INPUT)),
-            Self::VggSmall => vgg_small::draw(draft(vgg_small::INPUT)),
-            Self::Bireal18 => resnet18::draw(draft(resnet18::INPUT), resnet18::Activation::None),
+            Self::VggSmall | Self::VggSmallInt8 => vgg_small::draw(draft(vgg_small::INPUT)),
+            Self::Bireal18 | Self::Bireal18Int8 => resnet18::draw(draft(resnet18::INPUT), resnet18::Activation::None),
             Self::React18 => resnet18::draw(draft(resnet18::INPUT), resnet18::Activation::ShiftedPrelu),
             Self::QuicknetSmall => quicknet::draw(draft(quicknet::INPUT)),
         }?;
@@ -113,6 +123,13 @@ mod tests {
     #[test]
     fn bireal18_runs_at_every_order() {
         runs_at_every_order(Network::Bireal18, PHOTO, 1000, ScaleMode::Image);
+    }
+
+    #[test]
+    fn networks_with_8_bit_ends_run_at_every_order() {
+        let input = Shape::Image { height: 32, width: 32, channels: 3 };
+        runs_at_every_order(Network::VggSmallInt8, input, 10, ScaleMode::Fixed);
+        runs_at_every_order(Network::Bireal18Int8, PHOTO, 1000, ScaleMode::Fixed);
     }
 
     #[test]

@@ -3,7 +3,16 @@
 use crate::conv::FIXED_SCALES;
 use crate::data::Numbers;
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Error, Layer, Padding, Quantize, ScaleMode, Window};
+use horq::{BinaryBase, Builder, Error, Int8Quantize, Layer, Padding, Quantize, ScaleMode, Window};
+
+/// What the layers that are not binary compute in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// f32.
+    Float,
+    /// 8-bit weights and activations, as after a calibration.
+    Int8,
+}
 
 pub(super) struct Draft {
     builder: Builder,
@@ -12,6 +21,7 @@ pub(super) struct Draft {
     numbers: Numbers,
     order: usize,
     mode: ScaleMode,
+    ends: Ends,
 }
 
 /// What every method that adds a layer returns: the draft again.
@@ -19,9 +29,9 @@ pub(super) type Drawn = Result<Draft, Error>;
 
 impl Draft {
     /// An input without layers. Binary layers will have that order and mode.
-    pub(super) fn new(shape: Shape, order: usize, mode: ScaleMode) -> Self {
+    pub(super) fn new(shape: Shape, order: usize, mode: ScaleMode, ends: Ends) -> Self {
         let end = "input".to_owned();
-        Self { builder: Builder::new(&end, shape), end, numbers: Numbers::new(5), order, mode }
+        Self { builder: Builder::new(&end, shape), end, numbers: Numbers::new(5), order, mode, ends }
     }
 
     /// The builder and the name of the last value.
@@ -61,10 +71,19 @@ impl Draft {
         Ok(self)
     }
 
-    /// f32 convolution without bias.
+    /// Convolution without bias, in f32 or 8 bits.
     pub(super) fn conv(mut self, name: &str, window: Window, filters: usize, groups: usize) -> Drawn {
-        let weight = self.weights(filters, window.taps() * self.channels() / groups);
-        self.then(name, Layer::Conv2d { window, filters, groups, weight: &weight, bias: None })
+        let depth = window.taps() * self.channels() / groups;
+        let weight = self.weights(filters, depth);
+        match self.ends {
+            Ends::Float => self.then(name, Layer::Conv2d { window, filters, groups, weight: &weight, bias: None }),
+            Ends::Int8 => {
+                let (weight, alpha) = eighths(&weight, depth);
+                let (weight, alpha) = (&weight, &alpha);
+                let quantize = Int8Quantize::of_range(-RANGE, RANGE);
+                self.then(name, Layer::Int8Conv2d { window, filters, groups, quantize, weight, alpha, bias: None })
+            }
+        }
     }
 
     /// A 3x3 blur by channel at stride 2 of an odd size, the windows' centres on its even pixels.
@@ -77,11 +96,20 @@ impl Draft {
         self.then(name, layer)
     }
 
-    /// f32 matrix product with a bias.
+    /// Matrix product with a bias, in f32 or 8 bits.
     pub(super) fn dense(mut self, name: &str, filters: usize) -> Drawn {
-        let weight = self.weights(filters, self.channels());
+        let depth = self.channels();
+        let weight = self.weights(filters, depth);
         let bias = self.between(filters, -0.3, 0.3);
-        self.then(name, Layer::Dense { filters, weight: &weight, bias: Some(&bias) })
+        let bias = Some(&bias[..]);
+        match self.ends {
+            Ends::Float => self.then(name, Layer::Dense { filters, weight: &weight, bias }),
+            Ends::Int8 => {
+                let (weight, alpha) = eighths(&weight, depth);
+                let quantize = Int8Quantize::of_range(-RANGE, RANGE);
+                self.then(name, Layer::Int8Dense { filters, quantize, weight: &weight, alpha: &alpha, bias })
+            }
+        }
     }
 
     /// Binary convolution without bias.
@@ -145,4 +173,19 @@ impl Draft {
     fn between(&mut self, n: usize, low: f32, high: f32) -> Vec<f32> {
         self.numbers.uniform(n, low, high)
     }
+}
+
+/// What the values before an 8-bit layer range over: some four standard deviations.
+const RANGE: f32 = 4.0;
+
+/// Weights rounded to 8 bits by filter, and the factors of the integer sums.
+fn eighths(weights: &[f32], depth: usize) -> (Vec<i8>, Vec<f32>) {
+    let step = Int8Quantize::of_range(-RANGE, RANGE).scale;
+    let of_filter = |filter: &[f32]| filter.iter().fold(f32::MIN_POSITIVE, |most, w| most.max(w.abs())) / 127.0;
+    let scales: Vec<f32> = weights.chunks_exact(depth).map(of_filter).collect();
+    let bytes = weights
+        .chunks_exact(depth)
+        .zip(&scales)
+        .flat_map(|(filter, scale)| filter.iter().map(move |w| (w / scale).round() as i8));
+    (bytes.collect(), scales.iter().map(|scale| scale * step).collect())
 }
