@@ -34,6 +34,10 @@ pub struct LayerProfile {
     pub wall_nanoseconds: u64,
     /// Binary multiply-accumulates of one sample at the present order, over all weight bases; padded taps counted.
     pub bit_macs: u64,
+    /// f32 activations times binary weights, of one sample; padded taps counted.
+    pub sign_macs: u64,
+    /// f32 activations times entries of a codebook, of one sample; padded taps counted.
+    pub code_macs: u64,
     /// f32 multiply-accumulates of one sample; padded taps counted.
     pub float_macs: u64,
     /// 8-bit multiply-accumulates of one sample; padded taps counted.

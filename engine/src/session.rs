@@ -166,6 +166,8 @@ impl Session {
                 nanoseconds: [0; 4],
                 wall_nanoseconds: 0,
                 bit_macs: facts.bit_macs,
+                sign_macs: facts.sign_macs,
+                code_macs: facts.code_macs,
                 float_macs: facts.float_macs,
                 int8_macs: facts.int8_macs,
                 weight_bytes,
@@ -385,11 +387,11 @@ impl std::fmt::Debug for Session {
 }
 
 impl Prepared {
-    /// A rough estimate of one sample's cycles on a fast machine: some 500 binary, 64 8-bit and 16 float products a
-    /// cycle, and 16 bytes of activations.
+    /// A rough estimate of one sample's cycles on a fast machine: some 500 binary products a cycle, 64 of 8 bits, 32 with
+    /// binary weights, 16 of floats, and 16 bytes of activations.
     fn cycles(&self, profile: &LayerProfile) -> u64 {
-        let products = profile.bit_macs / 512 + profile.float_macs / 16 + profile.int8_macs / 64;
-        products + profile.activation_bytes as u64 / 16
+        let floats = profile.sign_macs / 32 + (profile.code_macs + profile.float_macs) / 16;
+        profile.bit_macs / 512 + profile.int8_macs / 64 + floats + profile.activation_bytes as u64 / 16
     }
 }
 

@@ -89,8 +89,8 @@ impl Session {
     /// What each layer is and, if the session was made with profile=True, what it has cost since the last reset.
     ///
     /// A list of dicts with name, op, fused, output (shape), order and max_order (None for float layers), runs, samples,
-    /// nanoseconds (a dict by stage, summed over threads), wall_nanoseconds, bit_macs, float_macs and int8_macs of one sample,
-    /// weight_bytes and activation_bytes.
+    /// nanoseconds (a dict by stage, summed over threads), wall_nanoseconds, bit_macs, sign_macs, code_macs, float_macs and
+    /// int8_macs of one sample, weight_bytes and activation_bytes.
     fn profile<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let session = self.lock()?;
         session.profile().iter().map(|layer| describe(py, layer)).collect()
@@ -137,6 +137,8 @@ fn describe<'py>(py: Python<'py>, layer: &horq::LayerProfile) -> PyResult<Bound<
     entry.set_item("nanoseconds", nanoseconds)?;
     entry.set_item("wall_nanoseconds", layer.wall_nanoseconds)?;
     entry.set_item("bit_macs", layer.bit_macs)?;
+    entry.set_item("sign_macs", layer.sign_macs)?;
+    entry.set_item("code_macs", layer.code_macs)?;
     entry.set_item("float_macs", layer.float_macs)?;
     entry.set_item("int8_macs", layer.int8_macs)?;
     entry.set_item("weight_bytes", layer.weight_bytes)?;

@@ -62,7 +62,7 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
             order,
             scales.into(),
             unless_zero(cost.bit_macs, |macs| amount(macs as f64)),
-            unless_zero(cost.float_macs, |macs| amount(macs as f64)),
+            cost.float_products(),
             unless_zero(cost.int8_macs, |macs| amount(macs as f64)),
             unless_zero(cost.bytes, bytes),
             unless_zero(cost.float_bytes, bytes),
@@ -79,7 +79,7 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
         empty(),
         empty(),
         amount(total.bit_macs as f64),
-        amount(total.float_macs as f64),
+        total.float_products(),
         amount(total.int8_macs as f64),
         bytes(total.bytes),
         bytes(total.float_bytes),
@@ -219,7 +219,8 @@ fn document(file: &str, model: &Model) -> Value {
 
 fn costs(cost: Cost) -> Value {
     json!({
-        "binary_macs": cost.bit_macs, "float_macs": cost.float_macs, "int8_macs": cost.int8_macs, "bytes": cost.bytes,
+        "binary_macs": cost.bit_macs, "sign_macs": cost.sign_macs, "code_macs": cost.code_macs,
+        "float_macs": cost.float_macs, "int8_macs": cost.int8_macs, "bytes": cost.bytes,
         "float_bytes": cost.float_bytes, "compression": cost.compression(),
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::Orders;
 use crate::failure::Failure;
+use crate::table::amount;
 use horq::graph::{Content, Node, Op, Shape};
 use horq::{Error, Model, Session, SessionOptions};
 use std::path::Path;
@@ -59,6 +60,10 @@ pub(crate) fn note(message: &str) {
 pub(crate) struct Cost {
     /// Binary multiply-accumulates at the highest order, over all weight bases; padded taps counted.
     pub(crate) bit_macs: u64,
+    /// f32 activations times binary weights; padded taps counted.
+    pub(crate) sign_macs: u64,
+    /// f32 activations times entries of a codebook; padded taps counted.
+    pub(crate) code_macs: u64,
     /// f32 multiply-accumulates; padded taps counted.
     pub(crate) float_macs: u64,
     /// 8-bit multiply-accumulates; padded taps counted.
@@ -82,12 +87,14 @@ impl Cost {
         let weights = geometry.map_or(0, |g| (g.filters * g.depth()) as u64);
         let pixels = (output.len() / output.channels()) as u64;
         let macs = pixels * weights;
-        let (bit_macs, float_macs, int8_macs) = match &node.op {
+        let cost = match &node.op {
             Op::BinaryConv2d { quantizer, bases, .. } | Op::BinaryDense { quantizer, bases, .. } => {
-                (macs * (quantizer.order * bases.len()) as u64, 0, 0)
+                Self { bit_macs: macs * (quantizer.order * bases.len()) as u64, ..Self::default() }
             }
-            Op::Int8Conv2d { .. } | Op::Int8Dense { .. } => (0, 0, macs),
-            _ => (0, macs, 0),
+            Op::BinaryWeightConv2d { .. } | Op::BinaryWeightDense { .. } => Self { sign_macs: macs, ..Self::default() },
+            Op::CodebookConv2d { .. } | Op::CodebookDense { .. } => Self { code_macs: macs, ..Self::default() },
+            Op::Int8Conv2d { .. } | Op::Int8Dense { .. } => Self { int8_macs: macs, ..Self::default() },
+            _ => Self { float_macs: macs, ..Self::default() },
         };
         let vectors = match &node.op {
             Op::Conv2d { filters, bias, .. }
@@ -104,18 +111,27 @@ impl Cost {
             Op::Prelu { .. } => input.channels(),
             _ => 0,
         };
-        Self { bit_macs, float_macs, int8_macs, bytes, float_bytes: 4 * (weights + vectors as u64) }
+        Self { bytes, float_bytes: 4 * (weights + vectors as u64), ..cost }
     }
 
     /// The sum of two costs.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             bit_macs: self.bit_macs + other.bit_macs,
+            sign_macs: self.sign_macs + other.sign_macs,
+            code_macs: self.code_macs + other.code_macs,
             float_macs: self.float_macs + other.float_macs,
             int8_macs: self.int8_macs + other.int8_macs,
             bytes: self.bytes + other.bytes,
             float_bytes: self.float_bytes + other.float_bytes,
         }
+    }
+
+    /// Products of f32 activations, by what their weights are.
+    pub(crate) fn float_products(self) -> String {
+        let kinds = [(self.float_macs, ""), (self.sign_macs, " by signs"), (self.code_macs, " by codes")];
+        let parts = kinds.into_iter().filter(|(macs, _)| *macs > 0);
+        parts.map(|(macs, kind)| amount(macs as f64) + kind).collect::<Vec<_>>().join(" + ")
     }
 
     /// How many times smaller than f32 the parameters are; none if there are none.

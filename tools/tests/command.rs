@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Files, command, horq, network, network_builder, said};
-use horq::Model;
+use horq::graph::Shape;
+use horq::{BinaryBase, Builder, Layer, Model};
+use horq_kernels::Window;
 use std::process::Stdio;
 
 #[test]
@@ -102,6 +104,34 @@ fn a_wrong_example_fails_the_self_test() {
     let said = horq(&["verify", &path, "--selftest"]);
     assert!(said.out.contains("selftest   FAILED"), "{}", said.out);
     said.fails(1, &["wrong.horq", "differs from the stored answer"]);
+}
+
+#[test]
+fn products_are_counted_by_what_their_weights_are() {
+    let files = Files::new();
+    let (weight, alpha, codebook) = (common::noise(64 * 12, 1), [0.5; 12], [-1.0, 0.25, 2.0]);
+    let codes: Vec<u8> = (0..12 * 5).map(|i| (i % 3) as u8).collect();
+    let window = Window::square(2);
+    let base = BinaryBase { weight: &weight[..12 * 4 * 3], alpha: &alpha };
+    let mut builder = Builder::new("x", Shape::Image { height: 4, width: 4, channels: 3 });
+    builder
+        .add("signs", &["x"], Layer::BinaryWeightConv2d { window, filters: 12, groups: 1, base, bias: None })
+        .unwrap();
+    builder.add("mean", &["signs"], Layer::GlobalAveragePool).unwrap();
+    builder
+        .add("codes", &["mean"], Layer::CodebookDense { filters: 5, codes: &codes, codebook: &codebook, bias: None })
+        .unwrap();
+    builder.add("floats", &["codes"], Layer::Dense { filters: 7, weight: &weight[..35], bias: None }).unwrap();
+    let path = files.write("mixed.horq", &builder.to_bytes("floats").unwrap());
+    let expected = [("sign_macs", 9 * 12 * 12), ("code_macs", 12 * 5), ("float_macs", 5 * 7), ("binary_macs", 0)];
+    let total = &horq(&["inspect", &path, "--json"]).json()["total"];
+    let profile = horq(&["profile", &path, "--runs", "3", "--json"]).json();
+    for (key, macs) in expected {
+        let sum: u64 = profile["layers"].as_array().unwrap().iter().map(|layer| layer[key].as_u64().unwrap()).sum();
+        assert_eq!((total[key].as_u64(), sum), (Some(macs), macs), "{key}");
+    }
+    let text = horq(&["inspect", &path]).ok();
+    assert!(text.contains("by signs") && text.contains("by codes"), "{text}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl BinaryWeight {
         let alpha = PerFilter::new(context.model, alpha, &geometry);
         let steps = Steps::new(context, &geometry, bias.as_deref());
         let facts = Facts {
-            float_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
+            sign_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
             scratch_floats: kernel.scratch_len(),
             ..Facts::default()
         };

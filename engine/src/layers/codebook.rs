@@ -34,7 +34,7 @@ impl Codebook {
         book.resize(1 << bits, 0.0);
         let steps = Steps::new(context, &geometry, bias.as_deref());
         let facts = Facts {
-            float_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
+            code_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
             scratch_floats: kernel.scratch_len(),
             ..Facts::default()
         };

@@ -39,6 +39,10 @@ pub(crate) struct Facts {
     pub(crate) binary: Option<(usize, ScaleMode)>,
     /// Binary multiply-accumulates of one order, over all weight bases; padded taps counted.
     pub(crate) bit_macs: u64,
+    /// f32 activations times binary weights; padded taps counted.
+    pub(crate) sign_macs: u64,
+    /// f32 activations times entries of a codebook; padded taps counted.
+    pub(crate) code_macs: u64,
     /// f32 multiply-accumulates; padded taps counted.
     pub(crate) float_macs: u64,
     /// 8-bit multiply-accumulates; padded taps counted.
