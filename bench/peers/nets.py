@@ -157,7 +157,8 @@ def build(case: dict, order: int) -> Net:
     kind = case["kind"]
     if kind == "conv":
         b = Builder(case["name"], (case["height"], case["width"], case["channels"]), order, signed=order > 0)
-        b.conv(b.net.input, case["filters"], case["kernel"], relu=False, bias=False, binary=True)
+        window = dict(kernel=case["kernel"], stride=case["stride"])
+        b.conv(b.net.input, case["filters"], **window, relu=False, bias=False, binary=True)
     elif kind == "product" and order:
         # A binary product is a convolution of one tap over as many pixels as there are rows.
         b = Builder(case["name"], (*sides(case["rows"]), case["depth"]), order, signed=True)

@@ -11,17 +11,19 @@ const AFTER_HELP: &str = "\
 Without a subcommand: all suites, in less than a minute, with figures in ./horq-bench-out.
 
 Keys of a result (--json, results.jsonl, results.csv; one that means nothing for a suite is null or empty):
-  suite           peak, gemm, conv, curve-kernel, curve-channels, curve-order,
+  suite           peak, gemm, conv, weights, curve-kernel, curve-channels, curve-order,
                   curve-pixels, network, cold, peers
   case            the shape, layer or instruction sequence
-  engine          what was timed: limit, horq, horq-f32, gemm, im2col+gemm, scalar, a peer
-  unit            what macs counts: bit, float, int8, load (bytes), mixed (a network)
+  engine          what was timed: limit, horq, horq-f32, horq-code5, -code4, -code3, horq-sign, gemm,
+                  im2col+gemm, scalar, a peer
+  unit            what macs counts: bit, sign (f32 by binary weights), code (f32 by a codebook's), float, int8,
+                  load (bytes), mixed (a network)
   m, n, k         rows (output pixels), columns (output channels), products that one output sums
   order, mode     planes of the activations; scale mode of the quantizer
   isa, threads    backend; threads
   cycles, ns      core cycles and nanoseconds of one run; cycles are null where no clock gives them
   macs            multiply-accumulates of one run: order x m x n x k for bits, m x n x k for floats
-  limit_fraction  the part of the limit that `peak` measures for this backend (f32: for the fastest FMA)
+  limit_fraction  the part of the limit that `peak` measures for this unit and backend
   speedup_scalar  times faster than the scalar float loop on the same case
   speedup_float   times faster than the fastest float engine at hand on the same case
   spread          how much longer than that the median sample took, as a part of it
@@ -111,6 +113,8 @@ pub(crate) enum Command {
         #[arg(long, value_enum, value_delimiter = ',')]
         mode: Vec<Mode>,
     },
+    /// Layers of f32 activations with weights of 32, 5, 4, 3 bits and 1 bit
+    Weights,
     /// The papers' curves: speed-up against kernel size, channels and order, with figures
     Curve {
         /// Which [default: all]

@@ -2,16 +2,14 @@
 
 use crate::cli::{Command, fits, geometry};
 use crate::clock::Timing;
-use crate::data::{Numbers, copied, zeros};
+use crate::data::{Numbers, zeros};
 use crate::float::{fast_product, im2col, scalar_conv};
-use crate::lab::{Lab, Workers};
+use crate::forms::Form;
+use crate::lab::Lab;
 use crate::peak::Unit;
 use crate::record::{Record, Run};
 use crate::text;
-use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
-    Isa, MAX_ORDER, Padding, ScaleMode, StageClock, panel,
-};
+use horq_kernels::{Geometry, Isa, MAX_ORDER, ScaleMode, StageClock};
 
 /// Height x width x channels x filters of the four stages of a residual network.
 pub(crate) const SHAPES: [[usize; 4]; 4] = [[56, 56, 64, 64], [28, 28, 128, 128], [14, 14, 256, 256], [7, 7, 512, 512]];
@@ -154,14 +152,15 @@ pub(crate) fn measure(
     lab.emit(Record { threads: 1, ..record("scalar", Unit::Float, macs, scalar) })?;
 
     let mut unfolded = zeros(m * k);
-    let by_crate = lab.time_floats(macs, &mut |workers| {
+    let by_crate = lab.time_products(Unit::Float, None, macs, &mut |workers| {
         workers.install(|| {
             im2col(geometry, &input, &mut unfolded);
             fast_product(m, n, k, &unfolded, &weights, &mut output, threads);
         });
     });
     drop(unfolded);
-    let by_kernel = float_kernel(lab, geometry, isa, macs, &input, &weights, &mut output)?;
+    let mut kernel = Form::Float.prepare(isa, *geometry, 1)?;
+    let by_kernel = lab.time_products(Unit::Float, Some(isa), macs, &mut |workers| kernel(workers, None));
     let float = by_kernel.0.min(by_crate.0);
     for (engine, isa, (timing, limit_fraction)) in [("im2col+gemm", None, by_crate), ("horq-f32", Some(isa), by_kernel)]
     {
@@ -169,12 +168,11 @@ pub(crate) fn measure(
         lab.emit(Record { isa, limit_fraction, speedup_scalar, ..record(engine, Unit::Float, macs, timing) })?;
     }
 
-    let panels = copied(&panel::pack_bits(geometry, &weights));
     let mut binary = Vec::new();
     for &mode in modes {
         for &order in orders {
             lab.step(&format!("{suite} {case}: order {order}, {}", mode_name(mode)));
-            let result = binary_kernel(lab, geometry, isa, order, mode, &input, &panels, &mut output)?;
+            let result = binary_kernel(lab, geometry, isa, order, mode)?;
             let [quantize, bits, epilogue] = result.stages.map(|share| Some((share * result.timing.ns).round()));
             lab.emit(Record {
                 run: Run { quantize, bits, epilogue, ..Run::default() },
@@ -192,56 +190,17 @@ pub(crate) fn measure(
     Ok(Times { scalar, float, binary })
 }
 
-fn float_kernel(
-    lab: &mut Lab,
-    geometry: &Geometry,
-    isa: Isa,
-    macs: f64,
-    input: &[f32],
-    weights: &[f32],
-    output: &mut [f32],
-) -> Result<(Timing, Option<f64>), String> {
-    let conv = FloatConv::new(isa, *geometry).map_err(|error| error.to_string())?;
-    let weight = copied(&panel::pack_floats(geometry, weights));
-    let mut scratch = zeros(conv.scratch_len());
-    Ok(lab.time_floats(macs, &mut |workers: &Workers| {
-        let call = FloatCall { input, weight: &weight, epilogue: Epilogue::default(), parallel: workers, clock: None };
-        conv.run(call, output, &mut scratch);
-    }))
-}
-
-#[expect(clippy::too_many_arguments)]
 fn binary_kernel(
     lab: &mut Lab,
     geometry: &Geometry,
     isa: Isa,
     order: usize,
     mode: ScaleMode,
-    input: &[f32],
-    panels: &[u32],
-    output: &mut [f32],
 ) -> Result<Binary, String> {
-    let spec = BinarySpec { geometry: *geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: 1 };
-    let conv = BinaryConv::new(isa, spec, &[panels]).map_err(|error| error.to_string())?;
-    let (mut words, mut scales) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
-    let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
-    let mut run = |workers: &Workers, clock| {
-        let call = BinaryCall {
-            input: BinaryInput::Values(input),
-            pack: None,
-            order,
-            scales: &FIXED_SCALES,
-            bases: &[BaseRef { panels, alpha: &alpha }],
-            epilogue: Epilogue::default(),
-            parallel: workers,
-            clock,
-        };
-        conv.run(call, output, BinaryScratch { words: &mut words, scales: &mut scales })
-            .expect("the operands are finite");
-    };
-    let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
-    let macs = (rows * columns * geometry.filters * geometry.depth() * order) as f64;
-    let (timing, fraction) = lab.time_bits(isa, macs, &mut |workers| run(workers, None));
+    let form = Form::Binary { order, mode };
+    let mut run = form.prepare(isa, *geometry, 1)?;
+    let (timing, fraction) =
+        lab.time_products(Unit::Bit, Some(isa), form.macs(geometry, 1)?, &mut |workers| run(workers, None));
     // Reading the clock between stages costs time, so the shares come from runs of their own.
     let clock = StageClock::default();
     (0..3).for_each(|_| run(lab.workers(), Some(&clock)));

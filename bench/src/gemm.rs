@@ -40,8 +40,9 @@ pub(crate) fn run(lab: &mut Lab, shapes: &[[usize; 3]], order: usize) -> Result<
         let scalar = lab.time_scalar(&mut || scalar_product(&a[..rows * k], &b, k, &mut c[..rows * n]));
         let scalar = scalar.scale(m as f64 / rows as f64);
         let threads = lab.threads();
-        let (float, float_fraction) =
-            lab.time_floats(macs, &mut |workers| workers.install(|| fast_product(m, n, k, &a, &b, &mut c, threads)));
+        let (float, float_fraction) = lab.time_products(Unit::Float, None, macs, &mut |workers| {
+            workers.install(|| fast_product(m, n, k, &a, &b, &mut c, threads))
+        });
         drop((a, b, c));
         lab.emit(record("scalar", Unit::Float, macs, scalar))?;
         let float_record = Record {
@@ -59,8 +60,9 @@ pub(crate) fn run(lab: &mut Lab, shapes: &[[usize; 3]], order: usize) -> Result<
         for isa in lab.isas_and(&[Isa::Avx2]) {
             lab.step(&format!("gemm {case}: {isa}"));
             let macs = macs * order as f64;
-            let (bits, fraction) = lab
-                .time_bits(isa, macs, &mut |workers| gemm::counts(isa, &rows, words, &weights, &mut counts, workers));
+            let (bits, fraction) = lab.time_products(Unit::Bit, Some(isa), macs, &mut |workers| {
+                gemm::counts(isa, &rows, words, &weights, &mut counts, workers)
+            });
             let record = Record {
                 order: Some(order),
                 isa: Some(isa),

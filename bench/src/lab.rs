@@ -210,25 +210,17 @@ impl Lab {
         Ok(())
     }
 
-    /// Times `work` of so many bit products on a backend beside that backend's limit; on several threads the limit is the
-    /// limit of one times their number.
-    pub(crate) fn time_bits(&mut self, isa: Isa, macs: f64, work: &mut dyn FnMut(&Workers)) -> (Timing, Option<f64>) {
-        let bound = self.peaks.of(isa).map(crate::peak::Peak::name);
-        self.time(bound, macs, work)
-    }
-
-    /// Times `work` of so many f32 products beside the fastest FMA.
-    pub(crate) fn time_floats(&mut self, macs: f64, work: &mut dyn FnMut(&Workers)) -> (Timing, Option<f64>) {
-        let bound = self.peaks.best(Unit::Float).map(crate::peak::Peak::name);
-        self.time(bound, macs, work)
-    }
-
-    fn time(
+    /// Times `work` of so many products of a kind beside their limit on a backend, or on the machine if none is named; on several threads the limit is the limit of
+    /// one times their number.
+    pub(crate) fn time_products(
         &mut self,
-        bound: Option<&'static str>,
+        unit: Unit,
+        isa: Option<Isa>,
         macs: f64,
         work: &mut dyn FnMut(&Workers),
     ) -> (Timing, Option<f64>) {
+        let peaks = &self.peaks;
+        let bound = isa.map_or_else(|| peaks.best(unit), |isa| peaks.bound(unit, isa)).map(crate::peak::Peak::name);
         let share = macs / self.threads() as f64;
         let (peaks, workers) = (&mut self.peaks, &self.workers);
         peaks.fraction(&mut self.clock, self.budget, bound, share, &mut || work(workers))

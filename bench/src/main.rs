@@ -10,6 +10,7 @@ mod crossover;
 mod curve;
 mod data;
 mod float;
+mod forms;
 mod gemm;
 mod lab;
 mod machine;
@@ -20,6 +21,7 @@ mod record;
 mod suites;
 mod tables;
 mod text;
+mod weights;
 
 use clap::Parser;
 use horq_bench::{clock, peak};

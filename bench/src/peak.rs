@@ -17,6 +17,10 @@ use std::time::Duration;
 pub enum Unit {
     /// Binary multiply-accumulates.
     Bit,
+    /// f32 activations times binary weights.
+    Sign,
+    /// f32 activations times entries of a codebook.
+    Code,
     /// f32 multiply-accumulates.
     Float,
     /// 8-bit multiply-accumulates into 32 bits.
@@ -32,6 +36,8 @@ impl Unit {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bit => "bMAC",
+            Self::Sign => "f32 x sign MAC",
+            Self::Code => "f32 x code MAC",
             Self::Float => "f32 MAC",
             Self::Int8 => "int8 MAC",
             Self::Load => "byte",
@@ -57,6 +63,12 @@ struct Limit {
 impl Limit {
     const fn bits(name: &'static str, isa: Isa, per_round: u32, forms: &'static [unsafe fn(u64)]) -> Self {
         Self { name, unit: Unit::Bit, isa: Some(isa), per_round, forms, available: true }
+    }
+
+    /// A limit of other products of one backend.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    const fn own(name: &'static str, unit: Unit, isa: Isa, per_round: u32, forms: &'static [unsafe fn(u64)]) -> Self {
+        Self { name, unit, isa: Some(isa), per_round, forms, available: true }
     }
 
     const fn other(name: &'static str, unit: Unit, per_round: u32, forms: &'static [unsafe fn(u64)]) -> Self {
@@ -89,7 +101,8 @@ pub struct Peak {
 impl Peak {
     /// Measures the limit of one backend's bit products; none for `portable`, which has no instructions of its own.
     pub fn of(isa: Isa, clock: &mut Clock, budget: Duration) -> Option<Self> {
-        let limit = arch::limits().into_iter().find(|limit| limit.isa == Some(isa))?;
+        let bits = |limit: &Limit| limit.isa == Some(isa) && limit.unit == Unit::Bit;
+        let limit = arch::limits().into_iter().find(bits)?;
         Some(limit.measure(clock, budget))
     }
 
@@ -178,9 +191,20 @@ impl Peaks {
         self.0.iter()
     }
 
-    /// The limit of a backend; none for `portable`, which has no instructions of its own.
+    /// The limit of a backend's bit products; none for `portable`, which has no instructions of its own.
     pub fn of(&self, isa: Isa) -> Option<&Peak> {
-        self.0.iter().find(|peak| peak.limit.isa == Some(isa))
+        self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.unit() == Unit::Bit)
+    }
+
+    /// What bounds these products on a backend: its own limit if there is one, else the machine's. A weight from a codebook is
+    /// an f32 in a register; signs have tables that not every backend is measured on.
+    pub fn bound(&self, unit: Unit, isa: Isa) -> Option<&Peak> {
+        let own = |unit| self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.unit() == unit);
+        match unit {
+            Unit::Bit | Unit::Sign => own(unit),
+            Unit::Code | Unit::Float => own(Unit::Float).or_else(|| self.best(Unit::Float)),
+            unit => own(unit).or_else(|| self.best(unit)),
+        }
     }
 
     /// The highest limit of a unit.

@@ -216,10 +216,10 @@ fn compare(lab: &mut Lab, case: &Case, guests: &mut [Guest], arguments: &PeersAr
     lab.step(&format!("peers {}: loading", case.name));
     let ours = case.ours(isa)?.into_iter().map(|ours| Entry {
         label: ours.label(),
-        engine: if ours.order == 0 { "horq-f32" } else { "horq" },
-        unit: if ours.order == 0 { Unit::Float } else { Unit::Bit },
-        order: Some(ours.order).filter(|&order| order > 0),
-        mode: ours.mode,
+        engine: ours.form.engine(),
+        unit: ours.form.unit(),
+        order: ours.form.order(),
+        mode: ours.form.mode(),
         detail: String::new(),
         macs: ours.macs,
         side: Side::Ours(ours),

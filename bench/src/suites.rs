@@ -7,7 +7,7 @@ use crate::lab::{Lab, create_folder};
 use crate::network::Depth;
 use crate::peak::Unit;
 use crate::record::{self, Record, Row};
-use crate::{conv, crossover, curve, gemm, network, peers, tables, text};
+use crate::{conv, crossover, curve, gemm, network, peers, tables, text, weights};
 use horq_kernels::{Isa, ScaleMode};
 use std::path::Path;
 use std::process::ExitCode;
@@ -53,6 +53,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
             peak(&mut lab)?;
             gemm::run(&mut lab, &gemm::SHAPES, 1)?;
             conv::run(&mut lab, &conv::SHAPES.map(|shape| crate::cli::geometry(shape, 3, 1)), &[1, 2], &conv::MODES)?;
+            weights::run(&mut lab)?;
             curve::run(&mut lab, &Curve::ALL)?;
             network::run(&mut lab, &network::few(), Depth::Overview)?;
         }
@@ -68,6 +69,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
             let modes: Vec<ScaleMode> = mode.iter().map(|&mode| mode.into()).collect();
             conv::run(&mut lab, &geometries, orders, if modes.is_empty() { &conv::MODES } else { &modes })?;
         }
+        Some(Command::Weights) => weights::run(&mut lab)?,
         Some(Command::Curve { curves, .. }) => {
             curve::run(&mut lab, if curves.is_empty() { &Curve::ALL } else { curves })?
         }
@@ -129,6 +131,7 @@ fn all(lab: &mut Lab) -> Result<(), String> {
     lab.set_isas(with_avx2.clone());
     let modes = [ScaleMode::Fixed, ScaleMode::Image, ScaleMode::Window];
     conv::run(lab, &conv::SHAPES.map(|shape| crate::cli::geometry(shape, 3, 1)), &[1, 2, 3, 4], &modes)?;
+    weights::run(lab)?;
     lab.set_isas(isas.clone());
     network::run(lab, &network::many(), Depth::Record)?;
     lab.set_isas(with_avx2.into_iter().filter(|isa| !isas.contains(isa)).collect());
@@ -169,12 +172,10 @@ fn peak(lab: &mut Lab) -> Result<(), String> {
         &["instructions", "unit", "per cycle", "per ns", "limit of"],
         table,
     );
-    if let Some((bits, others)) =
-        lab.peaks().iter().find(|peak| peak.isa() == lab.isas().first().copied()).map(|bits| {
-            let over = |unit| lab.peaks().best(unit).map(|peak| bits.over(peak));
-            (bits.name(), [("f32", over(Unit::Float)), ("int8", over(Unit::Int8))])
-        })
-    {
+    if let Some((bits, others)) = lab.isas().first().and_then(|&isa| lab.peaks().of(isa)).map(|bits| {
+        let over = |unit| lab.peaks().best(unit).map(|peak| bits.over(peak));
+        (bits.name(), [("f32", over(Unit::Float)), ("int8", over(Unit::Int8))])
+    }) {
         for (name, ratio) in others.into_iter().filter_map(|(name, ratio)| Some((name, ratio?))) {
             lab.say(&format!(
                 "{bits}: {ratio:.1} / K times the best {name} at order K, so {name} wins from order {:.0}",

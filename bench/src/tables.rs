@@ -26,12 +26,14 @@ const END: &str = "<!-- bench:end -->";
 type Make = fn(&[Row], Option<&str>) -> Option<Markdown>;
 
 /// The tables by the names that marks use.
-const TABLES: [(&str, Make); 5] = [
+const TABLES: [(&str, Make); 7] = [
     ("gemm", makers::gemm),
     ("conv", makers::conv),
     ("network", makers::network),
     ("cold", makers::cold),
+    ("weights", makers::weights),
     ("peers", makers::peers),
+    ("peers-weights", makers::peers_weights),
 ];
 
 /// Rewrites every marked table of the document at `readme` from the record at `path`.
@@ -119,6 +121,7 @@ mod tests {
 
     fn rows() -> Vec<Row> {
         let on = |isa: &str, row| Row { isa: Some(isa.into()), ..row };
+        let of = |engine: &str, unit: &str, row| Row { engine: engine.into(), unit: unit.into(), ..row };
         let portable = Row { limit_fraction: None, ..row("gemm", "1x2x3", 1, 20.0) };
         vec![
             row("gemm", "1x2x3", 1, 10.0),
@@ -127,6 +130,9 @@ mod tests {
             row("conv", "7x7", 1, 2000.0),
             on("popcnt", row("conv", "7x7", 1, 8000.0)),
             row("conv", "7x7", 2, 4000.0),
+            of("gemm", "float", row("weights", "7x7", 1, 900.0)),
+            of("horq-f32", "float", row("weights", "7x7", 1, 1000.0)),
+            of("horq-sign", "sign", row("weights", "7x7", 1, 300.0)),
             row("network", "net", 1, 1e6),
             row("network", "net/layer", 1, 5.0),
             row("network", "net", 3, 2e6),
@@ -147,6 +153,8 @@ mod tests {
         assert!(table("conv").contains("| 7x7 | 2 | 4.00 | 50.0 % | 8.00 x |"), "{}", table("conv"));
         assert!(table("conv@popcnt").contains("| 7x7 | 1 | 8.00 | 50.0 % | 8.00 x |"), "{}", table("conv@popcnt"));
         assert!(table("conv@popcnt").contains("popcnt on a CPU") && !table("conv").contains("| 8.00 | 50.0 %"));
+        let cells = "| 7x7 | gemm 0.90 | 1.00 | 0.90 | - | - | - | - | - | - | 0.30 | 3.00 |";
+        assert!(table("weights").contains(cells), "{}", table("weights"));
         assert!(table("network").contains("| net | fixed | 1.00 | 2.00 | 0.500 |"), "{}", table("network"));
         assert!(!table("network").contains("layer"));
         assert!(table("cold").contains("| net | - | 3.00 | - | - |"), "{}", table("cold"));

@@ -51,7 +51,7 @@ impl Layers {
 
     /// Multiply-accumulates of one sample, of bits and floats.
     pub(super) fn macs(&self) -> u64 {
-        self.0.iter().map(|layer| layer.bit_macs + layer.float_macs).sum()
+        self.0.iter().map(|layer| products(layer).map(|(_, macs)| macs).iter().sum::<u64>()).sum()
     }
 }
 
@@ -68,14 +68,21 @@ pub(super) fn stages(layer: &LayerProfile) -> [f64; 4] {
 
 /// What a layer counts, and how many of them in one run.
 pub(super) fn macs(layer: &LayerProfile, batch: usize) -> (Unit, f64) {
-    let (unit, macs) = if layer.bit_macs > 0 { (Unit::Bit, layer.bit_macs) } else { (Unit::Float, layer.float_macs) };
+    let of_layer = products(layer).into_iter().find(|&(_, macs)| macs > 0);
+    let (unit, macs) = of_layer.unwrap_or((Unit::Float, 0));
     (unit, macs as f64 * batch as f64)
+}
+
+/// Products of one sample by what they are; a layer has one kind.
+fn products(layer: &LayerProfile) -> [(Unit, u64); 4] {
+    let LayerProfile { bit_macs, sign_macs, code_macs, float_macs, .. } = *layer;
+    [(Unit::Bit, bit_macs), (Unit::Sign, sign_macs), (Unit::Code, code_macs), (Unit::Float, float_macs)]
 }
 
 /// The part of the limit of the layer's products that it reaches in that time; none for a layer without products.
 pub(super) fn fraction(lab: &Lab, layer: &LayerProfile, batch: usize, ns: f64) -> Option<f64> {
     let (unit, macs) = macs(layer, batch);
-    let peak = if unit == Unit::Bit { lab.peaks().of(layer.isa) } else { lab.peaks().best(unit) };
+    let peak = lab.peaks().bound(unit, layer.isa);
     let timing = Timing { ns, cycles: f64::NAN, spread: f64::NAN };
     peak.filter(|_| macs > 0.0 && ns > 0.0).map(|peak| peak.fraction(macs / lab.threads() as f64, timing))
 }

@@ -255,6 +255,58 @@ spin256!(
     vpdpbusd256,
     [".rept 4", ".irp i, 0,1,2,3,4,5,6,7,8,9,10,11", "{{vex}} vpdpbusd ymm\\i, ymm12, ymm13", ".endr", ".endr"]
 );
+// Tables of signed sums: six lookups and multiply-adds for a word of 32 weights in each of sixteen lanes; 8 words a round.
+spin512!(
+    tables512,
+    [
+        ".rept 8",
+        ".irp i, 16,17",
+        "vpermi2ps zmm\\i, zmm28, zmm29",
+        ".endr",
+        ".irp i, 18,19,20,21",
+        "vpermps zmm\\i, zmm28, zmm29",
+        ".endr",
+        "vfmadd231ps zmm0, zmm16, zmm30",
+        "vfmadd231ps zmm1, zmm17, zmm30",
+        "vfmadd231ps zmm2, zmm18, zmm30",
+        "vfmadd231ps zmm3, zmm19, zmm30",
+        "vfmadd231ps zmm4, zmm20, zmm30",
+        "vfmadd231ps zmm5, zmm21, zmm30",
+        ".endr"
+    ]
+);
+spin512!(
+    tables512_in_turns,
+    [
+        ".rept 8",
+        "vpermi2ps zmm16, zmm28, zmm29",
+        "vfmadd231ps zmm0, zmm24, zmm30",
+        "vpermi2ps zmm17, zmm28, zmm29",
+        "vfmadd231ps zmm1, zmm25, zmm30",
+        ".irp i, 18,19,20,21",
+        "vpermps zmm\\i, zmm28, zmm29",
+        "vfmadd231ps zmm2, zmm\\i, zmm30",
+        ".endr",
+        ".endr"
+    ]
+);
+// The same with tables of eight sums: twelve lookups and additions for a word in each of eight lanes; 8 words a round.
+spin256!(
+    tables256,
+    [
+        ".rept 16",
+        ".irp i, 6,7,8,9,10,11",
+        "vpermps ymm\\i, ymm12, ymm13",
+        ".endr",
+        "vaddps ymm0, ymm0, ymm6",
+        "vaddps ymm1, ymm1, ymm7",
+        "vaddps ymm2, ymm2, ymm8",
+        "vaddps ymm3, ymm3, ymm9",
+        "vaddps ymm4, ymm4, ymm10",
+        "vaddps ymm5, ymm5, ymm11",
+        ".endr"
+    ]
+);
 spin512!(load512, [".rept 4", ".irp i, 0,1,2,3,4,5,6,7", "vmovdqa64 zmm\\i, [rsi]", ".endr", ".endr"]);
 spin256!(load256, [".rept 4", ".irp i, 0,1,2,3,4,5,6,7", "vmovdqa ymm\\i, [rsi]", ".endr", ".endr"]);
 
@@ -275,8 +327,25 @@ pub(super) fn limits() -> Vec<Limit> {
         Limit::bits("xor, vpshufb popcount, 256 bits", Isa::Avx2, 16 * 256, &[vpshufb256_chained, vpshufb256_staged])
             .on(has!("avx2")),
         Limit::bits("xor, pshufb popcount, 128 bits", Isa::Popcnt, 16 * 128, &[pshufb128]).on(has!("ssse3")),
+        Limit::own(
+            "tables of signed sums, 512 bits",
+            Unit::Sign,
+            Isa::Avx512Vpopcnt,
+            8 * 512,
+            &[tables512, tables512_in_turns],
+        )
+        .on(avx512 && has!("avx512vpopcntdq")),
+        Limit::own(
+            "tables of signed sums, 512 bits, avx512bw",
+            Unit::Sign,
+            Isa::Avx512Bw,
+            8 * 512,
+            &[tables512, tables512_in_turns],
+        )
+        .on(avx512),
+        Limit::own("tables of signed sums, 256 bits", Unit::Sign, Isa::Avx2, 8 * 256, &[tables256]).on(has!("avx2")),
         Limit::other("f32 FMA, 512 bits", Unit::Float, 48 * 16, &[fma512]).on(avx512),
-        Limit::other("f32 FMA, 256 bits", Unit::Float, 48 * 8, &[fma256]).on(has!("avx2") && has!("fma")),
+        Limit::own("f32 FMA, 256 bits", Unit::Float, Isa::Avx2, 48 * 8, &[fma256]).on(has!("avx2") && has!("fma")),
         Limit::other("f32 scalar, many sums", Unit::Float, 24, &[scalar_sums]),
         Limit::other("f32 scalar, one sum", Unit::Float, 24, &[scalar_sum]),
         Limit::other("int8 vpdpbusd, 512 bits", Unit::Int8, 48 * 64, &[vpdpbusd512]).on(avx512 && has!("avx512vnni")),

@@ -1,15 +1,13 @@
 //! What is compared, and our side of it.
 
 use crate::cli::geometry;
-use crate::conv::{SHAPES, mode_name};
-use crate::data::{Numbers, copied, zeros};
+use crate::conv::{self, SHAPES, mode_name};
+use crate::data::Numbers;
+use crate::forms::Form;
 use crate::networks::Network;
 use crate::peak::Unit;
 use horq::{Model, Session, SessionOptions};
-use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
-    Inline, Isa, Padding, ScaleMode, panel,
-};
+use horq_kernels::{Geometry, Inline, Isa, ScaleMode};
 use serde::Serialize;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -19,6 +17,9 @@ pub(super) const ORDERS: RangeInclusive<usize> = 1..=4;
 /// As the peers' own processes do it (`bench/peers/runner.py`).
 const WARM_CALLS: usize = 2;
 const LEAST_CALLS: usize = 3;
+
+/// First layers of networks: height x width x channels x filters, kernel, stride.
+const STEMS: [([usize; 4], usize, usize); 2] = [([32, 32, 3, 128], 3, 1), ([224, 224, 3, 64], 7, 2)];
 
 /// One thing to compute, as the peers are told.
 #[derive(Clone, Debug, Serialize)]
@@ -32,8 +33,8 @@ pub(super) struct Case {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum Kind {
-    /// A convolution of stride 1 that keeps the image's size.
-    Conv { height: usize, width: usize, channels: usize, filters: usize, kernel: usize },
+    /// A convolution, padded so that stride 1 keeps the image's size.
+    Conv { height: usize, width: usize, channels: usize, filters: usize, kernel: usize, stride: usize },
     /// A matrix product with constant weights.
     Product { rows: usize, columns: usize, depth: usize },
     /// A network; theirs have that shape.
@@ -47,9 +48,8 @@ pub(super) enum Kind {
 
 /// One of our forms of a case.
 pub(super) struct Ours<'a> {
-    /// 0 for f32.
-    pub order: usize,
-    pub mode: Option<ScaleMode>,
+    /// A network's is that of its binary layers.
+    pub form: Form,
     /// Multiply-accumulates of a call, each plane's counted.
     pub macs: f64,
     pub run: Box<dyn FnMut() + 'a>,
@@ -58,9 +58,11 @@ pub(super) struct Ours<'a> {
 impl Ours<'_> {
     /// Its name in tables.
     pub(super) fn label(&self) -> String {
-        match self.mode {
-            None => "horq f32".into(),
-            Some(mode) => format!("horq {}, order {}", mode_name(mode), self.order),
+        match self.form {
+            Form::Float => "horq f32".into(),
+            Form::Sign => "horq f32, binary weights".into(),
+            Form::Code(bits) => format!("horq f32, codebook of {bits} bits"),
+            Form::Binary { order, mode } => format!("horq {}, order {order}", mode_name(mode)),
         }
     }
 }
@@ -68,13 +70,22 @@ impl Ours<'_> {
 impl Case {
     /// All cases, in the order of the tables.
     pub(super) fn all() -> Vec<Self> {
-        let layers = SHAPES.map(|[height, width, channels, filters]| {
-            let kind = Kind::Conv { height, width, channels, filters, kernel: 3 };
-            Self { name: format!("{height}x{width}x{channels}x{filters} k3 s1"), kind }
-        });
+        let layers = SHAPES.map(|shape| Self::conv(shape, 3, 1));
         let product = Kind::Product { rows: 1024, columns: 1024, depth: 1024 };
         let networks = [Network::Lenet5, Network::VggSmall, Network::Bireal18].map(Self::network);
-        layers.into_iter().chain([Self { name: "1024x1024x1024".into(), kind: product }]).chain(networks).collect()
+        let product = Self { name: "1024x1024x1024".into(), kind: product };
+        layers
+            .into_iter()
+            .chain([product])
+            .chain(STEMS.map(|stem| Self::conv(stem.0, stem.1, stem.2)))
+            .chain(networks)
+            .collect()
+    }
+
+    fn conv(shape: [usize; 4], kernel: usize, stride: usize) -> Self {
+        let [height, width, channels, filters] = shape;
+        let kind = Kind::Conv { height, width, channels, filters, kernel, stride };
+        Self { name: conv::case(&geometry(shape, kernel, stride)), kind }
     }
 
     /// A network as a case.
@@ -85,6 +96,8 @@ impl Case {
     /// Our scale modes; crossovers are told of the first. Of a matrix product each row is a sample, whose image is its window.
     pub(super) fn modes(&self) -> &'static [ScaleMode] {
         match self.kind {
+            // A binary network's first layer is not binary.
+            Kind::Conv { channels: 1..8, .. } => &[],
             Kind::Conv { .. } => &[ScaleMode::Image, ScaleMode::Window],
             Kind::Product { .. } => &[ScaleMode::Image],
             Kind::Network { .. } => &[ScaleMode::Fixed, ScaleMode::Image],
@@ -100,85 +113,39 @@ impl Case {
     /// Rows, columns and depth of the product that the case is, at order 1.
     pub(super) fn product(&self) -> Option<[usize; 3]> {
         match self.kind {
-            Kind::Conv { height, width, channels, filters, kernel } => {
-                Some([height * width, filters, kernel * kernel * channels])
+            Kind::Conv { height, width, channels, filters, kernel, stride } => {
+                Some([height.div_ceil(stride) * width.div_ceil(stride), filters, kernel * kernel * channels])
             }
             Kind::Product { rows, columns, depth } => Some([rows, columns, depth]),
             Kind::Network { .. } | Kind::Empty => None,
         }
     }
 
-    /// Our forms of it, ready to run: f32, then each mode and order.
+    /// Our forms of it, ready to run: f32 activations, then each mode and order.
     ///
     /// # Errors
     /// A message if a layer cannot be prepared.
     pub(super) fn ours(&self, isa: Isa) -> Result<Vec<Ours<'static>>, String> {
         let (geometry, samples) = match self.kind {
-            Kind::Conv { height, width, channels, filters, kernel } => {
+            Kind::Conv { height, width, channels, filters, kernel, stride } => {
                 let shape = [height, width, channels, filters];
-                (geometry(shape, kernel, 1), 1)
+                (geometry(shape, kernel, stride), 1)
             }
             Kind::Product { rows, columns, depth } => (Geometry::dense(depth, columns), rows),
             Kind::Network { network } => return networks(isa, network, self.modes()),
             Kind::Empty => return Ok(vec![]),
         };
-        let mut ours = vec![float(isa, geometry, samples)?];
-        for &mode in self.modes() {
-            for order in ORDERS {
-                ours.push(binary(isa, geometry, samples, order, mode)?);
-            }
-        }
-        Ok(ours)
+        let binary = self.modes().iter().flat_map(|&mode| ORDERS.map(move |order| Form::Binary { order, mode }));
+        // First layers keep their weights.
+        let floats = if self.modes().is_empty() { &Form::OF_FLOATS[..1] } else { &Form::OF_FLOATS };
+        floats.iter().copied().chain(binary).map(|form| layer(form, isa, geometry, samples)).collect()
     }
 }
 
-fn float(isa: Isa, geometry: Geometry, samples: usize) -> Result<Ours<'static>, String> {
-    let conv = FloatConv::new(isa, geometry).map_err(|error| error.to_string())?;
-    let mut numbers = Numbers::new(2);
-    let input = numbers.floats(samples * geometry.input_len());
-    let weight = copied(&panel::pack_floats(&geometry, &numbers.floats(geometry.filters * geometry.depth())));
-    let mut output = zeros(samples * output_len(&geometry)?);
-    let macs = (output.len() * geometry.depth()) as f64;
-    let mut scratch = zeros(conv.scratch_len());
-    let run = Box::new(move || {
-        let epilogue = Epilogue::default();
-        let call = FloatCall { input: &input, weight: &weight, epilogue, parallel: &Inline, clock: None };
-        conv.run(call, &mut output, &mut scratch);
-    });
-    Ok(Ours { order: 0, mode: None, macs, run })
-}
-
-fn binary(
-    isa: Isa,
-    geometry: Geometry,
-    samples: usize,
-    order: usize,
-    mode: ScaleMode,
-) -> Result<Ours<'static>, String> {
-    let mut numbers = Numbers::new(2);
-    let input = numbers.floats(samples * geometry.input_len());
-    let panels = copied(&panel::pack_bits(&geometry, &numbers.floats(geometry.filters * geometry.depth())));
-    let spec = BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: samples };
-    let conv = BinaryConv::new(isa, spec, &[&panels]).map_err(|error| error.to_string())?;
-    let (mut words, mut scales) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
-    let mut output = zeros(samples * output_len(&geometry)?);
-    let macs = (output.len() * geometry.depth()) as f64;
-    let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
-    let run = Box::new(move || {
-        let call = BinaryCall {
-            input: BinaryInput::Values(&input),
-            pack: None,
-            order,
-            scales: &[],
-            bases: &[BaseRef { panels: &panels, alpha: &alpha }],
-            epilogue: Epilogue::default(),
-            parallel: &Inline,
-            clock: None,
-        };
-        conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut scales })
-            .expect("the operands are finite");
-    });
-    Ok(Ours { order, mode: Some(mode), macs: macs * order as f64, run })
+/// A layer in that form, on the caller's thread.
+fn layer(form: Form, isa: Isa, geometry: Geometry, samples: usize) -> Result<Ours<'static>, String> {
+    let mut work = form.prepare(isa, geometry, samples)?;
+    Ok(Ours { form, macs: form.macs(&geometry, samples)?, run: Box::new(move || work(&Inline, None)) })
 }
 
 /// A network in each mode and order: sessions of one model a mode.
@@ -189,11 +156,12 @@ fn networks(isa: Isa, network: Network, modes: &[ScaleMode]) -> Result<Vec<Ours<
         for order in ORDERS {
             let options = SessionOptions::new().isa(isa).order(order);
             let mut session = Session::new(&model, options).map_err(|error| error.to_string())?;
-            let macs = session.profile().iter().map(|layer| (layer.bit_macs + layer.float_macs) as f64).sum();
+            let products = |layer: &horq::LayerProfile| layer.bit_macs + layer.float_macs;
+            let macs = session.profile().iter().map(|layer| products(layer) as f64).sum();
             let input = Numbers::new(3).floats(session.input_len());
             let mut output: Vec<f32> = vec![0.0; session.output_len()];
             let run = Box::new(move || session.run(&input, &mut output).expect("the input is finite"));
-            ours.push(Ours { order, mode: Some(mode), macs, run });
+            ours.push(Ours { form: Form::Binary { order, mode }, macs, run });
         }
     }
     Ok(ours)
@@ -217,11 +185,6 @@ pub(super) fn network_bytes(network: Network, mode: ScaleMode, order: usize) -> 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn network_name<S: serde::Serializer>(network: &Network, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&network.name())
-}
-
-fn output_len(geometry: &Geometry) -> Result<usize, String> {
-    let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
-    Ok(rows * columns * geometry.filters)
 }
 
 /// What a peer's variant counts, and its order.
@@ -255,7 +218,9 @@ mod tests {
         let told: Vec<serde_json::Value> = Case::all().iter().map(|case| serde_json::to_value(case).unwrap()).collect();
         assert_eq!(told[0]["kind"], "conv");
         assert_eq!((&told[0]["height"], &told[0]["filters"], &told[0]["kernel"]), (&56.into(), &64.into(), &3.into()));
-        assert_eq!((&told[6]["kind"], &told[6]["network"]), (&"network".into(), &"vgg-small".into()));
+        assert_eq!((&told[6]["kernel"], &told[6]["stride"]), (&7.into(), &2.into()));
+        assert_eq!((&told[8]["kind"], &told[8]["network"]), (&"network".into(), &"vgg-small".into()));
+        assert_eq!(Case::all()[6].product(), Some([112 * 112, 64, 147]));
         assert_eq!((&told[4]["kind"], &told[4]["depth"]), (&"product".into(), &1024.into()));
         assert_eq!(serde_json::to_value(Case::empty()).unwrap()["kind"], "empty");
     }
@@ -269,15 +234,18 @@ mod tests {
 
     #[test]
     fn our_forms_run_and_are_timed() {
-        let kind = Kind::Conv { height: 5, width: 4, channels: 3, filters: 7, kernel: 3 };
-        let case = Case { name: "small".into(), kind };
+        let case = Case::conv([5, 4, 9, 7], 3, 1);
         let mut ours = case.ours(Isa::Portable).unwrap();
-        assert_eq!(ours.len(), 1 + 2 * ORDERS.count());
+        assert_eq!(ours.len(), 5 + 2 * ORDERS.count());
         let labels: Vec<String> = ours.iter().map(Ours::label).collect();
-        assert_eq!((labels[0].as_str(), labels[8].as_str()), ("horq f32", "horq window, order 4"));
+        assert_eq!((labels[0].as_str(), labels[12].as_str()), ("horq f32", "horq window, order 4"));
+        assert_eq!(
+            (labels[1].as_str(), labels[4].as_str()),
+            ("horq f32, codebook of 5 bits", "horq f32, binary weights")
+        );
         for form in &mut ours {
             assert!(sample(&mut form.run, Duration::ZERO).len() >= LEAST_CALLS);
         }
-        assert_eq!(case.product(), Some([20, 7, 27]));
+        assert_eq!((case.name.as_str(), case.product()), ("5x4x9x7 k3 s1", Some([20, 7, 81])));
     }
 }

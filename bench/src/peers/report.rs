@@ -39,10 +39,10 @@ pub(super) fn case(lab: &mut Lab, case: &Case, entries: &[Entry<'_>]) -> Result<
     let row = |entry: &Entry<'_>| vec![entry.label.clone(), time(entry), entry.detail.clone()];
     let theirs: Vec<_> = entries.iter().filter(|entry| is_peer(entry)).map(row).collect();
     lab.table("", &["theirs", "us", "by"], theirs);
-    let told = case.modes()[0];
-    let times = times(entries, told);
+    let told = case.modes().first().copied();
+    let times = told.map_or_else(Vec::new, |told| times(entries, told));
     for (what, other) in [("best int8", int8), ("int8 without matrix units", vectors), ("best f32", float)] {
-        let Some(other) = other else { continue };
+        let (Some(other), Some(told)) = (other, told) else { continue };
         let wins = match first_order_slower(&times, median(other)) {
             Some((order, true)) => format!("wins from order {order}"),
             Some((order, false)) => format!("would win from about order {order}"),

@@ -194,6 +194,56 @@ pub(super) fn peers(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
     })
 }
 
+/// Layers of f32 activations by what their weights are, beside f32 by the crate `gemm`.
+pub(super) fn weights(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
+    by_weights(rows, "weights", isa)
+}
+
+/// The same beside the fastest f32 of the peers.
+pub(super) fn peers_weights(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
+    by_weights(rows, "peers", isa)
+}
+
+fn by_weights(rows: &[Row], suite: &str, isa: Option<&str>) -> Option<Markdown> {
+    const FORMS: [(&str, &str); 5] = [
+        ("horq-f32", "f32"),
+        ("horq-code5", "5 bits"),
+        ("horq-code4", "4 bits"),
+        ("horq-code3", "3 bits"),
+        ("horq-sign", "1 bit"),
+    ];
+    let of_suite: Vec<&Row> = rows.iter().filter(|row| row.suite == suite && row.threads == 1).collect();
+    let ours = |row: &&Row| row.engine == "horq-sign" && isa.is_none_or(|isa| row.isa.as_deref() == Some(isa));
+    let first = of_suite.iter().copied().find(ours)?;
+    let mut header = strings(&["layer", "others' best f32, us"]);
+    for (_, weights) in FORMS {
+        header.extend([format!("{weights}, us"), "times faster".into()]);
+    }
+    let row = |case: &str| {
+        let of_case = || of_suite.iter().copied().filter(|row| row.case == case);
+        let others = of_case().filter(|row| row.unit == "float" && !row.engine.starts_with("horq"));
+        let other = others.min_by(|a, b| a.ns.total_cmp(&b.ns));
+        let mut cells = vec![case.to_owned()];
+        cells.push(other.map_or("-".into(), |other| format!("{} {}", other.engine, text::micros(other.ns))));
+        for (engine, _) in FORMS {
+            let found = of_case().find(|row| row.engine == engine && row.isa == first.isa);
+            cells.push(found.map_or("-".into(), |row| text::micros(row.ns)));
+            cells.push(text::number(other.zip(found).map(|(other, row)| row_time(other) / row_time(row))));
+        }
+        cells
+    };
+    let of_isa: Vec<&Row> =
+        of_suite.iter().copied().filter(|row| row.engine == "horq-sign" && row.isa == first.isa).collect();
+    let table = distinct(&of_isa, |row| Some(row.case.as_str())).into_iter().map(row).collect();
+    let isa = first.isa.as_deref().unwrap_or("-");
+    Some(Markdown { header, rows: table, below: provenance(first, &format!("{isa} on")) })
+}
+
+/// Cycles where they are known, because the frequency may have changed in between.
+fn row_time(row: &Row) -> f64 {
+    row.cycles.unwrap_or(row.ns)
+}
+
 /// Milliseconds to three digits.
 fn milliseconds(ms: Option<f64>) -> String {
     match ms {

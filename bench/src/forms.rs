@@ -1,0 +1,163 @@
+//! Our forms of a layer, prepared on operands of their own and ready to run.
+
+use crate::conv::FIXED_SCALES;
+use crate::data::{Numbers, copied, zeros};
+use crate::peak::Unit;
+use horq_kernels::{
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall, BinaryWeightConv, CodebookCall,
+    CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Isa, Padding, Parallel, ScaleMode, StageClock, codebook,
+    panel,
+};
+
+/// One run of a layer.
+pub(crate) type Work = Box<dyn FnMut(&dyn Parallel, Option<&StageClock>)>;
+
+/// How a layer computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// f32 on both sides.
+    Float,
+    /// f32 activations, binary weights.
+    Sign,
+    /// f32 activations, weights of so many bits.
+    Code(u32),
+    /// Planes of activations, binary weights.
+    Binary { order: usize, mode: ScaleMode },
+}
+
+impl Form {
+    /// The layers of f32 activations, those whose weights take the most memory first.
+    pub(crate) const OF_FLOATS: [Self; 5] = [Self::Float, Self::Code(5), Self::Code(4), Self::Code(3), Self::Sign];
+
+    /// Its name in records.
+    pub(crate) const fn engine(self) -> &'static str {
+        match self {
+            Self::Float => "horq-f32",
+            Self::Sign => "horq-sign",
+            Self::Code(3) => "horq-code3",
+            Self::Code(4) => "horq-code4",
+            Self::Code(_) => "horq-code5",
+            Self::Binary { .. } => "horq",
+        }
+    }
+
+    /// What its products are.
+    pub(crate) const fn unit(self) -> Unit {
+        match self {
+            Self::Float => Unit::Float,
+            Self::Sign => Unit::Sign,
+            Self::Code(_) => Unit::Code,
+            Self::Binary { .. } => Unit::Bit,
+        }
+    }
+
+    /// Its order, if it has one.
+    pub(crate) const fn order(self) -> Option<usize> {
+        if let Self::Binary { order, .. } = self { Some(order) } else { None }
+    }
+
+    /// Its scale mode, if it has one.
+    pub(crate) const fn mode(self) -> Option<ScaleMode> {
+        if let Self::Binary { mode, .. } = self { Some(mode) } else { None }
+    }
+
+    /// Multiply-accumulates of a run on so many samples; each plane's are counted.
+    ///
+    /// # Errors
+    /// A message if the shape is none.
+    pub(crate) fn macs(self, geometry: &Geometry, samples: usize) -> Result<f64, String> {
+        Ok((samples * output_len(geometry)? * geometry.depth() * self.order().unwrap_or(1)) as f64)
+    }
+
+    /// Makes operands and prepares the layer.
+    ///
+    /// # Errors
+    /// A message if the shape or the backend is none that it can have.
+    pub(crate) fn prepare(self, isa: Isa, geometry: Geometry, samples: usize) -> Result<Work, String> {
+        let mut numbers = Numbers::new(2);
+        let input = numbers.floats(samples * geometry.input_len());
+        let weights = numbers.floats(geometry.filters * geometry.depth());
+        let mut output = zeros(samples * output_len(&geometry)?);
+        let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
+        let epilogue = Epilogue::default();
+        let readable = |error: horq_kernels::Error| error.to_string();
+        Ok(match self {
+            Self::Float => {
+                let conv = FloatConv::new(isa, geometry).map_err(readable)?;
+                let weight = copied(&panel::pack_floats(&geometry, &weights));
+                let mut scratch = zeros(conv.scratch_len());
+                Box::new(move |parallel, clock| {
+                    let call = FloatCall { input: &input, weight: &weight, epilogue, parallel, clock };
+                    conv.run(call, &mut output, &mut scratch);
+                })
+            }
+            Self::Sign => {
+                let conv = BinaryWeightConv::new(isa, geometry).map_err(readable)?;
+                let panels = copied(&panel::pack_bits(&geometry, &weights));
+                let mut scratch = zeros(conv.scratch_len());
+                Box::new(move |parallel, clock| {
+                    let (input, panels, alpha) = (&input, &panels, &alpha);
+                    let call = BinaryWeightCall { input, panels, alpha, epilogue, parallel, clock };
+                    conv.run(call, &mut output, &mut scratch);
+                })
+            }
+            Self::Code(bits) => {
+                let conv = CodebookConv::new(isa, geometry, bits).map_err(readable)?;
+                let book = numbers.floats(1 << bits);
+                let picks = numbers.words(weights.len());
+                let picks: Vec<u8> = picks.iter().map(|word| (word % (1 << bits)) as u8).collect();
+                let codes = copied(&codebook::pack_codes(&geometry, bits, &picks).map_err(readable)?);
+                let mut scratch = zeros(conv.scratch_len());
+                Box::new(move |parallel, clock| {
+                    let (input, codes, book) = (&input, &codes, &book);
+                    let call = CodebookCall { input, codes, book, epilogue, parallel, clock };
+                    conv.run(call, &mut output, &mut scratch);
+                })
+            }
+            Self::Binary { order, mode } => {
+                let panels = copied(&panel::pack_bits(&geometry, &weights));
+                let padding = Padding::ValidTaps;
+                let spec = BinarySpec { geometry, padding, mode, max_order: order, max_batch: samples };
+                let conv = BinaryConv::new(isa, spec, &[&panels]).map_err(readable)?;
+                let (mut words, mut scales) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
+                Box::new(move |parallel, clock| {
+                    let bases = &[BaseRef { panels: &panels, alpha: &alpha }];
+                    let (input, scales) = (BinaryInput::Values(&input), &FIXED_SCALES[..]);
+                    let call = BinaryCall { input, pack: None, order, scales, bases, epilogue, parallel, clock };
+                    conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut scales })
+                        .expect("the operands are finite");
+                })
+            }
+        })
+    }
+}
+
+fn output_len(geometry: &Geometry) -> Result<usize, String> {
+    let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
+    Ok(rows * columns * geometry.filters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::geometry;
+    use horq_kernels::Inline;
+
+    #[test]
+    fn every_form_runs_on_every_backend() {
+        let geometry = geometry([5, 4, 3, 7], 3, 1);
+        let binary = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None]
+            .map(|mode| Form::Binary { order: 2, mode });
+        let mut names = Vec::new();
+        for form in Form::OF_FLOATS.into_iter().chain(binary) {
+            for isa in Isa::available() {
+                form.prepare(isa, geometry, 1).unwrap()(&Inline, None);
+            }
+            form.prepare(Isa::Portable, Geometry::dense(70, 5), 3).unwrap()(&Inline, None);
+            let planes = form.order().unwrap_or(1) as f64;
+            assert_eq!(form.macs(&geometry, 1), Ok(planes * 20.0 * 7.0 * 27.0));
+            names.push(form.engine());
+        }
+        assert_eq!(names[..5], ["horq-f32", "horq-code5", "horq-code4", "horq-code3", "horq-sign"]);
+    }
+}
