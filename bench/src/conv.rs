@@ -22,8 +22,7 @@ pub(crate) const FIXED_SCALES: [f32; MAX_ORDER] = [0.80, 0.48, 0.27, 0.17, 0.11,
 
 /// A convolution's times at one order and mode.
 pub(crate) struct Binary {
-    pub order: usize,
-    pub mode: ScaleMode,
+    pub form: Form,
     pub timing: Timing,
     /// Shares of quantize, bits and epilogue.
     pub stages: [f64; 3],
@@ -77,15 +76,14 @@ pub(crate) fn run(lab: &mut Lab, geometries: &[Geometry], orders: &[usize], mode
         for geometry in geometries {
             let times = measure(lab, "conv", geometry, isa, orders, modes)?;
             for binary in &times.binary {
-                let Binary { order, mode, timing, stages, fraction } = binary;
-                let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
-                let macs = (rows * columns * geometry.filters * geometry.depth() * order) as f64;
+                let Binary { form, timing, stages, fraction } = binary;
+                let macs = form.macs(geometry, 1)?;
                 let percent = |stage: usize| format!("{:.0} %", 100.0 * stages[stage]);
                 table.push(vec![
                     case(geometry),
                     isa.name().into(),
-                    order.to_string(),
-                    mode_name(*mode).into(),
+                    form.order().map_or("-".into(), |order| order.to_string()),
+                    form.name().into(),
                     text::micros(timing.ns),
                     text::number(Some(macs / timing.cycles)),
                     text::percent(*fraction),
@@ -112,7 +110,7 @@ pub(crate) fn run(lab: &mut Lab, geometries: &[Geometry], orders: &[usize], mode
         "x float",
         "x scalar",
     ];
-    lab.table("conv: whole layers, f32 in, f32 out", &header, table);
+    lab.table("conv: whole layers, f32 in, f32 out (packed: planes in, planes out)", &header, table);
     Ok(())
 }
 
@@ -169,42 +167,39 @@ pub(crate) fn measure(
     }
 
     let mut binary = Vec::new();
-    for &mode in modes {
-        for &order in orders {
-            lab.step(&format!("{suite} {case}: order {order}, {}", mode_name(mode)));
-            let result = binary_kernel(lab, geometry, isa, order, mode)?;
-            let [quantize, bits, epilogue] = result.stages.map(|share| Some((share * result.timing.ns).round()));
-            lab.emit(Record {
-                run: Run { quantize, bits, epilogue, ..Run::default() },
-                order: Some(order),
-                mode: Some(mode),
-                isa: Some(isa),
-                limit_fraction: result.fraction,
-                speedup_scalar: Some(scalar.over(result.timing)),
-                speedup_float: Some(float.over(result.timing)),
-                ..record("horq", Unit::Bit, macs * order as f64, result.timing)
-            })?;
-            binary.push(result);
-        }
+    let mut forms: Vec<Form> =
+        modes.iter().flat_map(|&mode| orders.iter().map(move |&order| Form::Binary { order, mode })).collect();
+    if modes.contains(&ScaleMode::Fixed) && Form::packs(geometry) {
+        forms.extend(orders.iter().map(|&order| Form::Packed { order }));
+    }
+    for form in forms {
+        lab.step(&format!("{suite} {case}: {form:?}"));
+        let result = binary_kernel(lab, geometry, isa, form)?;
+        let [quantize, bits, epilogue] = result.stages.map(|share| Some((share * result.timing.ns).round()));
+        lab.emit(Record {
+            run: Run { quantize, bits, epilogue, ..Run::default() },
+            order: form.order(),
+            mode: form.mode(),
+            isa: Some(isa),
+            limit_fraction: result.fraction,
+            speedup_scalar: Some(scalar.over(result.timing)),
+            speedup_float: Some(float.over(result.timing)),
+            ..record(form.engine(), Unit::Bit, form.macs(geometry, 1)?, result.timing)
+        })?;
+        binary.push(result);
     }
     Ok(Times { scalar, float, binary })
 }
 
-fn binary_kernel(
-    lab: &mut Lab,
-    geometry: &Geometry,
-    isa: Isa,
-    order: usize,
-    mode: ScaleMode,
-) -> Result<Binary, String> {
-    let form = Form::Binary { order, mode };
+fn binary_kernel(lab: &mut Lab, geometry: &Geometry, isa: Isa, form: Form) -> Result<Binary, String> {
     let mut run = form.prepare(isa, *geometry, 1)?;
-    let (timing, fraction) =
-        lab.time_products(Unit::Bit, Some(isa), form.macs(geometry, 1)?, &mut |workers| run(workers, None));
+    let macs = form.macs(geometry, 1)?;
+    let (timing, fraction) = lab.time_products(Unit::Bit, Some(isa), macs, &mut |workers| run(workers, None));
     // Reading the clock between stages costs time, so the shares come from runs of their own.
     let clock = StageClock::default();
     (0..3).for_each(|_| run(lab.workers(), Some(&clock)));
     let [quantize, bits, epilogue, _] = clock.nanoseconds().map(|ns| ns as f64);
     let total = (quantize + bits + epilogue).max(1.0);
-    Ok(Binary { order, mode, timing, stages: [quantize / total, bits / total, epilogue / total], fraction })
+    let stages = [quantize / total, bits / total, epilogue / total];
+    Ok(Binary { form, timing, stages, fraction })
 }

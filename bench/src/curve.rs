@@ -4,6 +4,7 @@ use crate::chart::{Figure, Mark, Panel, Scale, Series, Style};
 use crate::cli::{Curve, geometry};
 use crate::conv::{MODES, case, measure, mode_name};
 use crate::crossover::{Contest, Kind};
+use crate::forms::Form;
 use crate::lab::Lab;
 use crate::peak::Unit;
 use crate::record::Record;
@@ -129,13 +130,13 @@ pub(crate) fn run(lab: &mut Lab, curves: &[Curve]) -> Result<(), String> {
                 };
                 let mut row = vec![x.to_string()];
                 for mode in MODES {
-                    let binary = times.binary.iter().find(|binary| binary.order == order && binary.mode == mode);
+                    let binary = times.binary.iter().find(|binary| binary.form == Form::Binary { order, mode });
                     row.push(binary.map_or("-".into(), |binary| text::micros(binary.timing.ns)));
                     row.push(text::percent(binary.and_then(|binary| binary.fraction)));
                 }
                 for over in [times.scalar, times.float] {
                     for mode in MODES {
-                        let binary = times.binary.iter().find(|binary| binary.order == order && binary.mode == mode);
+                        let binary = times.binary.iter().find(|binary| binary.form == Form::Binary { order, mode });
                         row.push(text::number(binary.map(|binary| over.over(binary.timing))));
                     }
                 }

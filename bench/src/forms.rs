@@ -1,12 +1,12 @@
 //! Our forms of a layer, prepared on operands of their own and ready to run.
 
-use crate::conv::FIXED_SCALES;
+use crate::conv::{FIXED_SCALES, mode_name};
 use crate::data::{Numbers, copied, zeros};
 use crate::peak::Unit;
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall, BinaryWeightConv, CodebookCall,
-    CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Isa, Padding, Parallel, ScaleMode, StageClock, codebook,
-    panel,
+    Aligned, BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall,
+    BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa, PackInto,
+    Packing, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, codebook, panel,
 };
 
 /// One run of a layer.
@@ -21,8 +21,10 @@ pub(crate) enum Form {
     Sign,
     /// f32 activations, weights of so many bits.
     Code(u32),
-    /// Planes of activations, binary weights.
+    /// Planes of activations, binary weights; f32 on both sides.
     Binary { order: usize, mode: ScaleMode },
+    /// The same with constant scales and packed planes on both sides, as between the layers of a network.
+    Packed { order: usize },
 }
 
 impl Form {
@@ -38,6 +40,16 @@ impl Form {
             Self::Code(4) => "horq-code4",
             Self::Code(_) => "horq-code5",
             Self::Binary { .. } => "horq",
+            Self::Packed { .. } => "horq-packed",
+        }
+    }
+
+    /// What a table of binary layers calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Binary { mode, .. } => mode_name(mode),
+            Self::Packed { .. } => "packed",
+            _ => self.engine(),
         }
     }
 
@@ -47,18 +59,28 @@ impl Form {
             Self::Float => Unit::Float,
             Self::Sign => Unit::Sign,
             Self::Code(_) => Unit::Code,
-            Self::Binary { .. } => Unit::Bit,
+            Self::Binary { .. } | Self::Packed { .. } => Unit::Bit,
         }
     }
 
     /// Its order, if it has one.
     pub(crate) const fn order(self) -> Option<usize> {
-        if let Self::Binary { order, .. } = self { Some(order) } else { None }
+        if let Self::Binary { order, .. } | Self::Packed { order } = self { Some(order) } else { None }
     }
 
     /// Its scale mode, if it has one.
     pub(crate) const fn mode(self) -> Option<ScaleMode> {
-        if let Self::Binary { mode, .. } = self { Some(mode) } else { None }
+        match self {
+            Self::Binary { mode, .. } => Some(mode),
+            Self::Packed { .. } => Some(ScaleMode::Fixed),
+            _ => None,
+        }
+    }
+
+    /// Whether [`Self::Packed`] is possible: the layer reads planes as it packs them.
+    pub(crate) fn packs(geometry: &Geometry) -> bool {
+        let output = geometry.validate().map(|[rows, columns]| [rows, columns, geometry.filters]);
+        output == Ok([geometry.height, geometry.width, geometry.channels])
     }
 
     /// Multiply-accumulates of a run on so many samples; each plane's are counted.
@@ -77,7 +99,7 @@ impl Form {
         let mut numbers = Numbers::new(2);
         let input = numbers.floats(samples * geometry.input_len());
         let weights = numbers.floats(geometry.filters * geometry.depth());
-        let mut output = zeros(samples * output_len(&geometry)?);
+        let mut output = zeros::<f32>(samples * output_len(&geometry)?);
         let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
         let epilogue = Epilogue::default();
         let readable = |error: horq_kernels::Error| error.to_string();
@@ -85,7 +107,7 @@ impl Form {
             Self::Float => {
                 let conv = FloatConv::new(isa, geometry).map_err(readable)?;
                 let weight = copied(&panel::pack_floats(&geometry, &weights));
-                let mut scratch = zeros(conv.scratch_len());
+                let mut scratch = zeros::<f32>(conv.scratch_len());
                 Box::new(move |parallel, clock| {
                     let call = FloatCall { input: &input, weight: &weight, epilogue, parallel, clock };
                     conv.run(call, &mut output, &mut scratch);
@@ -94,7 +116,7 @@ impl Form {
             Self::Sign => {
                 let conv = BinaryWeightConv::new(isa, geometry).map_err(readable)?;
                 let panels = copied(&panel::pack_bits(&geometry, &weights));
-                let mut scratch = zeros(conv.scratch_len());
+                let mut scratch = zeros::<f32>(conv.scratch_len());
                 Box::new(move |parallel, clock| {
                     let (input, panels, alpha) = (&input, &panels, &alpha);
                     let call = BinaryWeightCall { input, panels, alpha, epilogue, parallel, clock };
@@ -107,7 +129,7 @@ impl Form {
                 let picks = numbers.words(weights.len());
                 let picks: Vec<u8> = picks.iter().map(|word| (word % (1 << bits)) as u8).collect();
                 let codes = copied(&codebook::pack_codes(&geometry, bits, &picks).map_err(readable)?);
-                let mut scratch = zeros(conv.scratch_len());
+                let mut scratch = zeros::<f32>(conv.scratch_len());
                 Box::new(move |parallel, clock| {
                     let (input, codes, book) = (&input, &codes, &book);
                     let call = CodebookCall { input, codes, book, epilogue, parallel, clock };
@@ -115,21 +137,59 @@ impl Form {
                 })
             }
             Self::Binary { order, mode } => {
-                let panels = copied(&panel::pack_bits(&geometry, &weights));
-                let padding = Padding::ValidTaps;
-                let spec = BinarySpec { geometry, padding, mode, max_order: order, max_batch: samples };
-                let conv = BinaryConv::new(isa, spec, &[&panels]).map_err(readable)?;
-                let (mut words, mut scales) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
+                let (conv, panels, _) = binary(isa, geometry, samples, order, mode, &weights)?;
+                let (mut words, mut sums) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
                 Box::new(move |parallel, clock| {
                     let bases = &[BaseRef { panels: &panels, alpha: &alpha }];
                     let (input, scales) = (BinaryInput::Values(&input), &FIXED_SCALES[..]);
                     let call = BinaryCall { input, pack: None, order, scales, bases, epilogue, parallel, clock };
-                    conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut scales })
+                    conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut sums })
                         .expect("the operands are finite");
+                })
+            }
+            Self::Packed { order } => {
+                let (conv, panels, spec) = binary(isa, geometry, samples, order, ScaleMode::Fixed, &weights)?;
+                let layout = PlaneLayout::new(&spec).filter(|_| Self::packs(&geometry));
+                let layout =
+                    layout.ok_or("only a layer whose output has the shape of its input reads what it packed")?;
+                let thresholds = conv.thresholds(FIXED_SCALES[0], &alpha, epilogue.steps);
+                let (mut words, mut sums) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
+                let (mut planes, mut packed) = (zeros::<u32>(layout.len()), zeros::<u32>(layout.len()));
+                let scales = &FIXED_SCALES[..];
+                let mut run = move |input: BinaryInput<'_>,
+                                    packed: &mut [u32],
+                                    parallel: &dyn Parallel,
+                                    clock: Option<&StageClock>| {
+                    let into = PackInto::new(layout, packed, order, Some(scales));
+                    let pack = Some(Packing { into: &into, thresholds: thresholds.as_ref() });
+                    let bases = &[BaseRef { panels: &panels, alpha: &alpha }];
+                    let call = BinaryCall { input, pack, order, scales, bases, epilogue, parallel, clock };
+                    conv.run(call, &mut [], BinaryScratch { words: &mut words, scales: &mut sums })
+                        .expect("the operands are finite");
+                };
+                // Planes such as the layer before would pack.
+                run(BinaryInput::Values(&input), &mut planes, &Inline, None);
+                Box::new(move |parallel, clock| {
+                    run(BinaryInput::Planes { words: &planes, samples }, &mut packed, parallel, clock);
                 })
             }
         })
     }
+}
+
+/// A binary layer, its panels and what it was made from.
+fn binary(
+    isa: Isa,
+    geometry: Geometry,
+    samples: usize,
+    order: usize,
+    mode: ScaleMode,
+    weights: &[f32],
+) -> Result<(BinaryConv, Aligned<u32>, BinarySpec), String> {
+    let panels = copied(&panel::pack_bits(&geometry, weights));
+    let spec = BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: samples };
+    let conv = BinaryConv::new(isa, spec, &[&panels]).map_err(|error| error.to_string())?;
+    Ok((conv, panels, spec))
 }
 
 fn output_len(geometry: &Geometry) -> Result<usize, String> {
@@ -141,7 +201,6 @@ fn output_len(geometry: &Geometry) -> Result<usize, String> {
 mod tests {
     use super::*;
     use crate::cli::geometry;
-    use horq_kernels::Inline;
 
     #[test]
     fn every_form_runs_on_every_backend() {
@@ -158,6 +217,11 @@ mod tests {
             assert_eq!(form.macs(&geometry, 1), Ok(planes * 20.0 * 7.0 * 27.0));
             names.push(form.engine());
         }
+        let (square, packed) = (crate::cli::geometry([5, 4, 9, 9], 3, 1), Form::Packed { order: 2 });
+        for isa in Isa::available() {
+            packed.prepare(isa, square, 1).unwrap()(&Inline, None);
+        }
+        assert!(packed.prepare(Isa::Portable, geometry, 1).is_err());
         assert_eq!(names[..5], ["horq-f32", "horq-code5", "horq-code4", "horq-code3", "horq-sign"]);
     }
 }

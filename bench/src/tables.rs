@@ -104,6 +104,7 @@ mod tests {
             suite: suite.into(),
             case: case.into(),
             engine: "horq".into(),
+            unit: "bit".into(),
             order: Some(order),
             mode: (suite != "gemm").then(|| "fixed".into()),
             isa: Some("avx2".into()),

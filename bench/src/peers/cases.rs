@@ -63,6 +63,7 @@ impl Ours<'_> {
             Form::Sign => "horq f32, binary weights".into(),
             Form::Code(bits) => format!("horq f32, codebook of {bits} bits"),
             Form::Binary { order, mode } => format!("horq {}, order {order}", mode_name(mode)),
+            Form::Packed { order } => format!("horq packed, order {order}"),
         }
     }
 }

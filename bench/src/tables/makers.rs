@@ -82,9 +82,14 @@ pub(super) fn gemm(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
 
 /// Whole layers by order and mode.
 pub(super) fn conv(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
-    let ours = ours(rows, "conv", isa);
-    let first = *ours.first()?;
-    let modes = distinct(&ours, |row| row.mode.as_deref());
+    let first = *ours(rows, "conv", isa).first()?;
+    let of_isa = |row: &&Row| row.suite == "conv" && row.unit == "bit" && row.threads == 1 && row.isa == first.isa;
+    let ours: Vec<&Row> = rows.iter().filter(of_isa).collect();
+    // Planes on both sides stand beside the modes.
+    fn name(row: &Row) -> Option<&str> {
+        if row.engine == "horq-packed" { Some("packed") } else { row.mode.as_deref() }
+    }
+    let modes = distinct(&ours, name);
     let mut header = strings(&["layer (H x W x C x N)", "order"]);
     for mode in &modes {
         header.extend([format!("{mode}, us"), "of the limit".into(), "over f32".into()]);
@@ -96,7 +101,7 @@ pub(super) fn conv(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
             let mut cells = vec![case.to_owned(), order.to_string()];
             for mode in &modes {
                 let mut found = of_case.iter().filter(|row| row.order == Some(order));
-                let found = found.find(|row| row.mode.as_deref() == Some(mode));
+                let found = found.find(|row| name(row) == Some(mode));
                 cells.push(found.map_or("-".into(), |row| text::micros(row.ns)));
                 cells.push(text::percent(found.and_then(|row| row.limit_fraction)));
                 cells.push(times(found.and_then(|row| row.speedup_float)));
