@@ -14,8 +14,8 @@ Keys of a result (--json, results.jsonl, results.csv; one that means nothing for
   suite           peak, gemm, conv, weights, curve-kernel, curve-channels, curve-order,
                   curve-pixels, network, cold, peers
   case            the shape, layer or instruction sequence
-  engine          what was timed: limit, horq, horq-f32, horq-code5, -code4, -code3, horq-sign, gemm,
-                  im2col+gemm, scalar, a peer
+  engine          what was timed: limit, horq, horq-packed, horq-f32, horq-int8, horq-code5, -code4,
+                  -code3, horq-sign, gemm, im2col+gemm, scalar, a peer
   unit            what macs counts: bit, sign (f32 by binary weights), code (f32 by a codebook's), float, int8,
                   load (bytes), mixed (a network)
   m, n, k         rows (output pixels), columns (output channels), products that one output sums
@@ -113,7 +113,7 @@ pub(crate) enum Command {
         #[arg(long, value_enum, value_delimiter = ',')]
         mode: Vec<Mode>,
     },
-    /// Layers of f32 activations with weights of 32, 5, 4, 3 bits and 1 bit
+    /// Layers with weights of 32, 8, 5, 4, 3 bits and 1 bit
     Weights,
     /// The papers' curves: speed-up against kernel size, channels and order, with figures
     Curve {

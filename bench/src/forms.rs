@@ -5,8 +5,8 @@ use crate::data::{Numbers, copied, zeros};
 use crate::peak::Unit;
 use horq_kernels::{
     Aligned, BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall,
-    BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa, PackInto,
-    Packing, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, codebook, panel,
+    BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Int8Call, Int8Conv,
+    Int8Spec, Isa, PackInto, Packing, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, codebook, int8, panel,
 };
 
 /// One run of a layer.
@@ -17,6 +17,8 @@ pub(crate) type Work = Box<dyn FnMut(&dyn Parallel, Option<&StageClock>)>;
 pub(crate) enum Form {
     /// f32 on both sides.
     Float,
+    /// 8 bits of activations and of weights, f32 on both sides.
+    Int8,
     /// f32 activations, binary weights.
     Sign,
     /// f32 activations, weights of so many bits.
@@ -28,13 +30,15 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// The layers of f32 activations, those whose weights take the most memory first.
-    pub(crate) const OF_FLOATS: [Self; 5] = [Self::Float, Self::Code(5), Self::Code(4), Self::Code(3), Self::Sign];
+    /// The layers without planes, those whose weights take the most memory first.
+    pub(crate) const PLAIN: [Self; 6] =
+        [Self::Float, Self::Int8, Self::Code(5), Self::Code(4), Self::Code(3), Self::Sign];
 
     /// Its name in records.
     pub(crate) const fn engine(self) -> &'static str {
         match self {
             Self::Float => "horq-f32",
+            Self::Int8 => "horq-int8",
             Self::Sign => "horq-sign",
             Self::Code(3) => "horq-code3",
             Self::Code(4) => "horq-code4",
@@ -57,6 +61,7 @@ impl Form {
     pub(crate) const fn unit(self) -> Unit {
         match self {
             Self::Float => Unit::Float,
+            Self::Int8 => Unit::Int8,
             Self::Sign => Unit::Sign,
             Self::Code(_) => Unit::Code,
             Self::Binary { .. } | Self::Packed { .. } => Unit::Bit,
@@ -111,6 +116,20 @@ impl Form {
                 Box::new(move |parallel, clock| {
                     let call = FloatCall { input: &input, weight: &weight, epilogue, parallel, clock };
                     conv.run(call, &mut output, &mut scratch);
+                })
+            }
+            Self::Int8 => {
+                let values = numbers.words(weights.len());
+                let values: Vec<i8> = values.iter().map(|word| (word % 255) as i8).map(|w| w.max(-i8::MAX)).collect();
+                let panels = copied(&int8::pack_int8(&geometry, &values).map_err(readable)?);
+                let spec =
+                    Int8Spec { geometry, scale: 2.0 / 128.0, zero_point: 128, max_batch: samples, dot: isa.has_dot() };
+                let conv = Int8Conv::new(isa, spec, &panels).map_err(readable)?;
+                let mut scratch = zeros::<u32>(conv.scratch_len());
+                Box::new(move |parallel, clock| {
+                    let (input, panels, alpha) = (&input, &panels, &alpha);
+                    let call = Int8Call { input, panels, alpha, epilogue, parallel, clock };
+                    conv.run(call, &mut output, &mut scratch).expect("the operands are finite");
                 })
             }
             Self::Sign => {
@@ -208,7 +227,7 @@ mod tests {
         let binary = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None]
             .map(|mode| Form::Binary { order: 2, mode });
         let mut names = Vec::new();
-        for form in Form::OF_FLOATS.into_iter().chain(binary) {
+        for form in Form::PLAIN.into_iter().chain(binary) {
             for isa in Isa::available() {
                 form.prepare(isa, geometry, 1).unwrap()(&Inline, None);
             }
@@ -222,6 +241,6 @@ mod tests {
             packed.prepare(isa, square, 1).unwrap()(&Inline, None);
         }
         assert!(packed.prepare(Isa::Portable, geometry, 1).is_err());
-        assert_eq!(names[..5], ["horq-f32", "horq-code5", "horq-code4", "horq-code3", "horq-sign"]);
+        assert_eq!(names[..6], ["horq-f32", "horq-int8", "horq-code5", "horq-code4", "horq-code3", "horq-sign"]);
     }
 }

@@ -154,7 +154,7 @@ mod tests {
         assert!(table("conv").contains("| 7x7 | 2 | 4.00 | 50.0 % | 8.00 x |"), "{}", table("conv"));
         assert!(table("conv@popcnt").contains("| 7x7 | 1 | 8.00 | 50.0 % | 8.00 x |"), "{}", table("conv@popcnt"));
         assert!(table("conv@popcnt").contains("popcnt on a CPU") && !table("conv").contains("| 8.00 | 50.0 %"));
-        let cells = "| 7x7 | gemm 0.90 | 1.00 | 0.90 | - | - | - | - | - | - | 0.30 | 3.00 |";
+        let cells = "| 7x7 | gemm 0.90 | 1.00 | 0.90 | - | - | - | - | - | - | - | - | 0.30 | 3.00 |";
         assert!(table("weights").contains(cells), "{}", table("weights"));
         assert!(table("network").contains("| net | fixed | 1.00 | 2.00 | 0.500 |"), "{}", table("network"));
         assert!(!table("network").contains("layer"));

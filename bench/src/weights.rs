@@ -1,4 +1,4 @@
-//! The suite `weights`: layers of f32 activations by what their weights are, beside f32 ones.
+//! The suite `weights`: layers by what their weights are, beside f32 ones.
 
 use crate::cli::geometry;
 use crate::conv;
@@ -40,7 +40,7 @@ pub(crate) fn run(lab: &mut Lab) -> Result<(), String> {
         }
     }
     let header = ["layer", "isa", "engine", "us", "MAC/cycle", "of limit", "x float"];
-    lab.table("weights: f32 in, f32 out; weights of 32, 5, 4, 3 bits and 1 bit", &header, table);
+    lab.table("weights: f32 in, f32 out; weights of 32, 8 (activations too), 5, 4, 3 bits and 1 bit", &header, table);
     Ok(())
 }
 
@@ -77,7 +77,7 @@ fn measure(lab: &mut Lab, isa: Isa, layer: &Layer, table: &mut Vec<Vec<String>>)
     let engine = if *samples == 1 { "im2col+gemm" } else { "gemm" };
     lab.emit(Record { limit_fraction: fraction, ..record(engine, Unit::Float, float) })?;
 
-    for form in Form::OF_FLOATS {
+    for form in Form::PLAIN {
         lab.step(&format!("weights {case}: {}", form.engine()));
         let mut run = form.prepare(isa, *geometry, *samples)?;
         let (timing, fraction) = lab.time_products(form.unit(), Some(isa), macs, &mut |workers| run(workers, None));

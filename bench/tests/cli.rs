@@ -232,14 +232,17 @@ fn layers_are_measured_by_what_their_weights_are() {
     let lines = lines(&bench(folder.path(), &["weights", "--budget", "1", "--json", "-"]));
     let of_product: Vec<_> = lines.iter().filter(|line| line["case"] == "1024x1024x1024").collect();
     let named = |key: &str| of_product.iter().map(|line| line[key].as_str().unwrap()).collect::<Vec<_>>();
-    assert_eq!(named("engine"), ["gemm", "horq-f32", "horq-code5", "horq-code4", "horq-code3", "horq-sign"]);
-    assert_eq!(named("unit"), ["float", "float", "code", "code", "code", "sign"]);
+    assert_eq!(
+        named("engine"),
+        ["gemm", "horq-f32", "horq-int8", "horq-code5", "horq-code4", "horq-code3", "horq-sign"]
+    );
+    assert_eq!(named("unit"), ["float", "float", "int8", "code", "code", "code", "sign"]);
     for line in &of_product {
         assert_eq!(line["macs"], serde_json::json!(1024f64.powi(3)));
         let ours = line["engine"].as_str().unwrap().starts_with("horq");
         assert_eq!((line["speedup_float"].is_f64(), line["isa"].is_string()), (ours, ours));
     }
-    assert_eq!(lines.len(), 5 * 6);
+    assert_eq!(lines.len(), 5 * 7);
 }
 
 #[test]

@@ -349,7 +349,7 @@ pub(super) fn limits() -> Vec<Limit> {
         Limit::other("f32 scalar, many sums", Unit::Float, 24, &[scalar_sums]),
         Limit::other("f32 scalar, one sum", Unit::Float, 24, &[scalar_sum]),
         Limit::other("int8 vpdpbusd, 512 bits", Unit::Int8, 48 * 64, &[vpdpbusd512]).on(avx512 && has!("avx512vnni")),
-        Limit::other("int8 vpdpbusd, 256 bits", Unit::Int8, 48 * 32, &[vpdpbusd256]).on(has!("avxvnni")),
+        Limit::own("int8 vpdpbusd, 256 bits", Unit::Int8, Isa::Avx2, 48 * 32, &[vpdpbusd256]).on(has!("avxvnni")),
         Limit::other("loads of 64 bytes", Unit::Load, 32 * 64, &[load512]).on(avx512),
         Limit::other("loads of 32 bytes", Unit::Load, 32 * 32, &[load256]).on(has!("avx2")),
     ];

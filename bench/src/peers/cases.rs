@@ -60,6 +60,7 @@ impl Ours<'_> {
     pub(super) fn label(&self) -> String {
         match self.form {
             Form::Float => "horq f32".into(),
+            Form::Int8 => "horq int8".into(),
             Form::Sign => "horq f32, binary weights".into(),
             Form::Code(bits) => format!("horq f32, codebook of {bits} bits"),
             Form::Binary { order, mode } => format!("horq {}, order {order}", mode_name(mode)),
@@ -137,8 +138,8 @@ impl Case {
             Kind::Empty => return Ok(vec![]),
         };
         let binary = self.modes().iter().flat_map(|&mode| ORDERS.map(move |order| Form::Binary { order, mode }));
-        // First layers keep their weights.
-        let floats = if self.modes().is_empty() { &Form::OF_FLOATS[..1] } else { &Form::OF_FLOATS };
+        // First layers keep their weights, or 8 bits of them.
+        let floats = if self.modes().is_empty() { &Form::PLAIN[..2] } else { &Form::PLAIN[..] };
         floats.iter().copied().chain(binary).map(|form| layer(form, isa, geometry, samples)).collect()
     }
 }
@@ -237,9 +238,9 @@ mod tests {
     fn our_forms_run_and_are_timed() {
         let case = Case::conv([5, 4, 9, 7], 3, 1);
         let mut ours = case.ours(Isa::Portable).unwrap();
-        assert_eq!(ours.len(), 5 + 2 * ORDERS.count());
+        assert_eq!(ours.len(), 6 + 2 * ORDERS.count());
         let labels: Vec<String> = ours.iter().map(Ours::label).collect();
-        assert_eq!((labels[0].as_str(), labels[12].as_str()), ("horq f32", "horq window, order 4"));
+        assert_eq!((labels[0].as_str(), labels[13].as_str()), ("horq f32", "horq window, order 4"));
         assert_eq!(
             (labels[1].as_str(), labels[4].as_str()),
             ("horq f32, codebook of 5 bits", "horq f32, binary weights")

@@ -210,8 +210,9 @@ pub(super) fn peers_weights(rows: &[Row], isa: Option<&str>) -> Option<Markdown>
 }
 
 fn by_weights(rows: &[Row], suite: &str, isa: Option<&str>) -> Option<Markdown> {
-    const FORMS: [(&str, &str); 5] = [
+    const FORMS: [(&str, &str); 6] = [
         ("horq-f32", "f32"),
+        ("horq-int8", "int8"),
         ("horq-code5", "5 bits"),
         ("horq-code4", "4 bits"),
         ("horq-code3", "3 bits"),
