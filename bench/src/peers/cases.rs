@@ -242,7 +242,7 @@ mod tests {
         let labels: Vec<String> = ours.iter().map(Ours::label).collect();
         assert_eq!((labels[0].as_str(), labels[13].as_str()), ("horq f32", "horq window, order 4"));
         assert_eq!(
-            (labels[1].as_str(), labels[4].as_str()),
+            (labels[2].as_str(), labels[5].as_str()),
             ("horq f32, codebook of 5 bits", "horq f32, binary weights")
         );
         for form in &mut ours {
