@@ -59,7 +59,14 @@ pub(crate) fn few() -> Networks {
 
 /// What a record keeps.
 pub(crate) fn many() -> Networks {
-    let networks = [Network::Lenet5, Network::VggSmall, Network::Bireal18, Network::QuicknetSmall];
+    let networks = [
+        Network::Lenet5,
+        Network::VggSmall,
+        Network::VggSmallInt8,
+        Network::Bireal18,
+        Network::Bireal18Int8,
+        Network::QuicknetSmall,
+    ];
     Networks { networks: networks.map(Source::Made).to_vec(), order: vec![1, 2, 3, 4], ..few() }
 }
 

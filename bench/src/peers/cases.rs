@@ -74,7 +74,9 @@ impl Case {
     pub(super) fn all() -> Vec<Self> {
         let layers = SHAPES.map(|shape| Self::conv(shape, 3, 1));
         let product = Kind::Product { rows: 1024, columns: 1024, depth: 1024 };
-        let networks = [Network::Lenet5, Network::VggSmall, Network::Bireal18].map(Self::network);
+        let networks =
+            [Network::Lenet5, Network::VggSmall, Network::VggSmallInt8, Network::Bireal18, Network::Bireal18Int8];
+        let networks = networks.map(Self::network);
         let product = Self { name: "1024x1024x1024".into(), kind: product };
         layers
             .into_iter()
@@ -158,7 +160,7 @@ fn networks(isa: Isa, network: Network, modes: &[ScaleMode]) -> Result<Vec<Ours<
         for order in ORDERS {
             let options = SessionOptions::new().isa(isa).order(order);
             let mut session = Session::new(&model, options).map_err(|error| error.to_string())?;
-            let products = |layer: &horq::LayerProfile| layer.bit_macs + layer.float_macs;
+            let products = |layer: &horq::LayerProfile| layer.bit_macs + layer.int8_macs + layer.float_macs;
             let macs = session.profile().iter().map(|layer| products(layer) as f64).sum();
             let input = Numbers::new(3).floats(session.input_len());
             let mut output: Vec<f32> = vec![0.0; session.output_len()];
@@ -184,9 +186,10 @@ pub(super) fn network_bytes(network: Network, mode: ScaleMode, order: usize) -> 
     builder.to_bytes(&output).map_err(readable)
 }
 
+/// What the peers call it: how our float ends are stored is nothing to them.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn network_name<S: serde::Serializer>(network: &Network, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&network.name())
+    serializer.serialize_str(network.name().trim_end_matches("-int8"))
 }
 
 /// What a peer's variant counts, and its order.
@@ -223,6 +226,7 @@ mod tests {
         assert_eq!((&told[6]["kernel"], &told[6]["stride"]), (&7.into(), &2.into()));
         assert_eq!((&told[8]["kind"], &told[8]["network"]), (&"network".into(), &"vgg-small".into()));
         assert_eq!(Case::all()[6].product(), Some([112 * 112, 64, 147]));
+        assert_eq!((&told[9]["name"], &told[9]["network"]), (&"vgg-small-int8".into(), &"vgg-small".into()));
         assert_eq!((&told[4]["kind"], &told[4]["depth"]), (&"product".into(), &1024.into()));
         assert_eq!(serde_json::to_value(Case::empty()).unwrap()["kind"], "empty");
     }

@@ -219,7 +219,7 @@ fn by_weights(rows: &[Row], suite: &str, isa: Option<&str>) -> Option<Markdown> 
         ("horq-sign", "1 bit"),
     ];
     let of_suite: Vec<&Row> = rows.iter().filter(|row| row.suite == suite && row.threads == 1).collect();
-    let ours = |row: &&Row| row.engine == "horq-sign" && isa.is_none_or(|isa| row.isa.as_deref() == Some(isa));
+    let ours = |row: &&Row| row.engine == "horq-f32" && isa.is_none_or(|isa| row.isa.as_deref() == Some(isa));
     let first = of_suite.iter().copied().find(ours)?;
     let mut header = strings(&["layer", "others' best f32, us"]);
     for (_, weights) in FORMS {
@@ -239,7 +239,7 @@ fn by_weights(rows: &[Row], suite: &str, isa: Option<&str>) -> Option<Markdown> 
         cells
     };
     let of_isa: Vec<&Row> =
-        of_suite.iter().copied().filter(|row| row.engine == "horq-sign" && row.isa == first.isa).collect();
+        of_suite.iter().copied().filter(|row| row.engine == "horq-f32" && row.isa == first.isa).collect();
     let table = distinct(&of_isa, |row| Some(row.case.as_str())).into_iter().map(row).collect();
     let isa = first.isa.as_deref().unwrap_or("-");
     Some(Markdown { header, rows: table, below: provenance(first, &format!("{isa} on")) })
