@@ -203,7 +203,7 @@ impl BinaryConv {
             // Here a parity is made for each tap of each window.
             self.line() >= parity::MIN_WORDS && geometry.group_panels() >= MIN_PANELS
         } else {
-            3 * windows.triples() >= parity::MIN_WORDS
+            3 * windows.triples() >= parity::MIN_SHARED
         };
         if wins {
             self.parity = Some(words);

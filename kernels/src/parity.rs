@@ -15,9 +15,11 @@ use crate::simd::{Op, Simd};
 
 /// Rows from this number on are worth the parity basis: one row would use each parity of weights once, 9 operations again.
 pub(crate) const MIN_ROWS: usize = 4;
-/// Words of a row in triples from which on the parity basis wins. Its tiles are half as large as plain ones, and cost as
-/// much to begin and to end: nothing is gained at 36 words, 5 % at 72, 7 % at 144 (Golden Cove).
+/// Words of a row from which on the parity basis wins where each row gets parities of its own. Its tiles are half as large as
+/// plain ones, and cost as much to begin and to end: nothing is gained at 36 words, 4 % at 72, 7 % at 144 (Golden Cove).
 pub(crate) const MIN_WORDS: usize = 48;
+/// The same for words in triples where windows share parities: of a whole layer 2 % at 27 words, 5 % at 36, nothing at 18.
+pub(crate) const MIN_SHARED: usize = 27;
 
 /// Puts `words[i] ^ words[i + step] ^ words[i + 2 step]` to `to[i]`, as far as that goes.
 ///
