@@ -49,6 +49,8 @@ impl PoolShape {
 trait Pooling {
     /// Before the first tap.
     fn start<S: Simd>(simd: S) -> S::Floats;
+    /// The first value: what [`Self::tap`] makes of [`Self::start`] and it.
+    fn first<S: Simd>(simd: S, x: S::Floats) -> S::Floats;
     /// With one more value.
     fn tap<S: Simd>(simd: S, y: S::Floats, x: S::Floats) -> S::Floats;
     /// After all `taps` of them.
@@ -62,6 +64,11 @@ impl Pooling for Largest {
     #[inline(always)]
     fn start<S: Simd>(simd: S) -> S::Floats {
         simd.splat_float(f32::NEG_INFINITY)
+    }
+
+    #[inline(always)]
+    fn first<S: Simd>(_: S, x: S::Floats) -> S::Floats {
+        x
     }
 
     #[inline(always)]
@@ -82,6 +89,12 @@ impl Pooling for Mean {
     #[inline(always)]
     fn start<S: Simd>(simd: S) -> S::Floats {
         simd.splat_float(0.0)
+    }
+
+    /// 0 + -0 is 0.
+    #[inline(always)]
+    fn first<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
+        simd.add(simd.splat_float(0.0), x)
     }
 
     #[inline(always)]
@@ -146,14 +159,15 @@ impl<P: Pooling> Pool<'_, P> {
         let counts = if K > 0 { [K; 2] } else { taps.counts };
         let mut all = [P::start(simd); N];
         let mut row = taps.first;
-        for _ in 0..counts[0] {
+        for i in 0..counts[0] {
             let mut tap = row;
-            for _ in 0..counts[1] {
+            for j in 0..counts[1] {
+                let is_first = K > 0 && (i, j) == (0, 0);
                 for i in 0..N {
                     let at = tap.wrapping_add(i * LANES);
                     // SAFETY: the caller vouches for the tap.
                     let x = unsafe { if n == LANES { simd.load_floats(at) } else { simd.load_first(at, n) } };
-                    all[i] = P::tap(simd, all[i], x);
+                    all[i] = if is_first { P::first(simd, x) } else { P::tap(simd, all[i], x) };
                 }
                 tap = tap.wrapping_add(taps.steps[1]);
             }
