@@ -201,6 +201,19 @@ pub struct Quantize<'a> {
     pub scales: Option<&'a [f32]>,
 }
 
+impl Quantize<'static> {
+    /// The quantizer that is exact on 8-bit images: odd integers from -255 to 255, which [`Builder::add_image8`] makes of
+    /// them, are sums of ±128, ±64 .. ±1, one sign each. The layer's sums are then exact integers (to a depth of 2^16).
+    ///
+    /// A tap padded with [`Padding::ValidTaps`] stands for the middle of the range, as zero padding does behind a
+    /// normalization to -1..1; with [`Padding::One`] for white. It takes eight planes, so what it costs is that of order 8:
+    /// less than f32 for images of 32 and more channels and for matrix products at batch 1, more for stems of 3 channels
+    /// (a word of bits holds 3 of 32), where [`Layer::Int8Conv2d`] is the fast one.
+    pub const fn image8() -> Self {
+        Self { order: 8, mode: ScaleMode::Fixed, scales: Some(&[128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0]) }
+    }
+}
+
 /// How an 8-bit layer quantizes its input: x stands as scale * (q - zero_point), q from 0 to 255.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Int8Quantize {
@@ -300,6 +313,20 @@ impl Builder {
         self.nodes.push(node);
         self.shapes.insert(name.into(), shape);
         Ok(self)
+    }
+
+    /// Adds the affine before a layer that quantizes with [`Quantize::image8`]: x * 510 / `white` - 255, which makes odd
+    /// integers of 8-bit values. `white` is what the byte 255 is given as: 255, or 1 for fractions, whose rounding the
+    /// quantizer takes out again.
+    ///
+    /// # Errors
+    /// As [`Self::add`]; [`Error::NotFinite`] also if `white` is 0 or not finite.
+    pub fn add_image8(&mut self, name: &str, input: &str, white: f32) -> Result<&mut Self, Error> {
+        let channels = self.shape(input).map_or(0, Shape::channels);
+        // A `white` that is infinite would make a scale of 0.
+        let scale = if white.is_finite() { 510.0 / white } else { f32::NAN };
+        let (scale, shift) = (vec![scale; channels], vec![-255.0; channels]);
+        self.add(name, &[input], Layer::Affine { scale: &scale, shift: &shift })
     }
 
     /// The shape of the graph's input or of a node's value.

@@ -1,20 +1,21 @@
 //! numpy arrays as slices, without a copy.
 
 use numpy::prelude::*;
-use numpy::{PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray, dtype};
+use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray, dtype};
 use pyo3::prelude::*;
 
 use crate::refused;
 use horq::graph::Shape;
 
-/// A float32 array in C order, or an error that names `what`, says what is wrong and what to do.
-fn checked<'a, 'py>(array: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a Bound<'py, PyArrayDyn<f32>>> {
+/// An array of that type in C order, or an error that names `what`, says what is wrong and what to do.
+fn checked<'a, 'py, T: Element>(array: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a Bound<'py, PyArrayDyn<T>>> {
+    let wanted = dtype::<T>(array.py());
     let untyped = array.cast::<PyUntypedArray>().map_err(|_| {
-        refused(format!("{what} must be a numpy array; convert it with numpy.asarray(.., numpy.float32)"))
+        refused(format!("{what} must be a numpy array; convert it with numpy.asarray(.., numpy.{wanted})"))
     })?;
-    if !untyped.dtype().is_equiv_to(&dtype::<f32>(array.py())) {
+    if !untyped.dtype().is_equiv_to(&wanted) {
         let found = untyped.dtype();
-        return Err(refused(format!("{what} must be float32, not {found}; convert it with .astype(numpy.float32)")));
+        return Err(refused(format!("{what} must be {wanted}, not {found}; convert it with .astype(numpy.{wanted})")));
     }
     if !untyped.is_c_contiguous() {
         return Err(refused(format!(
@@ -24,11 +25,11 @@ fn checked<'a, 'py>(array: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a Bo
     if !untyped.is_aligned() {
         return Err(refused(format!("{what} must be aligned; copy it with .copy()")));
     }
-    Ok(array.cast::<PyArrayDyn<f32>>()?)
+    Ok(array.cast::<PyArrayDyn<T>>()?)
 }
 
 /// Borrows an array for reading.
-pub(crate) fn reading<'py>(array: &Bound<'py, PyAny>, what: &str) -> PyResult<PyReadonlyArrayDyn<'py, f32>> {
+pub(crate) fn reading<'py, T: Element>(array: &Bound<'py, PyAny>, what: &str) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
     checked(array, what)?.try_readonly().map_err(|_| {
         refused(format!("{what} is being written by another call; give each thread an output array of its own"))
     })
@@ -69,7 +70,7 @@ pub(crate) fn output<'py>(
     let Some(out) = out else {
         return Ok(PyArrayDyn::<f32>::zeros(py, sizes, false).into_any());
     };
-    let found = checked(out, "out")?.shape().to_vec();
+    let found = checked::<f32>(out, "out")?.shape().to_vec();
     if found != sizes {
         return Err(refused(format!("out must have the shape {sizes:?}, not {found:?}")));
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
 use horq::graph::Shape;
-use horq::{BinaryBase, Layer, Padding, Quantize, ScaleMode, Window};
-use numpy::PyReadonlyArrayDyn;
+use horq::{BinaryBase, Int8Quantize, Layer, Padding, Quantize, ScaleMode, Window};
+use numpy::{Element, PyReadonlyArrayDyn};
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -35,9 +35,10 @@ impl Builder {
     /// Adds the node `name` that reads `inputs` (the graph's input or earlier nodes).
     ///
     /// `op` is an operation of docs/format.md and the keywords are its fields: kernel, stride, dilation (pairs), padding
-    /// (top, left, bottom, right), filters, groups, pad_value, order, mode; and float32 arrays: weight
-    /// [filter, kernel row, kernel column, channel of the group] or [filter, feature], bias, scale, shift, slope, scales,
-    /// and bases, a list of (weight, alpha).
+    /// (top, left, bottom, right), filters, groups, pad_value, order, mode, input_scale, zero_point; and float32 arrays:
+    /// weight [filter, kernel row, kernel column, channel of the group] or [filter, feature], alpha, bias, scale, shift,
+    /// slope, scales, codebook, and bases, a list of (weight, alpha). The weight of an 8-bit layer is int8, and codes, in
+    /// the shape of a weight, are uint8.
     #[pyo3(signature = (name, inputs, op, **fields))]
     fn add(&self, name: &str, inputs: Vec<String>, op: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let fields = Fields { node: name, op, values: fields.map(|fields| fields.copy()).transpose()? };
@@ -68,6 +69,48 @@ impl Builder {
                 filters: fields.required("filters")?,
                 quantize: source.quantize(&fields)?,
                 bases: &bases,
+                bias: source.bias()?,
+            },
+            "binary_weight_conv2d" => Layer::BinaryWeightConv2d {
+                window: fields.window()?,
+                filters: fields.required("filters")?,
+                groups: fields.optional("groups")?.unwrap_or(1),
+                base: source.base()?,
+                bias: source.bias()?,
+            },
+            "binary_weight_dense" => Layer::BinaryWeightDense {
+                filters: fields.required("filters")?,
+                base: source.base()?,
+                bias: source.bias()?,
+            },
+            "codebook_conv2d" => Layer::CodebookConv2d {
+                window: fields.window()?,
+                filters: fields.required("filters")?,
+                groups: fields.optional("groups")?.unwrap_or(1),
+                codes: source.codes()?,
+                codebook: source.vector(7, "codebook")?,
+                bias: source.bias()?,
+            },
+            "codebook_dense" => Layer::CodebookDense {
+                filters: fields.required("filters")?,
+                codes: source.codes()?,
+                codebook: source.vector(7, "codebook")?,
+                bias: source.bias()?,
+            },
+            "int8_conv2d" => Layer::Int8Conv2d {
+                window: fields.window()?,
+                filters: fields.required("filters")?,
+                groups: fields.optional("groups")?.unwrap_or(1),
+                quantize: fields.int8()?,
+                weight: source.bytes()?,
+                alpha: source.vector(6, "alpha")?,
+                bias: source.bias()?,
+            },
+            "int8_dense" => Layer::Int8Dense {
+                filters: fields.required("filters")?,
+                quantize: fields.int8()?,
+                weight: source.bytes()?,
+                alpha: source.vector(6, "alpha")?,
                 bias: source.bias()?,
             },
             "affine" => Layer::Affine { scale: source.vector(1, "scale")?, shift: source.vector(2, "shift")? },
@@ -157,9 +200,13 @@ impl<'py> Fields<'_, 'py> {
         refused(format!("node `{}` ({}) needs the field {key}", self.node, self.op))
     }
 
-    fn floats(&self, key: &str) -> PyResult<Option<Floats<'py>>> {
+    fn array<T: Element>(&self, key: &str) -> PyResult<Option<PyReadonlyArrayDyn<'py, T>>> {
         let what = format!("{key} of node `{}`", self.node);
         self.take(key)?.map(|value| array::reading(&value, &what)).transpose()
+    }
+
+    fn int8(&self) -> PyResult<Int8Quantize> {
+        Ok(Int8Quantize { scale: self.required("input_scale")?, zero_point: self.required("zero_point")? })
     }
 
     /// One of the words of an enumeration of the format.
@@ -191,16 +238,22 @@ impl<'py> Fields<'_, 'py> {
 /// The arrays of a node, borrowed while the builder packs them.
 struct Source<'py> {
     node: String,
-    /// weight, scale, shift, slope, bias, scales.
-    arrays: [Option<Floats<'py>>; 6],
+    /// weight, scale, shift, slope, bias, scales, alpha, codebook.
+    arrays: [Option<Floats<'py>>; 8],
+    /// The weight of an 8-bit layer.
+    bytes: Option<PyReadonlyArrayDyn<'py, i8>>,
+    codes: Option<PyReadonlyArrayDyn<'py, u8>>,
     bases: Vec<(Floats<'py>, Floats<'py>)>,
 }
 
 impl<'py> Source<'py> {
     fn take(fields: &Fields<'_, 'py>) -> PyResult<Self> {
-        let mut arrays = [const { None }; 6];
-        for (array, key) in arrays.iter_mut().zip(["weight", "scale", "shift", "slope", "bias", "scales"]) {
-            *array = fields.floats(key)?;
+        let bytes = if fields.op.starts_with("int8") { fields.array("weight")? } else { None };
+        let codes = fields.array("codes")?;
+        let mut arrays = [const { None }; 8];
+        let keys = ["weight", "scale", "shift", "slope", "bias", "scales", "alpha", "codebook"];
+        for (array, key) in arrays.iter_mut().zip(keys) {
+            *array = fields.array(key)?;
         }
         let pairs: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = fields.optional("bases")?.unwrap_or_default();
         let what = |role: &str| format!("{role} of node `{}`", fields.node);
@@ -208,7 +261,7 @@ impl<'py> Source<'py> {
             Ok((array::reading(&weight, &what("weight"))?, array::reading(&alpha, &what("alpha"))?))
         };
         let bases = pairs.into_iter().map(pair).collect::<PyResult<_>>()?;
-        Ok(Self { node: fields.node.into(), arrays, bases })
+        Ok(Self { node: fields.node.into(), arrays, bytes, codes, bases })
     }
 
     fn maybe(&self, index: usize) -> PyResult<Option<&[f32]>> {
@@ -216,11 +269,27 @@ impl<'py> Source<'py> {
     }
 
     fn vector(&self, index: usize, key: &str) -> PyResult<&[f32]> {
-        self.maybe(index)?.ok_or_else(|| refused(format!("node `{}` needs the field {key}", self.node)))
+        self.maybe(index)?.ok_or_else(|| self.missing(key))
     }
 
     fn weight(&self) -> PyResult<&[f32]> {
         self.vector(0, "weight")
+    }
+
+    fn bytes(&self) -> PyResult<&[i8]> {
+        Ok(self.bytes.as_ref().ok_or_else(|| self.missing("weight"))?.as_slice()?)
+    }
+
+    fn codes(&self) -> PyResult<&[u8]> {
+        Ok(self.codes.as_ref().ok_or_else(|| self.missing("codes"))?.as_slice()?)
+    }
+
+    fn base(&self) -> PyResult<BinaryBase<'_>> {
+        Ok(BinaryBase { weight: self.weight()?, alpha: self.vector(6, "alpha")? })
+    }
+
+    fn missing(&self, key: &str) -> PyErr {
+        refused(format!("node `{}` needs the field {key}", self.node))
     }
 
     fn bias(&self) -> PyResult<Option<&[f32]>> {
