@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from . import fields as packing
 from ._core import Builder, Error, __version__
+from .fields import array, bias, channels_last, window
 from .folding import fold
-from .nn import Affine, HorqConv2d, HorqLinear
+from .nn import Affine, BinaryWeight, Codebook, HorqConv2d, HorqLinear, Int8
 from .nn.layers import pair
 
 
@@ -44,8 +46,9 @@ def export(
     file feed [N, H, W, C]. After such a flatten the means of a `HorqLinear` in mode ``image`` or ``window`` are summed
     in another order than in PyTorch, so their last bit may differ.
 
-    It can express Conv2d, Linear, HorqConv2d, HorqLinear, BatchNorm1d and 2d, Affine, ReLU, PReLU, MaxPool2d,
-    AvgPool2d, AdaptiveAvgPool2d(1), Flatten, view and reshape to [N, -1], add, cat, softmax, Dropout and Identity.
+    It can express Conv2d, Linear, HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, BatchNorm1d and 2d, Affine,
+    ReLU, PReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, view and reshape to [N, -1], add, cat, softmax,
+    Dropout and Identity.
     Raises `ExportError` for anything else, naming the node; then nothing is written. The file appears whole or not at
     all.
     """
@@ -66,18 +69,8 @@ def export(
     inputs = example[:golden]
     with torch.no_grad():
         answers = folded(inputs)
-    builder.golden(_channels_last(inputs), _channels_last(answers))
+    builder.golden(channels_last(inputs), channels_last(answers))
     builder.write(output, path)
-
-
-def _channels_last(value: Tensor) -> np.ndarray:
-    """A batch as the engine has it: NHWC, float32, C order."""
-    value = value.permute(0, 2, 3, 1) if value.dim() == 4 else value
-    return _array(value)
-
-
-def _array(value: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(value.detach().numpy().astype(np.float32, copy=False))
 
 
 @dataclass
@@ -94,7 +87,7 @@ class _Value:
 
     def arranged(self, vector: Tensor) -> np.ndarray:
         """A per-channel or per-feature vector in the engine's order."""
-        return _array(vector if self.order is None else vector[self.order])
+        return array(vector if self.order is None else vector[self.order])
 
 
 class _Shapes(fx.Interpreter):
@@ -240,27 +233,11 @@ def _names(table: Mapping[type, Any]) -> str:
     return ", ".join(sorted({layer.__name__ for layer in table}))
 
 
-def _window(kernel: Any, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
-    vertical, horizontal = pair(padding)
-    return {
-        "kernel": pair(kernel),
-        "stride": pair(stride if stride not in (None, ()) else kernel),
-        "dilation": pair(dilation),
-        "padding": (vertical, horizontal, vertical, horizontal),
-    }
-
-
-def _bias(layer: nn.Module) -> dict[str, Any]:
-    return {} if layer.bias is None else {"bias": _array(layer.bias)}
-
-
 def _conv2d(c: _Converter, layer: nn.Conv2d, value: _Value) -> None:
     c.image(value)
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise c.refuse("only zero padding given as numbers is known; pad with numbers and padding_mode='zeros'")
-    window = _window(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    weight = _array(layer.weight.permute(0, 2, 3, 1))
-    c.add([value], "conv2d", **window, filters=layer.out_channels, groups=layer.groups, weight=weight, **_bias(layer))
+    c.add([value], "conv2d", weight=packing.weights(layer.weight, None), **packing.shape(layer))
 
 
 def _columns(c: _Converter, layer: nn.Linear | HorqLinear, value: _Value) -> Tensor:
@@ -270,13 +247,13 @@ def _columns(c: _Converter, layer: nn.Linear | HorqLinear, value: _Value) -> Ten
 
 
 def _linear(c: _Converter, layer: nn.Linear, value: _Value) -> None:
-    weight = _array(_columns(c, layer, value))
-    c.add([value], "dense", filters=layer.out_features, weight=weight, **_bias(layer))
+    weight = array(_columns(c, layer, value))
+    c.add([value], "dense", filters=layer.out_features, weight=weight, **bias(layer))
 
 
 def _quantizer(layer: HorqConv2d | HorqLinear) -> dict[str, Any]:
     fields: dict[str, Any] = {"order": layer.max_order, "mode": layer.scale_mode}
-    return fields if layer.scales is None else {**fields, "scales": _array(layer.scales)}
+    return fields if layer.scales is None else {**fields, "scales": array(layer.scales)}
 
 
 def _horq_conv2d(c: _Converter, layer: HorqConv2d, value: _Value) -> None:
@@ -284,19 +261,47 @@ def _horq_conv2d(c: _Converter, layer: HorqConv2d, value: _Value) -> None:
     c.add(
         [value],
         "binary_conv2d",
-        **_window(layer.kernel_size, layer.stride, layer.padding, layer.dilation),
+        **window(layer.kernel_size, layer.stride, layer.padding, layer.dilation),
         filters=layer.out_channels,
         groups=layer.groups,
         pad_value=layer.padding_mode,
-        bases=[(_array(layer.weight.permute(0, 2, 3, 1)), _array(layer.alpha()))],
+        bases=[(array(layer.weight.permute(0, 2, 3, 1)), array(layer.alpha()))],
         **_quantizer(layer),
-        **_bias(layer),
+        **bias(layer),
     )
 
 
 def _horq_linear(c: _Converter, layer: HorqLinear, value: _Value) -> None:
-    bases = [(_array(_columns(c, layer, value)), _array(layer.alpha()))]
-    c.add([value], "binary_dense", filters=layer.out_features, bases=bases, **_quantizer(layer), **_bias(layer))
+    bases = [(array(_columns(c, layer, value)), array(layer.alpha()))]
+    c.add([value], "binary_dense", filters=layer.out_features, bases=bases, **_quantizer(layer), **bias(layer))
+
+
+def _packed(c: _Converter, layer: nn.Conv2d | nn.Linear, value: _Value, op: str) -> tuple[str, dict[str, Any]]:
+    """The operation of a layer inside BinaryWeight, Codebook or Int8, and its fields but the weights."""
+    if isinstance(layer, nn.Linear):
+        _columns(c, layer, value)
+    else:
+        c.image(value)
+    return f"{op}_{'dense' if isinstance(layer, nn.Linear) else 'conv2d'}", packing.shape(layer)
+
+
+def _binary_weight(c: _Converter, layer: BinaryWeight, value: _Value) -> None:
+    op, fields = _packed(c, layer.layer, value, "binary_weight")
+    weight = packing.weights(layer.layer.weight, value.order)
+    c.add([value], op, weight=weight, alpha=array(layer.alpha()), **fields)
+
+
+def _codebook(c: _Converter, layer: Codebook, value: _Value) -> None:
+    op, fields = _packed(c, layer.layer, value, "codebook")
+    codes = packing.weights(layer.codes, value.order, np.uint8)
+    c.add([value], op, codes=codes, codebook=array(layer.codebook), **fields)
+
+
+def _int8(c: _Converter, layer: Int8, value: _Value) -> None:
+    op, fields = _packed(c, layer.layer, value, "int8")
+    weight = packing.weights(layer.layer.weight, value.order, np.int8)
+    quantizer = {"input_scale": layer.scale.item(), "zero_point": layer.zero_point}
+    c.add([value], op, weight=weight, alpha=array(layer.alpha), **quantizer, **fields)
 
 
 def _affine(c: _Converter, layer: Affine, value: _Value) -> None:
@@ -326,7 +331,7 @@ def _max_pool(
     c.image(value)
     if ceil_mode or return_indices:
         raise c.refuse("ceil_mode and return_indices are not known; leave them off")
-    c.add([value], "max_pool", **_window(kernel_size, stride, padding, dilation))
+    c.add([value], "max_pool", **window(kernel_size, stride, padding, dilation))
 
 
 def _average_pool(
@@ -345,7 +350,7 @@ def _average_pool(
         raise c.refuse("ceil_mode and divisor_override are not known; leave them off")
     if count_include_pad and max(pair(padding)) > 0:
         raise c.refuse("padded taps are left out of the mean; pass count_include_pad=False")
-    c.add([value], "average_pool", **_window(kernel_size, stride, padding, 1))
+    c.add([value], "average_pool", **window(kernel_size, stride, padding, 1))
 
 
 def _global_pool(c: _Converter, value: Any, output_size: Any) -> None:
@@ -435,6 +440,9 @@ _MODULES: dict[type, Callable[[_Converter, Any, _Value], None]] = {
     nn.Linear: _linear,
     HorqConv2d: _horq_conv2d,
     HorqLinear: _horq_linear,
+    BinaryWeight: _binary_weight,
+    Codebook: _codebook,
+    Int8: _int8,
     Affine: _affine,
     nn.ReLU: lambda c, layer, value: _relu(c, value),
     nn.PReLU: _prelu,

@@ -8,10 +8,10 @@ import torch
 from torch import fx, nn
 
 from ._core import Error
-from .nn import Affine, BatchNorm1d, BatchNorm2d, HorqConv2d, HorqLinear
+from .nn import Affine, BatchNorm1d, BatchNorm2d, BinaryWeight, Codebook, HorqConv2d, HorqLinear, Int8
 from .nn.norm import affine_of
 
-OWN_LAYERS = (HorqConv2d, HorqLinear, Affine, BatchNorm1d, BatchNorm2d)
+OWN_LAYERS = (HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, Affine, BatchNorm1d, BatchNorm2d)
 """The layers of horq.nn, which a trace leaves whole."""
 
 _DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)

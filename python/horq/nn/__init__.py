@@ -3,20 +3,25 @@
 from .functional import GradientRule, Padding, ScaleMode, binarize_weight, residual_quantize, sign
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine, BatchNorm1d, BatchNorm2d
+from .packed import BinaryWeight, Codebook, Int8, image8
 from .tools import clip_weights_, horq_layers, set_order
 
 __all__ = [
     "Affine",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BinaryWeight",
+    "Codebook",
     "GradientRule",
     "HorqConv2d",
     "HorqLinear",
+    "Int8",
     "Padding",
     "ScaleMode",
     "binarize_weight",
     "clip_weights_",
     "horq_layers",
+    "image8",
     "residual_quantize",
     "set_order",
     "sign",
