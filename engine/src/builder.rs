@@ -231,7 +231,7 @@ impl Int8Quantize {
     /// use horq::Int8Quantize;
     ///
     /// assert_eq!(Int8Quantize::of_range(0.0, 127.5), Int8Quantize { scale: 0.5, zero_point: 0 });
-    /// assert_eq!(Int8Quantize::of_range(-1.0, 1.0).zero_point, 128);
+    /// assert_eq!(Int8Quantize::of_range(-32.0, 95.5), Int8Quantize { scale: 0.5, zero_point: 64 });
     /// ```
     pub fn of_range(low: f32, high: f32) -> Self {
         let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
