@@ -6,6 +6,8 @@
 //! dilation; else the group's channels at one tap. So 7 x 7 taps of 3 channels take 42 panel rows (49 tap by tap). Where a
 //! run ends, and past the last filter, bytes are zero.
 //!
+//! A group of fewer than sixteen filters leaves lanes empty, so a depthwise layer does a sixteenth of the rate.
+//!
 //! Weights are symmetric, -127 to 127. Without -128, two products of signed bytes fit 16 bits, which the backends that have
 //! no dot product of bytes need: no instruction in use here ever saturates.
 //!

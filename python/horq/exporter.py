@@ -278,11 +278,9 @@ def _horq_linear(c: _Converter, layer: HorqLinear, value: _Value) -> None:
 
 def _packed(c: _Converter, layer: nn.Conv2d | nn.Linear, value: _Value, op: str) -> tuple[str, dict[str, Any]]:
     """The operation of a layer inside BinaryWeight, Codebook or Int8, and its fields but the weights."""
-    if isinstance(layer, nn.Linear):
-        _columns(c, layer, value)
-    else:
-        c.image(value)
-    return f"{op}_{'dense' if isinstance(layer, nn.Linear) else 'conv2d'}", packing.shape(layer)
+    dense = isinstance(layer, nn.Linear)
+    _columns(c, layer, value) if dense else c.image(value)
+    return f"{op}_{'dense' if dense else 'conv2d'}", packing.shape(layer)
 
 
 def _binary_weight(c: _Converter, layer: BinaryWeight, value: _Value) -> None:

@@ -3,7 +3,7 @@
 //! | operation, 64 products | per cycle, Golden Cove | per cycle, Zen 5 |
 //! |---|---|---|
 //! | vpdpbusd zmm | 2: 128 products | 2: 128 |
-//! | sign, vpmaddubsw, vpmaddwd, vpaddd zmm | 0.5: 32 | 0.67: 43 |
+//! | sign, vpmaddubsw, vpmaddwd, vpaddd zmm | 0.5: 32 (18 reached) | 0.67: 43 |
 //!
 //! vpmaddubsw adds two products of an unsigned and a signed byte and saturates. With the activation's magnitude (at most 128)
 //! as the one and the weight (at most 127), carrying the activation's sign, as the other, a pair stays within ±32512.
