@@ -13,7 +13,7 @@ use crate::graph::{Graph, Input, Node, Shape, check_name, infer};
 use crate::{Error, Model};
 
 /// A layer in plain floats. Weights are `[filter][kernel row][kernel column][channel of the group]` or
-/// `[filter][feature]`; vectors have one value a filter or channel. [`Op`] says what each layer computes.
+/// `[filter][feature]`; vectors have one value a filter or channel. [`crate::graph::Op`] says what each layer computes.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Layer<'a> {
