@@ -1,38 +1,24 @@
 //! Convolution and matrix product of residual-quantized activations with binary weights.
 
+mod call;
+mod planes;
+
+pub use call::{BaseRef, BinaryCall, BinaryInput, BinaryScratch, BinarySpec, Packing, ScratchLen};
+
 use crate::binary_task::{BinaryTask, RowScales};
 use crate::borders::Borders;
 use crate::clock::{Stage, timed};
-use crate::panel::{LANES, WORD_BITS};
+use crate::panel::LANES;
 use crate::parity::{self, SweepPlanes, TakesTriples};
-use crate::quantize::{AllFinite, ImageScales, Mean, NextPlane, PackPixels, PackWindows};
 use crate::simd::dispatch;
 use crate::thresholds::FindThresholds;
 use crate::tile::Walk;
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
-use crate::{
-    Epilogue, Error, Geometry, Isa, MAX_ORDER, PackInto, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, Step,
-    Thresholds, Window,
-};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use crate::{Epilogue, Error, Geometry, Isa, MAX_ORDER, PlaneLayout, ScaleMode, Step, Thresholds, Window};
+use call::{Sample, SampleInput};
 
 /// Panels from which on the parity basis pays for parities that only one window uses.
 const MIN_PANELS: usize = 8;
-
-/// What a binary layer is, whatever the order it is run at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BinarySpec {
-    /// Shapes.
-    pub geometry: Geometry,
-    /// What a padded tap stands for.
-    pub padding: Padding,
-    /// Over what a plane's scale is the mean.
-    pub mode: ScaleMode,
-    /// The highest order it will be run at, 1 to [`crate::MAX_ORDER`].
-    pub max_order: usize,
-    /// The most samples of one call.
-    pub max_batch: usize,
-}
 
 /// A binary layer prepared for one shape and instruction set. A matrix product is [`Geometry::dense`].
 #[derive(Debug)]
@@ -45,112 +31,6 @@ pub struct BinaryConv {
     bases: usize,
     /// Words from a plane to its parities, where the layer counts triples ([`crate::parity`]).
     parity: Option<usize>,
-}
-
-/// One weight basis: W ~ alpha B.
-#[derive(Clone, Copy, Debug)]
-pub struct BaseRef<'a> {
-    /// Bit panels of B, [`Geometry::bit_panel_len`] words.
-    pub panels: &'a [u32],
-    /// alpha of each filter, laid out as [`Geometry::pad_filters`] says.
-    pub alpha: &'a [f32],
-}
-
-/// What a binary layer reads.
-#[derive(Clone, Copy, Debug)]
-pub enum BinaryInput<'a> {
-    /// `[sample][row][column][channel]`; up to `max_batch` samples, to be quantized.
-    Values(&'a [f32]),
-    /// Planes that the layer before packed, in the layout [`PlaneLayout::new`] of the layer, at the order of the call or a
-    /// higher one.
-    Planes {
-        /// The words of all samples.
-        words: &'a [u32],
-        /// How many samples.
-        samples: usize,
-    },
-}
-
-/// Where a layer's output goes as packed planes, beside f32 values or instead of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Packing<'a> {
-    /// The planes of the layer that reads them.
-    pub into: &'a PackInto<'a>,
-    /// [`BinaryConv::thresholds`] of the layer that writes them, for the epilogue of the call: an order-1 output that is only
-    /// packed at order 1 then comes from the counts without any f32 value.
-    pub thresholds: Option<&'a Thresholds>,
-}
-
-/// The operands of one call of [`BinaryConv::run`].
-#[derive(Clone, Copy)]
-pub struct BinaryCall<'a> {
-    /// What the layer reads.
-    pub input: BinaryInput<'a>,
-    /// The order of this call, 1 to `max_order`.
-    pub order: usize,
-    /// The constants b_1.. of [`ScaleMode::Fixed`], at least `order`; ignored in the other modes.
-    pub scales: &'a [f32],
-    /// The weight bases that [`BinaryConv::new`] saw.
-    pub bases: &'a [BaseRef<'a>],
-    /// What follows the sums.
-    pub epilogue: Epilogue<'a>,
-    /// The planes that the output is packed into, if a layer reads such.
-    pub pack: Option<Packing<'a>>,
-    /// Who runs the tasks.
-    pub parallel: &'a dyn Parallel,
-    /// Where the time goes, if anybody asks.
-    pub clock: Option<&'a StageClock>,
-}
-
-/// The scratch memory of [`BinaryConv::run`]; may be shared by layers that do not run at the same time.
-#[derive(Debug, Default)]
-pub struct BinaryScratch<'a> {
-    /// Words of packed planes.
-    pub words: &'a mut [u32],
-    /// Scales, one a plane and row.
-    pub scales: &'a mut [f32],
-}
-
-/// How much scratch a layer needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScratchLen {
-    /// Length of [`BinaryScratch::words`].
-    pub words: usize,
-    /// Length of [`BinaryScratch::scales`].
-    pub scales: usize,
-}
-
-/// What a sample is given as.
-pub(crate) enum SampleInput<'a> {
-    /// `[row][column][channel]`.
-    Image(&'a [f32]),
-    /// Packed planes.
-    Planes(&'a [u32]),
-}
-
-/// One sample of a call; for a matrix product all samples, each a pixel of an image one pixel high.
-pub(crate) struct Sample<'a> {
-    /// The shape; its width is the number of samples for a matrix product.
-    pub geometry: &'a Geometry,
-    pub input: SampleInput<'a>,
-    /// Output pixels.
-    pub rows: usize,
-    /// Whether each window has scales and planes of its own.
-    pub by_window: bool,
-    /// Where the sample starts in the output.
-    pub first_output: usize,
-    /// Which sample of the call this is.
-    pub number: usize,
-}
-
-impl BinarySpec {
-    /// Whether the layer is a matrix product, whose samples are the rows of one task.
-    pub(crate) fn is_dense(&self) -> bool {
-        let geometry = &self.geometry;
-        let one_pixel = (geometry.height, geometry.width) == (1, 1) && geometry.window.taps() == 1;
-        // The scale of mode `image` runs over all groups, that of a window over its own.
-        one_pixel && geometry.groups == 1 && geometry.window.padding == [0; 4]
-    }
 }
 
 impl BinaryConv {
@@ -427,143 +307,6 @@ impl BinaryConv {
         if overflowed { Err(Error::NotFinite) } else { Ok(()) }
     }
 
-    /// The scales that do not depend on values.
-    fn constants(&self, call: &BinaryCall<'_>, scales: &mut [f32]) {
-        match self.spec.mode {
-            ScaleMode::Fixed => scales.copy_from_slice(&call.scales[..call.order]),
-            _ => scales.fill(1.0),
-        }
-    }
-
-    /// Planes of the whole image, shared by its windows, under one scale an order.
-    fn quantize_image(
-        &self,
-        call: &BinaryCall<'_>,
-        sample: &Sample<'_>,
-        image: &[f32],
-        words: &mut [u32],
-        scales: &mut [f32],
-    ) -> Result<(), Error> {
-        let geometry = sample.geometry;
-        let (scales, lanes) = scales.split_at_mut(self.spec.max_order);
-        let scales = &mut scales[..call.order];
-        let plane = self.plane_len();
-        if self.is_padded() {
-            words[..plane * call.order].fill(0);
-        }
-        let PlaneLayout { first: first_word, row: row_len, pixel, .. } = PlaneLayout::shared(&self.spec);
-        let planes = Shared::new(words);
-        let row = geometry.width * geometry.channels;
-        match self.spec.mode {
-            // Channels that fill their words: an image row is one run of both the planes and the mean.
-            ScaleMode::Image if geometry.channels == pixel * WORD_BITS => {
-                let runs = Runs { values: image, run: row, first_word, step: row_len, plane };
-                return self.next_planes(call, &runs, &planes, scales, lanes);
-            }
-            ScaleMode::Image | ScaleMode::Window => {
-                dispatch(self.isa, ImageScales { image, row_len: row, scales });
-                check_finite(scales)?;
-            }
-            ScaleMode::Fixed | ScaleMode::None => self.constants(call, scales),
-        }
-        let poisoned = AtomicBool::new(false);
-        let work = geometry.width * geometry.channels.div_ceil(8) * call.order;
-        let grid = Grid::lines(call.parallel, geometry.height, work);
-        grid.run(call.parallel, &|task| {
-            let rows = grid.task(task).1;
-            let first_word = first_word + rows.start * row_len;
-            let pack = PackPixels { geometry, image, rows, scales, planes: &planes, first_word, row_len, plane };
-            if !dispatch(self.isa, pack) {
-                poisoned.store(true, Relaxed);
-            }
-        });
-        if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
-    }
-
-    /// One plane after another of all runs, each with its scale over all of them.
-    fn next_planes(
-        &self,
-        call: &BinaryCall<'_>,
-        runs: &Runs<'_>,
-        planes: &Shared<u32>,
-        scales: &mut [f32],
-        lanes: &mut [f32],
-    ) -> Result<(), Error> {
-        let lanes = &mut lanes[..runs.values.len() / runs.run * LANES];
-        for k in 0..scales.len() {
-            self.next_plane(call, runs, planes, &scales[..k], lanes);
-            scales[k] = dispatch(self.isa, Mean { lanes, elements: runs.values.len() });
-            check_finite(&scales[k..=k])?;
-        }
-        Ok(())
-    }
-
-    /// The next plane of all runs, and the lanes of each.
-    fn next_plane(
-        &self,
-        call: &BinaryCall<'_>,
-        runs: &Runs<'_>,
-        planes: &Shared<u32>,
-        scales: &[f32],
-        lanes: &mut [f32],
-    ) {
-        let Runs { values, run, first_word, step, plane } = *runs;
-        let lanes = Shared::new(lanes);
-        let work = run.div_ceil(8) * (scales.len() + 1);
-        let grid = Grid::lines(call.parallel, values.len() / run, work);
-        grid.run(call.parallel, &|task| {
-            let runs = grid.task(task).1;
-            dispatch(self.isa, NextPlane { values, run, runs, scales, planes, first_word, step, plane, lanes: &lanes });
-        });
-    }
-
-    /// Planes and scales of each window by itself, its taps side by side.
-    fn quantize_windows(
-        &self,
-        call: &BinaryCall<'_>,
-        sample: &Sample<'_>,
-        image: &[f32],
-        words: &mut [u32],
-        scales: &mut [f32],
-    ) -> Result<(), Error> {
-        let geometry = sample.geometry;
-        let behind = self.plane_len() * self.spec.max_order + self.parity.unwrap_or(0);
-        let (planes, signs) = words.split_at_mut(behind);
-        let (scales, lanes) = scales.split_at_mut(self.lines() * self.spec.max_order);
-        let run = geometry.group_channels();
-        let lanes = &mut lanes[..image.len() / run * LANES];
-        let runs = Runs { values: image, run, first_word: 0, step: geometry.group_words(), plane: 0 };
-        self.next_plane(call, &runs, &Shared::new(signs), &[], lanes);
-        // This also finds what a stride steps over.
-        if !dispatch(self.isa, AllFinite(lanes)) {
-            return Err(Error::NotFinite);
-        }
-        let out_width = if self.is_dense() { sample.rows } else { self.out[1] };
-        let poisoned = AtomicBool::new(false);
-        let (planes, shared_scales) = (Shared::new(planes), Shared::new(scales));
-        let work = geometry.depth().div_ceil(8) * geometry.groups * call.order;
-        let grid = Grid::lines(call.parallel, sample.rows, work);
-        grid.run(call.parallel, &|task| {
-            let pack = PackWindows {
-                geometry,
-                image,
-                signs,
-                lanes,
-                rows: grid.task(task).1,
-                out_width,
-                order: call.order,
-                planes: &planes,
-                plane: self.plane_len(),
-                scales: &shared_scales,
-                lines: self.lines(),
-            };
-            if !dispatch(self.isa, pack) {
-                poisoned.store(true, Relaxed);
-            }
-        });
-        if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
-    }
-
     /// Makes the parities of a sample's planes; whether there is a use for them.
     fn sweep(&self, call: &BinaryCall<'_>, sample: &Sample<'_>, words: &mut [u32]) -> bool {
         let few = self.is_contiguous() && sample.rows * call.order < parity::MIN_ROWS;
@@ -621,22 +364,4 @@ impl BinaryConv {
             dispatch(self.isa, task);
         });
     }
-}
-
-/// Runs of values that are quantized plane by plane, and where their planes lie.
-struct Runs<'a> {
-    /// The values of all runs, one after another.
-    values: &'a [f32],
-    /// Values of a run.
-    run: usize,
-    /// Where the first run starts in a plane.
-    first_word: usize,
-    /// Words between neighbouring runs.
-    step: usize,
-    /// Words of a plane.
-    plane: usize,
-}
-
-fn check_finite(scales: &[f32]) -> Result<(), Error> {
-    if scales.iter().all(|scale| scale.is_finite()) { Ok(()) } else { Err(Error::NotFinite) }
 }
