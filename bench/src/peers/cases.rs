@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 pub(super) const ORDERS: RangeInclusive<usize> = 1..=4;
 /// As the peers' own processes do it (`bench/peers/runner.py`).
 const WARM_CALLS: usize = 2;
+/// A core that has just multiplied floats 512 bits at a time runs slower for some milliseconds; what comes next shall not pay.
+const WARM_TIME: Duration = Duration::from_millis(5);
 const LEAST_CALLS: usize = 3;
 
 /// First layers of networks: height x width x channels x filters, kernel, stride.
@@ -203,7 +205,11 @@ pub(super) fn variant(name: &str) -> (Unit, Option<usize>) {
 
 /// Times single calls for about `budget`, as a peer's process does: nanoseconds.
 pub(super) fn sample(run: &mut dyn FnMut(), budget: Duration) -> Vec<f64> {
+    let warm = Instant::now();
     (0..WARM_CALLS).for_each(|_| run());
+    while warm.elapsed() < WARM_TIME {
+        run();
+    }
     let mut times = Vec::new();
     let start = Instant::now();
     while times.len() < LEAST_CALLS || start.elapsed() < budget {
