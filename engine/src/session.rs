@@ -1,7 +1,7 @@
 //! A session: a model made ready to run on this CPU, with all the memory it needs.
 
 use crate::layers::{self, Call, Compute, Context, Operands};
-use crate::plan::{Place, Plan, PlannedLayer, Room};
+use crate::plan::{Place, Plan, Room};
 use crate::threads::Team;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Threads};
 use horq_kernels::{Aligned, Isa, Parallel, StageClock};
@@ -172,7 +172,7 @@ impl Session {
                 int8_macs: facts.int8_macs,
                 weight_bytes,
                 copied_bytes,
-                activation_bytes: activation_bytes(planned, slice),
+                activation_bytes: planned.activation_bytes(slice),
             });
             let (inputs, output) = (planned.inputs.clone(), planned.output);
             let reader = planned.handover.map(|handover| handover.reader);
@@ -476,15 +476,6 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-/// Bytes of one sample's values that a layer reads and writes, as f32 or as planes.
-fn activation_bytes(layer: &PlannedLayer, samples: usize) -> usize {
-    let words = |place: &Place| match place.room {
-        Room::Planes { words, .. } => words / samples,
-        _ => place.shape.len(),
-    };
-    layer.inputs.iter().chain([&layer.output]).map(words).sum::<usize>() * size_of::<f32>()
 }
 
 /// Locks what a task that panicked leaves as good as before.

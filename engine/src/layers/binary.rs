@@ -52,8 +52,7 @@ impl Binary {
             unreachable!("{op:?} is no binary layer")
         };
         let spec = op.binary_spec(context.input(), context.batch).expect("a binary layer");
-        let geometry = spec.geometry;
-        let out = geometry.validate().map_err(context.refusal())?;
+        let (geometry, macs) = context.geometry()?;
         let bases: Vec<Basis> = bases
             .iter()
             .map(|base| Basis {
@@ -76,7 +75,7 @@ impl Binary {
         let scratch = if reads_planes { kernel.scratch_len_of_planes() } else { kernel.scratch_len() };
         let facts = Facts {
             binary: Some((spec.max_order, spec.mode)),
-            bit_macs: (out[0] * out[1] * geometry.filters) as u64 * (geometry.depth() * bases.len()) as u64,
+            bit_macs: macs * bases.len() as u64,
             scratch_words: scratch.words,
             scratch_floats: scratch.scales,
             ..Facts::default()

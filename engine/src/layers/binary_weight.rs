@@ -24,17 +24,12 @@ impl BinaryWeight {
         else {
             unreachable!("{op:?} has no binary weights")
         };
-        let geometry = op.geometry(context.input()).expect("a layer with filters");
-        let out = geometry.validate().map_err(context.refusal())?;
+        let (geometry, macs) = context.geometry()?;
         let kernel = BinaryWeightConv::new(context.isa, geometry).map_err(context.refusal())?;
         let panels = View::new(context.model, |model| model.u32s(weight));
         let alpha = PerFilter::new(context.model, alpha, &geometry);
         let steps = Steps::new(context, &geometry, bias.as_deref());
-        let facts = Facts {
-            sign_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
-            scratch_floats: kernel.scratch_len(),
-            ..Facts::default()
-        };
+        let facts = Facts { sign_macs: macs, scratch_floats: kernel.scratch_len(), ..Facts::default() };
         Ok(Self { kernel, panels, alpha, steps, facts })
     }
 }

@@ -25,19 +25,14 @@ impl Codebook {
         else {
             unreachable!("{op:?} has no codebook")
         };
-        let geometry = op.geometry(context.input()).expect("a layer with filters");
-        let out = geometry.validate().map_err(context.refusal())?;
+        let (geometry, macs) = context.geometry()?;
         let bits = code_bits(*entries);
         let kernel = CodebookConv::new(context.isa, geometry, bits).map_err(context.refusal())?;
         let codes = View::new(context.model, |model| model.u32s(codes));
         let mut book = context.model.f32s(codebook)[..*entries].to_vec();
         book.resize(1 << bits, 0.0);
         let steps = Steps::new(context, &geometry, bias.as_deref());
-        let facts = Facts {
-            code_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
-            scratch_floats: kernel.scratch_len(),
-            ..Facts::default()
-        };
+        let facts = Facts { code_macs: macs, scratch_floats: kernel.scratch_len(), ..Facts::default() };
         Ok(Self { kernel, codes, book, steps, facts })
     }
 }

@@ -21,16 +21,11 @@ impl Float {
         let (Op::Conv2d { weight, bias, .. } | Op::Dense { weight, bias, .. }) = op else {
             unreachable!("{op:?} is no float layer")
         };
-        let geometry = op.geometry(context.input()).expect("a layer with filters");
-        let out = geometry.validate().map_err(context.refusal())?;
+        let (geometry, macs) = context.geometry()?;
         let kernel = FloatConv::new(context.isa, geometry).map_err(context.refusal())?;
         let weight = View::new(context.model, |model| model.f32s(weight));
         let steps = Steps::new(context, &geometry.float_layout(), bias.as_deref());
-        let facts = Facts {
-            float_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
-            scratch_floats: kernel.scratch_len(),
-            ..Facts::default()
-        };
+        let facts = Facts { float_macs: macs, scratch_floats: kernel.scratch_len(), ..Facts::default() };
         Ok(Self { kernel, weight, steps, facts })
     }
 }

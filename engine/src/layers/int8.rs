@@ -24,8 +24,7 @@ impl Int8 {
         else {
             unreachable!("{op:?} has no 8-bit weights")
         };
-        let geometry = op.geometry(context.input()).expect("a layer with filters");
-        let out = geometry.validate().map_err(context.refusal())?;
+        let (geometry, macs) = context.geometry()?;
         let panels = View::new(context.model, |model| model.i8s(weight));
         let spec = Int8Spec {
             geometry,
@@ -37,11 +36,7 @@ impl Int8 {
         let kernel = Int8Conv::new(context.isa, spec, &panels).map_err(context.refusal())?;
         let alpha = PerFilter::new(context.model, alpha, &geometry);
         let steps = Steps::new(context, &geometry, bias.as_deref());
-        let facts = Facts {
-            int8_macs: (out[0] * out[1] * geometry.filters) as u64 * geometry.depth() as u64,
-            scratch_words: kernel.scratch_len(),
-            ..Facts::default()
-        };
+        let facts = Facts { int8_macs: macs, scratch_words: kernel.scratch_len(), ..Facts::default() };
         Ok(Self { kernel, panels, alpha, steps, facts })
     }
 }

@@ -15,7 +15,7 @@ use crate::graph::{Graph, Node, Op, Shape};
 use crate::plan::{Place, PlannedLayer, Room};
 use crate::{Error, Model};
 use bytemuck::cast_slice;
-use horq_kernels::{Isa, Parallel, ScaleMode, StageClock};
+use horq_kernels::{Geometry, Isa, Parallel, ScaleMode, StageClock};
 
 /// The most steps of one epilogue, the layer's own bias among them.
 pub(crate) const MAX_STEPS: usize = 8;
@@ -128,6 +128,13 @@ impl Context<'_> {
 
     fn input(&self) -> Shape {
         self.planned.inputs[0].shape
+    }
+
+    /// The shape of a layer with filters and its products for one sample, padded taps counted.
+    fn geometry(&self) -> Result<(Geometry, u64), Error> {
+        let geometry = self.node().op.geometry(self.input()).expect("a layer with filters");
+        let [rows, columns] = geometry.validate().map_err(self.refusal())?;
+        Ok((geometry, (rows * columns * geometry.filters) as u64 * geometry.depth() as u64))
     }
 
     /// The kernel's refusal, with the node's name.

@@ -54,6 +54,17 @@ pub(crate) struct PlannedLayer {
     pub(crate) handover: Option<Handover>,
 }
 
+impl PlannedLayer {
+    /// Bytes of one sample's values that the layer reads and writes, as f32 or as planes for `batch` samples.
+    pub(crate) fn activation_bytes(&self, batch: usize) -> usize {
+        let words = |place: &Place| match place.room {
+            Room::Planes { words, .. } => words / batch,
+            _ => place.shape.len(),
+        };
+        self.inputs.iter().chain([&self.output]).map(words).sum::<usize>() * size_of::<f32>()
+    }
+}
+
 /// The layers in the order in which they run, and the memory between them.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
