@@ -1,6 +1,6 @@
 """horq: binary and high-order residual quantized networks, trained in PyTorch, run by a Rust engine.
 
-`Model`, `Session` and `Builder` need numpy only; `horq.nn`, `fold` and `export` need PyTorch.
+`Model`, `Session` and `Builder` need numpy only; `horq.nn`, `convert`, `fold` and `export` need PyTorch.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from ._core import Builder, Error, Model, Session, __version__
 if TYPE_CHECKING:
     from .exporter import ExportError, export
     from .folding import fold
+    from .nn import convert
 
-__all__ = ["Builder", "Error", "ExportError", "Model", "Session", "__version__", "export", "fold"]
+__all__ = ["Builder", "Error", "ExportError", "Model", "Session", "__version__", "convert", "export", "fold"]
 
 
 def __getattr__(name: str) -> Any:
     """Imports what needs PyTorch when it is first asked for."""
     import importlib
 
-    homes = {"export": "exporter", "ExportError": "exporter", "fold": "folding"}
+    homes = {"export": "exporter", "ExportError": "exporter", "fold": "folding", "convert": "nn"}
     if name not in homes:
         raise AttributeError(f"module 'horq' has no attribute {name!r}")
     return getattr(importlib.import_module(f"horq.{homes[name]}"), name)

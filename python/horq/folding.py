@@ -8,10 +8,24 @@ import torch
 from torch import fx, nn
 
 from ._core import Error
-from .nn import Affine, BatchNorm1d, BatchNorm2d, BinaryWeight, Codebook, HorqConv2d, HorqLinear, Int8
+from .nn import (
+    Affine,
+    BatchNorm1d,
+    BatchNorm2d,
+    BinaryWeight,
+    Codebook,
+    HorqConv2d,
+    HorqLinear,
+    Int8,
+    PowerOfTwo,
+    PReLU,
+)
 from .nn.norm import affine_of
 
-OWN_LAYERS = (HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, Affine, BatchNorm1d, BatchNorm2d)
+OWN_LAYERS = (
+    *(HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo),
+    *(Affine, BatchNorm1d, BatchNorm2d, PReLU),
+)
 """The layers of horq.nn, which a trace leaves whole."""
 
 _DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)

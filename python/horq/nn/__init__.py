@@ -1,9 +1,12 @@
 """Layers for PyTorch whose eval mode is what the horq engine computes."""
 
+from .activations import PReLU
+from .conversion import convert
 from .functional import GradientRule, Padding, ScaleMode, binarize_weight, residual_quantize, sign
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine, BatchNorm1d, BatchNorm2d
 from .packed import BinaryWeight, Codebook, Int8, image8
+from .powers import PowerOfTwo
 from .tools import clip_weights_, horq_layers, set_order
 
 __all__ = [
@@ -16,10 +19,13 @@ __all__ = [
     "HorqConv2d",
     "HorqLinear",
     "Int8",
+    "PReLU",
     "Padding",
+    "PowerOfTwo",
     "ScaleMode",
     "binarize_weight",
     "clip_weights_",
+    "convert",
     "horq_layers",
     "image8",
     "residual_quantize",

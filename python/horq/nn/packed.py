@@ -13,7 +13,8 @@ from .layers import HorqConv2d, HorqLinear
 from .norm import Affine
 
 
-def _checked(layer: nn.Module) -> nn.Conv2d | nn.Linear:
+def checked(layer: nn.Module) -> nn.Conv2d | nn.Linear:
+    """Returns `layer`; raises `TypeError` or `ValueError` unless it is a Conv2d or Linear that the engine can run."""
     if type(layer) not in (nn.Conv2d, nn.Linear):
         raise TypeError(f"it goes around a Conv2d or Linear, not a {type(layer).__name__}")
     if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
@@ -21,11 +22,11 @@ def _checked(layer: nn.Module) -> nn.Conv2d | nn.Linear:
     return layer
 
 
-def _apply(layer: nn.Conv2d | nn.Linear, x: Tensor, weight: Tensor) -> Tensor:
-    """What the layer computes with another weight and no bias."""
+def apply(layer: nn.Conv2d | nn.Linear, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What the layer computes with another weight and bias."""
     if isinstance(layer, nn.Linear):
-        return F.linear(x, weight)
-    return F.conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
+        return F.linear(x, weight, bias)
+    return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
 def _per_filter(layer: nn.Conv2d | nn.Linear, vector: Tensor) -> Tensor:
@@ -33,8 +34,9 @@ def _per_filter(layer: nn.Conv2d | nn.Linear, vector: Tensor) -> Tensor:
 
 
 def _scaled(layer: nn.Conv2d | nn.Linear, y: Tensor, alpha: Tensor) -> Tensor:
-    y = _per_filter(layer, alpha) * y
-    return y if layer.bias is None else y + _per_filter(layer, layer.bias)
+    scaled = _per_filter(layer, alpha) * y
+    scaled = scaled if layer.bias is None else scaled + _per_filter(layer, layer.bias)
+    return scaled.to(y.dtype)  # under autocast a product's type is not that of the scales
 
 
 class BinaryWeight(nn.Module):
@@ -43,7 +45,7 @@ class BinaryWeight(nn.Module):
 
     def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
         super().__init__()
-        self.layer = _checked(layer)
+        self.layer = checked(layer)
 
     def alpha(self) -> Tensor:
         """mean|W| of each filter, rounded once from a double sum: what eval mode uses and a file stores."""
@@ -55,7 +57,7 @@ class BinaryWeight(nn.Module):
             b, alpha = binarize_weight(self.layer.weight)
         else:
             b, alpha = sign(self.layer.weight), self.alpha()
-        return _scaled(self.layer, _apply(self.layer, x, b), alpha)
+        return _scaled(self.layer, apply(self.layer, x, b), alpha)
 
 
 class Codebook(nn.Module):
@@ -69,7 +71,7 @@ class Codebook(nn.Module):
         codebook = codebook.detach().float().flatten()
         if not 1 <= len(codebook) <= 32 or not bool(codebook.isfinite().all()):
             raise ValueError(f"a codebook has 1 to 32 finite values; this one has {len(codebook)}")
-        self.layer = copy.deepcopy(_checked(layer)).requires_grad_(False)
+        self.layer = copy.deepcopy(checked(layer)).requires_grad_(False)
         distances = (self.layer.weight.detach().float().flatten()[:, None] - codebook).abs()
         codes = distances.argmin(1).to(torch.uint8).view(self.layer.weight.shape)
         self.layer.weight.copy_(codebook[codes.long()])
@@ -97,7 +99,7 @@ class Int8(nn.Module):
         scale = torch.tensor((high - low) / 255, dtype=torch.float32)
         if not bool(scale.isfinite()) or scale < torch.finfo(torch.float32).tiny:
             raise ValueError(f"the range of the input, {low} to {high}, must be finite and not empty")
-        self.layer = copy.deepcopy(_checked(layer)).float().requires_grad_(False)
+        self.layer = copy.deepcopy(checked(layer)).float().requires_grad_(False)
         weight = self.layer.weight
         largest = weight.abs().flatten(1).amax(1)
         scales = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
@@ -110,7 +112,7 @@ class Int8(nn.Module):
         steps = (x * (1 / self.scale)).round() + self.zero_point
         levels = steps.clamp(0, 255) - self.zero_point
         # Exact in double: sums of at most 2^16 products below 2^15.
-        sums = _apply(self.layer, levels.double(), self.layer.weight.double()).float()
+        sums = apply(self.layer, levels.double(), self.layer.weight.double()).float()
         return _scaled(self.layer, sums, self.alpha)
 
     def extra_repr(self) -> str:

@@ -9,6 +9,7 @@ from torch import nn
 
 from .functional import check_order
 from .layers import HorqConv2d, HorqLinear
+from .packed import BinaryWeight
 
 
 def horq_layers(module: nn.Module) -> Iterator[HorqConv2d | HorqLinear]:
@@ -25,7 +26,8 @@ def set_order(module: nn.Module, order: int) -> None:
 
 @torch.no_grad()
 def clip_weights_(module: nn.Module, bound: float = 1.0) -> None:
-    """Clips the real-valued weights of every binary layer to [-bound, bound] and keeps its ``fixed`` scales positive.
+    """Clips the real-valued weights of every layer with binary weights to [-bound, bound], and keeps its ``fixed``
+    scales positive.
 
     Call it after each optimizer step.
     """
@@ -35,3 +37,6 @@ def clip_weights_(module: nn.Module, bound: float = 1.0) -> None:
         layer.weight.clamp_(-bound, bound)
         if layer.scales is not None:
             layer.scales.clamp_(min=1e-3)
+    for layer in module.modules():
+        if isinstance(layer, BinaryWeight):
+            layer.layer.weight.clamp_(-bound, bound)

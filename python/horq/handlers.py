@@ -1,0 +1,295 @@
+"""How each layer and function becomes nodes of the engine's graph."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import fields as packing
+from .fields import array, bias, window
+from .nn import Affine, BinaryWeight, Codebook, HorqConv2d, HorqLinear, Int8, PowerOfTwo, PReLU
+from .nn.layers import pair
+
+if TYPE_CHECKING:
+    from .exporter import Converter, Value
+
+
+def _conv2d(c: Converter, layer: nn.Conv2d, value: Value) -> None:
+    c.image(value)
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        raise c.refuse("only zero padding given as numbers is known; pad with numbers and padding_mode='zeros'")
+    c.add([value], "conv2d", weight=packing.weights(layer.weight, None), **packing.shape(layer))
+
+
+def _columns(c: Converter, layer: nn.Linear | HorqLinear, value: Value) -> Tensor:
+    if not value.flat or len(value.shape) != 1:
+        raise c.refuse("it reads an image; flatten it first")
+    return layer.weight if value.order is None else layer.weight[:, value.order]
+
+
+def _linear(c: Converter, layer: nn.Linear, value: Value) -> None:
+    weight = array(_columns(c, layer, value))
+    c.add([value], "dense", filters=layer.out_features, weight=weight, **bias(layer))
+
+
+def _quantizer(layer: HorqConv2d | HorqLinear) -> dict[str, Any]:
+    fields: dict[str, Any] = {"order": layer.max_order, "mode": layer.scale_mode}
+    return fields if layer.scales is None else {**fields, "scales": array(layer.scales)}
+
+
+def _horq_conv2d(c: Converter, layer: HorqConv2d, value: Value) -> None:
+    c.image(value)
+    c.add(
+        [value],
+        "binary_conv2d",
+        **window(layer.kernel_size, layer.stride, layer.padding, layer.dilation),
+        filters=layer.out_channels,
+        groups=layer.groups,
+        pad_value=layer.padding_mode,
+        bases=[(array(layer.weight.permute(0, 2, 3, 1)), array(layer.alpha()))],
+        **_quantizer(layer),
+        **bias(layer),
+    )
+
+
+def _horq_linear(c: Converter, layer: HorqLinear, value: Value) -> None:
+    bases = [(array(_columns(c, layer, value)), array(layer.alpha()))]
+    c.add([value], "binary_dense", filters=layer.out_features, bases=bases, **_quantizer(layer), **bias(layer))
+
+
+def _packed(c: Converter, layer: nn.Conv2d | nn.Linear, value: Value, op: str) -> tuple[str, dict[str, Any]]:
+    """The operation of a layer inside BinaryWeight, Codebook or Int8, and its fields but the weights."""
+    dense = isinstance(layer, nn.Linear)
+    _columns(c, layer, value) if dense else c.image(value)
+    return f"{op}_{'dense' if dense else 'conv2d'}", packing.shape(layer)
+
+
+def _binary_weight(c: Converter, layer: BinaryWeight, value: Value) -> None:
+    op, fields = _packed(c, layer.layer, value, "binary_weight")
+    weight = packing.weights(layer.layer.weight, value.order)
+    c.add([value], op, weight=weight, alpha=array(layer.alpha()), **fields)
+
+
+def _codebook(c: Converter, layer: Codebook, value: Value) -> None:
+    _coded(c, layer.layer, value, layer.codes, layer.codebook)
+
+
+def _power_of_two(c: Converter, layer: PowerOfTwo, value: Value) -> None:
+    _coded(c, layer.layer, value, layer.codes(), layer.codebook())
+
+
+def _coded(c: Converter, layer: nn.Conv2d | nn.Linear, value: Value, codes: Tensor, codebook: Tensor) -> None:
+    op, fields = _packed(c, layer, value, "codebook")
+    c.add([value], op, codes=packing.weights(codes, value.order, np.uint8), codebook=array(codebook), **fields)
+
+
+def _int8(c: Converter, layer: Int8, value: Value) -> None:
+    op, fields = _packed(c, layer.layer, value, "int8")
+    weight = packing.weights(layer.layer.weight, value.order, np.int8)
+    quantizer = {"input_scale": layer.scale.item(), "zero_point": layer.zero_point}
+    c.add([value], op, weight=weight, alpha=array(layer.alpha), **quantizer, **fields)
+
+
+def _affine(c: Converter, layer: Affine, value: Value) -> None:
+    c.add([value], "affine", like=value, scale=value.arranged(layer.scale), shift=value.arranged(layer.shift))
+
+
+def _relu(c: Converter, value: Any, inplace: bool = False) -> None:
+    value = c.read(value)
+    c.add([value], "relu", like=value)
+
+
+def _prelu(c: Converter, layer: nn.PReLU, value: Value) -> None:
+    c.add([value], "prelu", like=value, slope=value.arranged(layer.weight.expand(value.shape[0])))
+
+
+def _max_pool(
+    c: Converter,
+    value: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> None:
+    value = c.read(value)
+    c.image(value)
+    if ceil_mode or return_indices:
+        raise c.refuse("ceil_mode and return_indices are not known; leave them off")
+    c.add([value], "max_pool", **window(kernel_size, stride, padding, dilation))
+
+
+def _average_pool(
+    c: Converter,
+    value: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> None:
+    value = c.read(value)
+    c.image(value)
+    if ceil_mode or divisor_override is not None:
+        raise c.refuse("ceil_mode and divisor_override are not known; leave them off")
+    if count_include_pad and max(pair(padding)) > 0:
+        raise c.refuse("padded taps are left out of the mean; pass count_include_pad=False")
+    c.add([value], "average_pool", **window(kernel_size, stride, padding, 1))
+
+
+def _global_pool(c: Converter, value: Any, output_size: Any) -> None:
+    value = c.read(value)
+    if pair(output_size) != (1, 1):
+        raise c.refuse("only an output size of 1 is known; use AvgPool2d with a kernel for others")
+    _global_pool_of(c, value)
+
+
+def _mean(c: Converter, value: Any, dim: Any = None, keepdim: bool = False) -> None:
+    value = c.read(value)
+    dims = sorted(d % 4 for d in dim) if isinstance(dim, tuple | list) else None
+    if len(value.shape) != 3 or dims != [2, 3]:
+        raise c.refuse("only the mean over rows and columns of an image, dim=(2, 3), is known")
+    _global_pool_of(c, value)
+
+
+def _global_pool_of(c: Converter, value: Value) -> None:
+    c.image(value)
+    c.add([value], "global_average_pool")
+
+
+def _flatten(c: Converter, value: Any, *_sizes: Any, **_keywords: Any) -> None:
+    """flatten, view and reshape: what counts is the shape that comes out."""
+    assert c.node is not None
+    value, shape = c.read(value), c.results[c.node][1:]
+    one_pixel = value.flat and shape == value.shape[:1]
+    if shape == value.shape or one_pixel:
+        c.alias(value)
+    elif not value.flat and len(shape) == 1:
+        channels, height, width = value.shape
+        added = c.add([value], "flatten")
+        if channels > 1 and height * width > 1:
+            order = torch.arange(shape[0]).view(channels, height, width).permute(1, 2, 0).flatten()
+            added.order = order
+    else:
+        raise c.refuse(f"it makes {list(shape)} of {list(value.shape)} (batch left out); only [N, -1] is known")
+
+
+def _same(c: Converter, value: Any, *_arguments: Any, **_keywords: Any) -> None:
+    """What changes nothing in eval mode."""
+    c.alias(c.read(value))
+
+
+def _add(c: Converter, first: Any, second: Any, *, alpha: Any = 1) -> None:
+    first, second = c.read(first), c.read(second)
+    if alpha != 1 or first.shape != second.shape or first.flat != second.flat:
+        raise c.refuse("only the plain sum of two values of one shape is known")
+    if not _agree(first.order, second.order):
+        raise c.refuse(
+            "its operands are vectors of different order, one flattened from an image; add before flattening"
+        )
+    c.add([first, second], "add", like=first)
+
+
+def _agree(first: Tensor | None, second: Tensor | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return torch.equal(first, second)
+
+
+def _concat(c: Converter, values: Any, dim: int = 0, **_keywords: Any) -> None:
+    values = [c.read(value) for value in values]
+    if any(len(value.shape) != len(values[0].shape) or value.flat != values[0].flat for value in values):
+        raise c.refuse("its operands are images and vectors; flatten all or none")
+    if dim % (1 + len(values[0].shape)) != 1:
+        raise c.refuse(f"only channels can be joined, dim=1, not dim={dim}")
+    added = c.add(values, "concat")
+    if any(value.order is not None for value in values):
+        sizes = [value.shape[0] for value in values]
+        starts = np.cumsum([0, *sizes])
+        orders = [
+            torch.arange(n) if value.order is None else value.order for value, n in zip(values, sizes, strict=True)
+        ]
+        added.order = torch.cat([order + int(start) for order, start in zip(orders, starts[:-1], strict=True)])
+
+
+def _softmax(c: Converter, value: Any, dim: int | None = None, **_keywords: Any) -> None:
+    value = c.read(value)
+    if dim is None or dim % (1 + len(value.shape)) != 1:
+        raise c.refuse(f"softmax runs over channels, dim=1, not dim={dim}")
+    c.add([value], "softmax", like=value)
+
+
+MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
+    nn.Conv2d: _conv2d,
+    nn.Linear: _linear,
+    HorqConv2d: _horq_conv2d,
+    HorqLinear: _horq_linear,
+    BinaryWeight: _binary_weight,
+    Codebook: _codebook,
+    PowerOfTwo: _power_of_two,
+    Int8: _int8,
+    Affine: _affine,
+    nn.ReLU: lambda c, layer, value: _relu(c, value),
+    nn.PReLU: _prelu,
+    PReLU: _prelu,
+    nn.MaxPool2d: lambda c, layer, value: _max_pool(
+        c,
+        value,
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.ceil_mode,
+        layer.return_indices,
+    ),
+    nn.AvgPool2d: lambda c, layer, value: _average_pool(
+        c,
+        value,
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.ceil_mode,
+        layer.count_include_pad,
+        layer.divisor_override,
+    ),
+    nn.AdaptiveAvgPool2d: lambda c, layer, value: _global_pool(c, value, layer.output_size),
+    nn.Flatten: lambda c, layer, value: _flatten(c, value),
+    nn.Softmax: lambda c, layer, value: _softmax(c, value, layer.dim),
+}
+
+FUNCTIONS: dict[Any, Callable[..., None]] = {
+    F.relu: _relu,
+    torch.relu: _relu,
+    "relu": _relu,
+    operator.add: _add,
+    operator.iadd: _add,
+    torch.add: _add,
+    "add": _add,
+    "add_": _add,
+    torch.cat: _concat,
+    torch.concat: _concat,
+    torch.flatten: _flatten,
+    "flatten": _flatten,
+    "view": _flatten,
+    "reshape": _flatten,
+    torch.reshape: _flatten,
+    F.max_pool2d: _max_pool,
+    torch.max_pool2d: _max_pool,
+    F.avg_pool2d: _average_pool,
+    F.adaptive_avg_pool2d: _global_pool,
+    torch.mean: _mean,
+    "mean": _mean,
+    F.softmax: _softmax,
+    torch.softmax: _softmax,
+    "softmax": _softmax,
+    F.dropout: _same,
+    "contiguous": _same,
+}

@@ -1,0 +1,162 @@
+"""From a float network to a quantized one of the same structure."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from .functional import GradientRule, Padding, ScaleMode
+from .layers import HorqConv2d, HorqLinear
+from .packed import BinaryWeight, Codebook, Int8, checked
+from .powers import PowerOfTwo
+
+_Layer = nn.Conv2d | nn.Linear
+_OWN = (HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo)
+_UNKNOWN = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase)
+"""Layers with weights that would stay float unnoticed."""
+
+
+def _horq(
+    layer: _Layer,
+    *,
+    order: int = 2,
+    scale_mode: ScaleMode = "fixed",
+    gradient: GradientRule = "clip",
+    padding_mode: Padding = "valid-taps",
+) -> nn.Module:
+    rules: dict[str, Any] = {"order": order, "scale_mode": scale_mode, "gradient": gradient}
+    rules["bias"] = layer.bias is not None
+    new: HorqConv2d | HorqLinear
+    if isinstance(layer, nn.Linear):
+        new = HorqLinear(layer.in_features, layer.out_features, **rules)
+    else:
+        window = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
+        new = HorqConv2d(layer.in_channels, layer.out_channels, *window, padding_mode=padding_mode, **rules)
+    new.to(layer.weight.device, layer.weight.dtype)
+    new.weight, new.bias = layer.weight, layer.bias
+    with torch.no_grad():
+        new.weight.clamp_(-1, 1)
+    return new
+
+
+def _xnor(
+    layer: _Layer,
+    *,
+    scale_mode: ScaleMode = "window",
+    gradient: GradientRule = "clip",
+    padding_mode: Padding = "valid-taps",
+) -> nn.Module:
+    return _horq(layer, order=1, scale_mode=scale_mode, gradient=gradient, padding_mode=padding_mode)
+
+
+def _bwn(layer: _Layer) -> nn.Module:
+    with torch.no_grad():
+        layer.weight.clamp_(-1, 1)
+    return BinaryWeight(layer)
+
+
+def _dqc(layer: _Layer, *, bits: int = 4, zero: bool = False) -> nn.Module:
+    return PowerOfTwo(layer, bits, zero, dynamic=True)
+
+
+def _sqc(layer: _Layer, *, bits: int = 4, zero: bool = False) -> nn.Module:
+    return PowerOfTwo(layer, bits, zero, dynamic=False)
+
+
+_METHODS: dict[str, Callable[..., nn.Module]] = {
+    "horq": _horq,
+    "xnor": _xnor,
+    "bwn": _bwn,
+    "bwnh": _bwn,
+    "dqc": _dqc,
+    "sqc": _sqc,
+    "float": lambda layer: layer,
+}
+_FLOAT_ENDS = ("horq", "xnor", "bnn", "bwn", "bwnh")
+"""The methods whose papers keep the first and the last layer float."""
+
+
+def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None, **options: Any) -> nn.Module:
+    """Returns a copy of `model` whose `torch.nn.Conv2d` and `Linear` are layers of `method` with the same weights.
+
+    Arguments:
+        method:
+            ``horq``: `HorqConv2d` and `HorqLinear`; options order (2), scale_mode (``fixed``), gradient (``clip``),
+            padding_mode (``valid-taps``);
+            ``xnor``: the same at order 1; options scale_mode (``window``), gradient, padding_mode;
+            ``bwn``, ``bwnh``: `BinaryWeight`;
+            ``dqc``, ``sqc``: `PowerOfTwo`; options bits (4), zero (False);
+            ``float``: the layers as they are.
+        skip: names, as `named_modules` has them, of layers or blocks of layers that stay float. By default the first
+            and the last layer with weights do, in the order of `named_modules`, but for ``dqc`` and ``sqc``, which
+            code every layer. Give ``()`` to convert all.
+
+    A layer keeps its name, weights, bias, groups, device and training mode. What `HorqConv2d` and `HorqLinear` hold is
+    called as in the float model (``conv1.weight``, ``conv1.bias``; ``conv1.scales`` is new); a layer inside another is
+    called ``layer`` there (``conv1.layer.weight``). Weights of binary layers are clipped to [-1, 1], outside which
+    they would get no gradient. Layers of `horq.nn` in the model stay as they are, so parts of a network can be
+    converted one after another.
+
+    A residual quantizer belongs behind a batch norm and not behind a ReLU: convert a network built that way.
+
+    Raises `ValueError` for an unknown method, option or name and where nothing is left to convert, and `TypeError` for
+    a layer with weights that no method knows; both name it.
+    """
+    make = _METHODS.get(method)
+    if make is None:
+        raise ValueError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
+    known = list(inspect.signature(make).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"method {method!r} has no option {option!r}; it has {', '.join(known) or 'none'}")
+    model = copy.deepcopy(model)
+    if method == "float":
+        return model
+    layers = _weight_layers(model)
+    kept = _kept(model, skip)
+    if skip is None and method in _FLOAT_ENDS:
+        kept |= {name for name, _ in layers[:1] + layers[-1:]}
+    converted: dict[nn.Module, nn.Module] = {}
+    for name, layer in layers:
+        if name in kept:
+            continue
+        try:
+            converted[layer] = make(checked(layer), **options).train(layer.training)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"cannot convert {name!r}: {error}; name it in skip to leave it float") from error
+    if not converted:
+        raise ValueError(
+            f"{type(model).__name__} has no layer left to convert; skip=() converts also its first and last"
+        )
+    for parent in list(model.modules()):
+        if parent in converted or isinstance(parent, _OWN):
+            continue
+        for name, child in parent._modules.items():  # named_children leaves out a layer's second name
+            if child in converted:
+                parent._modules[name] = converted[child]
+    return converted.get(model, model)
+
+
+def _weight_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Names and layers with weights of their own, those inside layers of horq.nn left out."""
+    inside = {part for own in model.modules() if isinstance(own, _OWN) for part in own.modules()}
+    layers = ((name, layer) for name, layer in model.named_modules() if isinstance(layer, _UNKNOWN))
+    return [(name, layer) for name, layer in layers if layer not in inside]
+
+
+def _kept(model: nn.Module, skip: Iterable[str] | None) -> set[str]:
+    """The names of all modules that `skip` names or that lie in one."""
+    if isinstance(skip, str):
+        raise ValueError(f"skip must be a list of names, not one string; write skip=[{skip!r}]")
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    kept = set()
+    for block in skip or ():
+        if block not in names:
+            raise ValueError(f"skip names {block!r}, which is no module of the model")
+        kept |= {name for name in names if name == block or name.startswith(f"{block}.")}
+    return kept
