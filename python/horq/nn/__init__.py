@@ -3,6 +3,7 @@
 from .activations import PReLU
 from .conversion import convert
 from .functional import GradientRule, Padding, ScaleMode, binarize_weight, residual_quantize, sign
+from .hashing import hash_weights_
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine, BatchNorm1d, BatchNorm2d
 from .packed import BinaryWeight, Codebook, Int8, image8
@@ -26,6 +27,7 @@ __all__ = [
     "binarize_weight",
     "clip_weights_",
     "convert",
+    "hash_weights_",
     "horq_layers",
     "image8",
     "residual_quantize",

@@ -89,7 +89,7 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
             ``horq``: `HorqConv2d` and `HorqLinear`; options order (2), scale_mode (``fixed``), gradient (``clip``),
             padding_mode (``valid-taps``);
             ``xnor``: the same at order 1; options scale_mode (``window``), gradient, padding_mode;
-            ``bwn``, ``bwnh``: `BinaryWeight`;
+            ``bwn``, ``bwnh``: `BinaryWeight`; for the second call `hash_weights_` with the float network next;
             ``dqc``, ``sqc``: `PowerOfTwo`; options bits (4), zero (False);
             ``float``: the layers as they are.
         skip: names, as `named_modules` has them, of layers or blocks of layers that stay float. By default the first
