@@ -14,6 +14,8 @@ is the scale mode:
 * ``fixed``: nothing, b_1..b_K are parameters of the layer;
 * ``none``: nothing, every b_k is 1.
 
+Everything is written in plain operations, so that `torch.compile` fuses a quantizer into one loop.
+
 The scales of ``window`` and ``image`` are constants to the backward pass; those of ``fixed`` receive their gradient,
 db_k = sum g H_k. Three straight-through rules give dx from g = d(sum_k b_k H_k):
 
@@ -56,22 +58,8 @@ def check_order(order: int, highest: int = MAX_ORDER) -> int:
 
 def sign(x: Tensor) -> Tensor:
     """+1 where x >= 0 and -1 elsewhere, in x's type; unlike `torch.sign`, sign(0) = sign(-0.0) = +1."""
-    return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x + 0.0)  # -0.0 + 0.0 is 0.0
-
-
-class _BinarizeWeight(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
-        binary, magnitudes = sign(weight), weight.abs()
-        ctx.save_for_backward(binary, magnitudes <= 1)
-        return binary, magnitudes.flatten(1).mean(1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        binary, inside = ctx.saved_tensors
-        to_binary, to_alpha = grads
-        share = to_alpha / binary[0].numel()
-        return (to_binary * inside).addcmul_(binary, share.view(-1, *[1] * (binary.dim() - 1)))
+    one = torch.ones((), dtype=x.dtype, device=x.device)
+    return torch.where(x < 0, -one, one)
 
 
 def binarize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,66 +68,8 @@ def binarize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     The gradient of B passes straight through where |W| <= 1; alpha is differentiated as it stands, which together is
     the rule of XNOR-Net (arXiv 1603.05279, section 3.1).
     """
-    return _BinarizeWeight.apply(weight)
-
-
-class _Residual(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        scales: Tensor | None,
-        order: int,
-        dims: Sequence[int],
-        rule: str,
-        valid: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        one = torch.ones((), dtype=x.dtype, device=x.device)
-        count = None if valid is None else valid.expand_as(x).sum(tuple(dims), keepdim=True).clamp(min=1)
-        residual = x + 0.0  # no negative zero to begin with
-        value, total, gate, planes = torch.zeros_like(x), None, None, []
-        for k in range(order):
-            magnitudes, h = residual.abs(), torch.copysign(one, residual)
-            if scales is not None:
-                b = scales[k]
-            elif count is None:
-                b = magnitudes.mean(tuple(dims), keepdim=True)
-            else:
-                b = (magnitudes * valid).sum(tuple(dims), keepdim=True) / count
-            value.addcmul_(h, b.expand_as(h))
-            total = b if total is None else total + b
-            if rule == "clip":
-                gate = magnitudes <= 1 if gate is None else gate
-            else:
-                share = b * (magnitudes <= 1)
-                if gate is None:
-                    gate = share
-                elif rule == "per-order":
-                    gate = gate + share
-                else:  # 1 - (1 - gate)(1 - share)
-                    gate = gate + share - gate * share
-            if scales is not None and ctx.needs_input_grad[1]:
-                planes.append(h)
-            if k + 1 < order:  # h times a magnitude of 0 keeps the sign of h
-                residual = magnitudes.sub_(b).mul_(h)
-        ctx.count = 0 if scales is None else scales.numel()
-        ctx.save_for_backward(gate, *planes)
-        assert total is not None
-        total = total.detach().clone()
-        ctx.mark_non_differentiable(total)
-        return value, total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        g = grads[0]
-        gate, *planes = ctx.saved_tensors
-        to_x = g * gate if ctx.needs_input_grad[0] else None
-        to_scales = None
-        if planes:
-            to_scales = g.new_zeros(ctx.count)
-            for k, plane in enumerate(planes):
-                to_scales[k] = torch.dot(g.flatten(), plane.flatten())
-        return to_x, to_scales, None, None, None, None
+    straight = weight - weight.detach()
+    return sign(weight.detach()) + straight * (weight.detach().abs() <= 1), weight.abs().flatten(1).mean(1)
 
 
 def residual_quantize(
@@ -161,4 +91,25 @@ def residual_quantize(
     check_choice("rule", rule, GradientRule)
     if scales is None and not dims:
         raise ValueError("residual_quantize needs either scales or the dims over which to take their means")
-    return _Residual.apply(x, scales, order, tuple(dims), rule, valid)
+    dims, data = tuple(dims), x.detach()
+    count = None if valid is None else valid.expand_as(x).sum(dims, keepdim=True).clamp(min=1)
+    magnitudes, h = data.abs(), sign(data)
+    value, total = torch.zeros_like(x), x.new_zeros(())
+    gate = (magnitudes <= 1).to(x.dtype) if rule == "clip" else torch.zeros_like(x)
+    for k in range(order):
+        if scales is not None:
+            b = scales[k].to(x.dtype)
+        elif count is None:
+            b = magnitudes.mean(dims, keepdim=True)
+        else:
+            b = (magnitudes * valid).sum(dims, keepdim=True) / count
+        value = value + b * h
+        b = b.detach()
+        total = total + b
+        if rule != "clip":
+            share = b * (magnitudes <= 1)
+            gate = gate + (share if rule == "per-order" else share * (1 - gate))  # 1 - (1 - gate)(1 - share)
+        if k + 1 < order:
+            h = torch.where(magnitudes < b, -h, h)
+            magnitudes = (magnitudes - b).abs()
+    return value + gate * (x - data), total  # x - data is 0 and carries the gradient

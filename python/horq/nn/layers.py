@@ -102,7 +102,7 @@ class HorqLinear(_HorqLayer):
         if self.training:
             value, _ = residual_quantize(x, self._order(), scales=constants, dims=(1,), rule=self.gradient)
             b, alpha = binarize_weight(self.weight)
-            y = F.linear(value, b).to(x.dtype) * alpha
+            y = F.linear(value, b).to(x.dtype) * alpha.to(x.dtype)
         else:
             y = self._eval(x, constants)
         return y if self.bias is None else y + self.bias
@@ -187,23 +187,17 @@ class HorqConv2d(_HorqLayer):
         else:
             value, total = residual_quantize(x, self._order(), scales=constants, dims=(1, 2, 3), rule=self.gradient)
             b, alpha = binarize_weight(self.weight)
-            y = self._convolve(self._pad(value, total), b).to(x.dtype) * alpha[:, None, None]
+            y = self._convolve(value, b, total).to(x.dtype) * alpha[:, None, None].to(x.dtype)
         return y if self.bias is None else y + self.bias[:, None, None]
 
-    def _pad(self, value: Tensor, fill: Tensor | float) -> Tensor:
-        """Pads with zeros, or with `fill` (broadcastable to value) in padding mode ``one``."""
-        vertical, horizontal = self.padding
-        if not vertical and not horizontal:
-            return value
-        sides = (horizontal, horizontal, vertical, vertical)
-        padded = F.pad(value, sides)
-        if self.padding_mode == "one":
+    def _convolve(self, value: Tensor, weight: Tensor, fill: Tensor | float) -> Tensor:
+        """The plain convolution; padded taps are 0, or `fill` (broadcastable to value) in padding mode ``one``."""
+        padding, (vertical, horizontal) = self.padding, self.padding
+        if self.padding_mode == "one" and (vertical or horizontal):
+            sides = (horizontal, horizontal, vertical, vertical)
             outside = F.pad(value.new_zeros(value.shape[2:]), sides, value=1.0)
-            padded = padded + outside * fill
-        return padded
-
-    def _convolve(self, padded: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(padded, weight, None, self.stride, 0, self.dilation, self.groups)
+            value, padding = F.pad(value, sides) + outside * fill, (0, 0)
+        return F.conv2d(value, weight, None, self.stride, padding, self.dilation, self.groups)
 
     def _columns(self, x: Tensor, fill: float) -> Tensor:
         """im2col, tap before channel: [N, groups, taps, channels / groups, L]; padded taps hold `fill`."""
@@ -239,16 +233,15 @@ class HorqConv2d(_HorqLayer):
             value = value + (1 - valid) * total
         b, alpha = binarize_weight(self.weight)
         y = torch.einsum("gfk,ngkl->ngfl", self._rows(b), value.flatten(2, 3)).to(x.dtype)
-        return y.flatten(1, 2).unflatten(2, self._output_size(x)) * alpha[:, None, None]
+        return y.flatten(1, 2).unflatten(2, self._output_size(x)) * alpha[:, None, None].to(x.dtype)
 
     def _eval(self, x: Tensor, weight: Tensor, constants: Tensor | None) -> Tensor:
         """sum_k b_k (H_k * B), each product and sum rounded on its own."""
-        fill = 1.0 if self.padding_mode == "one" else 0.0
-        total = None
         if self.scale_mode == "window":
-            return self._eval_windows(x, weight, fill)
+            return self._eval_windows(x, weight, 1.0 if self.padding_mode == "one" else 0.0)
+        total = None
         for h, b in exact.planes(x, self._order(), constants, self._image_mean):
-            term = b * self._convolve(self._pad(h, fill), weight)
+            term = b * self._convolve(h, weight, 1.0)
             total = term if total is None else total + term
         assert total is not None
         return total
