@@ -221,6 +221,11 @@ class Converter:
         assert self.node is not None
         self.values[self.node] = Value(value.name, self.results[self.node][1:], value.flat, value.order)
 
+    def vector(self, value: Value) -> None:
+        """Refuses a value that the engine holds as an image."""
+        if not value.flat or len(value.shape) != 1:
+            raise self.refuse("it reads an image; flatten it first")
+
     def image(self, value: Value) -> None:
         """Refuses a value that the engine does not hold as an image."""
         if value.flat:

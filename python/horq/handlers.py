@@ -27,15 +27,9 @@ def _conv2d(c: Converter, layer: nn.Conv2d, value: Value) -> None:
     c.add([value], "conv2d", weight=packing.weights(layer.weight, None), **packing.shape(layer))
 
 
-def _columns(c: Converter, layer: nn.Linear | HorqLinear, value: Value) -> Tensor:
-    if not value.flat or len(value.shape) != 1:
-        raise c.refuse("it reads an image; flatten it first")
-    return layer.weight if value.order is None else layer.weight[:, value.order]
-
-
 def _linear(c: Converter, layer: nn.Linear, value: Value) -> None:
-    weight = array(_columns(c, layer, value))
-    c.add([value], "dense", filters=layer.out_features, weight=weight, **bias(layer))
+    c.vector(value)
+    c.add([value], "dense", weight=packing.weights(layer.weight, value.order), **packing.shape(layer))
 
 
 def _quantizer(layer: HorqConv2d | HorqLinear) -> dict[str, Any]:
@@ -52,28 +46,32 @@ def _horq_conv2d(c: Converter, layer: HorqConv2d, value: Value) -> None:
         filters=layer.out_channels,
         groups=layer.groups,
         pad_value=layer.padding_mode,
-        bases=[(array(layer.weight.permute(0, 2, 3, 1)), array(layer.alpha()))],
+        bases=[(packing.weights(b, None), array(alpha)) for b, alpha in layer.weight_bases()],
         **_quantizer(layer),
         **bias(layer),
     )
 
 
 def _horq_linear(c: Converter, layer: HorqLinear, value: Value) -> None:
-    bases = [(array(_columns(c, layer, value)), array(layer.alpha()))]
+    c.vector(value)
+    bases = [(packing.weights(b, value.order), array(alpha)) for b, alpha in layer.weight_bases()]
     c.add([value], "binary_dense", filters=layer.out_features, bases=bases, **_quantizer(layer), **bias(layer))
 
 
 def _packed(c: Converter, layer: nn.Conv2d | nn.Linear, value: Value, op: str) -> tuple[str, dict[str, Any]]:
     """The operation of a layer inside BinaryWeight, Codebook or Int8, and its fields but the weights."""
     dense = isinstance(layer, nn.Linear)
-    _columns(c, layer, value) if dense else c.image(value)
+    c.vector(value) if dense else c.image(value)
     return f"{op}_{'dense' if dense else 'conv2d'}", packing.shape(layer)
 
 
 def _binary_weight(c: Converter, layer: BinaryWeight, value: Value) -> None:
     op, fields = _packed(c, layer.layer, value, "binary_weight")
-    weight = packing.weights(layer.layer.weight, value.order)
-    c.add([value], op, weight=weight, alpha=array(layer.alpha()), **fields)
+    total = None
+    for b, alpha in layer.weight_bases():
+        own = c.add([value], op, weight=packing.weights(b, value.order), alpha=array(alpha), **fields)
+        fields.pop("bias", None)  # the first basis adds it
+        total = own if total is None else c.add([total, own], "add", like=total)
 
 
 def _codebook(c: Converter, layer: Codebook, value: Value) -> None:

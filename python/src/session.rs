@@ -90,7 +90,8 @@ impl Session {
     ///
     /// A list of dicts with name, op, fused, output (shape), order and max_order (None for float layers), runs, samples,
     /// nanoseconds (a dict by stage, summed over threads), wall_nanoseconds, bit_macs, sign_macs, code_macs, float_macs and
-    /// int8_macs of one sample, weight_bytes and activation_bytes.
+    /// int8_macs of one sample, weight_bytes, activation_bytes, and packed: whether the output goes to the next layer as
+    /// packed planes.
     fn profile<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let session = self.lock()?;
         session.profile().iter().map(|layer| describe(py, layer)).collect()
@@ -143,5 +144,6 @@ fn describe<'py>(py: Python<'py>, layer: &horq::LayerProfile) -> PyResult<Bound<
     entry.set_item("int8_macs", layer.int8_macs)?;
     entry.set_item("weight_bytes", layer.weight_bytes)?;
     entry.set_item("activation_bytes", layer.activation_bytes)?;
+    entry.set_item("packed", layer.packed)?;
     Ok(entry)
 }

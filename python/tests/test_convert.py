@@ -34,6 +34,7 @@ def net():
 KINDS = {
     "horq": (hn.HorqConv2d, False),
     "xnor": (hn.HorqConv2d, False),
+    "bnn": (hn.HorqConv2d, False),
     "bwn": (hn.BinaryWeight, False),
     "bwnh": (hn.BinaryWeight, False),
     "dqc": (hn.PowerOfTwo, True),
@@ -91,6 +92,19 @@ def test_the_first_order_has_the_scale_of_xnor_net():
     assert (new.conv2.max_order, new.conv2.scale_mode) == (1, "window")
 
 
+def test_the_layers_of_bnn_have_no_scales():
+    new = horq.convert(net(), "bnn")
+    assert (new.conv2.max_order, new.conv2.scale_mode, new.conv2.weight_scale) == (1, "none", "none")
+    assert torch.equal(new.conv2.alpha(), torch.ones(16))
+
+
+def test_several_bases():
+    for method, kind in [("horq", hn.HorqConv2d), ("bwn", hn.BinaryWeight)]:
+        new = horq.convert(net(), method, bases=3, refined=True)
+        assert type(new.conv2) is kind
+        assert (new.conv2.bases, new.conv2.refined) == (3, True)
+
+
 def test_weights_of_binary_layers_are_clipped():
     model = net()
     with torch.no_grad():
@@ -122,7 +136,7 @@ def test_a_layer_used_twice_stays_one():
     [
         (net(), {"method": "abc"}, "method must be one of horq, xnor.*not 'abc'"),
         (net(), {"method": "horq", "bits": 3}, "method 'horq' has no option 'bits'; it has order, scale_mode"),
-        (net(), {"method": "bwn", "order": 3}, "'bwn' has no option 'order'; it has none"),
+        (net(), {"method": "bwnh", "order": 3}, "'bwnh' has no option 'order'; it has none"),
         (net(), {"method": "bwn", "skip": ["conv9"]}, "skip names 'conv9'"),
         (net(), {"method": "bwn", "skip": "conv1"}, "a list of names"),
         (net(), {"method": "horq", "order": 9}, "cannot convert 'block.0': order must be an integer from 1 to 8"),

@@ -1,8 +1,9 @@
 """Layers for PyTorch whose eval mode is what the horq engine computes."""
 
 from .activations import PReLU
+from .bases import weight_bases
 from .conversion import convert
-from .functional import GradientRule, Padding, ScaleMode, binarize_weight, residual_quantize, sign
+from .functional import GradientRule, Padding, ScaleMode, WeightScale, binarize_weight, residual_quantize, sign
 from .hashing import hash_weights_
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine, BatchNorm1d, BatchNorm2d
@@ -24,6 +25,7 @@ __all__ = [
     "Padding",
     "PowerOfTwo",
     "ScaleMode",
+    "WeightScale",
     "binarize_weight",
     "clip_weights_",
     "convert",
@@ -33,4 +35,5 @@ __all__ = [
     "residual_quantize",
     "set_order",
     "sign",
+    "weight_bases",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .functional import GradientRule, Padding, ScaleMode
+from .functional import GradientRule, Padding, ScaleMode, WeightScale
 from .layers import HorqConv2d, HorqLinear
 from .packed import BinaryWeight, Codebook, Int8, checked
 from .powers import PowerOfTwo
@@ -28,9 +28,12 @@ def _horq(
     scale_mode: ScaleMode = "fixed",
     gradient: GradientRule = "clip",
     padding_mode: Padding = "valid-taps",
+    weight_scale: WeightScale = "mean",
+    bases: int = 1,
+    refined: bool = False,
 ) -> nn.Module:
     rules: dict[str, Any] = {"order": order, "scale_mode": scale_mode, "gradient": gradient}
-    rules["bias"] = layer.bias is not None
+    rules |= {"weight_scale": weight_scale, "bases": bases, "refined": refined, "bias": layer.bias is not None}
     new: HorqConv2d | HorqLinear
     if isinstance(layer, nn.Linear):
         new = HorqLinear(layer.in_features, layer.out_features, **rules)
@@ -54,10 +57,19 @@ def _xnor(
     return _horq(layer, order=1, scale_mode=scale_mode, gradient=gradient, padding_mode=padding_mode)
 
 
-def _bwn(layer: _Layer) -> nn.Module:
+def _bnn(layer: _Layer, *, gradient: GradientRule = "clip", padding_mode: Padding = "valid-taps") -> nn.Module:
+    own = {"order": 1, "scale_mode": "none", "weight_scale": "none"}
+    return _horq(layer, gradient=gradient, padding_mode=padding_mode, **own)
+
+
+def _bwn(layer: _Layer, *, bases: int = 1, refined: bool = False) -> nn.Module:
     with torch.no_grad():
         layer.weight.clamp_(-1, 1)
-    return BinaryWeight(layer)
+    return BinaryWeight(layer, bases, refined)
+
+
+def _bwnh(layer: _Layer) -> nn.Module:
+    return _bwn(layer)
 
 
 def _dqc(layer: _Layer, *, bits: int = 4, zero: bool = False) -> nn.Module:
@@ -71,8 +83,9 @@ def _sqc(layer: _Layer, *, bits: int = 4, zero: bool = False) -> nn.Module:
 _METHODS: dict[str, Callable[..., nn.Module]] = {
     "horq": _horq,
     "xnor": _xnor,
+    "bnn": _bnn,
     "bwn": _bwn,
-    "bwnh": _bwn,
+    "bwnh": _bwnh,
     "dqc": _dqc,
     "sqc": _sqc,
     "float": lambda layer: layer,
@@ -87,9 +100,11 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
     Arguments:
         method:
             ``horq``: `HorqConv2d` and `HorqLinear`; options order (2), scale_mode (``fixed``), gradient (``clip``),
-            padding_mode (``valid-taps``);
+            padding_mode (``valid-taps``), weight_scale (``mean``), bases (1), refined (False);
             ``xnor``: the same at order 1; options scale_mode (``window``), gradient, padding_mode;
-            ``bwn``, ``bwnh``: `BinaryWeight`; for the second call `hash_weights_` with the float network next;
+            ``bnn``: the same at order 1 without any scale; options gradient, padding_mode;
+            ``bwn``: `BinaryWeight`; options bases (1), refined (False);
+            ``bwnh``: the same with one basis, for `hash_weights_` to set from the float network next;
             ``dqc``, ``sqc``: `PowerOfTwo`; options bits (4), zero (False);
             ``float``: the layers as they are.
         skip: names, as `named_modules` has them, of layers or blocks of layers that stay float. By default the first

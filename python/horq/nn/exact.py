@@ -6,7 +6,7 @@ lanes are added in a tree (8, 4, 2, 1 apart), then one division by n. Every oper
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -55,6 +55,15 @@ def window_mean(magnitudes: Tensor, count: Tensor) -> Tensor:
     """The mean over the taps of a window: [..., taps, C] to [...]. Lanes run over each tap and are then added tap by
     tap; `count` is the number of elements that are not padding, which must be 0 here."""
     return tree(running_sum(lane_sums(magnitudes), -2)) / count.clamp(min=1)
+
+
+def weighted_sum(terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """The sum of factor times value over the terms in their order, each product and sum rounded on its own."""
+    total = None
+    for factor, value in terms:
+        total = factor * value if total is None else total + factor * value
+    assert total is not None
+    return total
 
 
 def planes(

@@ -35,6 +35,7 @@ from torch import Tensor
 ScaleMode = Literal["window", "image", "fixed", "none"]
 GradientRule = Literal["clip", "per-order", "recursion"]
 Padding = Literal["valid-taps", "one"]
+WeightScale = Literal["mean", "none"]
 
 MAX_ORDER = 8
 """The highest order of residual quantization."""

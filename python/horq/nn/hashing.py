@@ -189,6 +189,9 @@ def _order(student: nn.Module, batch: Tensor) -> list[str]:
     names = {layer: name for name, layer in student.named_modules() if isinstance(layer, BinaryWeight)}
     if not names:
         raise ValueError("the student has no BinaryWeight layer; make it with convert(teacher, 'bwnh')")
+    for layer, name in names.items():
+        if layer.bases > 1:
+            raise ValueError(f"layer {name!r} has {layer.bases} weight bases; BWNH is for one")
     seen: dict[str, None] = {}
     hooks = [layer.register_forward_pre_hook(lambda m, _: seen.setdefault(names[m])) for layer in names]
     try:

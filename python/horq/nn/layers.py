@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import exact
+from .bases import check_bases, sum_of_bases, weight_bases
 from .functional import (
     GAUSSIAN_SCALES,
     GradientRule,
     Padding,
     ScaleMode,
+    WeightScale,
     binarize_weight,
     check_choice,
     check_order,
@@ -30,14 +32,23 @@ class _HorqLayer(nn.Module):
         scale_mode: ScaleMode,
         gradient: GradientRule,
         bias: bool,
+        weight_scale: WeightScale,
+        bases: int,
+        refined: bool,
     ) -> None:
         super().__init__()
         check_choice("scale_mode", scale_mode, ScaleMode)
         check_choice("gradient", gradient, GradientRule)
+        check_choice("weight_scale", weight_scale, WeightScale)
+        if weight_scale == "none" and check_bases(bases) > 1:
+            raise ValueError("weights without scales have one basis; leave bases at 1 or weight_scale at 'mean'")
         self.max_order = check_order(order)
         self.order = order
         self.scale_mode = scale_mode
         self.gradient = gradient
+        self.weight_scale = weight_scale
+        self.bases = check_bases(bases)
+        self.refined = refined
         self.weight = nn.Parameter(torch.empty(weight_shape))
         nn.init.xavier_uniform_(self.weight)
         self.bias = nn.Parameter(torch.zeros(weight_shape[0])) if bias else None
@@ -54,11 +65,26 @@ class _HorqLayer(nn.Module):
         return check_order(self.order, self.max_order)
 
     def alpha(self) -> Tensor:
-        """The scale mean|W| of each filter, rounded once from a double sum: what eval mode uses and a file stores."""
-        return self.weight.double().abs().flatten(1).mean(1).to(self.weight.dtype)
+        """The first scale of each filter, rounded once from a double sum: what eval mode uses and a file stores."""
+        return self.weight_bases()[0][1]
+
+    def weight_bases(self) -> list[tuple[Tensor, Tensor]]:
+        """The bits, as the weight lies, and scales [filters] of each basis: what eval mode uses and a file stores."""
+        if self.weight_scale == "none":
+            return [(sign(self.weight.detach()), self.weight.new_ones(len(self.weight)))]
+        return weight_bases(self.weight, self.bases, self.refined)
+
+    def _binarized(self) -> tuple[Tensor, Tensor]:
+        """The weights of training mode, differentiable, and what each filter's answers are multiplied by."""
+        if self.bases > 1:
+            return sum_of_bases(self.weight, self.bases, self.refined), self.weight.new_ones(len(self.weight))
+        b, alpha = binarize_weight(self.weight)
+        return b, torch.ones_like(alpha) if self.weight_scale == "none" else alpha
 
     def extra_repr(self) -> str:
         order = f"order={self.order}" + (f" of {self.max_order}" if self.order != self.max_order else "")
+        order += "" if self.weight_scale == "mean" else f", weight_scale={self.weight_scale!r}"
+        order += "" if self.bases == 1 else f", bases={self.bases}, refined={self.refined}"
         return f"{order}, scale_mode={self.scale_mode!r}, gradient={self.gradient!r}, bias={self.bias is not None}"
 
 
@@ -76,6 +102,10 @@ class HorqLinear(_HorqLayer):
             ``none``: b_k = 1.
         gradient: the straight-through rule: ``clip``, ``per-order`` or ``recursion``; see `horq.nn.functional`.
         bias: whether to add one parameter an output feature.
+        weight_scale: ``mean``, or ``none``: alpha = 1 (with order 1 and scale mode ``none`` that is BNN, whose batch
+            norm and sign the engine folds into integer thresholds).
+        bases, refined: how many weight bases, W ~ sum_l alpha_l B_l, and whether by least squares; see
+            `horq.nn.bases`.
 
     In training mode the planes are summed first and multiplied once. In eval mode each plane's product is taken on its
     own (an integer, exact in f32) and the scaled sums are added in the engine's order, so that the Rust engine gives
@@ -90,8 +120,11 @@ class HorqLinear(_HorqLayer):
         scale_mode: ScaleMode = "fixed",
         gradient: GradientRule = "clip",
         bias: bool = False,
+        weight_scale: WeightScale = "mean",
+        bases: int = 1,
+        refined: bool = False,
     ) -> None:
-        super().__init__((out_features, in_features), order, scale_mode, gradient, bias)
+        super().__init__((out_features, in_features), order, scale_mode, gradient, bias, weight_scale, bases, refined)
         self.in_features = in_features
         self.out_features = out_features
 
@@ -101,24 +134,19 @@ class HorqLinear(_HorqLayer):
         constants = self._constants()
         if self.training:
             value, _ = residual_quantize(x, self._order(), scales=constants, dims=(1,), rule=self.gradient)
-            b, alpha = binarize_weight(self.weight)
+            b, alpha = self._binarized()
             y = F.linear(value, b).to(x.dtype) * alpha.to(x.dtype)
         else:
-            y = self._eval(x, constants)
+            y = exact.weighted_sum((alpha, self._eval(x, b, constants)) for b, alpha in self.weight_bases())
         return y if self.bias is None else y + self.bias
 
-    def _eval(self, x: Tensor, constants: Tensor | None) -> Tensor:
-        weight = sign(self.weight)
+    def _eval(self, x: Tensor, weight: Tensor, constants: Tensor | None) -> Tensor:
+        """sum_k b_k (H_k . B), each product and sum rounded on its own."""
 
         def mean(magnitudes: Tensor) -> Tensor:
             return (exact.tree(exact.lane_sums(magnitudes)) / self.in_features)[:, None]
 
-        total = None
-        for h, b in exact.planes(x, self._order(), constants, mean):
-            term = b * F.linear(h, weight)
-            total = term if total is None else total + term
-        assert total is not None
-        return self.alpha() * total
+        return exact.weighted_sum((b, F.linear(h, weight)) for h, b in exact.planes(x, self._order(), constants, mean))
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, " + super().extra_repr()
@@ -143,6 +171,7 @@ class HorqConv2d(_HorqLayer):
         padding_mode: what a padded tap stands for: ``valid-taps``: nothing, it adds 0 and is left out of the means;
             ``one``: +1 in every plane, likewise left out of the means.
         bias: whether to add one parameter a filter.
+        weight_scale, bases, refined: as in `HorqLinear`.
 
     Training and eval mode differ as `HorqLinear` says.
     """
@@ -161,12 +190,16 @@ class HorqConv2d(_HorqLayer):
         gradient: GradientRule = "clip",
         padding_mode: Padding = "valid-taps",
         bias: bool = False,
+        weight_scale: WeightScale = "mean",
+        bases: int = 1,
+        refined: bool = False,
     ) -> None:
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"{groups} groups do not divide {in_channels} input and {out_channels} output channels")
         check_choice("padding_mode", padding_mode, Padding)
         kernel = pair(kernel_size)
-        super().__init__((out_channels, in_channels // groups, *kernel), order, scale_mode, gradient, bias)
+        shape = (out_channels, in_channels // groups, *kernel)
+        super().__init__(shape, order, scale_mode, gradient, bias, weight_scale, bases, refined)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel
@@ -181,12 +214,12 @@ class HorqConv2d(_HorqLayer):
             raise ValueError(f"HorqConv2d takes [N, {self.in_channels}, H, W], not {list(x.shape)}")
         constants = self._constants()
         if not self.training:
-            y = self.alpha()[:, None, None] * self._eval(x, sign(self.weight), constants)
+            y = exact.weighted_sum((a[:, None, None], self._eval(x, b, constants)) for b, a in self.weight_bases())
         elif self.scale_mode == "window":
             y = self._train_windows(x)
         else:
             value, total = residual_quantize(x, self._order(), scales=constants, dims=(1, 2, 3), rule=self.gradient)
-            b, alpha = binarize_weight(self.weight)
+            b, alpha = self._binarized()
             y = self._convolve(value, b, total).to(x.dtype) * alpha[:, None, None].to(x.dtype)
         return y if self.bias is None else y + self.bias[:, None, None]
 
@@ -231,7 +264,7 @@ class HorqConv2d(_HorqLayer):
         value = value * valid
         if self.padding_mode == "one":
             value = value + (1 - valid) * total
-        b, alpha = binarize_weight(self.weight)
+        b, alpha = self._binarized()
         y = torch.einsum("gfk,ngkl->ngfl", self._rows(b), value.flatten(2, 3)).to(x.dtype)
         return y.flatten(1, 2).unflatten(2, self._output_size(x)) * alpha[:, None, None].to(x.dtype)
 
@@ -239,12 +272,8 @@ class HorqConv2d(_HorqLayer):
         """sum_k b_k (H_k * B), each product and sum rounded on its own."""
         if self.scale_mode == "window":
             return self._eval_windows(x, weight, 1.0 if self.padding_mode == "one" else 0.0)
-        total = None
-        for h, b in exact.planes(x, self._order(), constants, self._image_mean):
-            term = b * self._convolve(h, weight, 1.0)
-            total = term if total is None else total + term
-        assert total is not None
-        return total
+        planes = exact.planes(x, self._order(), constants, self._image_mean)
+        return exact.weighted_sum((b, self._convolve(h, weight, 1.0)) for h, b in planes)
 
     @staticmethod
     def _image_mean(magnitudes: Tensor) -> Tensor:
@@ -258,13 +287,13 @@ class HorqConv2d(_HorqLayer):
             taps = (magnitudes * valid).permute(0, 1, 4, 2, 3)
             return exact.window_mean(taps, count)[:, :, None, None, :]
 
-        total = None
         rows = self._rows(weight)
-        for h, b in exact.planes(columns, self._order(), None, mean):
-            h = h * valid + (1 - valid) * fill
-            term = b[:, :, 0] * torch.einsum("gfk,ngkl->ngfl", rows, h.flatten(2, 3))
-            total = term if total is None else total + term
-        assert total is not None
+
+        def product(h: Tensor) -> Tensor:
+            return torch.einsum("gfk,ngkl->ngfl", rows, (h * valid + (1 - valid) * fill).flatten(2, 3))
+
+        planes = exact.planes(columns, self._order(), None, mean)
+        total = exact.weighted_sum((b[:, :, 0], product(h)) for h, b in planes)
         return total.flatten(1, 2).unflatten(2, self._output_size(x))
 
     def extra_repr(self) -> str:

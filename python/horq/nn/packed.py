@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .functional import binarize_weight, sign
+from .bases import check_bases, sum_of_bases, weight_bases
+from .exact import weighted_sum
+from .functional import binarize_weight
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine
 
@@ -33,31 +35,45 @@ def _per_filter(layer: nn.Conv2d | nn.Linear, vector: Tensor) -> Tensor:
     return vector if isinstance(layer, nn.Linear) else vector[:, None, None]
 
 
-def _scaled(layer: nn.Conv2d | nn.Linear, y: Tensor, alpha: Tensor) -> Tensor:
-    scaled = _per_filter(layer, alpha) * y
-    scaled = scaled if layer.bias is None else scaled + _per_filter(layer, layer.bias)
-    return scaled.to(y.dtype)  # under autocast a product's type is not that of the scales
+def _scaled(layer: nn.Conv2d | nn.Linear, terms: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The sum of alpha [filters] times value over the terms, and the bias."""
+    total = weighted_sum((_per_filter(layer, alpha), y) for alpha, y in terms)
+    total = total if layer.bias is None else total + _per_filter(layer, layer.bias)
+    return total.to(terms[0][1].dtype)  # under autocast a product's type is not that of the scales
 
 
 class BinaryWeight(nn.Module):
     """A Conv2d or Linear with 1-bit weights on float activations: y = alpha (x . sign(W)) + bias, alpha = mean|W| (BWN,
-    arXiv 1603.05279, section 3.1). It trains as `binarize_weight` says; `layer` holds the float weights."""
+    arXiv 1603.05279, section 3.1). It trains as `binarize_weight` says; `layer` holds the float weights.
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
+    Arguments:
+        bases, refined: how many weight bases, W ~ sum_l alpha_l B_l, and whether by least squares; see `horq.nn.bases`.
+            Several train as `sum_of_bases` says, and a file holds one layer for each.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear, bases: int = 1, refined: bool = False) -> None:
         super().__init__()
         self.layer = checked(layer)
+        self.bases = check_bases(bases)
+        self.refined = refined
 
     def alpha(self) -> Tensor:
-        """mean|W| of each filter, rounded once from a double sum: what eval mode uses and a file stores."""
-        weight = self.layer.weight
-        return weight.double().abs().flatten(1).mean(1).to(weight.dtype)
+        """The first scale of each filter, rounded once from a double sum: what eval mode uses and a file stores."""
+        return self.weight_bases()[0][1]
+
+    def weight_bases(self) -> list[tuple[Tensor, Tensor]]:
+        """The bits, as the weight lies, and scales [filters] of each basis: what eval mode uses and a file stores."""
+        return weight_bases(self.layer.weight, self.bases, self.refined)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            b, alpha = binarize_weight(self.layer.weight)
-        else:
-            b, alpha = sign(self.layer.weight), self.alpha()
-        return _scaled(self.layer, apply(self.layer, x, b), alpha)
+        layer = self.layer
+        if self.bases > 1 and self.training:
+            return apply(layer, x, sum_of_bases(layer.weight, self.bases, self.refined), layer.bias)
+        split = [binarize_weight(layer.weight)] if self.training else self.weight_bases()
+        return _scaled(layer, [(alpha, apply(layer, x, b)) for b, alpha in split])
+
+    def extra_repr(self) -> str:
+        return "" if self.bases == 1 else f"bases={self.bases}, refined={self.refined}"
 
 
 class Codebook(nn.Module):
@@ -113,7 +129,7 @@ class Int8(nn.Module):
         levels = steps.clamp(0, 255) - self.zero_point
         # Exact in double: sums of at most 2^16 products below 2^15.
         sums = apply(self.layer, levels.double(), self.layer.weight.double()).float()
-        return _scaled(self.layer, sums, self.alpha)
+        return _scaled(self.layer, [(self.alpha, sums)])
 
     def extra_repr(self) -> str:
         return f"scale={self.scale.item():.6g}, zero_point={self.zero_point}"
