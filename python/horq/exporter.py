@@ -43,9 +43,9 @@ def export(
     file feed [N, H, W, C]. After such a flatten the means of a `HorqLinear` in mode ``image`` or ``window`` are summed
     in another order than in PyTorch, so their last bit may differ.
 
-    It can express Conv2d, Linear, HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, BatchNorm1d and 2d,
-    Affine, ReLU, PReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, view and reshape to [N, -1], add, cat,
-    softmax, Dropout and Identity.
+    It can express Conv2d, Linear, HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, Inq, BatchNorm1d
+    and 2d, Affine, Shift, ReLU, PReLU, RPReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, view and reshape to
+    [N, -1], add, cat, softmax, Dropout and Identity.
     Raises `ExportError` for anything else, naming the node; then nothing is written. The file appears whole or not at
     all.
     """

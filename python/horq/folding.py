@@ -16,15 +16,18 @@ from .nn import (
     Codebook,
     HorqConv2d,
     HorqLinear,
+    Inq,
     Int8,
     PowerOfTwo,
     PReLU,
+    RPReLU,
+    Shift,
 )
 from .nn.norm import affine_of
 
 OWN_LAYERS = (
-    *(HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo),
-    *(Affine, BatchNorm1d, BatchNorm2d, PReLU),
+    *(HorqConv2d, HorqLinear, BinaryWeight, Codebook, Inq, Int8, PowerOfTwo),
+    *(Affine, BatchNorm1d, BatchNorm2d, PReLU, RPReLU, Shift),
 )
 """The layers of horq.nn, which a trace leaves whole."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from . import fields as packing
 from .fields import array, bias, window
-from .nn import Affine, BinaryWeight, Codebook, HorqConv2d, HorqLinear, Int8, PowerOfTwo, PReLU
+from .nn import Affine, BinaryWeight, Codebook, HorqConv2d, HorqLinear, Inq, Int8, PowerOfTwo, PReLU, RPReLU, Shift
 from .nn.layers import pair
 
 if TYPE_CHECKING:
@@ -78,8 +78,12 @@ def _codebook(c: Converter, layer: Codebook, value: Value) -> None:
     _coded(c, layer.layer, value, layer.codes, layer.codebook)
 
 
-def _power_of_two(c: Converter, layer: PowerOfTwo, value: Value) -> None:
-    _coded(c, layer.layer, value, layer.codes(), layer.codebook())
+def _powers(c: Converter, layer: PowerOfTwo | Inq, value: Value) -> None:
+    try:
+        codes = layer.codes()
+    except ValueError as error:
+        raise c.refuse(str(error)) from error
+    _coded(c, layer.layer, value, codes, layer.codebook())
 
 
 def _coded(c: Converter, layer: nn.Conv2d | nn.Linear, value: Value, codes: Tensor, codebook: Tensor) -> None:
@@ -105,6 +109,16 @@ def _relu(c: Converter, value: Any, inplace: bool = False) -> None:
 
 def _prelu(c: Converter, layer: nn.PReLU, value: Value) -> None:
     c.add([value], "prelu", like=value, slope=value.arranged(layer.weight.expand(value.shape[0])))
+
+
+def _shift(c: Converter, shift: Tensor, value: Value) -> Value:
+    return c.add([value], "affine", like=value, scale=array(torch.ones_like(shift)), shift=value.arranged(shift))
+
+
+def _rprelu(c: Converter, layer: RPReLU, value: Value) -> None:
+    shifted = _shift(c, layer.before, value)
+    slope = value.arranged(layer.weight.expand(value.shape[0]))
+    _shift(c, layer.after, c.add([shifted], "prelu", like=value, slope=slope))
 
 
 def _max_pool(
@@ -232,12 +246,15 @@ MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     HorqLinear: _horq_linear,
     BinaryWeight: _binary_weight,
     Codebook: _codebook,
-    PowerOfTwo: _power_of_two,
+    PowerOfTwo: _powers,
+    Inq: _powers,
     Int8: _int8,
     Affine: _affine,
     nn.ReLU: lambda c, layer, value: _relu(c, value),
     nn.PReLU: _prelu,
     PReLU: _prelu,
+    RPReLU: _rprelu,
+    Shift: lambda c, layer, value: _shift(c, layer.shift, value),
     nn.MaxPool2d: lambda c, layer, value: _max_pool(
         c,
         value,

@@ -39,6 +39,7 @@ KINDS = {
     "bwnh": (hn.BinaryWeight, False),
     "dqc": (hn.PowerOfTwo, True),
     "sqc": (hn.PowerOfTwo, True),
+    "inq": (hn.Inq, True),
 }
 
 
@@ -68,6 +69,8 @@ def test_the_engine_agrees(method, tmp_path):
     x = torch.randn(4, 3, 9, 8, generator=torch.Generator().manual_seed(1))
     new.train()(x).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in new.parameters())
+    if method == "inq":
+        hn.freeze_(new, 1)
     new.eval()
     horq.export(new, x, tmp_path / "net.horq")
     answers = horq.Model(tmp_path / "net.horq").run(np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy()))

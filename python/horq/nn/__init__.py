@@ -1,10 +1,11 @@
 """Layers for PyTorch whose eval mode is what the horq engine computes."""
 
-from .activations import PReLU
+from .activations import PReLU, RPReLU, Shift
 from .bases import weight_bases
 from .conversion import convert
 from .functional import GradientRule, Padding, ScaleMode, WeightScale, binarize_weight, residual_quantize, sign
 from .hashing import hash_weights_
+from .inq import INQ_SHARES, Inq, freeze_
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine, BatchNorm1d, BatchNorm2d
 from .packed import BinaryWeight, Codebook, Int8, image8
@@ -12,6 +13,7 @@ from .powers import PowerOfTwo
 from .tools import clip_weights_, horq_layers, set_order
 
 __all__ = [
+    "INQ_SHARES",
     "Affine",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -20,15 +22,19 @@ __all__ = [
     "GradientRule",
     "HorqConv2d",
     "HorqLinear",
+    "Inq",
     "Int8",
     "PReLU",
     "Padding",
     "PowerOfTwo",
+    "RPReLU",
     "ScaleMode",
+    "Shift",
     "WeightScale",
     "binarize_weight",
     "clip_weights_",
     "convert",
+    "freeze_",
     "hash_weights_",
     "horq_layers",
     "image8",

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from .functional import GradientRule, Padding, ScaleMode, WeightScale
+from .inq import Inq
 from .layers import HorqConv2d, HorqLinear
 from .packed import BinaryWeight, Codebook, Int8, checked
 from .powers import PowerOfTwo
 
 _Layer = nn.Conv2d | nn.Linear
-_OWN = (HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo)
+_OWN = (HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, Inq)
 _UNKNOWN = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase)
 """Layers with weights that would stay float unnoticed."""
 
@@ -80,6 +81,10 @@ def _sqc(layer: _Layer, *, bits: int = 4, zero: bool = False) -> nn.Module:
     return PowerOfTwo(layer, bits, zero, dynamic=False)
 
 
+def _inq(layer: _Layer, *, bits: int = 5) -> nn.Module:
+    return Inq(layer, bits)
+
+
 _METHODS: dict[str, Callable[..., nn.Module]] = {
     "horq": _horq,
     "xnor": _xnor,
@@ -88,6 +93,7 @@ _METHODS: dict[str, Callable[..., nn.Module]] = {
     "bwnh": _bwnh,
     "dqc": _dqc,
     "sqc": _sqc,
+    "inq": _inq,
     "float": lambda layer: layer,
 }
 _FLOAT_ENDS = ("horq", "xnor", "bnn", "bwn", "bwnh")
@@ -106,10 +112,11 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
             ``bwn``: `BinaryWeight`; options bases (1), refined (False);
             ``bwnh``: the same with one basis, for `hash_weights_` to set from the float network next;
             ``dqc``, ``sqc``: `PowerOfTwo`; options bits (4), zero (False);
+            ``inq``: `Inq`, no weight frozen yet; option bits (5);
             ``float``: the layers as they are.
         skip: names, as `named_modules` has them, of layers or blocks of layers that stay float. By default the first
-            and the last layer with weights do, in the order of `named_modules`, but for ``dqc`` and ``sqc``, which
-            code every layer. Give ``()`` to convert all.
+            and the last layer with weights do, in the order of `named_modules`, but for ``dqc``, ``sqc`` and
+            ``inq``, which code every layer. Give ``()`` to convert all.
 
     A layer keeps its name, weights, bias, groups, device and training mode. What `HorqConv2d` and `HorqLinear` hold is
     called as in the float model (``conv1.weight``, ``conv1.bias``; ``conv1.scales`` is new); a layer inside another is
