@@ -1,0 +1,201 @@
+"""What a run is: the fields of a recipe, read from TOML and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from .data import SETS
+from .networks import NETWORKS
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+"""The folder of the recipes that come with the package."""
+
+
+class ConfigError(ValueError):
+    """A recipe that cannot be run: which file and field, and what it may be."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. Every field can stand in a recipe."""
+
+    name: str
+    network: str
+    """One of `horq.train.networks.NETWORKS`."""
+    data: str
+    """One of mnist, fashion-mnist, cifar-10."""
+    epochs: int
+    width: float = 1.0
+    """Factor of all channel counts."""
+    method: str = "float"
+    """Of `horq.convert`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of `horq.convert` for the method, such as order, scale_mode, bits."""
+    dial: bool = False
+    """Whether the order is drawn from 1 to options.order anew at each step, so that one file serves them all."""
+    init: str | None = None
+    """The run whose weights this one starts from, of the same network: float, or of this method."""
+    teacher: str | None = None
+    """The run whose logits this one follows; any network for the same data."""
+    follow: float = 0.5
+    """Share of the loss that follows the teacher; the rest follows the labels."""
+    temperature: float = 2.0
+    """Divides both networks' logits in that share."""
+    smoothing: float = 0.05
+    """Of the labels."""
+    seed: int = 1
+    batch: int = 128
+    optimizer: str = "adam"
+    """adam, or sgd with Nesterov momentum 0.9."""
+    lr: float = 1e-3
+    """The highest learning rate; it rises over `warmup` and falls to 0 along a cosine."""
+    warmup: float = 1.0
+    """Epochs."""
+    weight_decay: float = 0.0
+    """Of float weights (decoupled for adam); batch norms, slopes, scales and binary weights have none."""
+    augment: float = 1.0
+    """Strength; 0 for none."""
+    held_out: int = 0
+    """Training images kept for choices; 0 trains on all."""
+    subset: int | None = None
+    """Trains on that many images only, for trials."""
+    settle: float = 0.3
+    """With `dial`: the last share of the epochs, in which the batch norms keep statistics averaged over the orders."""
+    shares: tuple[float, ...] = (0.5, 0.75, 0.875, 1.0)
+    """With method inq: the shares of frozen weights, each for an equal part of the epochs."""
+    hash_images: int = 2000
+    """With method bwnh: training images that the layers are hashed on."""
+    precision: str = "bf16"
+    """Of products while training: bf16 or f32."""
+    compile: bool = True
+    """Whether torch.compile fuses the network; it needs a C++ compiler."""
+
+    def __post_init__(self) -> None:
+        for name in ("init", "teacher"):  # TOML has no null: "" takes back what the top of a recipe says
+            object.__setattr__(self, name, getattr(self, name) or None)
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{name} must be {low} to {high}, not {value!r}")
+        if self.dial and (self.method != "horq" or self.order < 2):
+            raise ConfigError("dial needs method = 'horq' and an order of at least 2 in options")
+        if self.method == "bwnh" and self.init is None:
+            raise ConfigError("method bwnh starts from a float run; name it in init")
+        if (
+            not self.shares
+            or list(self.shares) != sorted(self.shares)
+            or not 0 < self.shares[0] <= self.shares[-1] == 1
+        ):
+            raise ConfigError(f"shares must grow from above 0 to 1, not {list(self.shares)}")
+
+    @property
+    def order(self) -> int:
+        """The highest order, 0 for methods without binary activations."""
+        if self.method == "horq":
+            return self.options.get("order", 2)
+        return 1 if self.method in ("xnor", "bnn") else 0
+
+    @property
+    def orders(self) -> list[int]:
+        """The orders that the network serves; [0] for methods without binary activations."""
+        return list(range(1, self.order + 1)) if self.dial else [self.order]
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "network": tuple(NETWORKS),
+    "data": SETS,
+    "method": ("float", "horq", "xnor", "bnn", "bwn", "bwnh", "dqc", "sqc", "inq"),
+    "optimizer": ("adam", "sgd"),
+    "precision": ("bf16", "f32"),
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 100_000),
+    "width": (1 / 64, 64),
+    "follow": (0, 1),
+    "temperature": (1e-3, 1e3),
+    "smoothing": (0, 1),
+    "batch": (1, 1 << 20),
+    "lr": (0, 1e3),
+    "warmup": (0, 1e5),
+    "weight_decay": (0, 1e3),
+    "augment": (0, 10),
+    "settle": (0, 1),
+    "hash_images": (1, 1 << 30),
+}
+_TYPES = {entry.name: entry.type for entry in dataclasses.fields(Config)}
+
+
+def _checked(where: str, name: str, value: Any) -> Any:
+    """A value of a recipe in the type of its field."""
+    if name not in _TYPES or name == "name":
+        raise ConfigError(
+            f"{where} has an unknown field {name!r}; known are {', '.join(n for n in _TYPES if n != 'name')}"
+        )
+    kinds: dict[str, tuple[type, ...]] = {
+        "str": (str,),
+        "str | None": (str,),
+        "int": (int,),
+        "int | None": (int,),
+        "float": (int, float),
+        "bool": (bool,),
+        "Mapping[str, Any]": (dict,),
+        "tuple[float, ...]": (list,),
+    }
+    kind = str(_TYPES[name])
+    if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise ConfigError(f"{where}: {name} must be {kind.removesuffix(' | None')}, not {value!r}")
+    if kind == "tuple[float, ...]":
+        return tuple(float(entry) for entry in value)
+    return float(value) if kind == "float" else value
+
+
+def read(path: str | Path) -> dict[str, Config]:
+    """The runs of a recipe by name, in its order.
+
+    A recipe is a TOML file: fields at the top hold for all its runs, a table ``[runs.NAME]`` for each run adds to or
+    replaces them (its ``options`` are merged), and ``seeds = [1, 2, 3]`` makes a run of each seed, called NAME for the
+    first and NAME-seed2, NAME-seed3 for the others. `path` is a file or the name of a bundled recipe.
+
+    Raises `ConfigError`, which names the file, run and field.
+    """
+    file = Path(path)
+    if not file.is_file() and (RECIPES / f"{path}.toml").exists():
+        file = RECIPES / f"{path}.toml"
+    try:
+        table = tomllib.loads(file.read_text())
+    except FileNotFoundError as error:
+        bundled = ", ".join(sorted(entry.stem for entry in RECIPES.glob("*.toml")))
+        raise ConfigError(f"no recipe at {file}; bundled are {bundled}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is no TOML: {error}") from error
+    runs = table.pop("runs", None)
+    if not isinstance(runs, dict) or not runs:
+        raise ConfigError(f"{file} has no runs; give it at least one table [runs.NAME]")
+    found: dict[str, Config] = {}
+    for name, own in runs.items():
+        if not isinstance(own, dict):
+            raise ConfigError(f"{file}: runs.{name} must be a table")
+        fields = {**table, **own, "options": {**table.get("options", {}), **own.get("options", {})}}
+        seeds = fields.pop("seeds", None)
+        if seeds is not None and (not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds)):
+            raise ConfigError(f"{file}: seeds of {name} must be a list of integers, not {seeds!r}")
+        where = f"{file}, run {name}"
+        values = {key: _checked(where, key, value) for key, value in fields.items()}
+        for index, seed in enumerate(seeds or [values.get("seed", 1)]):
+            full = name if index == 0 else f"{name}-seed{seed}"
+            try:
+                found[full] = Config(name=full, **{**values, "seed": seed})
+            except ConfigError as error:
+                raise ConfigError(f"{where}: {error}") from error
+            except TypeError as error:
+                raise ConfigError(f"{where}: {str(error).replace('Config.__init__() ', '')}") from error
+    return found

@@ -1,0 +1,118 @@
+"""MNIST, Fashion-MNIST and CIFAR-10 from their original files, whole in memory, and cheap augmentation."""
+
+from __future__ import annotations
+
+import lzma
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..mnist import augment, read_idx
+
+CLASSES = 10
+SETS = ("mnist", "fashion-mnist", "cifar-10")
+
+_RECORD = 1 + 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images [n, channels, height, width] (uint8) and labels [n] (int64)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def data_root(argument: str | None) -> Path:
+    """The folder above the data sets' own: the argument, else $HORQ_DATA.
+
+    Raises `FileNotFoundError` if neither names a folder.
+    """
+    root = argument or os.environ.get("HORQ_DATA")
+    if not root or not Path(root).is_dir():
+        raise FileNotFoundError(
+            f"no folder of data sets at {root!r}: pass --data FOLDER or set HORQ_DATA to the folder that holds "
+            f"{', '.join(SETS)}"
+        )
+    return Path(root)
+
+
+def load(name: str, root: Path, part: str, held_out: int = 0) -> Part:
+    """One part of a data set: ``train`` (less the held-out images), ``held-out`` or ``test``.
+
+    `held_out` images, the last of a permutation that is always the same, are taken from the training images: choices
+    are judged on them and test images only report.
+    """
+    if name not in SETS:
+        raise ValueError(f"data must be one of {', '.join(SETS)}, not {name!r}")
+    if part not in ("train", "held-out", "test"):
+        raise ValueError(f"part must be train, held-out or test, not {part!r}")
+    whole = _cifar(root / name, part == "test") if name == "cifar-10" else _idx(root / name, part == "test")
+    if part == "test":
+        return whole
+    if not 0 <= held_out < len(whole):
+        raise ValueError(f"held_out must be 0 to {len(whole) - 1}, not {held_out}")
+    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
+    split = len(whole) - held_out
+    kept = order[split:] if part == "held-out" else order[:split]
+    return Part(whole.images[kept], whole.labels[kept])
+
+
+def _idx(folder: Path, test: bool) -> Part:
+    prefix = "t10k" if test else "train"
+    images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz")[:, None]
+    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz").long()
+    if len(images) != len(labels):
+        raise ValueError(f"{folder} holds {len(images)} images and {len(labels)} labels in its {prefix} files")
+    return Part(images, labels)
+
+
+def _cifar(folder: Path, test: bool) -> Part:
+    """The binary version: `*.bin`, or the same files packed as `*.bin.xz`."""
+    raw = b""
+    for name in ["test_batch"] if test else [f"data_batch_{i}" for i in range(1, 6)]:
+        plain, packed = folder / f"{name}.bin", folder / f"{name}.bin.xz"
+        if not plain.exists() and not packed.exists():
+            raise FileNotFoundError(f"{plain} (or .bin.xz) is missing; it is part of CIFAR-10's binary version")
+        content = plain.read_bytes() if plain.exists() else lzma.decompress(packed.read_bytes())
+        if len(content) == 0 or len(content) % _RECORD:
+            raise ValueError(f"{folder / name} holds {len(content)} bytes, which are no records of {_RECORD} bytes")
+        raw += content
+    records = torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(-1, _RECORD)
+    return Part(records[:, 1:].reshape(-1, 3, 32, 32).contiguous(), records[:, 0].long())
+
+
+def augmented(name: str, images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """A batch for training: uint8 [n, C, H, W] to float pixel values 0 to 255, in channels-last memory.
+
+    CIFAR-10: a random crop out of the image padded by 4 black pixels times `strength`, mirrored half of the time. The
+    digits and garments: `horq.mnist.augment`. Strength 0 changes nothing.
+    """
+    pixels = images.float()
+    if strength > 0:
+        pixels = (
+            _crop_and_flip(pixels, round(4 * strength), generator)
+            if name == "cifar-10"
+            else augment(pixels, strength, generator)
+        )
+    return pixels.to(memory_format=torch.channels_last)
+
+
+def _crop_and_flip(pixels: Tensor, margin: int, generator: torch.Generator) -> Tensor:
+    n, channels, height, width = pixels.shape
+    padded = F.pad(pixels, (margin,) * 4)
+    top = torch.randint(0, 2 * margin + 1, (n, 1), generator=generator)
+    left = torch.randint(0, 2 * margin + 1, (n, 1), generator=generator)
+    columns = torch.arange(width).expand(n, -1)
+    mirrored = torch.rand(n, 1, generator=generator) < 0.5
+    columns = torch.where(mirrored, columns.flip(1), columns) + left
+    rows = torch.arange(height) + top
+    index = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).view(n, 1, -1).expand(-1, channels, -1)
+    return padded.flatten(2).gather(2, index).view(n, channels, height, width)

@@ -1,0 +1,362 @@
+"""One run from its fields to its figures."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..nn import clip_weights_, hash_weights_, set_order
+from . import data, runs
+from .config import Config
+from .networks import finish
+
+EVAL_BATCH = 250
+CALIBRATION = 5000
+"""Training images over which the statistics of batch norms are taken anew."""
+WATCHED = 2000
+"""Images that the accuracy in the log is taken on where nothing is held out: of the training set, not augmented."""
+
+
+def norms(net: nn.Module) -> list[_BatchNorm]:
+    """The batch norms of `net`."""
+    return [layer for layer in net.modules() if isinstance(layer, _BatchNorm)]
+
+
+@torch.no_grad()
+def logits(net: nn.Module, images: Tensor) -> Tensor:
+    """The answers of `net`, in the mode it is in, to images [n, C, H, W] (uint8)."""
+    parts = [net(images[at : at + EVAL_BATCH].float()).float() for at in range(0, len(images), EVAL_BATCH)]
+    return torch.cat(parts)
+
+
+def accuracy(net: nn.Module, part: data.Part) -> float:
+    """The share of images that `net`, set to eval mode, labels rightly."""
+    net.eval()
+    return (logits(net, part.images).argmax(1) == part.labels).double().mean().item()
+
+
+@torch.no_grad()
+def recalibrate(net: nn.Module, batches: list[Tensor], orders: list[int]) -> None:
+    """Takes the running statistics of every batch norm anew, averaged over batches and orders; all else as in eval."""
+    net.eval()
+    momenta = [norm.momentum for norm in norms(net)]
+    for norm in norms(net):
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for batch in batches:
+        for order in orders:
+            dial(net, order)
+            net(batch)
+    for norm, momentum in zip(norms(net), momenta, strict=True):
+        norm.momentum = momentum
+    net.eval()
+
+
+def dial(net: nn.Module, order: int) -> None:
+    """Turns the dial of a network with binary activations; order 0 stands for a network without."""
+    if order:
+        set_order(net, order)
+
+
+@dataclass
+class Teacher:
+    """A trained network whose logits are followed."""
+
+    net: nn.Module
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return self.net(pixels).float()
+
+
+class Trainer:
+    """One run: `go` trains it to the end, from its last checkpoint if there is one."""
+
+    def __init__(self, config: Config, root: Path, out: Path, progress: bool = True, tensorboard: bool = False) -> None:
+        self.config = config
+        self.folder = out / config.name
+        self.out = out
+        self.progress = progress
+        self.train = data.load(config.data, root, "train", config.held_out)
+        if config.subset is not None:
+            self.train = data.Part(self.train.images[: config.subset], self.train.labels[: config.subset])
+        if len(self.train) < config.batch:
+            raise ValueError(f"{config.name}: a batch of {config.batch} needs more than {len(self.train)} images")
+        if config.held_out:
+            self.watched = data.load(config.data, root, "held-out", config.held_out)
+        else:
+            self.watched = data.Part(self.train.images[:WATCHED], self.train.labels[:WATCHED])
+        self.net = runs.made(config).to(memory_format=torch.channels_last)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.teacher = self._teacher()
+        self.per_epoch = len(self.train) // config.batch
+        self.epoch = 0
+        self.seconds = 0.0
+        self.notes: dict[str, Any] = {}
+        self.writer = _tensorboard(self.folder) if tensorboard else None
+
+    # ---- preparation
+
+    def _teacher(self) -> Teacher | None:
+        if self.config.teacher is None:
+            return None
+        net, config = runs.load(self.out / self.config.teacher)
+        if config.data != self.config.data:
+            raise ValueError(f"{self.config.name}: teacher {config.name} was trained on {config.data}")
+        net = net.requires_grad_(False).to(memory_format=torch.channels_last)
+        return Teacher(torch.compile(net) if self.config.compile else net)
+
+    def _initialize(self) -> None:
+        """Takes over the weights of another run."""
+        config = self.config
+        if config.init is None:
+            return
+        source, given = runs.load(self.out / config.init)
+        if (given.network, given.width) != (config.network, config.width):
+            raise ValueError(f"{config.name}: init {given.name} is {given.network} of width {given.width}")
+        same = given.method == config.method
+        parameters = source.state_dict() if same or given.method == "float" else None
+        if parameters is None:
+            raise ValueError(
+                f"{config.name} ({config.method}) starts from a float run or its own method, not {given.method}"
+            )
+        own = self.net.state_dict()
+        taken = {}
+        for name, value in parameters.items():
+            inner = name if name in own else _inside(name)
+            if inner not in own:
+                continue
+            if inner.endswith(".scales"):  # of another order: the lower ones are taken over
+                count = min(len(value), len(own[inner]))
+                taken[inner] = torch.cat([value[:count], own[inner][count:]])
+            else:
+                taken[inner] = value
+        missing = [name for name in own if name not in taken and not name.endswith((".scales", ".top"))]
+        if missing:
+            raise ValueError(f"{config.name}: init {given.name} lacks {', '.join(missing[:3])}")
+        self.net.load_state_dict({**own, **taken})
+        clip_weights_(self.net)
+        self._renew_buffers()
+        if config.method == "bwnh":
+            kept = torch.randperm(len(self.train), generator=self.generator)[: config.hash_images]
+            images = self.train.images[kept].float()
+            self.notes["hash_errors"] = hash_weights_(self.net, source, lambda: images.split(EVAL_BATCH))
+
+    def _renew_buffers(self) -> None:
+        """Static books are those of the weights that were taken over."""
+        for layer in self.net.modules():
+            if hasattr(layer, "restart"):
+                layer.restart()
+
+    # ---- training
+
+    def go(self) -> dict[str, Any]:
+        """Trains to the end and returns what `result.json` holds."""
+        config = self.config
+        self.folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = self.folder / "checkpoint.pt"
+        saved = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
+        if saved is not None and saved["config"] != runs.plain(config):
+            raise ValueError(
+                f"{checkpoint} belongs to other settings of {config.name}; remove the folder to start anew"
+            )
+        if saved is None:
+            self._initialize()
+        runs.write_whole(self.folder / "config.json", runs.plain(config))
+        optimizer = _optimizer(self.net, config)
+        if saved is not None:
+            self._restore(saved, optimizer)
+        running = torch.compile(self.net) if config.compile else self.net
+        while self.epoch < config.epochs:
+            started = time.perf_counter()
+            row = self._one_epoch(running, optimizer)
+            self.epoch += 1
+            self.seconds += time.perf_counter() - started
+            self._log({"epoch": self.epoch, **row, "seconds": round(self.seconds, 1)})
+            runs.write_whole(checkpoint, self._state(optimizer))
+        return self._finish()
+
+    def _one_epoch(self, running: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        config = self.config
+        orders = config.orders
+        settled = config.dial and self.epoch >= config.epochs - math.ceil(config.settle * config.epochs)
+        if settled and self.epoch == config.epochs - math.ceil(config.settle * config.epochs):
+            recalibrate(self.net, self._calibration(), orders)
+        self.net.train()
+        if settled:  # all orders share one set of statistics, so the last epochs train on those
+            for norm in norms(self.net):
+                norm.eval()
+        self._begin_share()
+        shuffled = torch.randperm(len(self.train), generator=self.generator)
+        total = torch.zeros(())
+        for step in self._steps():
+            kept = shuffled[step * config.batch : (step + 1) * config.batch]
+            pixels = data.augmented(config.data, self.train.images[kept], config.augment, self.generator)
+            labels = self.train.labels[kept]
+            if config.dial:
+                dial(self.net, orders[int(torch.randint(len(orders), (1,), generator=self.generator))])
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate(self.epoch + step / self.per_epoch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+                answers = running(pixels).float()
+                followed = None if self.teacher is None else self.teacher(pixels)
+            loss = self._loss(answers, labels, followed)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            clip_weights_(self.net)
+            total += loss.detach()
+        mean = total.item() / self.per_epoch
+        if not math.isfinite(mean):
+            raise FloatingPointError(
+                f"{config.name}: the loss of epoch {self.epoch + 1} is {mean}; lower lr, or use f32"
+            )
+        dial(self.net, config.order)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            watched = accuracy(self.net, self.watched)
+        return {"loss": round(mean, 5), "lr": round(self._rate(self.epoch + 1), 7), "accuracy": round(watched, 5)}
+
+    def _steps(self) -> Iterator[int]:
+        steps = range(self.per_epoch)
+        if not self.progress:
+            return iter(steps)
+        from tqdm import tqdm
+
+        return iter(tqdm(steps, f"{self.config.name} {self.epoch + 1}/{self.config.epochs}", leave=False))
+
+    def _rate(self, epochs: float) -> float:
+        """The learning rate after that many epochs."""
+        config = self.config
+        rise = min(1.0, (epochs + 1 / self.per_epoch) / config.warmup) if config.warmup else 1.0
+        return config.lr * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, epochs / config.epochs)))
+
+    def _loss(self, answers: Tensor, labels: Tensor, followed: Tensor | None) -> Tensor:
+        config = self.config
+        loss = F.cross_entropy(answers, labels, label_smoothing=config.smoothing)
+        if followed is None:
+            return loss
+        t = config.temperature
+        distance = F.kl_div(
+            F.log_softmax(answers / t, 1), F.log_softmax(followed / t, 1), reduction="batchmean", log_target=True
+        )
+        return (1 - config.follow) * loss + config.follow * t**2 * distance
+
+    def _begin_share(self) -> None:
+        """INQ: freezes the share of this part of the epochs."""
+        if self.config.method == "inq":
+            from ..nn import freeze_share
+
+            shares = self.config.shares
+            freeze_share(self.net, shares[min(len(shares) - 1, self.epoch * len(shares) // self.config.epochs)])
+
+    def _calibration(self) -> list[Tensor]:
+        kept = torch.randperm(len(self.train), generator=self.generator)[:CALIBRATION]
+        images = self.train.images[kept]
+        return [
+            data.augmented(self.config.data, part, self.config.augment, self.generator)
+            for part in images.split(EVAL_BATCH)
+        ]
+
+    # ---- records
+
+    def _state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        return {
+            "config": runs.plain(self.config),
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "parameters": self.net.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "notes": self.notes,
+        }
+
+    def _restore(self, saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+        self.epoch, self.seconds, self.notes = saved["epoch"], saved["seconds"], saved["notes"]
+        self.net.load_state_dict(saved["parameters"])
+        optimizer.load_state_dict(saved["optimizer"])
+        self.generator.set_state(saved["generator"])
+
+    def _log(self, row: dict[str, Any]) -> None:
+        path = self.folder / "log.csv"
+        kept: list[dict[str, Any]] = []
+        if path.exists():  # an epoch that was cut off after its row is run and written again
+            with path.open(newline="") as file:
+                kept = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerows([*kept, row])
+        if self.writer is not None:
+            for name, value in row.items():
+                if name != "epoch":
+                    self.writer.add_scalar(name, value, row["epoch"])
+            self.writer.flush()
+        print(f"{self.config.name}: " + ", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+
+    def _finish(self) -> dict[str, Any]:
+        """Makes the first layer exact, settles the statistics, and writes the network and its figures."""
+        config = self.config
+        finish(self.net)
+        if not config.dial:
+            recalibrate(self.net, self._calibration(), config.orders)
+        figures = {}
+        for order in config.orders:
+            dial(self.net, order)
+            figures[str(order)] = accuracy(self.net, self.watched)
+        dial(self.net, config.order)
+        result = {
+            "name": config.name,
+            "accuracy": figures,
+            "on": f"{len(self.watched)} images " + ("held out" if config.held_out else "of the training set"),
+            "epochs": self.epoch,
+            "seconds": round(self.seconds, 1),
+            "torch": torch.__version__,
+            "finished": time.strftime("%Y-%m-%d", time.gmtime()),
+            **self.notes,
+        }
+        runs.write_whole(self.folder / "final.pt", self.net.state_dict())
+        runs.write_whole(self.folder / "result.json", result)
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / "checkpoint.pt").unlink()
+        return result
+
+
+def _inside(name: str) -> str:
+    """The name of a float layer's parameter where that layer lies in another."""
+    owner, _, parameter = name.rpartition(".")
+    return f"{owner}.layer.{parameter}"
+
+
+def _optimizer(net: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """Adam or SGD; only weights of float layers decay."""
+    float_weights = {
+        layer.weight for layer in net.modules() if type(layer) in (nn.Conv2d, nn.Linear) and layer.weight.requires_grad
+    }
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p in float_weights], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p not in float_weights], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, config.lr, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, config.lr, fused=True)
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise SystemExit("--tensorboard needs the package tensorboard; the CSV log is written without it") from error
+    return SummaryWriter(str(folder / "tensorboard"))
