@@ -12,10 +12,10 @@ def _by_channel(vector: Tensor, x: Tensor) -> Tensor:
 
 
 class PReLU(nn.PReLU):
-    """`torch.nn.PReLU` as a choice between two products, which torch.compile fuses with its neighbours.
+    """`torch.nn.PReLU` as a choice between two values, made for torch.compile, which fuses it with its neighbours.
 
-    It is what to train with on a CPU: the backward pass of torch's own kernel is slow in bf16 and channels_last.
-    Under autocast it computes in the slope's type and returns the input's.
+    On CPUs torch's own kernels are slow to go back in bf16 and channels_last. Without torch.compile this one is slower
+    still. Under autocast it computes in the slope's type and returns the input's.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -8,8 +8,6 @@ solve (B^T B) a = B^T w, and the residual is taken with them. At one basis both 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -57,21 +55,10 @@ def _least_squares(bits: Tensor, rows: Tensor) -> Tensor:
     return (torch.linalg.pinv(gram, hermitian=True) @ (bits @ rows[:, :, None]))[:, :, 0]
 
 
-class _SumOfBases(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, count: int, refined: bool) -> Tensor:
-        ctx.save_for_backward(weight.abs() <= 1)
-        total = torch.zeros_like(weight)
-        for bits, scales in weight_bases(weight, count, refined):
-            total = total + bits * scales.view(-1, *[1] * (weight.dim() - 1))
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (inside,) = ctx.saved_tensors
-        return grads[0] * inside, None, None
-
-
 def sum_of_bases(weight: Tensor, count: int, refined: bool = False) -> Tensor:
     """sum_l a_l B_l of `weight_bases`, with the gradient passed straight through where |W| <= 1."""
-    return _SumOfBases.apply(weight, count, refined)
+    total = torch.zeros_like(weight)
+    for bits, scales in weight_bases(weight, count, refined):
+        total = total + bits * scales.view(-1, *[1] * (weight.dim() - 1))
+    data = weight.detach()
+    return total + (weight - data) * (data.abs() <= 1)  # weight - data is 0 and carries the gradient

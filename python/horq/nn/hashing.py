@@ -44,9 +44,9 @@ class Statistics:
     """||t||^2 of each filter, [filters], float64."""
 
     @staticmethod
-    def empty(inputs: int, filters: int) -> Statistics:
-        zeros = (torch.zeros(*size, dtype=torch.float64) for size in ((inputs, inputs), (inputs, filters), (filters,)))
-        return Statistics(*zeros)
+    def empty(inputs: int, filters: int, device: torch.device | None = None) -> Statistics:
+        sizes = (inputs, inputs), (inputs, filters), (filters,)
+        return Statistics(*(torch.zeros(size, dtype=torch.float64, device=device) for size in sizes))
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
         """Adds windows: inputs [m, n] of the quantized network, targets [m, filters] of the float one."""
@@ -75,7 +75,7 @@ def hash_filters(weight: Tensor, statistics: Statistics, sweeps: int = 50) -> tu
     alpha = weight.detach().double().abs().mean(1)
     errors = [statistics.error(bits, alpha)]
     gram = (statistics.gram + statistics.gram.T) / 2  # a matrix product may round its halves differently
-    active = torch.arange(bits.shape[1])
+    active = torch.arange(bits.shape[1], device=bits.device)
     for _ in range(sweeps):
         own, products = bits[:, active], statistics.products[:, active]
         sums = gram @ own
@@ -100,7 +100,7 @@ def _best_scale(bits: Tensor, sums: Tensor, products: Tensor, before: Tensor) ->
 def _sweep(bits: Tensor, sums: Tensor, gram: Tensor, products: Tensor, alpha: Tensor) -> Tensor:
     """Decides every bit of [n, filters] once, in place, with `sums` = G B; returns which filters had one flip."""
     least = _ROUNDING * (alpha * products).abs().amax(0)
-    flipped = torch.zeros(bits.shape[1], dtype=torch.bool)
+    flipped = torch.zeros(bits.shape[1], dtype=torch.bool, device=bits.device)
     for start in range(0, len(bits), _BLOCK):
         block = slice(start, start + _BLOCK)
         square, near = gram[block, block], sums[block].clone()
@@ -232,7 +232,8 @@ def _statistics(layer: nn.Conv2d | nn.Linear) -> list[Statistics]:
     """One for each group of the layer."""
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     filters, *shape = layer.weight.shape
-    return [Statistics.empty(torch.Size(shape).numel(), filters // groups) for _ in range(groups)]
+    size = torch.Size(shape).numel(), filters // groups, layer.weight.device
+    return [Statistics.empty(*size) for _ in range(groups)]
 
 
 def _gather(
@@ -248,7 +249,7 @@ def _gather(
         groups[0].add(inputs.flatten(0, -2), targets.flatten(0, -2))
         return
     targets = targets.flatten(2)
-    drawn = torch.randperm(targets.shape[2], generator=generator)[:windows]
+    drawn = torch.randperm(targets.shape[2], generator=generator)[:windows].to(inputs.device)
     columns = F.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)[:, :, drawn]
     parts = zip(columns.chunk(len(groups), 1), targets[:, :, drawn].chunk(len(groups), 1), strict=True)
     for statistics, (own, answers) in zip(groups, parts, strict=True):
