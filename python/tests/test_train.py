@@ -1,0 +1,233 @@
+"""Recipes, data sets and the training loop on made-up images."""
+
+import gzip
+import json
+import lzma
+
+import pytest
+import torch
+
+from horq.nn import BinaryWeight, HorqConv2d, PowerOfTwo
+from horq.train import Config, ConfigError, build, load, read
+from horq.train import data as sets
+from horq.train.loop import Trainer
+from horq.train.networks import NETWORKS, finish
+
+COUNT = 96
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Tiny data sets in their original formats; the class is readable from the brightness."""
+    generator = torch.Generator().manual_seed(0)
+
+    def images(n, *shape):
+        labels = torch.arange(n) % 10
+        noise = torch.randint(0, 30, (n, *shape), generator=generator)
+        return (noise + 22 * labels.view(-1, *[1] * len(shape))).to(torch.uint8), labels.to(torch.uint8)
+
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for prefix, n in (("train", COUNT), ("t10k", 20)):
+        pixels, labels = images(n, 28, 28)
+        head = b"\0\0\x08\x03" + b"".join(size.to_bytes(4, "big") for size in (n, 28, 28))
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + pixels.numpy().tobytes()))
+        head = b"\0\0\x08\x01" + n.to_bytes(4, "big")
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(head + labels.numpy().tobytes()))
+    folder = tmp_path / "cifar-10"
+    folder.mkdir()
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        pixels, labels = images(20, 3, 32, 32)
+        content = torch.cat([labels[:, None], pixels.flatten(1)], 1).numpy().tobytes()
+        if name == "test_batch":
+            (folder / f"{name}.bin").write_bytes(content)
+        else:
+            (folder / f"{name}.bin.xz").write_bytes(lzma.compress(content))
+    return tmp_path
+
+
+def config(name="run", **fields):
+    values = {"network": "mlp", "width": 1 / 32, "data": "mnist", "epochs": 2, "batch": 32, "precision": "f32"}
+    return Config(name=name, **{**values, "compile": False, "augment": 0.2, **fields})
+
+
+def train(root, out, *args, **kwargs):
+    return Trainer(config(*args, **kwargs), root, out, progress=False).go()
+
+
+def test_data_sets_are_split_without_loss(root):
+    train_part, held = sets.load("mnist", root, "train", 16), sets.load("mnist", root, "held-out", 16)
+    assert (len(train_part), len(held)) == (COUNT - 16, 16)
+    whole = sets.load("mnist", root, "train")
+    rejoined = torch.cat([train_part.images, held.images])
+    assert torch.equal(rejoined, whole.images)
+    cifar = sets.load("cifar-10", root, "train")
+    assert cifar.images.shape == (100, 3, 32, 32)
+    assert sets.load("cifar-10", root, "test").labels.tolist() == [i % 10 for i in range(20)]
+
+
+def test_a_wrong_folder_or_file_is_named(root, monkeypatch):
+    monkeypatch.delenv("HORQ_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="HORQ_DATA"):
+        sets.data_root(None)
+    (root / "cifar-10" / "test_batch.bin").write_bytes(b"\0" * 100)
+    with pytest.raises(ValueError, match="test_batch holds 100 bytes"):
+        sets.load("cifar-10", root, "test")
+    (root / "cifar-10" / "test_batch.bin").unlink()
+    with pytest.raises(FileNotFoundError, match="test_batch"):
+        sets.load("cifar-10", root, "test")
+
+
+def test_crops_and_flips_keep_the_image_whole():
+    images = torch.randint(1, 256, (64, 3, 32, 32), dtype=torch.uint8)
+    pixels = sets.augmented("cifar-10", images, 1.0, torch.Generator().manual_seed(1))
+    padded = torch.nn.functional.pad(images.float(), (4,) * 4)
+    for image, source in zip(pixels, padded, strict=True):
+        crops = source.unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+        both = torch.cat([crops, crops.flip(-1)])
+        assert (both == image).flatten(1).all(1).sum() == 1
+    assert torch.equal(sets.augmented("cifar-10", images, 0, torch.Generator()), images.float())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_answer_and_finish_makes_the_first_layer_exact(name):
+    torch.manual_seed(0)
+    net = build(name, 0.25).eval()
+    side, channels = (28, 1) if name in ("mlp", "lenet5") else (32, 3)
+    pixels = torch.randint(0, 256, (2, channels, side, side)).float()
+    assert net(pixels).shape == (2, 10)
+    finish(net)
+    first = next((layer for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)), None)
+    if first is not None:
+        x = net.pixels(pixels)
+        assert torch.equal(x.double(), net.double().pixels(pixels.double()))
+        exact = torch.nn.functional.conv2d(x.double(), first.weight.double(), None, 1, first.padding)
+        net.float()
+        turned = first.weight.flip(1, 2, 3)  # another order of summation
+        other = torch.nn.functional.conv2d(x.flip(1, 2, 3), turned, None, 1, first.padding).flip(2, 3)
+        assert torch.equal(first(x).double(), exact)
+        assert torch.equal(other.double(), exact)
+
+
+def test_recipes_merge_seeds_and_options(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text(
+        'network = "mlp"\ndata = "mnist"\nepochs = 3\noptions = { order = 2 }\n'
+        '[runs.a]\nmethod = "horq"\nseeds = [5, 6]\noptions = { gradient = "recursion" }\n[runs.b]\noptions = {}\nlr = 1'
+    )
+    runs = read(file)
+    assert list(runs) == ["a", "a-seed6", "b"]
+    assert runs["a-seed6"].seed == 6
+    assert runs["a"].options == {"order": 2, "gradient": "recursion"}
+    assert runs["b"].lr == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epochs = 1", "no runs"),
+        ("[runs.a", "is no TOML"),
+        ('[runs.a]\nnetwork = "mlp"', "missing 2 required"),
+        ('[runs.a]\nnetwork = "alexnet"\ndata = "mnist"\nepochs = 1', "network must be one of"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1.5', "epochs must be int"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 0', "epochs must be 1 to"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nlearning = 2', "unknown field 'learning'"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\ndial = true', "dial needs"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "bwnh"', "name it in init"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nshares = [0.5]', "shares must grow"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nseeds = "x"', "list of integers"),
+    ],
+)
+def test_a_wrong_recipe_is_told_by_file_and_field(tmp_path, text, said):
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said) as error:
+        read(file)
+    assert "wrong.toml" in str(error.value)
+
+
+def test_bundled_recipes_are_read():
+    from horq.train.config import RECIPES
+
+    names = [file.stem for file in RECIPES.glob("*.toml")]
+    assert "cifar-vgg-half" in names
+    for name in names:
+        for run in read(name).values():
+            assert run.teacher != run.name
+    with pytest.raises(ConfigError, match="bundled are .*mnist"):
+        read("nowhere")
+
+
+def test_a_run_learns_and_leaves_its_folder(root, tmp_path):
+    result = train(root, tmp_path / "out", epochs=12, lr=0.01, held_out=16, augment=0.0, width=1 / 8)
+    assert result["accuracy"]["0"] >= 0.8
+    net, given = load(tmp_path / "out" / "run")
+    assert given == config(epochs=12, lr=0.01, held_out=16, augment=0.0, width=1 / 8)
+    assert not net.training
+    rows = (tmp_path / "out" / "run" / "log.csv").read_text().splitlines()
+    assert len(rows) == 13
+    assert not (tmp_path / "out" / "run" / "checkpoint.pt").exists()
+
+
+def test_a_run_that_was_cut_off_ends_as_if_it_were_not(root, tmp_path):
+    fields = {"method": "horq", "options": {"order": 2}, "dial": True, "epochs": 4}
+    train(root, tmp_path / "whole", **fields)
+    trainer = Trainer(config(**fields), root, tmp_path / "cut", progress=False)
+    epochs, one = [], trainer._one_epoch
+
+    def stop(*args):
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        epochs.append(None)
+        return one(*args)
+
+    trainer._one_epoch = stop
+    with pytest.raises(KeyboardInterrupt):
+        trainer.go()
+    train(root, tmp_path / "cut", **fields)
+    both = [torch.load(tmp_path / name / "run" / "final.pt", weights_only=True) for name in ("whole", "cut")]
+    assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "layer"),
+    [
+        ("horq", {"order": 3}, HorqConv2d),
+        ("horq", {"order": 1, "scale_mode": "window"}, HorqConv2d),
+        ("bwn", {}, BinaryWeight),
+        ("bwnh", {}, BinaryWeight),
+        ("dqc", {"bits": 3}, PowerOfTwo),
+    ],
+)
+def test_methods_start_from_a_float_run_and_follow_it(root, tmp_path, method, options, layer):
+    fields = {"network": "vgg-small", "data": "cifar-10", "width": 1 / 16, "epochs": 1}
+    train(root, tmp_path, "float", **fields)
+    more = {"method": method, "options": options, "init": "float", "teacher": "float", "hash_images": 20}
+    result = train(root, tmp_path, "own", **fields, **more)
+    net, _ = load(tmp_path / "own")
+    assert any(isinstance(module, layer) for module in net.modules())
+    assert ("hash_errors" in result) == (method == "bwnh")
+    json.dumps(result)
+
+
+def test_a_dial_run_starts_the_run_of_one_order(root, tmp_path):
+    fields = {"method": "horq", "options": {"order": 3, "skip": ["classifier"]}, "epochs": 1}
+    train(root, tmp_path, "dial", **fields, dial=True)
+    fields["options"] = {"order": 1, "skip": ["classifier"]}
+    result = train(root, tmp_path, "one", **fields, init="dial")
+    assert list(result["accuracy"]) == ["1"]
+    with pytest.raises(ValueError, match="init one is mlp of width"):
+        train(root, tmp_path, "wide", **fields, init="one", width=1 / 8)
+    with pytest.raises(ValueError, match="starts from a float run"):
+        train(root, tmp_path, "other", method="bwn", epochs=1, init="one")
+
+
+def test_the_fused_network_learns_as_the_plain_one(root, tmp_path):
+    fields = {"method": "horq", "options": {"order": 2}, "network": "lenet5", "width": 1 / 4, "epochs": 1}
+    plain = train(root, tmp_path, "plain", **fields)
+    fused = train(root, tmp_path, "fused", **fields, compile=True)
+    assert fused["accuracy"].keys() == plain["accuracy"].keys()
+    losses = [float((tmp_path / n / "log.csv").read_text().splitlines()[1].split(",")[1]) for n in ("plain", "fused")]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
