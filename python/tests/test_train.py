@@ -113,7 +113,7 @@ def test_recipes_merge_seeds_and_options(tmp_path):
     file = tmp_path / "a.toml"
     file.write_text(
         'network = "mlp"\ndata = "mnist"\nepochs = 3\noptions = { order = 2 }\n'
-        '[runs.a]\nmethod = "horq"\nseeds = [5, 6]\noptions = { gradient = "recursion" }\n[runs.b]\noptions = {}\nlr = 1'
+        '[runs.a]\nmethod = "horq"\nseeds = [5, 6]\noptions = { gradient = "recursion" }\n[runs.b]\nlr = 1'
     )
     runs = read(file)
     assert list(runs) == ["a", "a-seed6", "b"]
@@ -154,7 +154,7 @@ def test_bundled_recipes_are_read():
     for name in names:
         for run in read(name).values():
             assert run.teacher != run.name
-    with pytest.raises(ConfigError, match="bundled are .*mnist"):
+    with pytest.raises(ConfigError, match=r"bundled are .*mnist"):
         read("nowhere")
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..nn import clip_weights_, hash_weights_, set_order
+from ..nn import clip_weights_, convert, freeze_, hash_weights_, set_order
 from . import data, runs
 from .config import Config
 from .networks import finish
@@ -126,39 +126,31 @@ class Trainer:
         source, given = runs.load(self.out / config.init)
         if (given.network, given.width) != (config.network, config.width):
             raise ValueError(f"{config.name}: init {given.name} is {given.network} of width {given.width}")
-        same = given.method == config.method
-        parameters = source.state_dict() if same or given.method == "float" else None
-        if parameters is None:
+        if given.method == "float":
+            self.net = convert(source, config.method, **config.options).to(memory_format=torch.channels_last)
+        elif given.method == config.method:
+            self._take_over(source, given)
+        else:
             raise ValueError(
                 f"{config.name} ({config.method}) starts from a float run or its own method, not {given.method}"
             )
-        own = self.net.state_dict()
-        taken = {}
-        for name, value in parameters.items():
-            inner = name if name in own else _inside(name)
-            if inner not in own:
-                continue
-            if inner.endswith(".scales"):  # of another order: the lower ones are taken over
-                count = min(len(value), len(own[inner]))
-                taken[inner] = torch.cat([value[:count], own[inner][count:]])
-            else:
-                taken[inner] = value
-        missing = [name for name in own if name not in taken and not name.endswith((".scales", ".top"))]
-        if missing:
-            raise ValueError(f"{config.name}: init {given.name} lacks {', '.join(missing[:3])}")
-        self.net.load_state_dict({**own, **taken})
         clip_weights_(self.net)
-        self._renew_buffers()
         if config.method == "bwnh":
             kept = torch.randperm(len(self.train), generator=self.generator)[: config.hash_images]
             images = self.train.images[kept].float()
             self.notes["hash_errors"] = hash_weights_(self.net, source, lambda: images.split(EVAL_BATCH))
 
-    def _renew_buffers(self) -> None:
-        """Static books are those of the weights that were taken over."""
-        for layer in self.net.modules():
-            if hasattr(layer, "restart"):
-                layer.restart()
+    def _take_over(self, source: nn.Module, given: Config) -> None:
+        """The parameters of the same method at another order; of scales, those that both have."""
+        own, taken = self.net.state_dict(), source.state_dict()
+        for name, value in own.items():
+            if name.endswith(".scales") and name in taken:
+                count = min(len(value), len(taken[name]))
+                taken[name] = torch.cat([taken[name][:count], value[count:]])
+        try:
+            self.net.load_state_dict(taken)
+        except RuntimeError as error:
+            raise ValueError(f"{self.config.name}: init {given.name} has other layers: {error}") from error
 
     # ---- training
 
@@ -220,9 +212,7 @@ class Trainer:
             total += loss.detach()
         mean = total.item() / self.per_epoch
         if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"{config.name}: the loss of epoch {self.epoch + 1} is {mean}; lower lr, or use f32"
-            )
+            raise ValueError(f"{config.name}: the loss of epoch {self.epoch + 1} is {mean}; lower lr, or use f32")
         dial(self.net, config.order)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             watched = accuracy(self.net, self.watched)
@@ -256,10 +246,8 @@ class Trainer:
     def _begin_share(self) -> None:
         """INQ: freezes the share of this part of the epochs."""
         if self.config.method == "inq":
-            from ..nn import freeze_share
-
             shares = self.config.shares
-            freeze_share(self.net, shares[min(len(shares) - 1, self.epoch * len(shares) // self.config.epochs)])
+            freeze_(self.net, shares[self.epoch * len(shares) // self.config.epochs])
 
     def _calibration(self) -> list[Tensor]:
         kept = torch.randperm(len(self.train), generator=self.generator)[:CALIBRATION]
@@ -331,12 +319,6 @@ class Trainer:
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "checkpoint.pt").unlink()
         return result
-
-
-def _inside(name: str) -> str:
-    """The name of a float layer's parameter where that layer lies in another."""
-    owner, _, parameter = name.rpartition(".")
-    return f"{owner}.layer.{parameter}"
 
 
 def _optimizer(net: nn.Module, config: Config) -> torch.optim.Optimizer:
