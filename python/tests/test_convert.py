@@ -78,6 +78,27 @@ def test_the_engine_agrees(method, tmp_path):
         assert np.allclose(answers, new(x).numpy(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", KINDS)
+def test_depthwise_layers(method, tmp_path):
+    torch.manual_seed(2)
+    layers = (
+        nn.Conv2d(3, 8, 1),
+        hn.BatchNorm2d(8),
+        nn.Conv2d(8, 16, 3, groups=8),
+        hn.BatchNorm2d(16),
+        nn.Conv2d(16, 4, 1),
+    )
+    new = horq.convert(nn.Sequential(*layers), method).eval()
+    assert type(new[2]) is KINDS[method][0]
+    if method == "inq":
+        hn.freeze_(new, 1)
+    x = torch.randn(2, 3, 6, 6)
+    horq.export(new, x, tmp_path / "net.horq")
+    answers = horq.Model(tmp_path / "net.horq").run(np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy()))
+    with torch.no_grad():
+        assert np.allclose(answers, new(x).permute(0, 2, 3, 1).numpy(), rtol=1e-5, atol=1e-5)
+
+
 def test_skip_and_options():
     new = horq.convert(net().eval(), "horq", skip=["block"], order=3, scale_mode="image", padding_mode="one")
     assert type(new.block[0]) is nn.Conv2d
