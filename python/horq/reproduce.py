@@ -1,0 +1,112 @@
+"""Rebuilds a table of docs/results.md: python -m horq.reproduce TABLE.
+
+TABLE is the name of a bundled recipe, of a table in horq/results/tables.toml (`--list` names them all), or a recipe's
+file. What is missing is trained (`python -m horq.train`), evaluated and timed, each run once; then the table is
+printed in Markdown. Finished runs are left alone, so the command can be broken off and called again at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ._core import Error
+from .results import energy, tables
+from .results.evaluate import evaluate, evaluation
+from .results.latency import latency, measure
+from .train import Config, ConfigError, runs
+from .train.data import data_root
+
+
+def train(table: tables.Table, configs: Mapping[str, Config], out: Path, root: Path) -> None:
+    """Trains the runs that are not finished, in a process of its own."""
+    missing = [name for name, config in configs.items() if not tables.is_current(config, out)]
+    if missing:
+        command = [sys.executable, "-m", "horq.train", table.recipe, *missing, "--out", str(out), "--data", str(root)]
+        if subprocess.run(command).returncode != 0:
+            raise ConfigError(f"training broke off; go on with: python -m horq.reproduce {table.name}")
+
+
+def measure_missing(
+    table: tables.Table, configs: Mapping[str, Config], out: Path, root: Path, images: int | None, again: bool
+) -> None:
+    """Evaluates and times the finished runs that were not yet; latency anew where `again` says so."""
+    done = [config for config in configs.values() if tables.is_current(config, out)]
+    if table.kind == "energy":
+        for config in done:
+            if config.name == table.run and energy.energy(out / config.name) is None:
+                energy.measure(out / config.name, root)
+        return
+    for config in done:
+        if evaluation(out / config.name) is None:
+            print(f"evaluating {config.name}", file=sys.stderr, flush=True)
+            evaluate(out / config.name, root, images)
+    if table.kind == "runs":
+        firsts = {tables.first_seed(config, configs): config for config in reversed(done)}
+        folders = [out / config.name for config in reversed(firsts.values())]
+        folders = [folder for folder in folders if again or latency(folder) is None]
+        if folders:
+            measure(folders)
+
+
+def updated(page: str, name: str, table: str) -> str:
+    """The page with the table between ``<!-- table NAME -->`` and ``<!-- end NAME -->`` replaced.
+
+    Raises `ConfigError` if the page has not both markers once.
+    """
+    begin, end = f"<!-- table {name} -->", f"<!-- end {name} -->"
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ConfigError(f"the page needs the lines {begin} and {end} once each, in this order, around the table")
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    return pattern.sub(lambda _: f"{begin}\n{table}\n{end}", page)
+
+
+def main() -> None:
+    """Reads the command line, runs what is missing, and prints the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m horq.reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", nargs="?", metavar="TABLE")
+    parser.add_argument("--list", action="store_true", help="only list the tables and how far their runs are")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
+    parser.add_argument("--data", help="the folder above the data sets' own; default $HORQ_DATA")
+    parser.add_argument("--no-train", action="store_true", help="only use finished runs")
+    parser.add_argument("--no-measure", action="store_true", help="and only figures already measured")
+    parser.add_argument("--latency", action="store_true", help="time all runs of the table anew, in turns")
+    parser.add_argument("--images", type=int, help="that PyTorch takes, the first of the test set (default: all)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch while evaluating (default: 1)")
+    parser.add_argument("--update", type=Path, metavar="FILE", help="also replace the table between its markers there")
+    args = parser.parse_args()
+    try:
+        if args.list:
+            for table in tables.tables().values():
+                configs = tables.wanted(table)
+                done = sum(runs.finished(args.out / name) for name in configs)
+                print(f"{table.name}: {done} of {len(configs)} runs finished")
+            return
+        if args.table is None:
+            parser.error("name a TABLE, or --list them")
+        table = tables.find(args.table)
+        configs = tables.wanted(table)
+        if not args.no_measure:
+            root = data_root(args.data)
+            torch.set_num_threads(args.threads)
+            if not args.no_train:
+                train(table, configs, args.out, root)
+            measure_missing(table, configs, args.out, root, args.images, args.latency)
+        text = tables.render(table, args.out)
+        print(text)
+        if args.update is not None:
+            args.update.write_text(updated(args.update.read_text(), table.name, text))
+    except (ConfigError, Error, FileNotFoundError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

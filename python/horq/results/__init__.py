@@ -1,0 +1,1 @@
+"""After training: evaluation in the engine and in PyTorch, latency, residual energy, tables, plots and model cards."""

@@ -1,0 +1,91 @@
+"""Measures finished runs: python -m horq.results COMMAND FOLDER...
+
+FOLDER is the folder of a run, such as runs/vgg-half-order2. Every command writes into it, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._core import Error
+from ..train.data import data_root
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from .evaluate import evaluate
+
+    root = data_root(args.data)
+    for folder in args.folders:
+        figures = evaluate(folder, root, args.images)
+        for order, found in figures["orders"].items():
+            agreed = found["torch"]
+            print(
+                f"{folder.name}, order {order}: {100 * found['accuracy']:.2f} % of {found['images']} images; PyTorch "
+                f"{100 * agreed['accuracy']:.2f} % and {agreed['equal']} equal, {agreed['ties']} tied, "
+                f"{agreed['different']} different of {agreed['images']}; logits within "
+                f"{agreed['largest_difference']:.1e}",
+                flush=True,
+            )
+
+
+def _latency(args: argparse.Namespace) -> None:
+    from .latency import measure
+
+    for figures in measure(args.folders, args.rounds):
+        for order, found in figures["orders"].items():
+            p10, p50, p90 = (1e6 * found[key] for key in ("p10", "p50", "p90"))
+            print(f"{figures['name']}, order {order}: {p50:.1f} us ({p10:.1f} to {p90:.1f})")
+        print(f"  {figures['isa']}, {figures['cpu']}, load {figures['load'][0]} to {figures['load'][1]}")
+
+
+def _energy(args: argparse.Namespace) -> None:
+    from .energy import measure
+    from .tables import energy_table
+
+    root = data_root(args.data)
+    for folder in args.folders:
+        print(energy_table(measure(folder, root, args.images)))
+
+
+def main() -> None:
+    """Reads the command line and measures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m horq.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:
+        own = commands.add_parser(name, help=text, description=text)
+        own.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="of a finished run")
+        own.set_defaults(run=run)
+        return own
+
+    def with_data(own: argparse.ArgumentParser) -> None:
+        own.add_argument("--data", help="the folder above the data sets' own; default $HORQ_DATA")
+        own.add_argument("--threads", type=int, default=1, help="of PyTorch (default: 1)")
+
+    own = command("evaluate", _evaluate, "test accuracy in the engine and in PyTorch, agreement, size")
+    with_data(own)
+    own.add_argument("--images", type=int, help="that PyTorch takes, the first of the test set (default: all)")
+    own = command("latency", _latency, "one-thread latency of single images, all runs and orders in turns")
+    own.add_argument("--rounds", type=int, default=20, help="turns of 5 runs each (default: 20)")
+    own = command("energy", _energy, "the share of energy that each order leaves in each binary layer")
+    with_data(own)
+    own.add_argument("--images", type=int, default=200, help="test images (default: 200)")
+    args = parser.parse_args()
+    if "threads" in args:
+        torch.set_num_threads(args.threads)
+    try:
+        args.run(args)
+    except (Error, FileNotFoundError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

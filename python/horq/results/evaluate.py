@@ -1,0 +1,168 @@
+"""A finished run through the Rust engine and through PyTorch: accuracy, agreement, size."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._core import Model
+from ..exporter import export
+from ..fields import channels_last
+from ..nn import set_order
+from ..train import Config, data, runs
+from ..train.networks import build
+from .subjects import SUBJECTS, doodles
+
+EVALUATION = "evaluation.json"
+TIE = 1e-5
+"""Two answers whose logits lie closer than this share of the image's largest logit are a tie."""
+BATCH = 50
+"""Images that PyTorch takes at once: layers in mode `window` unfold all of their windows."""
+GOLDEN = 4
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The engine's answers beside PyTorch's on the same images."""
+
+    images: int
+    accuracy: float
+    """PyTorch's."""
+    engine_accuracy: float
+    """The engine's, on these images."""
+    equal: int
+    """Images with equal predictions."""
+    ties: int
+    """Images with unequal predictions whose logits are a tie in PyTorch."""
+    largest_difference: float
+    """Of a logit, relative to the image's largest."""
+
+    @property
+    def different(self) -> int:
+        """Images with unequal predictions that are no tie."""
+        return self.images - self.equal - self.ties
+
+
+def agreement(engine: Tensor, torch_logits: Tensor, labels: Tensor) -> Agreement:
+    """Compares logits [n, classes] of both sides on images with those labels [n]."""
+    engine, expected = engine.double(), torch_logits.double()
+    largest = expected.abs().amax(1).clamp(min=torch.finfo(torch.float64).tiny)
+    ours, theirs = engine.argmax(1), expected.argmax(1)
+    gap = expected.amax(1) - expected.gather(1, ours[:, None])[:, 0]
+    equal = ours == theirs
+    return Agreement(
+        images=len(labels),
+        accuracy=(theirs == labels).double().mean().item(),
+        engine_accuracy=(ours == labels).double().mean().item(),
+        equal=int(equal.sum()),
+        ties=int((~equal & (gap <= TIE * largest)).sum()),
+        largest_difference=((engine - expected).abs().amax(1) / largest).max().item(),
+    )
+
+
+def file_of(folder: Path) -> Path:
+    """Where the `.horq` file of the run in `folder` lies."""
+    return folder / f"{folder.name}.horq"
+
+
+def notes(config: Config) -> dict[str, str]:
+    """What the file of a run says about itself."""
+    subject = SUBJECTS[config.data]
+    return {
+        "input": subject.input,
+        "output": subject.output,
+        "data": subject.credit,
+        "training": json.dumps(runs.plain(config)),
+    }
+
+
+def export_run(net: nn.Module, config: Config, file: Path) -> None:
+    """Writes the network of a run, with made-up golden inputs."""
+    export(net, doodles(config.data, GOLDEN), file, notes=notes(config), golden=GOLDEN)
+
+
+def float_bytes(config: Config) -> int:
+    """Bytes of the `.horq` file of the float network that a run's method was put into."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "float.horq"
+        export_run(build(config.network, config.width).eval(), config, file)
+        return file.stat().st_size
+
+
+def engine_inputs(images: Tensor) -> np.ndarray:
+    """Images [n, C, H, W] (uint8) as the engine reads them: float32 [n, H, W, C]."""
+    return channels_last(images.float())
+
+
+@torch.no_grad()
+def torch_logits(net: nn.Module, images: Tensor) -> Tensor:
+    """The answers of `net`, in eval mode, to images [n, C, H, W] (uint8)."""
+    return torch.cat([net(part.float()).float() for part in images.split(BATCH)])
+
+
+def trained_digest(folder: Path) -> str:
+    """What tells whether an evaluation belongs to the network that is now in `folder`."""
+    return hashlib.sha256((folder / "final.pt").read_bytes()).hexdigest()
+
+
+def read_json(path: Path, folder: Path) -> dict[str, Any] | None:
+    """A file of figures in `folder`; None if it is missing or belongs to an earlier training."""
+    if not path.exists() or not (folder / "final.pt").exists():
+        return None
+    figures = json.loads(path.read_text())
+    return figures if figures["trained"] == trained_digest(folder) else None
+
+
+def evaluation(folder: Path) -> dict[str, Any] | None:
+    """What `evaluate` has found for the run in `folder`; None if it is missing or of an earlier training."""
+    return read_json(folder / EVALUATION, folder)
+
+
+def evaluate(folder: Path, root: Path, images: int | None = None) -> dict[str, Any]:
+    """Runs the network in `folder` at each order that it serves through both sides and writes `evaluation.json`.
+
+    The engine takes the whole test set, PyTorch the first `images` of it (all without). The `.horq` file stays in the
+    folder. `root` is the folder above the data sets' own. Returns what the file holds: name, trained (a digest),
+    isa, digest and bytes of the `.horq` file, float_bytes (of the float network's), and for each order images and
+    accuracy of the engine and under `torch` the fields of `Agreement`.
+
+    Raises `FileNotFoundError` for an unfinished run or missing data.
+    """
+    net, config = runs.load(folder)
+    test = data.load(config.data, root, "test")
+    file = file_of(folder)
+    export_run(net, config, file)
+    model = Model(file)
+    inputs = engine_inputs(test.images)
+    compared = len(test) if images is None else min(images, len(test))
+    orders: dict[str, Any] = {}
+    for order in config.orders:
+        if order:
+            set_order(net, order)
+        answers = torch.from_numpy(model.run(inputs, order=order or None))
+        found = agreement(answers[:compared], torch_logits(net, test.images[:compared]), test.labels[:compared])
+        orders[str(order)] = {
+            "images": len(test),
+            "accuracy": (answers.argmax(1) == test.labels).double().mean().item(),
+            "torch": {**dataclasses.asdict(found), "different": found.different},
+        }
+    figures = {
+        "name": config.name,
+        "trained": trained_digest(folder),
+        "isa": model.session().isa,
+        "digest": model.digest,
+        "bytes": model.file_len,
+        "float_bytes": float_bytes(config),
+        "orders": orders,
+    }
+    runs.write_whole(folder / EVALUATION, figures)
+    return figures

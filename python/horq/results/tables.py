@@ -1,0 +1,240 @@
+"""The tables of docs/results.md: what stands in them, and their Markdown from the figures of finished runs."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from ..train import Config, ConfigError, read, runs
+from ..train.config import RECIPES
+from .energy import energy
+from .evaluate import evaluation
+from .latency import latency
+from .papers import reported
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: the recipe that its runs come from and what it shows of them."""
+
+    name: str
+    recipe: str
+    kind: str = "runs"
+    runs: tuple[str, ...] = ("*",)
+    dial: str = ""
+    own: str = ""
+    run: str = ""
+
+
+def tables() -> dict[str, Table]:
+    """All tables by name: one for each bundled recipe, and those of tables.toml."""
+    found = {file.stem: Table(file.stem, file.stem) for file in sorted(RECIPES.glob("*.toml"))}
+    further = tomllib.loads((Path(__file__).parent / "tables.toml").read_text())
+    for name, fields in further.items():
+        found[name] = Table(name, **{**fields, "runs": tuple(fields.get("runs", ("*",)))})
+    return found
+
+
+def find(name: str) -> Table:
+    """The table of that name, or the one of the recipe in the file `name`.
+
+    Raises `ConfigError` if there is neither.
+    """
+    known = tables()
+    if name in known:
+        return known[name]
+    if name.endswith(".toml") and Path(name).is_file():
+        return Table(Path(name).stem, name)
+    raise ConfigError(f"there is no table {name!r}; there are {', '.join(known)}, and any recipe's file")
+
+
+def wanted(table: Table) -> dict[str, Config]:
+    """The runs that a table shows, by name."""
+    configs = read(table.recipe)
+    if table.kind == "energy":
+        names = [table.run]
+    elif table.kind == "dial":
+        needed = configs[table.dial].orders if table.dial in configs else []
+        names = [table.dial, *(table.own.format(order=order) for order in needed)]
+    else:
+        return {n: c for n, c in configs.items() if any(fnmatch.fnmatch(n, pattern) for pattern in table.runs)}
+    missing = [name for name in names if name not in configs]
+    if missing:
+        raise ConfigError(f"table {table.name} needs runs that recipe {table.recipe} has not: {', '.join(missing)}")
+    return {name: config for name, config in configs.items() if first_seed(config, configs) in names}
+
+
+def first_seed(config: Config, configs: Mapping[str, Config]) -> str:
+    """The name of the run that `config` repeats with another seed, or its own."""
+    base = config.name.removesuffix(f"-seed{config.seed}")
+    return base if base in configs else config.name
+
+
+def label(config: Config) -> str:
+    """What a row calls a run: its method and the options that it was given."""
+    options = {key: value for key, value in config.options.items() if key not in ("order", "skip")}
+    words = [config.method if config.method == "float" else config.method.upper()]
+    if config.dial:
+        words.append(f"one file for orders 1 to {config.order}")
+    if "bits" in options:
+        words.append(f"{options.pop('bits')} bits")
+    if "zero" in options:
+        words.append("with zero" if options.pop("zero") else "without zero")
+    words += [f"{key.replace('_', ' ')} {str(value).lower()}" for key, value in options.items()]
+    return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network at an order, over its seeds."""
+
+    config: Config
+    """Of the first seed."""
+    order: int
+    seeds: int
+    """That the recipe has."""
+    evaluations: list[dict[str, Any]]
+    """Of the seeds that are finished and evaluated."""
+    latency: dict[str, Any] | None
+    """Of the first seed that has one: what `latency.json` holds."""
+    finished: int
+
+    def figures(self) -> list[dict[str, Any]]:
+        """What each evaluated seed has at this order."""
+        return [found["orders"][str(self.order)] for found in self.evaluations]
+
+    def accuracies(self) -> list[float]:
+        """The engine's, in percent, of each evaluated seed."""
+        return [100 * found["accuracy"] for found in self.figures()]
+
+    def seconds(self) -> dict[str, float] | None:
+        """The latency at this order: p10, p50, p90."""
+        return None if self.latency is None else self.latency["orders"][str(self.order)]
+
+
+def rows(configs: Mapping[str, Config], out: Path) -> list[Row]:
+    """A row for each network and order of those runs, in their order, with what the folders in `out` hold."""
+    groups: dict[str, list[Config]] = {}
+    for config in configs.values():
+        groups.setdefault(first_seed(config, configs), []).append(config)
+    found = []
+    for group in groups.values():
+        done = [config for config in group if is_current(config, out)]
+        evaluations = [figures for config in done if (figures := evaluation(out / config.name)) is not None]
+        times = [figures for config in done if (figures := latency(out / config.name)) is not None]
+        for order in group[0].orders:
+            time = times[0] if times else None
+            found.append(Row(group[0], order, len(group), evaluations, time, len(done)))
+    return found
+
+
+def is_current(config: Config, out: Path) -> bool:
+    """Whether the run is finished; raises `ConfigError` if it was trained with other settings than these."""
+    folder = out / config.name
+    if not runs.finished(folder):
+        return False
+    if runs.load_config(folder) != config:
+        raise ConfigError(f"{folder} was trained with other settings than its recipe has; remove it to train anew")
+    return True
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    cells = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in cells)
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """The mean, and from where to where if there are several."""
+    mean = f"{sum(values) / len(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def same_predictions(found: Sequence[Mapping[str, Any]]) -> str:
+    """On how many images the engine predicts what PyTorch does, over all seeds."""
+    total = {key: sum(entry["torch"][key] for entry in found) for key in ("images", "equal", "ties", "different")}
+    if total["equal"] == total["images"]:
+        return f"all {total['images']:,}"
+    ties = f", {total['ties']} tied" if total["ties"] else ""
+    return f"{total['equal']:,} of {total['images']:,}{ties}"
+
+
+def micro(seconds: Mapping[str, float]) -> str:
+    """A latency: p50 (p10 to p90) in microseconds."""
+    digits = 0 if seconds["p50"] >= 1e-4 else 1
+    low, middle, high = (f"{1e6 * seconds[key]:.{digits}f}" for key in ("p10", "p50", "p90"))
+    return f"{middle} ({low} to {high})"
+
+
+def run_table(entries: Sequence[Row]) -> str:
+    """The table of accuracy, agreement, size and latency, and what it was measured on."""
+    several = len({(row.config.network, row.config.width, row.config.data) for row in entries}) > 1
+    papers = [reported(row.config, row.order) for row in entries]
+    header = ["network"] * several + ["method", "order", "seeds", "epochs", "accuracy, %"]
+    header += ["in the paper, %"] * any(papers) + ["predicts as PyTorch", "logits within", "bytes", "f32 is", "us"]
+    lines = []
+    for row, paper in zip(entries, papers, strict=True):
+        config, found, time = row.config, row.figures(), row.seconds()
+        seeds = str(row.seeds) if len(found) == row.seeds else f"{len(found)} of {row.seeds}"
+        width = "" if config.width == 1 else f" x {config.width:g}"
+        line = [f"{config.network}{width}"] * several + [label(config), row.order or "", seeds, config.epochs]
+        line += [spread(row.accuracies()) if found else "not evaluated" if row.finished else NOT_RUN]
+        line += [paper] * any(papers)
+        if found:
+            size, whole = (row.evaluations[0][key] for key in ("bytes", "float_bytes"))
+            within = max(entry["torch"]["largest_difference"] for entry in found)
+            line += [same_predictions(found), f"{within:.1e}", f"{size:,}", f"{whole / size:.1f} x"]
+        else:
+            line += [""] * 4
+        lines.append([*line, "" if time is None else micro(time)])
+    machines = {
+        f"{row.latency['cpu']} ({row.latency['isa']}), load {' to '.join(map(str, row.latency['load']))}": None
+        for row in entries
+        if row.latency is not None
+    }
+    return markdown(header, lines) + "".join(
+        f"\n\nLatency (us): one image, one thread, median (p10 to p90) on {machine}." for machine in machines
+    )
+
+
+def dial_table(table: Table, entries: Sequence[Row]) -> str:
+    """One file at every order beside the runs made for one order alone."""
+    lines = []
+    alone = {row.config.name: row for row in entries if row.config.name != table.dial}
+    for row in (row for row in entries if row.config.name == table.dial):
+        own = alone[table.own.format(order=row.order)]
+        ours, theirs = row.accuracies(), own.accuracies()
+        cells = [spread(values) if values else NOT_RUN for values in (theirs, ours)]
+        loss = f"{sum(ours) / len(ours) - sum(theirs) / len(theirs):+.2f}" if ours and theirs else ""
+        lines.append([row.order, *cells, loss])
+    return markdown(["order", "made for that order, %", "one file, %", "difference, points"], lines)
+
+
+def energy_table(figures: Mapping[str, Any]) -> str:
+    """What each order leaves in each binary layer, beside a normally distributed value."""
+    whole = len(figures["gaussian"])
+    header = ["layer", "scales", *(f"order {k}" for k in range(1, whole + 1))]
+    lines: list[list[object]] = [["normal distribution", "means", *(f"{share:.3f}" for share in figures["gaussian"])]]
+    for name, layer in figures["layers"].items():
+        kinds = [("means", "means over a sample"), ("own", f"its own ({layer['scale_mode']})")]
+        for key, kind in kinds:
+            shares = [f"{share:.3f}" for share in layer[key]]
+            lines.append([name, kind, *shares, *[""] * (whole - len(shares))])
+    return markdown(header, lines)
+
+
+def render(table: Table, out: Path) -> str:
+    """The table in Markdown from what the folders of runs in `out` hold; what was not run is called so."""
+    configs = wanted(table)
+    if table.kind == "energy":
+        found = energy(out / table.run) if is_current(configs[table.run], out) else None
+        return f"The layers of `{table.run}`: {NOT_RUN}." if found is None else energy_table(found)
+    entries = rows(configs, out)
+    return dial_table(table, entries) if table.kind == "dial" else run_table(entries)

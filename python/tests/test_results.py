@@ -1,0 +1,362 @@
+"""Evaluation, latency, residual energy and tables, on tiny networks trained on made-up images."""
+
+import json
+import math
+import sys
+import types
+
+import made_up
+import pytest
+import torch
+
+import horq
+from horq import reproduce
+from horq.nn import HorqConv2d, HorqLinear, set_order
+from horq.results import __main__ as command
+from horq.results import energy, latency, tables
+from horq.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
+from horq.results.papers import reported
+from horq.results.subjects import SUBJECTS, doodles
+from horq.train import Config, ConfigError, data, read, runs
+from horq.train.loop import Trainer
+
+RECIPE = """
+network = "lenet5"
+width = 0.25
+data = "mnist"
+epochs = 2
+batch = 20
+lr = 3e-3
+augment = 0.0
+precision = "f32"
+compile = false
+method = "horq"
+
+[runs.net-float]
+method = "float"
+seeds = [1, 2]
+
+[runs.net-dial]
+options = { order = 2 }
+dial = true
+
+[runs.net-order1]
+options = { order = 1, scale_mode = "window" }
+
+[runs.net-order2]
+options = { order = 2 }
+epochs = 1
+
+[runs.net-dqc]
+method = "dqc"
+options = { bits = 3 }
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with data, a recipe, and its runs but for one seed, order 2 and the power-of-two net."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("made")
+    made_up.write_mnist(root / "data")
+    (root / "tiny.toml").write_text(RECIPE)
+    configs = read(root / "tiny.toml")
+    for name in ("net-float", "net-dial", "net-order1"):
+        Trainer(configs[name], root / "data", root / "runs", progress=False).go()
+    return types.SimpleNamespace(root=root, recipe=root / "tiny.toml", out=root / "runs", data=root / "data")
+
+
+@pytest.fixture(scope="module")
+def evaluated(made):
+    """The same, evaluated."""
+    found = {
+        name: evaluate(made.out / name, made.data, images=None if name != "net-order1" else 30)
+        for name in ("net-float", "net-dial", "net-order1")
+    }
+    return types.SimpleNamespace(found=found, **vars(made))
+
+
+def call(monkeypatch, module, *arguments):
+    monkeypatch.setattr(sys, "argv", ["x", *map(str, arguments)])
+    module.main()
+
+
+# ---- agreement and evaluation
+
+
+def test_agreement_tells_ties_from_differences():
+    expected = torch.tensor([[1.0, 5.0, 2.0], [4.0, 4.0 - 1e-6, 0.0], [3.0, 2.0, 1.0], [-8.0, 1.0, 1.0 + 2e-5]])
+    engine = expected.clone()
+    engine[1, 1] += 3e-6  # a tie turned round
+    engine[2, 1] += 1.5  # another answer
+    engine[3, 1] += 3e-5  # within 1e-5 of the largest magnitude, 8
+    found = agreement(engine, expected, torch.tensor([1, 0, 0, 2]))
+    assert (found.images, found.equal, found.ties, found.different) == (4, 1, 2, 1)
+    assert found.accuracy == 1.0
+    assert found.engine_accuracy == 0.25
+    assert found.largest_difference == pytest.approx(0.5)
+
+
+def test_evaluation_is_what_both_sides_answer(evaluated):
+    folder, found = evaluated.out / "net-dial", evaluated.found["net-dial"]
+    assert json.loads((folder / "evaluation.json").read_text()) == found == evaluation(folder)
+    assert list(found["orders"]) == ["1", "2"]
+    net, config = runs.load(folder)
+    test = data.load("mnist", evaluated.data, "test")
+    model = horq.Model(file_of(folder))
+    for order in (1, 2):
+        entry, hits, right = found["orders"][str(order)], 0, 0
+        set_order(net, order)
+        for image, label in zip(test.images, test.labels, strict=True):
+            with torch.no_grad():
+                theirs = int(net(image[None].float()).argmax())
+            ours = int(model.run(image[None].permute(0, 2, 3, 1).float().contiguous().numpy(), order=order).argmax())
+            hits += ours == label
+            right += ours == theirs
+        assert entry["images"] == entry["torch"]["images"] == len(test) == 60
+        assert entry["accuracy"] == hits / 60
+        assert entry["torch"]["equal"] == right == 60
+        assert entry["torch"]["different"] == 0
+        assert entry["torch"]["largest_difference"] < 1e-5
+    assert found["bytes"] == file_of(folder).stat().st_size
+    assert found["digest"] == model.digest
+    assert json.loads(model.notes["training"])["name"] == config.name
+
+
+def test_torch_may_take_fewer_images_and_sizes_are_told(evaluated):
+    entry = evaluated.found["net-order1"]["orders"]["1"]
+    assert (entry["images"], entry["torch"]["images"], entry["torch"]["equal"]) == (60, 30, 30)
+    assert list(evaluated.found["net-float"]["orders"]) == ["0"]
+    own, whole = (evaluated.found["net-float"][key] for key in ("bytes", "float_bytes"))
+    assert abs(own - whole) < 1024, "a float network is as large as the float network but for its notes"
+    assert evaluated.found["net-dial"]["bytes"] < whole
+
+
+def test_figures_of_an_earlier_training_do_not_count(evaluated, tmp_path):
+    folder = tmp_path / "net-float"
+    folder.mkdir()
+    for name in ("config.json", "result.json", "evaluation.json", "final.pt"):
+        (folder / name).write_bytes((evaluated.out / "net-float" / name).read_bytes())
+    assert evaluation(folder) is not None
+    runs.write_whole(folder / "final.pt", {"other": torch.zeros(1)})
+    assert evaluation(folder) is None
+
+
+def test_unfinished_runs_are_named(made):
+    with pytest.raises(FileNotFoundError, match=r"net-dqc holds no finished run"):
+        evaluate(made.out / "net-dqc", made.data)
+
+
+def test_made_up_images_have_the_shape_of_the_data():
+    for name in SUBJECTS:
+        images = doodles(name, 3)
+        assert tuple(images.shape) == (3, *SUBJECTS[name].shape)
+        assert torch.equal(images, images.round())
+        assert images.min() >= 0
+        assert images.max() <= 255
+        assert images.std() > 20
+        assert torch.equal(images, doodles(name, 3))
+    assert engine_inputs(doodles("cifar-10", 2).byte()).shape == (2, 32, 32, 3)
+
+
+# ---- latency
+
+
+def test_latency_is_measured_in_turns(evaluated, monkeypatch, capsys):
+    folders = [evaluated.out / "net-float", evaluated.out / "net-dial"]
+    call(monkeypatch, command, "latency", *folders, "--rounds", 10)
+    assert "net-dial, order 2: " in capsys.readouterr().out
+    for folder, orders in zip(folders, (["0"], ["1", "2"]), strict=True):
+        found = latency.latency(folder)
+        assert list(found["orders"]) == orders
+        for entry in found["orders"].values():
+            assert entry["runs"] == 50
+            assert 0 < entry["p10"] <= entry["p50"] <= entry["p90"] < 1
+        assert found["cpu"]
+    with pytest.raises(ValueError, match="at least 10"):
+        latency.measure(folders, rounds=9)
+    with pytest.raises(FileNotFoundError, match="evaluate the run first"):
+        latency.measure([evaluated.out / "net-order2"])
+
+
+# ---- residual energy
+
+
+def test_gaussian_and_uniform_shares():
+    shares = energy.gaussian()
+    assert shares[0] == pytest.approx(1 - 2 / math.pi, abs=1e-9)
+    assert [round(share, 3) for share in shares[:4]] == [0.363, 0.130, 0.058, 0.033]
+    x = (torch.arange(100_000) + 0.5) / 100_000
+    assert energy.left(x, torch.ones_like(x), 4) == pytest.approx([0.25**k for k in (1, 2, 3, 4)], rel=1e-6)
+
+
+def plain_residuals(groups, order, scales):
+    """||x||^2 and ||R_k||^2 over groups of values, in plain loops with signs."""
+    whole, left = 0.0, [0.0] * order
+    for group in groups:
+        whole += sum(value * value for value in group)
+        r = list(group)
+        for k in range(order):
+            b = sum(abs(value) for value in r) / len(r) if scales is None else scales[k]
+            r = [value - b if value >= 0 else value + b for value in r]
+            left[k] += sum(value * value for value in r)
+    return [value / whole for value in left]
+
+
+@pytest.mark.parametrize("mode", ["fixed", "image", "window", "none"])
+def test_shares_of_a_layer_are_those_of_plain_loops(mode):
+    torch.manual_seed(1)
+    layer = HorqConv2d(3, 4, 3, stride=2, padding=1, order=3, scale_mode=mode)
+    x = torch.randn(2, 3, 5, 4)
+    watch = energy._Watch(layer)
+    watch(layer, (x[:1],))
+    watch(layer, (x[1:],))
+    samples = [image.flatten().tolist() for image in x.double()]
+    constants = {"fixed": layer.scales, "none": torch.ones(3)}.get(mode)
+    groups = samples
+    if mode == "window":
+        groups = [
+            [
+                x[n, c, i, j].item()
+                for c in range(3)
+                for i in range(max(top, 0), min(top + 3, 5))
+                for j in range(max(left, 0), min(left + 3, 4))
+            ]
+            for n in range(2)
+            for top in (-1, 1, 3)
+            for left in (-1, 1)
+        ]
+    scales = None if constants is None else constants.tolist()
+    assert watch.own.shares() == pytest.approx(plain_residuals(groups, 3, scales), rel=1e-6)
+    assert watch.means.shares() == pytest.approx(plain_residuals(samples, 3, None), rel=1e-6)
+
+
+def test_shares_of_a_dense_layer():
+    layer = HorqLinear(20, 4, order=2, scale_mode="window")
+    x = torch.randn(3, 20)
+    watch = energy._Watch(layer)
+    watch(layer, (x,))
+    expected = plain_residuals([row.tolist() for row in x.double()], 2, None)
+    assert watch.own.shares() == watch.means.shares() == pytest.approx(expected, rel=1e-6)
+
+
+def test_energy_of_a_run(evaluated):
+    found = energy.measure(evaluated.out / "net-dial", evaluated.data, images=25)
+    assert energy.energy(evaluated.out / "net-dial") == found
+    assert (found["images"], list(found["layers"])) == (25, ["conv2", "fc1"])
+    for layer in found["layers"].values():
+        assert layer["means"][1] < layer["means"][0] < 1
+    assert len(found["gaussian"]) == 2
+    text = tables.energy_table(found)
+    assert "| normal distribution | means | 0.363 | 0.130 |" in text
+    assert f"| conv2 | its own (fixed) | {found['layers']['conv2']['own'][0]:.3f} |" in text
+    with pytest.raises(ValueError, match="no layer with binary activations"):
+        energy.measure(evaluated.out / "net-float", evaluated.data)
+
+
+# ---- tables
+
+
+def test_bundled_tables_are_whole(tmp_path):
+    known = tables.tables()
+    assert {"mnist", "cifar-vgg-half", "vgg-half-dial", "vgg-half-energy"} <= set(known)
+    for table in known.values():
+        assert tables.wanted(table)
+        assert tables.NOT_RUN in tables.render(table, tmp_path)
+    with pytest.raises(ConfigError, match=r"no table 'x'; there are .*mnist"):
+        tables.find("x")
+
+
+def test_rows_show_what_was_run_and_what_not(evaluated):
+    text = tables.render(tables.find(str(evaluated.recipe)), evaluated.out)
+    found = evaluated.found["net-dial"]
+    lines = text.splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    assert cells[0][:5] == ["method", "order", "seeds", "epochs", "accuracy, %"]
+    table = {(row[0], row[1]): row for row in cells[2:]}
+    assert set(table) == {
+        ("float", ""),
+        ("HORQ, one file for orders 1 to 2", "1"),
+        ("HORQ, one file for orders 1 to 2", "2"),
+        ("HORQ, scale mode window", "1"),
+        ("HORQ", "2"),
+        ("DQC, 3 bits", ""),
+    }
+    row = table["HORQ, one file for orders 1 to 2", "2"]
+    assert row[4] == f"{100 * found['orders']['2']['accuracy']:.2f}"
+    assert row[5] == "all 60"
+    assert row[7:9] == [f"{found['bytes']:,}", f"{found['float_bytes'] / found['bytes']:.1f} x"]
+    assert table["float", ""][2] == "1 of 2"
+    assert table["DQC, 3 bits", ""][4] == "not run"
+
+
+def test_cells():
+    assert tables.spread([98.5]) == "98.50"
+    assert tables.spread([98.5, 98.7, 98.6]) == "98.60 (98.50 to 98.70)"
+    entry = {"torch": {"images": 1000, "equal": 998, "ties": 1, "different": 1}}
+    assert tables.same_predictions([entry, entry]) == "1,996 of 2,000, 2 tied"
+    assert tables.micro({"p10": 9.9e-4, "p50": 1e-3, "p90": 2e-3}) == "1000 (990 to 2000)"
+    assert tables.micro({"p10": 14e-6, "p50": 15.04e-6, "p90": 17e-6}) == "15.0 (14.0 to 17.0)"
+
+
+def test_the_dial_beside_nets_of_one_order(evaluated):
+    table = tables.Table("d", str(evaluated.recipe), "dial", dial="net-dial", own="net-order{order}")
+    alone = evaluated.found["net-order1"]["orders"]["1"]["accuracy"]
+    dial = [100 * evaluated.found["net-dial"]["orders"][k]["accuracy"] for k in ("1", "2")]
+    lines = tables.render(table, evaluated.out).splitlines()
+    assert lines[2] == f"| 1 | {100 * alone:.2f} | {dial[0]:.2f} | {dial[0] - 100 * alone:+.2f} |"
+    assert lines[3] == f"| 2 | not run | {dial[1]:.2f} |  |"
+    with pytest.raises(ConfigError, match="has not: net-order1x, net-order2x"):
+        tables.wanted(tables.Table("d", str(evaluated.recipe), "dial", dial="net-dial", own="net-order{order}x"))
+
+
+def test_papers_figures_stand_beside_the_same_network_only():
+    def row(order=0, **fields):
+        given = {"name": "x", "network": "resnet20", "data": "cifar-10", "epochs": 1, "method": "dqc", **fields}
+        return reported(Config(**given), order)
+
+    assert row(options={"bits": 3}) == "90.07 (DQC, 2019)"
+    assert row() == "91.71 (DQC, 2019)"
+    assert row(options={"bits": 5, "zero": True}) == "92.82 (DQC, 2019)"
+    assert row(network="resnet56", options={"bits": 4}) == "93.54 (DQC, 2019)"
+    assert row(method="float") == "92.12 (DQC, 2019)"
+    assert row(method="inq", options={"bits": 5}) == ""
+    assert row(width=0.5) == ""
+    assert row(2, network="mlp", data="mnist", method="horq").startswith("98.75")
+
+
+def test_a_run_with_other_settings_is_refused(evaluated, tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(RECIPE.replace("lr = 3e-3", "lr = 1e-3"))
+    with pytest.raises(ConfigError, match="was trained with other settings"):
+        tables.render(tables.find(str(recipe)), evaluated.out)
+
+
+# ---- reproduce
+
+
+def test_reproduce_trains_evaluates_and_updates_a_page(evaluated, monkeypatch, capfd, tmp_path):
+    page = tmp_path / "results.md"
+    page.write_text("before\n<!-- table tiny -->\nold\n<!-- end tiny -->\nafter\n")
+    options = ["--out", evaluated.out, "--data", evaluated.data, "--update", page]
+    call(monkeypatch, reproduce, evaluated.recipe, *options)
+    out = capfd.readouterr().out
+    assert tables.NOT_RUN not in out
+    text = page.read_text()
+    assert text.startswith("before\n<!-- table tiny -->\n| method |")
+    assert text.endswith("<!-- end tiny -->\nafter\n")
+    assert "old" not in text
+    assert "| float |  | 2 | 2 |" in text
+    assert "\n\nLatency (us): one image, one thread, median (p10 to p90) on " in text
+    assert {p.name for p in evaluated.out.iterdir()} == {"net-float-seed2", *read(evaluated.recipe)}
+    before = {file: file.stat().st_mtime_ns for file in evaluated.out.glob("*/*")}
+    call(monkeypatch, reproduce, evaluated.recipe, *options)
+    assert before == {file: file.stat().st_mtime_ns for file in evaluated.out.glob("*/*")}, "nothing was left to do"
+
+
+def test_pages_without_markers_are_refused():
+    page = "<!-- table a -->\n<!-- end a -->"
+    assert reproduce.updated(page, "a", r"x\1") == "<!-- table a -->\nx\\1\n<!-- end a -->"
+    for bad in ("", "<!-- table a -->", "<!-- end a --><!-- table a -->", page + page):
+        with pytest.raises(ConfigError, match="needs the lines <!-- table a -->"):
+            reproduce.updated(bad, "a", "x")
