@@ -220,7 +220,7 @@ pub(crate) struct Grid {
 }
 
 /// Bytes of rows that a chunk may take: a quarter of an L2 cache of 1 MiB. Smaller chunks would reload the panels too often:
-/// with 24 KiB, panels from the L3 took a fifth of the time of a 4032 x 4032 x 4032 product.
+/// with 24 KiB, panels from the L3 took a fifth of the time of 4032 x 4032 x 4032 counts, which bypass the caches.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Work below which a hand-over to threads (a microsecond or less) does not pay, in vector operations. Less than the same
 /// time's work: a thread alone has to fetch what the others wrote from their caches.
