@@ -1,13 +1,12 @@
 """Runs the MNIST test images through the Rust engine and through PyTorch and compares every answer.
 
     python -m horq.compare_mnist runs/lenet5-2.pt runs/mlp-any.pt
-    python -m horq.compare_mnist runs/*.pt --models models
 
 For each trained network it exports the file, runs all images at each order the network serves, and prints the
 accuracy, on how many images the engine's prediction equals PyTorch's (of the plain module in eval mode, and of
 `horq.fold` of it), and the largest difference of logits relative to the largest logit of the image. It ends with
-status 1 if a prediction differs or a difference passes 1e-4. With --models it keeps the files of the binary networks
-there, with a card each.
+status 1 if a prediction differs or a difference passes 1e-4. Runs of `horq.train` are compared by
+`python -m horq.results evaluate`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import mnist
@@ -31,13 +29,9 @@ from ._core import Model
 from .exporter import export
 from .folding import fold
 from .nn import set_order
+from .results.subjects import doodles
 from .train_mnist import DIAL
 
-INPUT = {
-    "lenet5": "[N, 28, 28, 1] pixel values 0 to 255 as float32, ink bright; no further preparation",
-    "mlp": "[N, 784] pixel values 0 to 255 as float32, row by row, ink bright; no further preparation",
-}
-DATA = "MNIST (Yann LeCun, Corinna Cortes, Christopher J. C. Burges), CC BY-SA 3.0"
 TOLERANCE = 1e-4
 
 
@@ -71,29 +65,6 @@ def load_run(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     net = mnist.build(given["net"], order, given["scale_mode"], given["gradient"])
     net.load_state_dict(saved["parameters"])
     return net.eval(), saved
-
-
-def model_name(given: dict[str, Any]) -> str:
-    """The name of the file of a network: the dial's bears the net's, the others add their order."""
-    return given["net"] + ("" if given["order"] == "any" else f"-order{given['order']}")
-
-
-def recipe(saved: dict[str, Any]) -> str:
-    """The command that trained a network."""
-    given = dict(saved["arguments"])
-    words = ["python -m horq.train_mnist"]
-    for key, value in given.items():
-        if value is not None and key not in ("out", "name"):
-            value = f"runs/{Path(value).name}" if key in ("teacher", "init") else value
-            words.append(f"--{key.replace('_', '-')} {value}")
-    return " ".join(words)
-
-
-def doodles(n: int) -> Tensor:
-    """Made-up ink, [n, 1, 28, 28] pixel values: the golden inputs of a file that should carry no image of the data."""
-    coarse = torch.randn(n, 1, 6, 6, generator=torch.Generator().manual_seed(0))
-    smooth = F.interpolate(coarse, (28, 28), mode="bicubic", align_corners=True)
-    return ((smooth - 0.3) * 400).clamp(0, 255).round()
 
 
 @torch.no_grad()
@@ -131,49 +102,11 @@ def compare(net: nn.Module, saved: dict[str, Any], file: Path, images: Tensor, l
     return rows
 
 
-def notes(saved: dict[str, Any]) -> dict[str, str]:
-    """What the file says about itself."""
-    given = saved["arguments"]
-    return {
-        "input": INPUT[given["net"]],
-        "output": "10 logits, digit 0 to digit 9",
-        "data": DATA,
-        "recipe": recipe(saved),
-    }
-
-
-def card(file: Path, saved: dict[str, Any], rows: list[Row]) -> str:
-    """The card of a model, in Markdown."""
-    given, model = saved["arguments"], Model(file)
-    layers = {"lenet5": "LeNet-5 (Caffe's form, channels rounded to words)", "mlp": "784-1024-1024-1024-10"}
-    lines = [
-        f"# {file.name}",
-        "",
-        f"{layers[given['net']]} for handwritten digits, orders served: {', '.join(str(row.order) for row in rows)}.",
-        "",
-        f"- Input: {INPUT[given['net']]}. Output: 10 logits.",
-        f"- Data: {DATA}. The model's weights carry the project's licence.",
-        f"- Scales: mode `{given['scale_mode']}`; gradient rule `{given['gradient']}`; first convolution (LeNet-5) or"
-        " pixel thresholds (MLP) and last layer float.",
-        f"- Seed {given['seed']}, {given['epochs']} epochs, {saved['seconds'] / 60:.0f} minutes on a share of two CPU"
-        " cores, 55,000 training images (5,000 held out for choices).",
-        f"- Recipe: `{recipe(saved)}`",
-        f"- {file.stat().st_size:,} bytes, digest `{model.digest}`",
-        "",
-        "| order | accuracy on the 10,000 test images | held out |",
-        "|---|---|---|",
-    ]
-    held = saved["held_out"]
-    lines += [f"| {row.order} | {100 * row.accuracy:.2f} % | {100 * held[str(row.order)]:.2f} % |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Compares, prints a table, and exits with 1 if an answer differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help=".pt files of horq.train_mnist")
     parser.add_argument("--data", help="folder of the gzipped IDX files; default $HORQ_DATA/mnist")
-    parser.add_argument("--models", type=Path, help="keep the files of the binary networks in this folder")
     parser.add_argument("--json", type=Path, help="also write the rows as JSON lines")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
     args = parser.parse_args()
@@ -182,19 +115,12 @@ def main() -> None:
     print("| net | trained at | order | accuracy | same as plain | same as folded | largest difference | engine, s |")
     print("|---|---|---|---|---|---|---|---|")
     failed, lines = False, []
-    if args.models:
-        args.models.mkdir(parents=True, exist_ok=True)
     for run in args.runs:
         net, saved = load_run(run)
-        given = saved["arguments"]
-        example = mnist.shaped(given["net"], doodles(4))
         with tempfile.TemporaryDirectory() as scratch:
-            keep = args.models is not None and given["order"] != "0"
-            file = (args.models if keep else Path(scratch)) / f"{model_name(given)}.horq"
-            export(net, example, file, notes=notes(saved))
+            file = Path(scratch) / "net.horq"
+            export(net, mnist.shaped(saved["arguments"]["net"], doodles("mnist", 4)), file)
             rows = compare(net, saved, file, images, labels)
-            if keep:
-                file.with_suffix(".md").write_text(card(file, saved, rows))
         for row in rows:
             cells = [row.net, row.trained, row.order or "float", f"{100 * row.accuracy:.2f} %"]
             cells += [row.same_plain, row.same_folded, f"{row.difference:.1e}", f"{row.seconds:.2f}"]

@@ -28,12 +28,3 @@ def write_mnist(root: Path, train: int = 200, test: int = 60) -> None:
         images, labels = patterns(random, n, (1, 28, 28))
         write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", images[:, 0])
         write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", labels)
-
-
-def write_cifar(root: Path, each: int = 20, test: int = 20) -> None:
-    folder, random = root / "cifar-10", np.random.default_rng(0)
-    folder.mkdir(parents=True)
-    for name, n in [*((f"data_batch_{i}", each) for i in range(1, 6)), ("test_batch", test)]:
-        images, labels = patterns(random, n, (3, 32, 32))
-        records = np.concatenate([labels[:, None].astype(np.uint8), images.reshape(n, -1)], 1)
-        (folder / f"{name}.bin").write_bytes(records.tobytes())

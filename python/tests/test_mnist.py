@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-import horq
 from horq import compare_mnist, mnist, train_mnist
 
 
@@ -36,8 +35,8 @@ def run(monkeypatch, module, *arguments):
     module.main()
 
 
-def test_train_export_compare(folder, monkeypatch, tmp_path):
-    out, models, table = tmp_path / "runs", tmp_path / "models", tmp_path / "rows.json"
+def test_train_and_compare(folder, monkeypatch, tmp_path):
+    out, table = tmp_path / "runs", tmp_path / "rows.json"
     common = ["--data", folder, "--out", out, "--epochs", 3, "--batch", 25, "--threads", 1]
     lenet = ["--net", "lenet5", *common]
     run(monkeypatch, train_mnist, *lenet, "--order", 0)
@@ -45,19 +44,12 @@ def test_train_export_compare(folder, monkeypatch, tmp_path):
     run(monkeypatch, train_mnist, *lenet, "--order", 2, "--init", out / "lenet5-any.pt", "--lr", 1e-3)
     run(monkeypatch, train_mnist, "--net", "mlp", *common, "--order", 1)
     files = [out / f"{name}.pt" for name in ("lenet5-0", "lenet5-any", "lenet5-2", "mlp-1")]
-    run(monkeypatch, compare_mnist, *files, "--data", folder, "--models", models, "--json", table, "--threads", 1)
+    run(monkeypatch, compare_mnist, *files, "--data", folder, "--json", table, "--threads", 1)
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     served = [("0", 0), *(("any", k) for k in (1, 2, 3, 4)), ("2", 2), ("1", 1)]
     assert [(row["trained"], row["order"]) for row in rows] == served
     assert all(row["equal"] for row in rows)
     assert all(row["accuracy"] > (0.4 if row["trained"] == "any" else 0.7) for row in rows), "ten patterns are easy"
-    names = ["lenet5", "lenet5-order2", "mlp-order1"]
-    assert {p.name for p in models.iterdir()} == {f"{name}.{end}" for name in names for end in ("horq", "md")}
-    for name in names:
-        model = horq.Model(models / f"{name}.horq")
-        given, expected = model.golden()
-        assert np.allclose(model.run(given), expected, rtol=1e-4, atol=1e-4)
-        assert model.digest in (models / f"{name}.md").read_text()
 
 
 def test_the_first_convolution_sums_exactly():

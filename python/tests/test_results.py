@@ -1,11 +1,15 @@
 """Evaluation, latency, residual energy and tables, on tiny networks trained on made-up images."""
 
+import dataclasses
 import json
 import math
+import shutil
 import sys
 import types
+from xml.etree import ElementTree
 
 import made_up
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +18,7 @@ from horq import reproduce
 from horq.nn import HorqConv2d, HorqLinear, set_order
 from horq.results import __main__ as command
 from horq.results import energy, latency, tables
+from horq.results.cards import recipe_of
 from horq.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
 from horq.results.papers import reported
 from horq.results.subjects import SUBJECTS, doodles
@@ -330,6 +335,76 @@ def test_a_run_with_other_settings_is_refused(evaluated, tmp_path):
     recipe.write_text(RECIPE.replace("lr = 3e-3", "lr = 1e-3"))
     with pytest.raises(ConfigError, match="was trained with other settings"):
         tables.render(tables.find(str(recipe)), evaluated.out)
+
+
+# ---- pictures
+
+
+def test_pictures_of_what_was_measured(evaluated, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    latency.measure([evaluated.out / "net-dial"], rounds=10)
+    energy.measure(evaluated.out / "net-dial", evaluated.data, images=20)
+    for to in (tmp_path / "a", tmp_path / "b"):
+        call(monkeypatch, command, "plots", evaluated.recipe, "--out", evaluated.out, "--to", to)
+    names = {"tiny-training", "tiny-order", "tiny-latency", "tiny-size", "net-dial-energy"}
+    assert {file.stem for file in (tmp_path / "a").iterdir()} == names
+    for file in (tmp_path / "a").iterdir():
+        assert file.suffix == ".svg"
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), "the same figures, the same file"
+        assert file.stat().st_size < 60_000
+        ElementTree.parse(file)
+    order = (tmp_path / "a" / "tiny-order.svg").read_text()
+    assert "HORQ, one file for orders 1 to 2" in order
+    assert "HORQ, scale mode window" in order
+    assert "DQC" not in order, "it was not run"
+    assert "conv2" in (tmp_path / "a" / "net-dial-energy.svg").read_text()
+    assert "HORQ, scale mode window" not in (tmp_path / "a" / "tiny-latency.svg").read_text(), "it was not timed"
+    with pytest.raises(SystemExit, match="nothing has been measured"):
+        call(monkeypatch, command, "plots", evaluated.recipe, "--out", tmp_path / "none", "--to", tmp_path / "c")
+
+
+# ---- models
+
+
+def test_a_card_says_what_the_model_is(evaluated, monkeypatch, tmp_path):
+    call(monkeypatch, command, "card", evaluated.out / "net-dial", "--to", tmp_path, "--name", "tiny")
+    assert {file.name for file in tmp_path.iterdir()} == {"tiny.horq", "tiny.md"}
+    model, text = horq.Model(tmp_path / "tiny.horq"), (tmp_path / "tiny.md").read_text()
+    found = evaluated.found["net-dial"]["orders"]
+    assert text.startswith("# tiny.horq\n\nlenet5 with 0.25 times its channels, HORQ, one file for orders 1 to 2")
+    for part in (model.digest, model.notes["input"], "seed 1", "a recipe of its own", "MNIST (Yann LeCun"):
+        assert part in text
+    for order in ("1", "2"):
+        assert f"| {order} | {100 * found[order]['accuracy']:.2f} % | 60 |" in text
+    given, expected = model.golden()
+    assert np.array_equal(given[:, :, :, 0], doodles("mnist", 4)[:, 0].numpy()), "no image of the data"
+    assert np.allclose(model.run(given), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_models_that_are_not_sure_get_no_card(evaluated, monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match="PyTorch took 30 of 60 images"):
+        call(monkeypatch, command, "card", evaluated.out / "net-order1", "--to", tmp_path)
+    with pytest.raises(SystemExit, match="has no evaluation"):
+        call(monkeypatch, command, "card", evaluated.out / "net-never", "--to", tmp_path)
+    with pytest.raises(SystemExit, match="differ"):
+        call(monkeypatch, command, "card", evaluated.out / "net-dial", "--to", tmp_path, "--tolerance", 1e-12)
+    folder = tmp_path / "runs" / "net-dial"
+    shutil.copytree(evaluated.out / "net-dial", folder)
+    figures = json.loads((folder / "evaluation.json").read_text())
+    figures["orders"]["1"]["torch"] |= {"different": 1, "equal": 59}
+    runs.write_whole(folder / "evaluation.json", figures)
+    with pytest.raises(SystemExit, match="order 1: the engine predicts otherwise than PyTorch on 1 images"):
+        call(monkeypatch, command, "card", folder, "--to", tmp_path)
+    shutil.copy(file_of(evaluated.out / "net-float"), file_of(folder))
+    with pytest.raises(SystemExit, match="is not the file that was evaluated"):
+        call(monkeypatch, command, "card", folder, "--to", tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"runs"}
+
+
+def test_the_recipe_of_a_run_is_found():
+    config = read("mnist")["mlp-order2-seed2"]
+    assert recipe_of(config) == "mnist"
+    assert recipe_of(dataclasses.replace(config, epochs=1)) is None
 
 
 # ---- reproduce

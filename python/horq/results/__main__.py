@@ -1,6 +1,6 @@
-"""Measures finished runs: python -m horq.results COMMAND FOLDER...
+"""Measures and shows finished runs: python -m horq.results COMMAND ...
 
-FOLDER is the folder of a run, such as runs/vgg-half-order2. Every command writes into it, whole or not at all.
+FOLDER is the folder of a run, such as runs/vgg-half-order2; what is measured is written into it, whole or not at all.
 """
 
 from __future__ import annotations
@@ -53,6 +53,23 @@ def _energy(args: argparse.Namespace) -> None:
         print(energy_table(measure(folder, root, args.images)))
 
 
+def _plots(args: argparse.Namespace) -> None:
+    from .plots import draw
+    from .tables import find
+
+    for path in draw(find(args.table), args.out, args.to, args.format):
+        print(path)
+
+
+def _card(args: argparse.Namespace) -> None:
+    from .cards import make
+
+    if args.name is not None and len(args.folders) > 1:
+        raise ValueError("--name takes one FOLDER")
+    for folder in args.folders:
+        print(make(folder, args.to, args.name, args.tolerance))
+
+
 def main() -> None:
     """Reads the command line and measures."""
     parser = argparse.ArgumentParser(
@@ -78,6 +95,17 @@ def main() -> None:
     own = command("energy", _energy, "the share of energy that each order leaves in each binary layer")
     with_data(own)
     own.add_argument("--images", type=int, default=200, help="test images (default: 200)")
+    own = command("card", _card, "the evaluated run as a model to hand out: NAME.horq and its card NAME.md")
+    own.add_argument("--to", type=Path, default=Path("models"), help="the folder of the models (default: models)")
+    own.add_argument("--name", help="of the model (default: the run's)")
+    own.add_argument("--tolerance", type=float, default=1e-4, help="of logits beside PyTorch's (default: 1e-4)")
+    text = "pictures of what was measured of a table's runs: accuracy by order, latency and size, curves, energy"
+    own = commands.add_parser("plots", help=text, description=text)
+    own.add_argument("table", help="a table of horq.reproduce")
+    own.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
+    own.add_argument("--to", type=Path, default=Path("docs/plots"), help="where they go (default: docs/plots)")
+    own.add_argument("--format", choices=["svg", "png"], default="svg")
+    own.set_defaults(run=_plots)
     args = parser.parse_args()
     if "threads" in args:
         torch.set_num_threads(args.threads)

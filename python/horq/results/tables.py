@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,14 +78,15 @@ def first_seed(config: Config, configs: Mapping[str, Config]) -> str:
     return base if base in configs else config.name
 
 
-def label(config: Config) -> str:
-    """What a row calls a run: its method and the options that it was given."""
+def label(config: Config, bits: bool = True) -> str:
+    """What a row calls a run: its method and the options that it was given, with or without its bits."""
     options = {key: value for key, value in config.options.items() if key not in ("order", "skip")}
     words = [config.method if config.method == "float" else config.method.upper()]
     if config.dial:
         words.append(f"one file for orders 1 to {config.order}")
-    if "bits" in options:
-        words.append(f"{options.pop('bits')} bits")
+    width = options.pop("bits", None)
+    if width is not None and bits:
+        words.append(f"{width} bits")
     if "zero" in options:
         words.append("with zero" if options.pop("zero") else "without zero")
     words += [f"{key.replace('_', ' ')} {str(value).lower()}" for key, value in options.items()]
@@ -105,6 +107,8 @@ class Row:
     latency: dict[str, Any] | None
     """Of the first seed that has one: what `latency.json` holds."""
     finished: int
+    held_out: list[float]
+    """Accuracy on held-out training images in percent, of each finished seed; empty where none are held out."""
 
     def figures(self) -> list[dict[str, Any]]:
         """What each evaluated seed has at this order."""
@@ -131,8 +135,13 @@ def rows(configs: Mapping[str, Config], out: Path) -> list[Row]:
         times = [figures for config in done if (figures := latency(out / config.name)) is not None]
         for order in group[0].orders:
             time = times[0] if times else None
-            found.append(Row(group[0], order, len(group), evaluations, time, len(done)))
+            held = [_held_out(out / config.name, order) for config in done if config.held_out]
+            found.append(Row(group[0], order, len(group), evaluations, time, len(done), held))
     return found
+
+
+def _held_out(folder: Path, order: int) -> float:
+    return 100 * json.loads((folder / "result.json").read_text())["accuracy"][str(order)]
 
 
 def is_current(config: Config, out: Path) -> bool:
@@ -177,14 +186,21 @@ def run_table(entries: Sequence[Row]) -> str:
     """The table of accuracy, agreement, size and latency, and what it was measured on."""
     several = len({(row.config.network, row.config.width, row.config.data) for row in entries}) > 1
     papers = [reported(row.config, row.order) for row in entries]
-    header = ["network"] * several + ["method", "order", "seeds", "epochs", "accuracy, %"]
-    header += ["in the paper, %"] * any(papers) + ["predicts as PyTorch", "logits within", "bytes", "f32 is", "us"]
+    held = any(row.config.held_out for row in entries)
+    header = ["network"] * several + ["method", "order", "seeds", "epochs"]
+    header += (
+        ["held out, %"] * held
+        + ["accuracy, %"]
+        + ["in the paper, %"] * any(papers)
+        + ["predicts as PyTorch", "logits within", "bytes", "f32 is", "us"]
+    )
     lines = []
     for row, paper in zip(entries, papers, strict=True):
         config, found, time = row.config, row.figures(), row.seconds()
         seeds = str(row.seeds) if len(found) == row.seeds else f"{len(found)} of {row.seeds}"
         width = "" if config.width == 1 else f" x {config.width:g}"
         line = [f"{config.network}{width}"] * several + [label(config), row.order or "", seeds, config.epochs]
+        line += [spread(row.held_out) if row.held_out else ""] * held
         line += [spread(row.accuracies()) if found else "not evaluated" if row.finished else NOT_RUN]
         line += [paper] * any(papers)
         if found:
