@@ -8,6 +8,7 @@ printed in Markdown. Finished runs are left alone, so the command can be broken 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ._core import Error
 from .results import energy, tables
 from .results.evaluate import evaluate, evaluation
 from .results.latency import latency, measure
+from .results.plots import draw
 from .train import Config, ConfigError, runs
 from .train.data import data_root
 
@@ -81,6 +83,7 @@ def main() -> None:
     parser.add_argument("--latency", action="store_true", help="time all runs of the table anew, in turns")
     parser.add_argument("--images", type=int, help="that PyTorch takes, the first of the test set (default: all)")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch while evaluating (default: 1)")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw pictures into FOLDER, and show them in FILE")
     parser.add_argument("--update", type=Path, metavar="FILE", help="also replace the table between its markers there")
     args = parser.parse_args()
     try:
@@ -101,7 +104,11 @@ def main() -> None:
                 train(table, configs, args.out, root)
             measure_missing(table, configs, args.out, root, args.images, args.latency)
         text = tables.render(table, args.out)
-        print(text)
+        print(text, flush=True)
+        if args.plots is not None:
+            for picture in draw(table, args.out, args.plots):
+                path = Path(os.path.relpath(picture, args.update.parent if args.update else "."))
+                text += f"\n\n![{picture.stem.replace('-', ' ')}]({path.as_posix()})"
         if args.update is not None:
             args.update.write_text(updated(args.update.read_text(), table.name, text))
     except (ConfigError, Error, FileNotFoundError, ValueError) as error:

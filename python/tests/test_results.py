@@ -21,6 +21,7 @@ from horq.results import energy, latency, tables
 from horq.results.cards import recipe_of
 from horq.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
 from horq.results.papers import reported
+from horq.results.plots import draw
 from horq.results.subjects import SUBJECTS, doodles
 from horq.train import Config, ConfigError, data, read, runs
 from horq.train.loop import Trainer
@@ -346,6 +347,7 @@ def test_pictures_of_what_was_measured(evaluated, monkeypatch, capsys, tmp_path)
     energy.measure(evaluated.out / "net-dial", evaluated.data, images=20)
     for to in (tmp_path / "a", tmp_path / "b"):
         call(monkeypatch, command, "plots", evaluated.recipe, "--out", evaluated.out, "--to", to)
+        draw(tables.Table("e", str(evaluated.recipe), "energy", run="net-dial"), evaluated.out, to)
     names = {"tiny-training", "tiny-order", "tiny-latency", "tiny-size", "net-dial-energy"}
     assert {file.stem for file in (tmp_path / "a").iterdir()} == names
     for file in (tmp_path / "a").iterdir():
@@ -359,8 +361,7 @@ def test_pictures_of_what_was_measured(evaluated, monkeypatch, capsys, tmp_path)
     assert "DQC" not in order, "it was not run"
     assert "conv2" in (tmp_path / "a" / "net-dial-energy.svg").read_text()
     assert "HORQ, scale mode window" not in (tmp_path / "a" / "tiny-latency.svg").read_text(), "it was not timed"
-    with pytest.raises(SystemExit, match="nothing has been measured"):
-        call(monkeypatch, command, "plots", evaluated.recipe, "--out", tmp_path / "none", "--to", tmp_path / "c")
+    assert draw(tables.find(str(evaluated.recipe)), tmp_path / "none", tmp_path / "c") == []
 
 
 # ---- models
@@ -413,13 +414,14 @@ def test_the_recipe_of_a_run_is_found():
 def test_reproduce_trains_evaluates_and_updates_a_page(evaluated, monkeypatch, capfd, tmp_path):
     page = tmp_path / "results.md"
     page.write_text("before\n<!-- table tiny -->\nold\n<!-- end tiny -->\nafter\n")
-    options = ["--out", evaluated.out, "--data", evaluated.data, "--update", page]
+    options = ["--out", evaluated.out, "--data", evaluated.data, "--update", page, "--plots", tmp_path / "plots"]
     call(monkeypatch, reproduce, evaluated.recipe, *options)
     out = capfd.readouterr().out
     assert tables.NOT_RUN not in out
     text = page.read_text()
     assert text.startswith("before\n<!-- table tiny -->\n| method |")
-    assert text.endswith("<!-- end tiny -->\nafter\n")
+    assert text.endswith("![tiny training](plots/tiny-training.svg)\n<!-- end tiny -->\nafter\n")
+    assert text.count("![") == len(list((tmp_path / "plots").iterdir())) == 4
     assert "old" not in text
     assert "| float |  | 2 | 2 |" in text
     assert "\n\nLatency (us): one image, one thread, median (p10 to p90) on " in text

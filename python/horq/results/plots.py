@@ -246,35 +246,40 @@ def _energies(name: str, figures: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def _pictures(table: Table, out: Path) -> dict[str, Figure | None]:
+    """The pictures of a table by the names of their files."""
+    configs = wanted(table)
+    if table.kind == "energy":
+        figures = energy(out / table.run)
+        return {f"{table.run}-energy": None if figures is None else _energies(table.run, figures)}
+    evaluated = [row for row in rows(configs, out) if row.evaluations]
+    found: dict[str, Figure | None] = {}
+    if any(row.order for row in evaluated):
+        found[f"{table.name}-order"] = _accuracies(f"{table.name}: accuracy by order", evaluated, _by_order, "")
+    if table.kind == "dial":
+        return found
+    timed = [row for row in evaluated if row.latency is not None]
+    if timed:
+        machine = timed[0].latency["cpu"] if timed[0].latency else ""
+        below = f"us for one image, one thread, {machine}"
+        title = f"{table.name}: accuracy against latency"
+        found[f"{table.name}-latency"] = _accuracies(title, timed, _against(_microseconds), below)
+    if evaluated:
+        title = f"{table.name}: accuracy against size"
+        found[f"{table.name}-size"] = _accuracies(title, evaluated, _against(_kilobytes), "kB of the file")
+    return {**found, f"{table.name}-training": _curves(table.name, configs, out)}
+
+
 def draw(table: Table, out: Path, to: Path, ending: str = "svg") -> list[Path]:
     """Draws what has been measured of a table's runs into the folder `to` and returns the files.
 
-    NAME-order, NAME-latency, NAME-size, NAME-training, and RUN-energy for each run that has `energy.json`.
+    NAME-order, NAME-latency, NAME-size and NAME-training for a table of runs, NAME-order for one of the dial and
+    RUN-energy for one of energies; those of which nothing has been measured are left out.
 
-    Raises `ValueError` if nothing has been measured or matplotlib is missing.
+    Raises `ValueError` if matplotlib is missing.
     """
-    configs = wanted(table)
-    entries = rows(configs, out)
-    evaluated = [row for row in entries if row.evaluations]
     with _style():
-        pictures: dict[str, Figure | None] = {f"{table.name}-training": _curves(table.name, configs, out)}
-        if any(row.order for row in evaluated):
-            pictures[f"{table.name}-order"] = _accuracies(f"{table.name}: accuracy by order", evaluated, _by_order, "")
-        timed = [row for row in evaluated if row.latency is not None]
-        if timed:
-            machine = timed[0].latency["cpu"] if timed[0].latency else ""
-            below = f"us for one image, one thread, {machine}"
-            title = f"{table.name}: accuracy against latency"
-            pictures[f"{table.name}-latency"] = _accuracies(title, timed, _against(_microseconds), below)
-        if evaluated:
-            title = f"{table.name}: accuracy against size"
-            pictures[f"{table.name}-size"] = _accuracies(title, evaluated, _against(_kilobytes), "kB of the file")
-        for name in configs:
-            if (figures := energy(out / name)) is not None:
-                pictures[f"{name}-energy"] = _energies(name, figures)
-        made = {name: figure for name, figure in pictures.items() if figure is not None}
-        if not made:
-            raise ValueError(f"nothing has been measured of the runs of {table.name} in {out}")
+        made = {name: figure for name, figure in _pictures(table, out).items() if figure is not None}
         to.mkdir(parents=True, exist_ok=True)
         for name, figure in made.items():
             figure.savefig(to / f"{name}.{ending}", metadata={"Date": None} if ending == "svg" else None, dpi=110)
