@@ -20,7 +20,8 @@ import torch
 from ._core import Error
 from .results import energy, tables
 from .results.evaluate import evaluate, evaluation
-from .results.latency import latency, measure
+from .results.int8 import evaluate8, evaluation8
+from .results.latency import is_timed, measure
 from .results.plots import draw
 from .train import Config, ConfigError, runs
 from .train.data import data_root
@@ -49,10 +50,12 @@ def measure_missing(
         if evaluation(out / config.name) is None:
             print(f"evaluating {config.name}", file=sys.stderr, flush=True)
             evaluate(out / config.name, root, images)
+        if config.method == "float" and table.kind == "runs" and evaluation8(out / config.name) is None:
+            evaluate8(out / config.name, root, images)
     if table.kind == "runs":
         firsts = {tables.first_seed(config, configs): config for config in reversed(done)}
         folders = [out / config.name for config in reversed(firsts.values())]
-        folders = [folder for folder in folders if again or latency(folder) is None]
+        folders = [folder for folder in folders if again or not is_timed(folder)]
         if folders:
             measure(folders)
 

@@ -20,6 +20,7 @@ from horq.results import __main__ as command
 from horq.results import energy, latency, tables
 from horq.results.cards import recipe_of
 from horq.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
+from horq.results.int8 import evaluate8, evaluation8, quantized8
 from horq.results.papers import reported
 from horq.results.plots import draw
 from horq.results.subjects import SUBJECTS, doodles
@@ -163,6 +164,45 @@ def test_made_up_images_have_the_shape_of_the_data():
         assert images.std() > 20
         assert torch.equal(images, doodles(name, 3))
     assert engine_inputs(doodles("cifar-10", 2).byte()).shape == (2, 32, 32, 3)
+
+
+# ---- 8 bits
+
+
+def test_a_float_run_in_8_bits(evaluated, tmp_path):
+    folder = tmp_path / "net-float"
+    shutil.copytree(evaluated.out / "net-float", folder)
+    found = evaluate8(folder, evaluated.data)
+    assert evaluation8(folder) == found
+    assert found["orders"]["0"]["torch"]["equal"] == 60
+    assert abs(found["orders"]["0"]["accuracy"] - evaluated.found["net-float"]["orders"]["0"]["accuracy"]) < 0.1
+    model = horq.Model(folder / "net-float.int8.horq")
+    ops = [node["op"] for node in model.graph["nodes"]]
+    assert (ops.count("int8_conv2d"), ops.count("int8_dense")) == (2, 2)
+    assert not {"conv2d", "dense"} & set(ops)
+    assert not latency.is_timed(folder)
+    latency.measure([folder], rounds=10)
+    assert latency.is_timed(folder)
+    assert list(latency.latency(folder)["orders"]) == ["0", "int8"]
+    text = tables.render(tables.find(str(evaluated.recipe)), tmp_path)
+    assert f"| 8 bits, not trained |  | 1 of 2 | 2 | {100 * found['orders']['0']['accuracy']:.2f} | all 60 |" in text
+    with pytest.raises(ValueError, match="net-dial is a run of horq; only float runs"):
+        evaluate8(evaluated.out / "net-dial", evaluated.data)
+
+
+def test_8_bit_ranges_are_those_of_the_images():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    images = torch.randint(0, 200, (70, 1, 4, 4)).byte()
+    images[60] = 200
+    eight = quantized8(net, images)
+    assert eight[0].scale.item() == pytest.approx(200 / 255)
+    assert eight[3].scale.item() == pytest.approx(net[:3](images.float()).max().item() / 255)
+    with torch.no_grad():
+        expected = net(images.float())
+        assert (eight(images.float()) - expected).abs().max() < 0.03 * expected.abs().max()
+    with pytest.raises(ValueError, match="no Conv2d or Linear"):
+        quantized8(torch.nn.Sequential(torch.nn.ReLU()), images)
 
 
 # ---- latency
@@ -424,6 +464,7 @@ def test_reproduce_trains_evaluates_and_updates_a_page(evaluated, monkeypatch, c
     assert text.count("![") == len(list((tmp_path / "plots").iterdir())) == 4
     assert "old" not in text
     assert "| float |  | 2 | 2 |" in text
+    assert "| 8 bits, not trained |  | 2 | 2 |" in text
     assert "\n\nLatency (us): one image, one thread, median (p10 to p90) on " in text
     assert {p.name for p in evaluated.out.iterdir()} == {"net-float-seed2", *read(evaluated.recipe)}
     before = {file: file.stat().st_mtime_ns for file in evaluated.out.glob("*/*")}

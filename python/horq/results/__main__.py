@@ -19,10 +19,11 @@ from ..train.data import data_root
 
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate
+    from .int8 import evaluate8
 
     root = data_root(args.data)
     for folder in args.folders:
-        figures = evaluate(folder, root, args.images)
+        figures = (evaluate8 if args.int8 else evaluate)(folder, root, args.images)
         for order, found in figures["orders"].items():
             agreed = found["torch"]
             print(
@@ -90,6 +91,7 @@ def main() -> None:
     own = command("evaluate", _evaluate, "test accuracy in the engine and in PyTorch, agreement, size")
     with_data(own)
     own.add_argument("--images", type=int, help="that PyTorch takes, the first of the test set (default: all)")
+    own.add_argument("--int8", action="store_true", help="of float runs in 8 bits, calibrated and not trained")
     own = command("latency", _latency, "one-thread latency of single images, all runs and orders in turns")
     own.add_argument("--rounds", type=int, default=20, help="turns of 5 runs each (default: 20)")
     own = command("energy", _energy, "the share of energy that each order leaves in each binary layer")

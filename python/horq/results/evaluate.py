@@ -127,6 +127,20 @@ def evaluation(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / EVALUATION, folder)
 
 
+def compare(net: nn.Module, model: Model, test: data.Part, order: int, images: int | None) -> dict[str, Any]:
+    """The engine on all of `test` and PyTorch on the first `images` (all without) at an order; 0 for networks without."""
+    if order:
+        set_order(net, order)
+    compared = len(test) if images is None else min(images, len(test))
+    answers = torch.from_numpy(model.run(engine_inputs(test.images), order=order or None))
+    found = agreement(answers[:compared], torch_logits(net, test.images[:compared]), test.labels[:compared])
+    return {
+        "images": len(test),
+        "accuracy": (answers.argmax(1) == test.labels).double().mean().item(),
+        "torch": {**dataclasses.asdict(found), "different": found.different},
+    }
+
+
 def evaluate(folder: Path, root: Path, images: int | None = None) -> dict[str, Any]:
     """Runs the network in `folder` at each order that it serves through both sides and writes `evaluation.json`.
 
@@ -142,19 +156,7 @@ def evaluate(folder: Path, root: Path, images: int | None = None) -> dict[str, A
     file = file_of(folder)
     export_run(net, config, file)
     model = Model(file)
-    inputs = engine_inputs(test.images)
-    compared = len(test) if images is None else min(images, len(test))
-    orders: dict[str, Any] = {}
-    for order in config.orders:
-        if order:
-            set_order(net, order)
-        answers = torch.from_numpy(model.run(inputs, order=order or None))
-        found = agreement(answers[:compared], torch_logits(net, test.images[:compared]), test.labels[:compared])
-        orders[str(order)] = {
-            "images": len(test),
-            "accuracy": (answers.argmax(1) == test.labels).double().mean().item(),
-            "torch": {**dataclasses.asdict(found), "different": found.different},
-        }
+    orders = {str(order): compare(net, model, test, order, images) for order in config.orders}
     figures = {
         "name": config.name,
         "trained": trained_digest(folder),

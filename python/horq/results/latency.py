@@ -15,6 +15,7 @@ from .._core import Model, Session
 from ..fields import channels_last
 from ..train import runs
 from .evaluate import file_of, read_json, trained_digest
+from .int8 import evaluation8, int8_file
 from .subjects import doodles
 
 LATENCY = "latency.json"
@@ -42,7 +43,8 @@ class _Entry:
     """A network at an order, and the seconds of its runs."""
 
     folder: Path
-    order: int
+    key: str
+    """The order, or int8 for the 8-bit file beside a float run's own."""
     session: Session
     inputs: np.ndarray
     seconds: list[float]
@@ -65,7 +67,8 @@ def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
 
     Each order of each network gets a session of its own on one thread. A turn gives each a few runs on single made-up
     images; what disturbs the machine for a while so falls on all of them. Returns what the files hold: name, trained,
-    cpu, isa, load (the system's load average before and after), and for each order runs, p10, p50 and p90 in seconds.
+    cpu, isa, load (the system's load average before and after), and for each order runs, p10, p50 and p90 in seconds;
+    under the order ``int8`` those of the 8-bit file, if there is one.
 
     Raises `FileNotFoundError` for a run that was not evaluated.
     """
@@ -78,9 +81,10 @@ def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
         config = runs.load_config(folder)
         model = Model(file_of(folder))
         inputs = channels_last(doodles(config.data, 8))
-        for order in config.orders:
-            session = model.session(order=order or None)
-            entries.append(_Entry(folder, order, session, inputs, []))
+        sessions = {str(order): model.session(order=order or None) for order in config.orders}
+        if evaluation8(folder) is not None:
+            sessions["int8"] = Model(int8_file(folder)).session()
+        entries += [_Entry(folder, key, session, inputs, []) for key, session in sessions.items()]
     before = os.getloadavg()[0]
     for _ in range(rounds):
         for entry in entries:
@@ -95,7 +99,7 @@ def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
             "cpu": cpu_name(),
             "isa": own[0].session.isa,
             "load": load,
-            "orders": {str(entry.order): _quantiles(entry.seconds) for entry in own},
+            "orders": {entry.key: _quantiles(entry.seconds) for entry in own},
         }
         runs.write_whole(folder / LATENCY, figures)
         found.append(figures)
@@ -105,6 +109,12 @@ def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
 def _quantiles(seconds: list[float]) -> dict[str, float]:
     p10, p50, p90 = np.quantile(seconds, (0.1, 0.5, 0.9))
     return {"runs": len(seconds), "p10": float(p10), "p50": float(p50), "p90": float(p90)}
+
+
+def is_timed(folder: Path) -> bool:
+    """Whether all that the folder holds has been measured."""
+    found = latency(folder)
+    return found is not None and (evaluation8(folder) is None or "int8" in found["orders"])
 
 
 def latency(folder: Path) -> dict[str, Any] | None:

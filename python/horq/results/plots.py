@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..train import Config
 from .energy import energy
-from .tables import Row, Table, first_seed, label, rows, wanted
+from .tables import Row, Table, first_seed, rows, wanted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def _series(entries: Sequence[Row]) -> list[Series]:
     found: dict[str, Series] = {}
     for row in entries:
         if row.evaluations:
-            name = label(row.config, bits=False)
+            name = row.label(bits=False)
             found.setdefault(name, Series(name)).rows.append(row)
     return list(found.values())
 
@@ -92,7 +92,7 @@ def _by_order(axes: Axes, series: Sequence[Series]) -> None:
         else:
             dashes = ["-", "--", "-.", ":"]
             for row, dash in zip(entry.rows, dashes, strict=False):
-                name = label(row.config)
+                name = row.label()
                 axes.axhline(_mean(row), color=colour, linestyle=dash, linewidth=1.1, label=name)
     axes.set_xlabel("order of the activations")
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -15,6 +15,7 @@ from ..train import Config, ConfigError, read, runs
 from ..train.config import RECIPES
 from .energy import energy
 from .evaluate import evaluation
+from .int8 import evaluation8
 from .latency import latency
 from .papers import reported
 
@@ -109,6 +110,12 @@ class Row:
     finished: int
     held_out: list[float]
     """Accuracy on held-out training images in percent, of each finished seed; empty where none are held out."""
+    int8: bool = False
+    """Whether it is the 8-bit form of a float run."""
+
+    def label(self, bits: bool = True) -> str:
+        """What the row is called."""
+        return "8 bits, not trained" if self.int8 else label(self.config, bits)
 
     def figures(self) -> list[dict[str, Any]]:
         """What each evaluated seed has at this order."""
@@ -120,7 +127,7 @@ class Row:
 
     def seconds(self) -> dict[str, float] | None:
         """The latency at this order: p10, p50, p90."""
-        return None if self.latency is None else self.latency["orders"][str(self.order)]
+        return None if self.latency is None else self.latency["orders"].get("int8" if self.int8 else str(self.order))
 
 
 def rows(configs: Mapping[str, Config], out: Path) -> list[Row]:
@@ -137,6 +144,14 @@ def rows(configs: Mapping[str, Config], out: Path) -> list[Row]:
             time = times[0] if times else None
             held = [_held_out(out / config.name, order) for config in done if config.held_out]
             found.append(Row(group[0], order, len(group), evaluations, time, len(done), held))
+        if group[0].method == "float":
+            bytes8 = [figures for config in done if (figures := evaluation8(out / config.name)) is not None]
+            whole = {"float_bytes": evaluations[0]["float_bytes"]} if evaluations else {}
+            if bytes8 and whole:
+                eights = [{**figures, **whole} for figures in bytes8]
+                found.append(
+                    Row(group[0], 0, len(group), eights, times[0] if times else None, len(done), [], int8=True)
+                )
     return found
 
 
@@ -185,7 +200,7 @@ def micro(seconds: Mapping[str, float]) -> str:
 def run_table(entries: Sequence[Row]) -> str:
     """The table of accuracy, agreement, size and latency, and what it was measured on."""
     several = len({(row.config.network, row.config.width, row.config.data) for row in entries}) > 1
-    papers = [reported(row.config, row.order) for row in entries]
+    papers = ["" if row.int8 else reported(row.config, row.order) for row in entries]
     held = any(row.config.held_out for row in entries)
     header = ["network"] * several + ["method", "order", "seeds", "epochs"]
     header += (
@@ -199,7 +214,7 @@ def run_table(entries: Sequence[Row]) -> str:
         config, found, time = row.config, row.figures(), row.seconds()
         seeds = str(row.seeds) if len(found) == row.seeds else f"{len(found)} of {row.seeds}"
         width = "" if config.width == 1 else f" x {config.width:g}"
-        line = [f"{config.network}{width}"] * several + [label(config), row.order or "", seeds, config.epochs]
+        line = [f"{config.network}{width}"] * several + [row.label(), row.order or "", seeds, config.epochs]
         line += [spread(row.held_out) if row.held_out else ""] * held
         line += [spread(row.accuracies()) if found else "not evaluated" if row.finished else NOT_RUN]
         line += [paper] * any(papers)
