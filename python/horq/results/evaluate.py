@@ -128,7 +128,7 @@ def evaluation(folder: Path) -> dict[str, Any] | None:
 
 
 def compare(net: nn.Module, model: Model, test: data.Part, order: int, images: int | None) -> dict[str, Any]:
-    """The engine on all of `test` and PyTorch on the first `images` (all without) at an order; 0 for networks without."""
+    """The engine on all of `test`, PyTorch on the first `images` (all without), at one order (0 for none)."""
     if order:
         set_order(net, order)
     compared = len(test) if images is None else min(images, len(test))
