@@ -27,10 +27,10 @@ def _evaluate(args: argparse.Namespace) -> None:
         for order, found in figures["orders"].items():
             agreed = found["torch"]
             print(
-                f"{folder.name}, order {order}: {100 * found['accuracy']:.2f} % of {found['images']} images; PyTorch "
-                f"{100 * agreed['accuracy']:.2f} % and {agreed['equal']} equal, {agreed['ties']} tied, "
-                f"{agreed['different']} different of {agreed['images']}; logits within "
-                f"{agreed['largest_difference']:.1e}",
+                f"{folder.name}, order {order}: {100 * found['accuracy']:.2f} % of {found['images']} images; on "
+                f"{agreed['images']} of them {100 * agreed['engine_accuracy']:.2f} % and PyTorch "
+                f"{100 * agreed['accuracy']:.2f} %: {agreed['equal']} equal, {agreed['ties']} tied, "
+                f"{agreed['different']} different, logits within {agreed['largest_difference']:.1e}",
                 flush=True,
             )
 
