@@ -1,12 +1,12 @@
 //! One task of a binary layer: some rows times some panels of a group, from packed planes to stored f32.
 
-use crate::binary_conv::BinaryCall;
-use crate::borders::Borders;
+use crate::binary_conv::{BinaryCall, Packing};
+use crate::borders::{Borders, Classes};
 use crate::clock::{Stage, timed};
 use crate::epilogue::{Lanes, TOGETHER, Target};
 use crate::panel::LANES;
 use crate::simd::{Op, Simd};
-use crate::tile::{BitJob, Walk};
+use crate::tile::{BitJob, Results, Walk};
 use crate::windows::{ROW_GROUP, ROWS, Shared, Starts, Windows};
 use crate::{Geometry, PackInto, Thresholds};
 use std::mem::MaybeUninit;
@@ -80,6 +80,14 @@ pub(crate) struct BinaryTask<'a> {
     pub rows: Range<usize>,
 }
 
+/// Signs that are decided by thresholds on counts, row after row.
+struct Signs<'a> {
+    thresholds: &'a Thresholds,
+    into: &'a PackInto<'a>,
+    classes: Classes<'a>,
+    places: Starts,
+}
+
 /// The buffers of a task: on its thread's stack, small enough for the L1 cache.
 ///
 /// Uninitialised, because clearing them would cost a small layer more than its products do. Every count that is read was
@@ -97,6 +105,7 @@ impl Op for BinaryTask<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let order = self.call.order;
+        let mut signs = self.signs();
         let mut buffers = Buffers { counts: [MaybeUninit::uninit(); _], sums: [MaybeUninit::uninit(); _] };
         // The planes of a row are rows of the tile: all of a block's rows of one plane, then of the next.
         let rows_of_block = ROWS / order;
@@ -117,12 +126,27 @@ impl Op for BinaryTask<'_> {
                     pointers[k * n + i] = self.words[k * self.plane + first..].as_ptr();
                 }
             }
+            if let Some(signs) = &mut signs {
+                timed(
+                    self.call.clock,
+                    Stage::Bits,
+                    #[inline(always)]
+                    || self.compare(simd, signs, &pointers[..n]),
+                );
+                from += n;
+                continue;
+            }
             for basis in 0..self.call.bases.len() {
                 timed(
                     self.call.clock,
                     Stage::Bits,
                     #[inline(always)]
-                    || self.count(simd, basis, &pointers[..n * order], &mut buffers),
+                    || {
+                        // ROWS rows of up to ROW_GROUP panels.
+                        let (to, stride) = (buffers.counts.as_mut_ptr().cast(), self.panels * LANES);
+                        let results = Results::Counts { to, stride, stream: false };
+                        self.count(simd, basis, &pointers[..n * order], results);
+                    },
                 );
                 timed(
                     self.call.clock,
@@ -144,21 +168,47 @@ impl BinaryTask<'_> {
     }
 
     #[inline(always)]
-    fn count<S: Simd>(&self, simd: S, basis: usize, rows: &[*const u32], buffers: &mut Buffers) {
+    fn count<S: Simd>(&self, simd: S, basis: usize, rows: &[*const u32], results: Results<'_>) {
         let panel_len = self.line_len() * LANES;
         let panel = self.group * self.geometry.group_panels() + self.first_panel;
         let panels = &self.call.bases[basis].panels[panel * panel_len..][..self.panels * panel_len];
-        // The windows of a validated geometry end inside the padded planes, `panels` was just sliced to the panels' length,
-        // and `counts` holds ROWS rows of up to ROW_GROUP panels.
-        simd.bits(&BitJob {
-            rows,
-            walk: self.walk,
-            panels: panels.as_ptr(),
-            panel_count: self.panels,
-            results: buffers.counts.as_mut_ptr().cast(),
-            stride: self.panels * LANES,
-            stream: false,
-        });
+        // The windows of a validated geometry end inside the padded planes, and `panels` was just sliced to the panels' length.
+        simd.bits(&BitJob { rows, walk: self.walk, panels: panels.as_ptr(), panel_count: self.panels, results });
+    }
+
+    /// What it takes to decide signs by thresholds, if that is all this task is to do.
+    #[inline(always)]
+    fn signs(&self) -> Option<Signs<'_>> {
+        match (self.call.pack, self.output, self.call.order) {
+            (Some(Packing { into, thresholds: Some(thresholds) }), None, 1) if into.order() == 1 => {
+                let from = self.rows.start;
+                Some(Signs { thresholds, into, classes: self.borders.from(from), places: self.places(into, from) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the outputs of rows lie in planes, from row `from` on.
+    #[inline(always)]
+    fn places(&self, into: &PackInto<'_>, from: usize) -> Starts {
+        // The rows of a matrix product are the pixels of one sample to the task, and samples of a pixel to the planes.
+        let [height, width, _] = into.shape();
+        if height * width == 1 { into.samples(self.sample + from) } else { into.pixels(self.sample, from) }
+    }
+
+    /// Packs the signs of a block's outputs, decided while the counts are in registers.
+    #[inline(always)]
+    fn compare<S: Simd>(&self, simd: S, signs: &mut Signs<'_>, rows: &[*const u32]) {
+        let Lanes { filter, channel, .. } = Lanes::new(self.geometry, self.group, self.first_panel);
+        let mut limits = [std::ptr::null(); ROWS];
+        let mut to = [std::ptr::null_mut(); ROWS];
+        for (limits, to) in limits.iter_mut().zip(&mut to).take(rows.len()) {
+            *limits = signs.thresholds.of(signs.classes.advance())[filter..].as_ptr();
+            *to = signs.into.first(signs.places.advance()).wrapping_add(PackInto::half(channel));
+        }
+        // The thresholds hold a value a padded filter; the signs of these filters belong to this task alone.
+        let flips = &signs.thresholds.flips()[filter / LANES..][..self.panels];
+        self.count(simd, 0, rows, Results::Signs { limits: &limits[..rows.len()], to: &to[..rows.len()], flips });
     }
 
     /// alpha_l sum_k b_k (base - 2 count), added to the bases before; after the last one the epilogue and the store.
@@ -166,16 +216,9 @@ impl BinaryTask<'_> {
     fn finish<S: Simd>(&self, simd: S, basis: usize, from: usize, n: usize, buffers: &mut Buffers) {
         let mut pixels = [0; ROWS];
         if let Some(pack) = self.call.pack {
-            // The rows of a matrix product are the pixels of one sample to the task, and samples of a pixel to the planes.
-            let [height, width, _] = pack.into.shape();
-            let by_sample = height * width == 1;
-            let mut places =
-                if by_sample { pack.into.samples(self.sample + from) } else { pack.into.pixels(self.sample, from) };
+            let mut places = self.places(pack.into, from);
             for pixel in &mut pixels[..n] {
                 *pixel = places.advance();
-            }
-            if let (Some(thresholds), None, 1, 1) = (pack.thresholds, self.output, self.call.order, pack.into.order()) {
-                return self.compare(simd, thresholds, pack.into, from, &pixels[..n], buffers);
             }
         }
         let mut borders = [std::ptr::null(); ROWS];
@@ -214,39 +257,6 @@ impl BinaryTask<'_> {
                         i += 1;
                     }
                 }
-            }
-        }
-    }
-
-    /// Packs the signs of a block's outputs from the counts alone.
-    #[inline(always)]
-    fn compare<S: Simd>(
-        &self,
-        simd: S,
-        thresholds: &Thresholds,
-        into: &PackInto<'_>,
-        from: usize,
-        pixels: &[usize],
-        buffers: &Buffers,
-    ) {
-        let mut limits = [std::ptr::null(); ROWS];
-        let mut classes = self.borders.from(from);
-        for limits in &mut limits[..pixels.len()] {
-            *limits = thresholds.of(classes.advance());
-        }
-        for p in 0..self.panels {
-            let Lanes { filter, channel, lanes } = Lanes::new(self.geometry, self.group, self.first_panel + p);
-            let (mask, flip) = (((1u32 << lanes) - 1) as u16, thresholds.flip(filter / LANES));
-            let half = PackInto::half(channel);
-            let mut counts = buffers.counts[p * LANES..].as_ptr().cast::<i32>();
-            for (&pixel, limits) in pixels.iter().zip(&limits) {
-                // SAFETY: the thresholds hold a value a padded filter, `counts` the task's panels of each row; the bits of
-                // these filters belong to this task alone.
-                unsafe {
-                    let above = simd.above(counts, limits.add(filter));
-                    into.put(0, pixel, half, (above ^ flip) & mask);
-                }
-                counts = counts.wrapping_add(self.panels * LANES);
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::panel::LANES;
 use crate::parity;
 use crate::simd::{Op, Simd, dispatch};
-use crate::tile::{BitJob, Walk};
+use crate::tile::{BitJob, Results, Walk};
 use crate::windows::{Grid, ROW_GROUP, ROWS, Shared};
 use crate::{Isa, Parallel};
 use std::mem::MaybeUninit;
@@ -114,9 +114,7 @@ impl Op for Counts<'_> {
                 walk,
                 panels: self.panels.as_ptr(),
                 panel_count: self.here,
-                results,
-                stride,
-                stream: self.stream,
+                results: Results::Counts { to: results, stride, stream: self.stream },
             });
             from += n;
         }

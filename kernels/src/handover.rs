@@ -141,8 +141,15 @@ impl<'a> PackInto<'a> {
     /// `pixel` must be a pixel of the layout and `half` a sixteenth of its channels, which belong to the caller alone.
     #[inline(always)]
     pub(crate) unsafe fn put(&self, k: usize, pixel: usize, half: usize, bits: u16) {
-        // SAFETY: the caller vouches for the place; the low half of a word comes first on the targets that there are.
-        unsafe { *self.words.get().add(k * self.layout.plane + pixel).cast::<u16>().add(half) = bits }
+        // SAFETY: the caller vouches for the place.
+        unsafe { *self.first(k * self.layout.plane + pixel).add(half) = bits }
+    }
+
+    /// The first sixteen channels of a pixel.
+    #[inline(always)]
+    pub(crate) fn first(&self, pixel: usize) -> *mut u16 {
+        // The low half of a word comes first on the targets that there are.
+        self.words.get().wrapping_add(pixel).cast()
     }
 
     /// Packs sixteen channels of the pixels `pixels`, of which the first `lanes` count.

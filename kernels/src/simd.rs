@@ -132,8 +132,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Bit i is set where count i is greater than limit i.
     ///
     /// # Safety
-    /// Both pointers must be valid for reading sixteen i32.
-    unsafe fn above(self, count: *const i32, limit: *const i32) -> u16;
+    /// `limits` must be valid for reading sixteen i32.
+    unsafe fn above(self, counts: Self::Counts, limits: *const i32) -> u16;
 
     /// Loads sixteen floats.
     ///

@@ -6,7 +6,7 @@
 //! very operations of the epilogue, so the bits are the same.
 
 use crate::borders::Borders;
-use crate::epilogue::step_rows;
+use crate::epilogue::{Lanes, step_rows};
 use crate::panel::LANES;
 use crate::simd::{Op, Simd};
 use crate::{Geometry, Step};
@@ -24,14 +24,14 @@ pub struct Thresholds {
 impl Thresholds {
     /// The thresholds of a border class.
     #[inline(always)]
-    pub(crate) fn of(&self, class: usize) -> *const i32 {
-        self.table[class * self.filters..][..self.filters].as_ptr()
+    pub(crate) fn of(&self, class: usize) -> &[i32] {
+        &self.table[class * self.filters..][..self.filters]
     }
 
-    /// The lanes to turn round in a panel.
+    /// The lanes to turn round in each panel.
     #[inline(always)]
-    pub(crate) fn flip(&self, panel: usize) -> u16 {
-        self.flips[panel]
+    pub(crate) fn flips(&self) -> &[u16] {
+        &self.flips
     }
 }
 
@@ -65,7 +65,8 @@ impl Op for FindThresholds<'_> {
         // Sums lie between these: a window differs in no bit or in all, and padded taps add as much to the base as to the count.
         let depth = (self.geometry.window.taps() * self.geometry.group_words() * 32) as i32;
         let mut found = Thresholds { table: vec![0; self.borders.classes() * filters], flips: Vec::new(), filters };
-        for filter in (0..filters).step_by(LANES) {
+        for panel in 0..filters / LANES {
+            let filter = panel * LANES;
             let signs = |s: &[i32; LANES]| self.signs(simd, filter, s);
             let (low, high) = (signs(&[-depth; LANES])?, signs(&[depth; LANES])?);
             // The first sum whose sign is that of the highest, found in all lanes at once; lanes of one sign have none.
@@ -84,9 +85,13 @@ impl Op for FindThresholds<'_> {
                     }
                 }
             }
+            let panels = self.geometry.group_panels();
+            let lanes = Lanes::new(self.geometry, panel / panels, panel % panels).lanes;
             for class in 0..self.borders.classes() {
                 let bases = &self.borders.of(0, class)[filter..][..LANES];
-                for lane in 0..LANES {
+                // No count is above the thresholds of filters that are only padding: their bits stay zero.
+                found.table[class * filters + filter..][lanes..LANES].fill(i32::MAX);
+                for lane in 0..lanes {
                     // s >= first where 2 c <= base - first. A sign that never changes has its threshold below every count.
                     let changes = (low ^ high) >> lane & 1 == 1;
                     let threshold = if changes { (bases[lane] - first[lane]).div_euclid(2) } else { -1 };
@@ -94,7 +99,7 @@ impl Op for FindThresholds<'_> {
                 }
             }
             // Above the threshold the sign is that of the lowest sum.
-            found.flips.push(!low);
+            found.flips.push(!low & ((1u32 << lanes) - 1) as u16);
         }
         Some(found)
     }

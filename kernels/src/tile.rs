@@ -2,7 +2,8 @@
 //!
 //! A tile keeps `MR` x `NR` panel rows of accumulators in registers and walks the depth once. Rows are given by pointers
 //! and the depth as a walk from there that all rows share ([`Walk`]), so a convolution needs no im2col: a row starts at its
-//! window's first tap. Counts go to a small buffer that stays in the L1 cache, from where the epilogue takes them.
+//! window's first tap. Counts go to a small buffer that stays in the L1 cache, from where the epilogue takes them, or are
+//! compared with thresholds while they are in registers.
 //!
 //! How bits are counted is a parameter ([`Count`]), because some words together can be counted in fewer operations than one
 //! by one: as triples with their parity ([`crate::parity`]) or, where popcount is emulated, in carry-save form.
@@ -16,8 +17,7 @@ use std::marker::PhantomData;
 /// Operands and results of some rows times some panels.
 ///
 /// Whoever makes a job vouches that each row is readable wherever `walk` leads, that `panels` is readable for
-/// `panel_count * walk.len()` panel rows, and that `results` is writable for `panel_count * 16` values at each multiple of
-/// `stride` up to `rows.len()` and overlaps neither.
+/// `panel_count * walk.len()` panel rows, and for what [`Results`] asks.
 pub(crate) struct BitJob<'a> {
     /// The first word of each row.
     pub rows: &'a [*const u32],
@@ -27,12 +27,30 @@ pub(crate) struct BitJob<'a> {
     pub panels: *const u32,
     /// How many panels.
     pub panel_count: usize,
-    /// Counts of differing bits, `[row][stride]`, of which the first `panel_count * 16` are written.
-    pub results: *mut i32,
-    /// Values between the results of neighbouring rows.
-    pub stride: usize,
-    /// Whether to write the results past the caches; whoever says so fences afterwards ([`Simd::fence`]).
-    pub stream: bool,
+    /// What becomes of the counts.
+    pub results: Results<'a>,
+}
+
+/// What becomes of the counts of differing bits of a job.
+#[derive(Clone, Copy)]
+pub(crate) enum Results<'a> {
+    /// They are stored as `[row][stride]`, of which the first `panel_count * 16` are written: `to` is writable for as many at
+    /// each multiple of `stride` up to `rows.len()` and overlaps no operand.
+    Counts {
+        to: *mut i32,
+        /// Values between the counts of neighbouring rows.
+        stride: usize,
+        /// Whether to write past the caches; whoever says so fences afterwards ([`Simd::fence`]).
+        stream: bool,
+    },
+    /// Only [count > limit] is, a bit a lane and sixteen a panel: each of `to` is writable for `panel_count` values, each of
+    /// `limits` readable for sixteen times as many, and there are as many of both as rows.
+    Signs {
+        limits: &'a [*const i32],
+        to: &'a [*mut u16],
+        /// The lanes of each panel in which the bit is turned round.
+        flips: &'a [u16],
+    },
 }
 
 /// Where the words of a row lie, counted from its first, and in which order they are taken: first `triples` times three, in
@@ -312,11 +330,14 @@ impl<S: Simd, C: Count<S>, P: Path> Tiled<S> for Bits<'_, S, C, P> {
         cells.flush();
         // SAFETY: the job vouches for the results of every row and panel.
         unsafe {
-            let to = job.results.add(row * job.stride + panel * LANES);
-            if job.stream {
-                cells.stream(to, job.stride);
-            } else {
-                cells.store(to, job.stride);
+            match job.results {
+                Results::Counts { to, stride, stream } => {
+                    let to = to.add(row * stride + panel * LANES);
+                    if stream { cells.stream(to, stride) } else { cells.store(to, stride) }
+                }
+                Results::Signs { limits, to, flips } => {
+                    cells.compare(&limits[row..row + MR], &to[row..row + MR], &flips[panel..panel + NR], panel);
+                }
             }
         }
     }
@@ -422,6 +443,24 @@ impl<S: Simd, C: Count<S>, const MR: usize, const NR: usize> Cells<S, C, MR, NR>
             for p in 0..NR {
                 // SAFETY: the caller vouches for the results of every row and panel.
                 unsafe { self.simd.stream_counts(to.add(m * stride + p * LANES), self.totals[m][p]) };
+            }
+        }
+    }
+
+    /// Stores which totals are above their limits, in the panels from `panel` on.
+    ///
+    /// # Safety
+    /// Each of `limits` must be readable for sixteen values, each of `to` writable for one, for every panel up to the tile's
+    /// last.
+    #[inline(always)]
+    unsafe fn compare(&self, limits: &[*const i32], to: &[*mut u16], flips: &[u16], panel: usize) {
+        for m in 0..MR {
+            for p in 0..NR {
+                // SAFETY: the caller vouches for the limits and the signs of every row and panel.
+                unsafe {
+                    let above = self.simd.above(self.totals[m][p], limits[m].add((panel + p) * LANES));
+                    *to[m].add(panel + p) = above ^ flips[p];
+                }
             }
         }
     }

@@ -205,9 +205,9 @@ impl<C: Count512> Simd for Avx512<C> {
     }
 
     #[inline(always)]
-    unsafe fn above(self, count: *const i32, limit: *const i32) -> u16 {
-        // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
-        unsafe { _mm512_cmpgt_epi32_mask(self.load(count.cast()), self.load(limit.cast())) }
+    unsafe fn above(self, counts: __m512i, limits: *const i32) -> u16 {
+        // SAFETY: the caller vouches for the limits, the token for the instructions.
+        unsafe { _mm512_cmpgt_epi32_mask(counts, self.load_counts(limits)) }
     }
 
     #[inline(always)]

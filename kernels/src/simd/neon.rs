@@ -195,11 +195,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    unsafe fn above(self, count: *const i32, limit: *const i32) -> u16 {
-        // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
+    unsafe fn above(self, counts: [uint32x4_t; 4], limits: *const i32) -> u16 {
+        // SAFETY: the caller vouches for the limits, the token for the instructions.
         lane_bits(from_fn(
             #[inline(always)]
-            |i| unsafe { vcgtq_s32(vld1q_s32(count.add(4 * i)), vld1q_s32(limit.add(4 * i))) },
+            |i| unsafe { vcgtq_s32(vreinterpretq_s32_u32(counts[i]), vld1q_s32(limits.add(4 * i))) },
         ))
     }
 

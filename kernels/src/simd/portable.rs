@@ -170,11 +170,11 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     }
 
     #[inline(always)]
-    unsafe fn above(self, count: *const i32, limit: *const i32) -> u16 {
-        // SAFETY: the caller vouches for sixteen values behind each pointer.
-        let (count, limit) =
-            unsafe { (count.cast::<[i32; 16]>().read_unaligned(), limit.cast::<[i32; 16]>().read_unaligned()) };
-        i32x16::new(count).simd_gt(i32x16::new(limit)).to_bitmask() as u16
+    unsafe fn above(self, counts: u32x16, limits: *const i32) -> u16 {
+        // SAFETY: the caller vouches for the limits.
+        let limits = unsafe { limits.cast::<[i32; 16]>().read_unaligned() };
+        let counts = counts.to_array().map(|count| count as i32);
+        i32x16::new(counts).simd_gt(i32x16::new(limits)).to_bitmask() as u16
     }
 
     #[inline(always)]
