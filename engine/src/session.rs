@@ -1,13 +1,15 @@
 //! A session: a model made ready to run on this CPU, with all the memory it needs.
 
-use crate::layers::{self, Call, Compute, Context, Operands};
-use crate::plan::{Place, Plan, Room};
+mod pass;
+
+use crate::layers::{self, Context};
+use crate::plan::Plan;
 use crate::threads::Team;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Threads};
-use horq_kernels::{Aligned, Isa, Parallel, StageClock};
+use horq_kernels::{Isa, Parallel, StageClock};
+use pass::{Lane, Prepared, Run, lock};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// How a session is made; the default is one sample at a time on the caller's thread with the best kernels of this CPU.
 #[derive(Clone, Debug)]
@@ -82,32 +84,6 @@ pub struct Session {
     input_len: usize,
     output_len: usize,
     profiling: bool,
-}
-
-/// A layer with the places of its operands.
-struct Prepared {
-    layer: Box<dyn Compute>,
-    inputs: Vec<Place>,
-    output: Place,
-    /// The layer that reads the output as planes.
-    reader: Option<usize>,
-    /// The present order; 1 for a layer without one.
-    order: usize,
-    clock: StageClock,
-    wall_nanoseconds: AtomicU64,
-}
-
-/// The memory of one pass through the layers.
-struct Lane {
-    arena: Aligned<f32>,
-    words: Aligned<u32>,
-    floats: Aligned<f32>,
-}
-
-impl Lane {
-    fn new([arena, words, floats]: [usize; 3]) -> Result<Self, Error> {
-        Ok(Self { arena: zeros(arena)?, words: zeros(words)?, floats: zeros(floats)? })
-    }
 }
 
 /// Bytes of values that samples may take together: half of an L2 cache of 1 MiB. More samples at a time reuse the weights
@@ -384,108 +360,6 @@ impl std::fmt::Debug for Session {
             .field("threads", &self.team)
             .finish_non_exhaustive()
     }
-}
-
-impl Prepared {
-    /// A rough estimate of one sample's cycles on a fast machine: some 500 binary products a cycle, 64 of 8 bits, 32 with
-    /// binary weights, 16 of floats, and 16 bytes of activations.
-    fn cycles(&self, profile: &LayerProfile) -> u64 {
-        let floats = profile.sign_macs / 32 + (profile.code_macs + profile.float_macs) / 16;
-        profile.bit_macs / 512 + profile.int8_macs / 64 + floats + profile.activation_bytes as u64 / 16
-    }
-}
-
-/// What the passes of a run share.
-struct Run<'a> {
-    layers: &'a [Prepared],
-    profiles: &'a [LayerProfile],
-    profiling: bool,
-    /// Values of a sample.
-    input_len: usize,
-    /// Estimated cycles of the whole run.
-    cycles: u64,
-}
-
-impl Run<'_> {
-    /// Runs passes of `aside` samples in all side by side, each thread in a lane of its own. Of several errors that of
-    /// the first pass counts.
-    fn side_by_side<'a>(
-        &self,
-        passes: impl Iterator<Item = (&'a [f32], &'a mut [f32])> + Send,
-        aside: usize,
-        team: &Team,
-        lanes: &[Mutex<Lane>],
-    ) -> Result<(), Error> {
-        if aside == 0 {
-            return Ok(());
-        }
-        let passes = Mutex::new(passes.enumerate());
-        let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
-        team.run(lanes.len(), &|side| {
-            let mut lane = lock(&lanes[side]);
-            loop {
-                let Some((number, (input, output))) = lock(&passes).next() else { return };
-                let Err(error) = self.pass(input, output, &mut lane, &Team::Inline) else { continue };
-                let mut failed = lock(&failed);
-                if failed.as_ref().is_none_or(|(first, _)| number < *first) {
-                    *failed = Some((number, error));
-                }
-            }
-        });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, error)| Err(error))
-    }
-
-    /// Takes some samples through all layers.
-    fn pass(&self, input: &[f32], output: &mut [f32], lane: &mut Lane, team: &Team) -> Result<(), Error> {
-        let samples = input.len() / self.input_len;
-        for (prepared, profile) in self.layers.iter().zip(self.profiles) {
-            let start = self.profiling.then(Instant::now);
-            // The layer's output is cut out of the arena, which leaves what lies on both sides of it for reading.
-            let (before, output, after, after_start) = match prepared.output.room {
-                room @ (Room::Arena(start) | Room::Planes { start, .. }) => {
-                    let len = match room {
-                        Room::Planes { words, .. } => words,
-                        _ => prepared.output.shape.len() * samples,
-                    };
-                    let (before, rest) = lane.arena.split_at_mut(start);
-                    let (output, after) = rest.split_at_mut(len);
-                    let after_start = start + output.len();
-                    (&*before, output, &*after, after_start)
-                }
-                Room::Output => (&*lane.arena, &mut *output, &[][..], 0),
-                Room::Input => unreachable!("a layer that writes the input"),
-            };
-            let operands = Operands { places: &prepared.inputs, samples, input, before, after, after_start };
-            let call = Call {
-                operands,
-                output,
-                order: prepared.order,
-                reader_order: prepared.reader.map_or(1, |reader| self.layers[reader].order),
-                words: &mut lane.words,
-                floats: &mut lane.floats,
-                parallel: team.crew(self.cycles, prepared.cycles(profile) * samples as u64),
-                clock: self.profiling.then_some(&prepared.clock),
-            };
-            prepared.layer.run(call).map_err(|error| match error {
-                horq_kernels::Error::NotFinite => Error::LayerNotFinite { layer: profile.name.clone() },
-                error => Error::LayerKernel { layer: profile.name.clone(), error },
-            })?;
-            if let Some(start) = start {
-                prepared.wall_nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Locks what a task that panicked leaves as good as before.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Memory of a session's own.
-fn zeros<T: bytemuck::Pod>(len: usize) -> Result<Aligned<T>, Error> {
-    Aligned::new(len).map_err(|_| Error::Memory { bytes: len.saturating_mul(size_of::<T>()) })
 }
 
 /// The first value that is NaN or infinite.
