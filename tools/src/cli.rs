@@ -63,7 +63,7 @@ pub(crate) struct Orders {
 pub(crate) struct Run {
     /// The .horq file.
     pub(crate) model: PathBuf,
-    /// npy arrays (float32 or uint8), PNG images or IDX files, the last also gzipped.
+    /// npy arrays (float32 or uint8), PNG images, IDX files or CIFAR-10 batches (data_batch_1.bin), also gzipped.
     #[arg(required = true)]
     pub(crate) inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -71,8 +71,8 @@ pub(crate) struct Run {
     /// Show the N highest outputs of each sample.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
     pub(crate) top: usize,
-    /// Compare with these labels (an IDX file, one byte a sample) and report the accuracy over all samples.
-    #[arg(long, value_name = "IDX")]
+    /// Compare with these labels (an IDX file, one byte a sample, or a CIFAR-10 batch) and report the accuracy over all samples.
+    #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
     /// Run up to N samples at once.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]

@@ -1,5 +1,7 @@
-//! Inputs from files: `.npy` arrays, PNG images and IDX data sets (also gzipped), told apart by their first bytes.
+//! Inputs from files: `.npy` arrays, PNG images, IDX data sets and CIFAR-10 batches (also gzipped), told apart by what is
+//! in them.
 
+mod cifar;
 mod idx;
 mod layout;
 mod npy;
@@ -27,6 +29,8 @@ pub(crate) struct Array {
     pub(crate) strides: Vec<usize>,
     /// All values, in the file's order.
     pub(crate) values: Values,
+    /// The class of each sample, where the file holds them beside the values.
+    pub(crate) labels: Option<Vec<u8>>,
 }
 
 /// The values of an [`Array`].
@@ -55,7 +59,7 @@ impl Values {
 impl Array {
     /// An array in row-major order.
     fn row_major(kind: &'static str, dims: Vec<usize>, values: Values) -> Self {
-        Self { kind, strides: strides(&dims), dims, values }
+        Self { kind, strides: strides(&dims), dims, values, labels: None }
     }
 
     /// Its sizes as text: "10x28x28".
@@ -127,19 +131,22 @@ fn decode(reader: &mut dyn BufRead, unzip: bool) -> Result<Array, String> {
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy::decode(reader),
         [0x89, b'P', b'N', b'G', ..] => png::decode(reader),
         [0, 0, 0x08..=0x0e, ..] => idx::decode(reader),
-        _ => Err("is neither an npy array, a PNG image nor an IDX file (plain or gzipped); convert it to one".into()),
+        _ => cifar::decode(reader)?.ok_or_else(|| {
+            "is neither an npy array, a PNG image, an IDX file nor a CIFAR-10 batch (plain or gzipped); convert it".into()
+        }),
     }
 }
 
-/// Reads an IDX file of labels: one byte a sample.
+/// Reads labels: an IDX file of one byte a sample, or those of a CIFAR-10 batch.
 pub(crate) fn read_labels(path: &Path) -> Result<Vec<u8>, Failure> {
     let array = read(path)?;
     match array {
+        Array { labels: Some(labels), .. } => Ok(labels),
         Array { kind: idx::KIND, ref dims, values: Values::U8(labels), .. } if dims.len() == 1 => Ok(labels),
         Array { kind, ref dims, .. } => Err(Failure::file(
             path,
             format_args!(
-                "is {kind} of {}, not a list of labels; name the IDX file with one byte a sample",
+                "is {kind} of {}, not a list of labels; name the IDX file with one byte a sample, or the CIFAR-10 batch",
                 sizes(dims)
             ),
         )),

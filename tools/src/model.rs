@@ -50,6 +50,12 @@ pub(crate) fn highest_order(model: &Model) -> usize {
     orders.map(|quantizer| quantizer.order).max().unwrap_or(0)
 }
 
+/// The names of the classes, where the file's note `classes` lists one for each output, separated by commas.
+pub(crate) fn classes(model: &Model) -> Option<Vec<&str>> {
+    let names: Vec<&str> = model.notes().get("classes")?.split(',').map(str::trim).collect();
+    (names.len() == model.output_shape().len()).then_some(names)
+}
+
 /// Says on standard error what the user should know but need not act on.
 pub(crate) fn note(message: &str) {
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("note: {message}\n").as_bytes());

@@ -138,6 +138,9 @@ impl Runner<'_> {
     fn answers(&mut self, samples: &[Sample<'_>], out: &mut dyn Write) -> Result<(), Failure> {
         let (n, json) = (self.args.top, self.args.json);
         let confidence = Confidence::of(self.model);
+        let classes = model::classes(self.model);
+        let named = |class: usize| classes.as_ref().map_or(class.to_string(), |names| names[class].to_owned());
+        let longest = (0..self.model.output_shape().len()).map(|class| named(class).chars().count()).max().unwrap_or(0);
         let width = samples.iter().map(|sample| sample.name().chars().count()).max().unwrap_or(0);
         self.each(samples, |_, sample, outputs| {
             let probabilities = confidence.probabilities(outputs);
@@ -145,9 +148,14 @@ impl Runner<'_> {
             if json {
                 let top: Vec<_> = top
                     .iter()
-                    .map(
-                        |&class| json!({"class": class, "output": outputs[class], "probability": probabilities[class]}),
-                    )
+                    .map(|&class| {
+                        let mut entry =
+                            json!({"class": class, "output": outputs[class], "probability": probabilities[class]});
+                        if let Some(names) = &classes {
+                            entry["name"] = names[class].into();
+                        }
+                        entry
+                    })
                     .collect();
                 let file = sample.source.path.display().to_string();
                 writeln!(out, "{}", json!({"file": file, "sample": sample.index, "top": top}))?;
@@ -156,7 +164,7 @@ impl Runner<'_> {
             } else {
                 write!(out, "{:width$}", sample.name())?;
                 for class in top {
-                    write!(out, "  {class} {:>7}", percent(probabilities[class]))?;
+                    write!(out, "  {:longest$} {:>7}", named(class), percent(probabilities[class]))?;
                 }
                 writeln!(out)?;
             }
