@@ -8,7 +8,7 @@ from torch import nn
 
 import horq
 from horq import nn as hn
-from horq.mnist import build, shaped
+from horq.train.networks import NETWORKS, build, finish
 
 
 def settled(module, example):
@@ -138,13 +138,15 @@ def test_vectors_flattened_from_images_are_permuted(tmp_path):
     agree(Flattened(), torch.randn(4, 3, 4, 5, generator=torch.Generator().manual_seed(3)), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["lenet5", "mlp"])
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("order", [0, 3])
-def test_the_networks_of_the_table(name, order, tmp_path):
-    pixels = torch.randint(0, 256, (6, 1, 28, 28), generator=torch.Generator().manual_seed(4)).float()
-    example = shaped(name, pixels)
-    net = settled(build(name, order), example / 256)
-    net.finish()
+def test_the_networks_of_the_results(name, order, tmp_path):
+    torch.manual_seed(5)
+    size = (1, 28, 28) if name in ("lenet5", "mlp") else (3, 32, 32)
+    example = torch.randint(0, 256, (6, *size), generator=torch.Generator().manual_seed(4)).float()
+    net = build(name, 1 / 8)
+    net = settled(hn.convert(net, "horq", order=order) if order else net, example)
+    finish(net)
     net.train()(example)
     model = engine(net.eval(), example, tmp_path)
     for k in range(1, order + 1) if order else [None]:

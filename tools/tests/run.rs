@@ -112,6 +112,27 @@ fn an_order_beyond_the_model_is_said_aloud() {
 }
 
 #[test]
+fn cifar_batches_bring_their_labels_and_notes_the_names() {
+    let files = Files::new();
+    let model = files.named();
+    // The brightest channel of the first pixel is the class.
+    let record = |label: u8, colour: usize| {
+        let mut record = vec![0; 1 + 3 * 1024];
+        record[0] = label;
+        record[1 + 1024 * colour] = 9;
+        record
+    };
+    let batch = files.write("batch.bin", &[record(0, 0), record(2, 2), record(1, 0)].concat());
+    let text = horq(&["run", &model, &batch, "--top", "1"]).ok();
+    let found: Vec<&str> = text.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(found, ["red", "blue", "red"], "{text}");
+    let text = horq(&["run", &model, &batch, "--labels", &batch]).ok();
+    assert!(text.contains("2 of 3 right"), "{text}");
+    let json = horq(&["run", &model, &batch, "--top", "1", "--json"]).ok();
+    assert!(json.lines().next().unwrap().contains(r#""name":"red""#), "{json}");
+}
+
+#[test]
 fn bad_inputs_are_named() {
     let files = Files::new();
     let model = files.brightest();
@@ -128,7 +149,7 @@ fn bad_inputs_are_named() {
     fails(&npy_f32(&[2, 2], &[0.0, f32::NAN, 0.0, 0.0]), &["value 1", "NaN"]);
     fails(b"", &["is empty"]);
     fails(&[0; 100], &["neither an npy array"]);
-    fails(b"GIF89a", &["neither an npy array, a PNG image nor an IDX file"]);
+    fails(b"GIF89a", &["neither an npy array, a PNG image, an IDX file nor"]);
     let image = png(png::ColorType::Grayscale, [2, 2], &[1, 2, 3, 4]);
     let mut damaged = image.clone();
     let data = image.windows(4).position(|name| name == b"IDAT").unwrap();

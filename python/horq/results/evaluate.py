@@ -77,7 +77,9 @@ def file_of(folder: Path) -> Path:
 def notes(config: Config) -> dict[str, str]:
     """What the file of a run says about itself."""
     subject = SUBJECTS[config.data]
+    names = subject.classes.split(", ")
     return {
+        **({"classes": ", ".join(names)} if len(names) == data.CLASSES else {}),  # digits need no names
         "input": subject.input,
         "output": subject.output,
         "data": subject.credit,

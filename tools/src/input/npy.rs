@@ -50,7 +50,7 @@ pub(super) fn decode(reader: &mut dyn BufRead) -> Result<Array, String> {
     } else {
         strides(&dims)
     };
-    Ok(Array { kind: "an npy array", dims, strides, values })
+    Ok(Array { kind: "an npy array", dims, strides, values, labels: None })
 }
 
 /// The three entries of a header.

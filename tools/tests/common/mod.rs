@@ -81,6 +81,16 @@ impl Files {
         self.write("brightest.horq", &brightest())
     }
 
+    /// 32x32 pixels of three colours to the one there is most of; a note names the classes.
+    pub(crate) fn named(&self) -> String {
+        let identity: Vec<f32> = (0..9).map(|i| if i % 4 == 0 { 1.0 } else { 0.0 }).collect();
+        let mut builder = Builder::new("pixels", Shape::Image { height: 32, width: 32, channels: 3 });
+        builder.add("mean", &["pixels"], Layer::GlobalAveragePool).unwrap();
+        builder.add("colour", &["mean"], Layer::Dense { filters: 3, weight: &identity, bias: None }).unwrap();
+        builder.note("classes", "red, green, blue");
+        self.write("named.horq", &builder.to_bytes("colour").unwrap())
+    }
+
     /// A network with every kind of layer that matters here, an example and notes.
     pub(crate) fn network(&self) -> String {
         self.write("network.horq", &network(true))
