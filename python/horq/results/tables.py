@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import tomllib
 
 from ..train import Config, ConfigError, read, runs
 from ..train.config import RECIPES
