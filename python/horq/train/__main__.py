@@ -68,6 +68,7 @@ def main() -> None:
                     )
                 continue
             torch.compiler.reset()
+            torch._dynamo.config.recompile_limit = 64  # a dial has a graph for each order, before and after it settles
             result = Trainer(config, root, args.out, progress, args.tensorboard).go()
             print(json.dumps(result), flush=True)
     except (ConfigError, FileNotFoundError, ValueError) as error:
