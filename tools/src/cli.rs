@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::input::Arrangement;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 const ENVIRONMENT: &str = "\
@@ -125,15 +125,30 @@ pub(crate) struct Profile {
 /// `horq demo`
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
+    /// Name the pictures of this CIFAR-10 batch (test_batch.bin) instead of reading digits.
+    #[arg(value_name = "BATCH")]
+    pub(crate) batch: Option<PathBuf>,
+    /// The network that reads digits [default: lenet5].
+    #[arg(long, value_enum, value_name = "NET")]
+    pub(crate) net: Option<DigitNet>,
     /// Only this order; by default 1 to 4.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) order: Option<u8>,
-    /// Another hand for another number.
+    /// Another hand, or other pictures, for another number.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     /// Plain ASCII, no Unicode blocks.
     #[arg(long)]
     pub(crate) ascii: bool,
+}
+
+/// The bundled networks for digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DigitNet {
+    /// LeNet-5.
+    Lenet5,
+    /// Three hidden layers of 1024.
+    Mlp,
 }
 
 /// `horq isa`

@@ -132,7 +132,8 @@ fn decode(reader: &mut dyn BufRead, unzip: bool) -> Result<Array, String> {
         [0x89, b'P', b'N', b'G', ..] => png::decode(reader),
         [0, 0, 0x08..=0x0e, ..] => idx::decode(reader),
         _ => cifar::decode(reader)?.ok_or_else(|| {
-            "is neither an npy array, a PNG image, an IDX file nor a CIFAR-10 batch (plain or gzipped); convert it".into()
+            "is neither an npy array, a PNG image, an IDX file nor a CIFAR-10 batch (plain or gzipped); convert it"
+                .into()
         }),
     }
 }

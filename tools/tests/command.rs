@@ -176,6 +176,29 @@ fn demo_reads_its_own_digits() {
 }
 
 #[test]
+fn demo_names_the_pictures_of_a_batch() {
+    let files = Files::new();
+    let picture = |label: u8, grey: u8| [vec![label], vec![grey; 3 * 32 * 32]].concat();
+    let batch = files.write("batch.bin", &[picture(8, 200), picture(3, 90), picture(9, 20)].concat());
+    let text = horq(&["demo", &batch, "--ascii", "--order", "2"]).ok();
+    for name in ["labelled: ship", "labelled: cat", "labelled: truck", " of 3", "VGG-small"] {
+        assert_eq!(text.matches(name).count(), 1, "`{name}` in\n{text}");
+    }
+    let second = horq(&["demo", &batch, "--ascii", "--seed", "2"]).ok();
+    assert!(second.contains("labelled: ship"), "three pictures come round again\n{second}");
+    horq(&["demo", &batch, "--net", "mlp"]).fails(2, &["--net", "CIFAR-10"]);
+    horq(&["demo", &files.write("cut.bin", &picture(1, 1)[..99])]).fails(1, &["cut.bin", "CIFAR-10 batch"]);
+    let digits = files.write("digits", &common::idx(&[1, 2, 2], &[0; 4]));
+    horq(&["demo", &digits]).fails(1, &["is no CIFAR-10 batch"]);
+}
+
+#[test]
+fn the_mlp_reads_digits_too() {
+    let text = horq(&["demo", "--ascii", "--net", "mlp", "--order", "4"]).ok();
+    assert!(text.matches("drawn: ").count() == 10 && text.contains("MLP"), "{text}");
+}
+
+#[test]
 fn isa_shows_what_is_used_and_why() {
     let text = horq(&["isa"]).ok();
     for isa in horq_kernels::Isa::ALL {
