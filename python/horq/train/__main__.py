@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
     parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
     parser.add_argument("--list", action="store_true", help="only list the runs and whether they are finished")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar (which needs a terminal and tqdm)")
     parser.add_argument("--tensorboard", action="store_true", help="also write logs for TensorBoard")
     args = parser.parse_args()
     try:
@@ -59,7 +60,7 @@ def main() -> None:
         if args.threads is not None:
             torch.set_num_threads(args.threads)
         keep_memory()
-        progress = not args.quiet and sys.stderr.isatty()
+        progress = not args.quiet and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
         for config in wanted:
             if runs.finished(args.out / config.name):
                 if runs.load_config(args.out / config.name) != config:
