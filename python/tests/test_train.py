@@ -135,6 +135,7 @@ def test_recipes_merge_seeds_and_options(tmp_path):
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\ndial = true', "dial needs"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "bwnh"', "name it in init"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nshares = [0.5]', "shares must grow"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 3\nmethod = "inq"', "each of its 4 shares"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nseeds = "x"', "list of integers"),
     ],
 )

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::model::{highest_order, note};
 use crate::table::{Table, percent, time};
 use crate::terminal::{Color, Style};
-use horq::{Model, Session, SessionOptions};
+use horq::{Session, SessionOptions};
 use std::io::Write;
 use std::time::Instant;
 use subject::{Picture, Subject};
@@ -34,8 +34,7 @@ pub(crate) fn demo(args: &cli::Demo, out: &mut dyn Write) -> Result<(), Failure>
     let subject = Subject::of(args)?;
     let fail = |error: horq::Error| Failure::Failed(format!("the bundled model: {error}"));
     let style = Style::detect(args.ascii);
-    let model = Model::from_bytes(subject.model).map_err(fail)?;
-    let highest = highest_order(&model);
+    let highest = highest_order(&subject.model);
     let orders: Vec<usize> = match args.order.map(usize::from) {
         Some(order) if order > highest => {
             note(&format!("the bundled model goes up to order {highest}, so --order {order} runs that"));
@@ -44,8 +43,8 @@ pub(crate) fn demo(args: &cli::Demo, out: &mut dyn Write) -> Result<(), Failure>
         Some(order) => vec![order],
         None => (1..=highest.min(ORDERS)).collect(),
     };
-    let mut session = Session::new(&model, SessionOptions::new()).map_err(fail)?;
-    let confidence = Confidence::of(&model);
+    let mut session = Session::new(&subject.model, SessionOptions::new()).map_err(fail)?;
+    let confidence = Confidence::of(&subject.model);
     let width = subject.width();
     let mut cards = Vec::with_capacity(subject.pictures.len());
     let mut totals = vec![(0, 0.0, 0.0); orders.len()];

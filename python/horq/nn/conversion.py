@@ -17,7 +17,8 @@ from .packed import BinaryWeight, Codebook, Int8, checked
 from .powers import PowerOfTwo
 
 _Layer = nn.Conv2d | nn.Linear
-_OWN = (HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, Inq)
+OWN = (HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, Inq)
+"""The layers of horq.nn that have weights."""
 _UNKNOWN = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase)
 """Layers with weights that would stay float unnoticed."""
 
@@ -156,7 +157,7 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
             f"{type(model).__name__} has no layer left to convert; skip=() converts also its first and last"
         )
     for parent in list(model.modules()):
-        if parent in converted or isinstance(parent, _OWN):
+        if parent in converted or isinstance(parent, OWN):
             continue
         for name, child in parent._modules.items():  # named_children leaves out a layer's second name
             if child in converted:
@@ -166,7 +167,7 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
 
 def _weight_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Names and layers with weights of their own, those inside layers of horq.nn left out."""
-    inside = {part for own in model.modules() if isinstance(own, _OWN) for part in own.modules()}
+    inside = {part for own in model.modules() if isinstance(own, OWN) for part in own.modules()}
     layers = ((name, layer) for name, layer in model.named_modules() if isinstance(layer, _UNKNOWN))
     return [(name, layer) for name, layer in layers if layer not in inside]
 

@@ -19,6 +19,7 @@ from ..exporter import export
 from ..fields import channels_last
 from ..nn import set_order
 from ..train import Config, data, runs
+from ..train.loop import logits
 from ..train.networks import build
 from .subjects import SUBJECTS, doodles
 
@@ -52,9 +53,9 @@ class Agreement:
         return self.images - self.equal - self.ties
 
 
-def agreement(engine: Tensor, torch_logits: Tensor, labels: Tensor) -> Agreement:
+def agreement(engine: Tensor, expected: Tensor, labels: Tensor) -> Agreement:
     """Compares logits [n, classes] of both sides on images with those labels [n]."""
-    engine, expected = engine.double(), torch_logits.double()
+    engine, expected = engine.double(), expected.double()
     largest = expected.abs().amax(1).clamp(min=torch.finfo(torch.float64).tiny)
     ours, theirs = engine.argmax(1), expected.argmax(1)
     gap = expected.amax(1) - expected.gather(1, ours[:, None])[:, 0]
@@ -105,12 +106,6 @@ def engine_inputs(images: Tensor) -> np.ndarray:
     return channels_last(images.float())
 
 
-@torch.no_grad()
-def torch_logits(net: nn.Module, images: Tensor) -> Tensor:
-    """The answers of `net`, in eval mode, to images [n, C, H, W] (uint8)."""
-    return torch.cat([net(part.float()).float() for part in images.split(BATCH)])
-
-
 def trained_digest(folder: Path) -> str:
     """What tells whether an evaluation belongs to the network that is now in `folder`."""
     return hashlib.sha256((folder / "final.pt").read_bytes()).hexdigest()
@@ -135,7 +130,7 @@ def compare(net: nn.Module, model: Model, test: data.Part, order: int, images: i
         set_order(net, order)
     compared = len(test) if images is None else min(images, len(test))
     answers = torch.from_numpy(model.run(engine_inputs(test.images), order=order or None))
-    found = agreement(answers[:compared], torch_logits(net, test.images[:compared]), test.labels[:compared])
+    found = agreement(answers[:compared], logits(net, test.images[:compared], BATCH), test.labels[:compared])
     return {
         "images": len(test),
         "accuracy": (answers.argmax(1) == test.labels).double().mean().item(),

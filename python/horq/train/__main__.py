@@ -25,7 +25,7 @@ from .loop import Trainer
 def keep_memory() -> None:
     """Tells glibc to keep freed memory: by default each large tensor is mapped, and its pages faulted in, anew.
 
-    A training step on a CPU is a fifth slower without this. Other C libraries are left as they are.
+    Other C libraries are left as they are.
     """
     trim_threshold, mmap_max = -1, -4  # of malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

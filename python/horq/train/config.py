@@ -87,6 +87,8 @@ class Config:
                 raise ConfigError(f"{name} must be {low} to {high}, not {value!r}")
         if self.dial and (self.method != "horq" or self.order < 2):
             raise ConfigError("dial needs method = 'horq' and an order of at least 2 in options")
+        if self.method == "inq" and self.epochs < len(self.shares):
+            raise ConfigError(f"method inq needs an epoch for each of its {len(self.shares)} shares, not {self.epochs}")
         if self.method == "bwnh" and self.init is None:
             raise ConfigError("method bwnh starts from a float run; name it in init")
         if (

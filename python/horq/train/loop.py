@@ -7,7 +7,6 @@ import csv
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,9 @@ def norms(net: nn.Module) -> list[_BatchNorm]:
 
 
 @torch.no_grad()
-def logits(net: nn.Module, images: Tensor) -> Tensor:
-    """The answers of `net`, in the mode it is in, to images [n, C, H, W] (uint8)."""
-    parts = [net(images[at : at + EVAL_BATCH].float()).float() for at in range(0, len(images), EVAL_BATCH)]
-    return torch.cat(parts)
+def logits(net: nn.Module, images: Tensor, batch: int = EVAL_BATCH) -> Tensor:
+    """The answers of `net`, in the mode it is in, to images [n, C, H, W] (uint8), `batch` at a time."""
+    return torch.cat([net(part.float()).float() for part in images.split(batch)])
 
 
 def accuracy(net: nn.Module, part: data.Part) -> float:
@@ -70,17 +68,6 @@ def dial(net: nn.Module, order: int) -> None:
         set_order(net, order)
 
 
-@dataclass
-class Teacher:
-    """A trained network whose logits are followed."""
-
-    net: nn.Module
-
-    @torch.no_grad()
-    def __call__(self, pixels: Tensor) -> Tensor:
-        return self.net(pixels).float()
-
-
 class Trainer:
     """One run: `go` trains it to the end, from its last checkpoint if there is one."""
 
@@ -109,14 +96,15 @@ class Trainer:
 
     # ---- preparation
 
-    def _teacher(self) -> Teacher | None:
+    def _teacher(self) -> nn.Module | None:
+        """The trained network whose logits are followed."""
         if self.config.teacher is None:
             return None
         net, config = runs.load(self.out / self.config.teacher)
         if config.data != self.config.data:
             raise ValueError(f"{self.config.name}: teacher {config.name} was trained on {config.data}")
         net = net.requires_grad_(False).to(memory_format=torch.channels_last)
-        return Teacher(torch.compile(net) if self.config.compile else net)
+        return torch.compile(net) if self.config.compile else net
 
     def _initialize(self) -> None:
         """Takes over the weights of another run."""
@@ -203,7 +191,8 @@ class Trainer:
                 group["lr"] = self._rate(self.epoch + step / self.per_epoch)
             with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
                 answers = running(pixels).float()
-                followed = None if self.teacher is None else self.teacher(pixels)
+                with torch.no_grad():
+                    followed = None if self.teacher is None else self.teacher(pixels).float()
             loss = self._loss(answers, labels, followed)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -8,12 +8,13 @@ are centred and scaled by powers of two, so that `finish` can make the first lay
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from ..nn import Affine, BatchNorm1d, BatchNorm2d, PReLU
+from ..nn.conversion import OWN
 
 CENTRE = (125.0, 123.0, 114.0)
 """Of CIFAR-10's pixels, red, green, blue: their means as integers."""
@@ -192,13 +193,6 @@ def build(name: str, width: float = 1.0) -> nn.Module:
     return NETWORKS[name](width=width)
 
 
-def weight_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Name and module of what has a weight of two or more dimensions, in the order of `module.modules()`."""
-    for name, layer in module.named_modules():
-        if isinstance(getattr(layer, "weight", None), Tensor) and layer.weight.dim() > 1:
-            yield name, layer
-
-
 @torch.no_grad()
 def finish(module: nn.Module) -> None:
     """Rounds the weights of a float first convolution to a fixed-point grid, so that it is exact on pixels.
@@ -207,8 +201,8 @@ def finish(module: nn.Module) -> None:
     filter's magnitudes stays below 2^24 of its steps: the sums are then integers that f32 holds exactly, so every
     order of summation gives the same bits, and PyTorch and the engine agree on every later sign.
     """
-    _, first = next(weight_layers(module))
-    if not isinstance(first, nn.Conv2d):
+    first = next(layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear, *OWN)))
+    if type(first) is not nn.Conv2d:
         return
     largest = 144 * first.weight.abs().flatten(1).sum(1).max().item()
     if largest == 0:

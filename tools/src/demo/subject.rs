@@ -4,6 +4,8 @@ use crate::cli;
 use crate::digits::{self, SIZE};
 use crate::failure::Failure;
 use crate::input::{self, Arrangement, Layout};
+use crate::model::classes;
+use horq::Model;
 use horq::graph::Shape;
 use std::path::Path;
 
@@ -12,12 +14,15 @@ const LENET: &[u8] = include_bytes!("../../models/lenet5.horq");
 const MLP: &[u8] = include_bytes!("../../models/mlp.horq");
 const VGG: &[u8] = include_bytes!("../../models/vgg-small.horq");
 
-/// CIFAR-10's classes, in the order of its labels.
-const OBJECTS: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 /// Pictures of a batch that are shown at a time.
 const SHOWN: usize = 10;
 /// Columns of a line below a picture but for the name: the order, the confidence and the time.
 const FIGURES: usize = 22;
+
+/// Opens a bundled model.
+fn bundled(bytes: &[u8]) -> Result<Model, Failure> {
+    Model::from_bytes(bytes).map_err(|error| Failure::Failed(format!("the bundled model: {error}")))
+}
 
 /// One picture and what it shows.
 pub(super) struct Picture {
@@ -30,7 +35,7 @@ pub(super) struct Picture {
 
 /// A network and pictures for it.
 pub(super) struct Subject {
-    pub(super) model: &'static [u8],
+    pub(super) model: Model,
     pub(super) title: &'static str,
     /// Whence the true class is known.
     pub(super) told: &'static str,
@@ -48,7 +53,7 @@ impl Subject {
     /// What the arguments ask for.
     pub(super) fn of(args: &cli::Demo) -> Result<Self, Failure> {
         match (&args.batch, args.net) {
-            (None, net) => Ok(Self::digits(net.unwrap_or(cli::DigitNet::Lenet5), args.seed)),
+            (None, net) => Self::digits(net.unwrap_or(cli::DigitNet::Lenet5), args.seed),
             (Some(path), None) => Self::objects(path, args.seed),
             (Some(_), Some(_)) => {
                 Err(Failure::Usage("--net names a network for digits; leave it out to show a CIFAR-10 batch".into()))
@@ -57,8 +62,8 @@ impl Subject {
     }
 
     /// Digits that the program draws in the hand of that seed.
-    pub(super) fn digits(net: cli::DigitNet, seed: u64) -> Self {
-        let (model, title) = match net {
+    pub(super) fn digits(net: cli::DigitNet, seed: u64) -> Result<Self, Failure> {
+        let (bytes, title) = match net {
             cli::DigitNet::Lenet5 => (LENET, "LeNet-5"),
             cli::DigitNet::Mlp => (MLP, "An MLP with three binary layers"),
         };
@@ -66,8 +71,8 @@ impl Subject {
             let grey = digits::draw(class, seed).to_vec();
             Picture { input: grey.iter().map(|&ink| ink.into()).collect(), grey, class }
         };
-        Self {
-            model,
+        Ok(Self {
+            model: bundled(bytes)?,
             title,
             told: "drawn",
             classes: (0..10).map(|digit| digit.to_string()).collect(),
@@ -75,7 +80,7 @@ impl Subject {
             margin: 2, // the ink stays inside a box of 20 pixels about the middle
             pictures: (0..10).map(picture).collect(),
             next: format!("`horq demo --seed {}` draws in another hand.", seed.wrapping_add(1)),
-        }
+        })
     }
 
     /// Pictures of a CIFAR-10 batch; the seed says which ones.
@@ -86,6 +91,9 @@ impl Subject {
             return Err(Failure::file(path, "is no CIFAR-10 batch; name a file such as test_batch.bin"));
         };
         let layout = Layout::fit(&array, shape, Arrangement::Nchw).map_err(|message| Failure::file(path, message))?;
+        let model = bundled(VGG)?;
+        let named = |class: usize| classes(&model).map_or(class.to_string(), |names| names[class].to_owned());
+        let classes = (0..model.output_shape().len()).map(named).collect();
         let shown = labels.len().min(SHOWN);
         let first = (seed.wrapping_sub(1) as usize).wrapping_mul(shown) % labels.len();
         let picture = |place: usize| {
@@ -97,10 +105,10 @@ impl Subject {
             Picture { grey: input.chunks_exact(3).map(grey).collect(), input, class: labels[index].into() }
         };
         Ok(Self {
-            model: VGG,
+            model,
             title: "VGG-small at half width",
             told: "labelled",
-            classes: OBJECTS.map(str::to_owned).to_vec(),
+            classes,
             size: 32,
             margin: 0,
             pictures: (0..shown).map(picture).collect(),
@@ -129,7 +137,7 @@ mod tests {
     use super::*;
     use crate::answer::top1;
     use crate::model::highest_order;
-    use horq::{Model, Session, SessionOptions};
+    use horq::{Session, SessionOptions};
 
     /// The drawn digits are good enough, and the bundled models whole: they read nearly all of them, in a hundred hands.
     #[test]
@@ -137,10 +145,9 @@ mod tests {
         for (net, least) in [(cli::DigitNet::Lenet5, 970), (cli::DigitNet::Mlp, 900)] {
             let mut right = vec![[0; 10]; 4];
             for seed in 0..100 {
-                let subject = Subject::digits(net, seed);
-                let model = Model::from_bytes(subject.model).unwrap();
-                let mut session = Session::new(&model, SessionOptions::new()).unwrap();
-                assert_eq!(highest_order(&model), right.len());
+                let subject = Subject::digits(net, seed).unwrap();
+                let mut session = Session::new(&subject.model, SessionOptions::new()).unwrap();
+                assert_eq!(highest_order(&subject.model), right.len());
                 for picture in &subject.pictures {
                     for (order, right) in (1..).zip(&mut right) {
                         session.set_order(order).unwrap();
