@@ -13,7 +13,20 @@ from torch import Tensor, nn
 
 from . import fields as packing
 from .fields import array, bias, window
-from .nn import Affine, BinaryWeight, Codebook, HorqConv2d, HorqLinear, Inq, Int8, PowerOfTwo, PReLU, RPReLU, Shift
+from .nn import (
+    Affine,
+    BinaryWeight,
+    Codebook,
+    HorqConv2d,
+    HorqLinear,
+    Inq,
+    Int8,
+    MaxPool2d,
+    PowerOfTwo,
+    PReLU,
+    RPReLU,
+    Shift,
+)
 from .nn.layers import pair
 
 if TYPE_CHECKING:
@@ -239,6 +252,11 @@ def _softmax(c: Converter, value: Any, dim: int | None = None, **_keywords: Any)
     c.add([value], "softmax", like=value)
 
 
+def _max_pool_layer(c: Converter, layer: nn.MaxPool2d, value: Any) -> None:
+    window_of = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    _max_pool(c, value, *window_of, layer.ceil_mode, layer.return_indices)
+
+
 MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     nn.Conv2d: _conv2d,
     nn.Linear: _linear,
@@ -255,16 +273,8 @@ MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     PReLU: _prelu,
     RPReLU: _rprelu,
     Shift: lambda c, layer, value: _shift(c, layer.shift, value),
-    nn.MaxPool2d: lambda c, layer, value: _max_pool(
-        c,
-        value,
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        layer.ceil_mode,
-        layer.return_indices,
-    ),
+    nn.MaxPool2d: _max_pool_layer,
+    MaxPool2d: _max_pool_layer,
     nn.AvgPool2d: lambda c, layer, value: _average_pool(
         c,
         value,

@@ -9,6 +9,7 @@ from .inq import INQ_SHARES, Inq, freeze_
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine, BatchNorm1d, BatchNorm2d
 from .packed import BinaryWeight, Codebook, Int8, image8
+from .pooling import MaxPool2d
 from .powers import PowerOfTwo
 from .tools import clip_weights_, horq_layers, set_order
 
@@ -24,6 +25,7 @@ __all__ = [
     "HorqLinear",
     "Inq",
     "Int8",
+    "MaxPool2d",
     "PReLU",
     "Padding",
     "PowerOfTwo",

@@ -35,10 +35,14 @@ class Affine(nn.Module):
 
 
 class _AffineInEval:
-    """Replaces the eval forward of a batch norm by a product and a sum."""
+    """Replaces the eval forward of a batch norm by a product and a sum.
+
+    Not under torch.compile, which would take the root and the quotient of doubles anew for every value of a loop that
+    it fuses, and whose fused products and sums are not rounded step by step in any case.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training:  # type: ignore[attr-defined]
+        if self.training or torch.compiler.is_compiling():  # type: ignore[attr-defined]
             return super().forward(x)  # type: ignore[misc]
         return _apply(x, *affine_of(self))  # type: ignore[arg-type]
 
@@ -47,7 +51,7 @@ class BatchNorm1d(_AffineInEval, nn.BatchNorm1d):
     """`torch.nn.BatchNorm1d` whose eval mode is x * scale + shift in two rounded steps, as the engine computes it.
 
     Before a quantizer a last bit can decide a sign, so `horq.export` keeps this layer as an affine step of its own,
-    where it folds `torch.nn.BatchNorm1d` into the layer before it.
+    where it folds `torch.nn.BatchNorm1d` into the layer before it. Under torch.compile it is torch's own.
     """
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..nn import Affine, BatchNorm1d, BatchNorm2d, PReLU
+from ..nn import Affine, BatchNorm1d, BatchNorm2d, MaxPool2d, PReLU
 from ..nn.conversion import OWN
 
 CENTRE = (125.0, 123.0, 114.0)
@@ -45,7 +45,7 @@ class VggSmall(nn.Module):
         self.pixels = pixels(3)
         before, blocks = 3, []
         for index, filters in enumerate(_widths((128, 128, 256, 256, 512, 512), width)):
-            pool: list[nn.Module] = [nn.MaxPool2d(2)] if index % 2 else []
+            pool: list[nn.Module] = [MaxPool2d()] if index % 2 else []
             blocks.append(nn.Sequential(_conv(before, filters, 3), *pool, PReLU(filters), BatchNorm2d(filters)))
             before = filters
         self.blocks = nn.Sequential(*blocks)
@@ -144,7 +144,7 @@ class LeNet5(nn.Module):
         self.conv2, self.act2, self.norm2 = _conv(first, second, 5, padding=0), PReLU(second), BatchNorm2d(second)
         self.fc1, self.act3, self.norm3 = nn.Linear(16 * second, third, bias=False), PReLU(third), BatchNorm1d(third)
         self.classifier = nn.Linear(third, 10)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = MaxPool2d()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm1(self.act1(self.pool(self.conv1(self.pixels(x)))))
