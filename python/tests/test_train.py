@@ -10,6 +10,7 @@ import torch
 from horq.nn import BinaryWeight, HorqConv2d, PowerOfTwo
 from horq.train import Config, ConfigError, build, load, read
 from horq.train import data as sets
+from horq.train.__main__ import main
 from horq.train.loop import Trainer
 from horq.train.networks import NETWORKS, finish
 
@@ -64,6 +65,12 @@ def test_data_sets_are_split_without_loss(root):
     cifar = sets.load("cifar-10", root, "train")
     assert cifar.images.shape == (100, 3, 32, 32)
     assert sets.load("cifar-10", root, "test").labels.tolist() == [i % 10 for i in range(20)]
+
+
+def test_a_device_that_is_not_there_is_named(root, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train", "mnist", "--data", str(root), "--device", "meta"])
+    with pytest.raises(SystemExit, match="error: --device meta: this PyTorch cannot compute on it"):
+        main()
 
 
 def test_a_wrong_folder_or_file_is_named(root, monkeypatch):

@@ -81,7 +81,7 @@ def first_seed(config: Config, configs: Mapping[str, Config]) -> str:
 def label(config: Config, bits: bool = True) -> str:
     """What a row calls a run: its method and the options that it was given, with or without its bits."""
     options = {key: value for key, value in config.options.items() if key not in ("order", "skip")}
-    words = [config.method if config.method == "float" else config.method.upper()]
+    words = [{"float": "float", "xnor": "XNOR-Net"}.get(config.method, config.method.upper())]
     if config.dial:
         words.append(f"one file for orders 1 to {config.order}")
     width = options.pop("bits", None)

@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="of the runs to train; all without")
     parser.add_argument("--data", help="the folder above the data sets' own; default $HORQ_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
+    parser.add_argument("--device", default="cpu", help="cpu (the default), cuda, cuda:1, ...")
     parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
     parser.add_argument("--list", action="store_true", help="only list the runs and whether they are finished")
     parser.add_argument("--quiet", action="store_true", help="no progress bar (which needs a terminal and tqdm)")
@@ -60,6 +61,7 @@ def main() -> None:
         if args.threads is not None:
             torch.set_num_threads(args.threads)
         keep_memory()
+        _check_device(args.device)
         progress = not args.quiet and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
         for config in wanted:
             if runs.finished(args.out / config.name):
@@ -70,10 +72,21 @@ def main() -> None:
                 continue
             torch.compiler.reset()
             torch._dynamo.config.recompile_limit = 64  # a dial has a graph for each order, before and after it settles
-            result = Trainer(config, root, args.out, progress, args.tensorboard).go()
+            result = Trainer(config, root, args.out, progress, args.tensorboard, args.device).go()
             print(json.dumps(result), flush=True)
     except (ConfigError, FileNotFoundError, ValueError) as error:
         sys.exit(f"error: {error}")
+
+
+def _check_device(name: str) -> None:
+    """Raises `ValueError` unless PyTorch can compute on that device."""
+    try:
+        torch.zeros(1, device=name).add_(1).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"--device {name}: this PyTorch cannot compute on it ({reason}); leave it out for the CPU"
+        ) from error
 
 
 def _wanted(configs: dict[str, Config], names: list[str]) -> list[Config]:

@@ -29,6 +29,10 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device) -> Part:
+        """The part in the memory of `device`."""
+        return Part(self.images.to(device), self.labels.to(device))
+
 
 def data_root(argument: str | None) -> Path:
     """The folder above the data sets' own: the argument, else $HORQ_DATA.
@@ -102,10 +106,10 @@ def _cifar(folder: Path, test: bool) -> Part:
 
 
 def augmented(name: str, images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """A batch for training: uint8 [n, C, H, W] to float pixel values 0 to 255, in channels-last memory.
+    """A batch for training: uint8 [n, C, H, W] to float pixel values 0 to 255, in channels-last memory, on its device.
 
     CIFAR-10: a random crop out of the image padded by 4 black pixels times `strength`, mirrored half of the time. The
-    digits and garments: `warped`. Strength 0 changes nothing.
+    digits and garments: `warped`. Strength 0 changes nothing. `generator` is the CPU's: every device draws alike.
     """
     pixels = images.float()
     if strength > 0:
@@ -127,6 +131,7 @@ def _crop_and_flip(pixels: Tensor, margin: int, generator: torch.Generator) -> T
     columns = torch.where(mirrored, columns.flip(1), columns) + left
     rows = torch.arange(height) + top
     index = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).view(n, 1, -1).expand(-1, channels, -1)
+    index = index.to(pixels.device)
     return padded.flatten(2).gather(2, index).view(n, channels, height, width)
 
 
@@ -138,7 +143,7 @@ def warped(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     n, _, height, width = images.shape
 
     def uniform(bound: float) -> Tensor:
-        return (torch.rand(n, generator=generator) * 2 - 1) * bound * strength
+        return ((torch.rand(n, generator=generator) * 2 - 1) * bound * strength).to(images.device)
 
     angle, shear = uniform(math.radians(12)), uniform(0.15)
     wide, high = 1 + uniform(0.12), 1 + uniform(0.12)
@@ -148,6 +153,6 @@ def warped(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
         torch.stack([high * sin, high * (shear * sin + cos), uniform(2 * 2 / height)], 1),
     ]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
-    field = torch.randn(n, 2, 6, 6, generator=generator) * (0.8 * strength * 2 / width)
+    field = torch.randn(n, 2, 6, 6, generator=generator).to(images.device) * (0.8 * strength * 2 / width)
     field = F.interpolate(field, (height, width), mode="bicubic", align_corners=True)
     return F.grid_sample(images, grid + field.permute(0, 2, 3, 1), align_corners=False)

@@ -71,8 +71,17 @@ def dial(net: nn.Module, order: int) -> None:
 class Trainer:
     """One run: `go` trains it to the end, from its last checkpoint if there is one."""
 
-    def __init__(self, config: Config, root: Path, out: Path, progress: bool = True, tensorboard: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        root: Path,
+        out: Path,
+        progress: bool = True,
+        tensorboard: bool = False,
+        device: str = "cpu",
+    ) -> None:
         self.config = config
+        self.device = torch.device(device)
         self.folder = out / config.name
         self.out = out
         self.progress = progress
@@ -85,7 +94,8 @@ class Trainer:
             self.watched = data.load(config.data, root, "held-out", config.held_out)
         else:
             self.watched = data.Part(self.train.images[:WATCHED], self.train.labels[:WATCHED])
-        self.net = runs.made(config).to(memory_format=torch.channels_last)
+        self.train, self.watched = self.train.to(self.device), self.watched.to(self.device)
+        self.net = self._placed(runs.made(config))
         self.generator = torch.Generator().manual_seed(config.seed)
         self.teacher = self._teacher()
         self.per_epoch = len(self.train) // config.batch
@@ -96,6 +106,14 @@ class Trainer:
 
     # ---- preparation
 
+    def _placed(self, net: nn.Module) -> nn.Module:
+        """A network where it is trained, in the memory format that is fastest there."""
+        return net.to(self.device, memory_format=torch.channels_last)
+
+    def _lower_precision(self) -> torch.autocast:
+        """Products in bfloat16, if the recipe says so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
     def _teacher(self) -> nn.Module | None:
         """The trained network whose logits are followed."""
         if self.config.teacher is None:
@@ -103,7 +121,7 @@ class Trainer:
         net, config = runs.load(self.out / self.config.teacher)
         if config.data != self.config.data:
             raise ValueError(f"{self.config.name}: teacher {config.name} was trained on {config.data}")
-        net = net.requires_grad_(False).to(memory_format=torch.channels_last)
+        net = self._placed(net.requires_grad_(False))
         return torch.compile(net) if self.config.compile else net
 
     def _initialize(self) -> None:
@@ -115,7 +133,7 @@ class Trainer:
         if (given.network, given.width) != (config.network, config.width):
             raise ValueError(f"{config.name}: init {given.name} is {given.network} of width {given.width}")
         if given.method == "float":
-            self.net = convert(source, config.method, **config.options).to(memory_format=torch.channels_last)
+            self.net = self._placed(convert(source, config.method, **config.options))
         elif given.method == config.method:
             self._take_over(source, given)
         else:
@@ -124,9 +142,9 @@ class Trainer:
             )
         clip_weights_(self.net)
         if config.method == "bwnh":
-            kept = torch.randperm(len(self.train), generator=self.generator)[: config.hash_images]
-            images = self.train.images[kept].float()
-            self.notes["hash_errors"] = hash_weights_(self.net, source, lambda: images.split(EVAL_BATCH))
+            images = self.train.images[self._shuffled()[: config.hash_images]].float()
+            errors = hash_weights_(self.net, self._placed(source), lambda: images.split(EVAL_BATCH))
+            self.notes["hash_errors"] = errors
 
     def _take_over(self, source: nn.Module, given: Config) -> None:
         """The parameters of the same method at another order; of scales, those that both have."""
@@ -147,7 +165,7 @@ class Trainer:
         config = self.config
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint = self.folder / "checkpoint.pt"
-        saved = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else None
         if saved is not None and saved["config"] != runs.plain(config):
             raise ValueError(
                 f"{checkpoint} belongs to other settings of {config.name}; remove the folder to start anew"
@@ -179,8 +197,8 @@ class Trainer:
             for norm in norms(self.net):
                 norm.eval()
         self._begin_share()
-        shuffled = torch.randperm(len(self.train), generator=self.generator)
-        total = torch.zeros(())
+        shuffled = self._shuffled()
+        total = torch.zeros((), device=self.device)
         for step in self._steps():
             kept = shuffled[step * config.batch : (step + 1) * config.batch]
             pixels = data.augmented(config.data, self.train.images[kept], config.augment, self.generator)
@@ -189,7 +207,7 @@ class Trainer:
                 dial(self.net, orders[int(torch.randint(len(orders), (1,), generator=self.generator))])
             for group in optimizer.param_groups:
                 group["lr"] = self._rate(self.epoch + step / self.per_epoch)
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            with self._lower_precision():
                 answers = running(pixels).float()
                 with torch.no_grad():
                     followed = None if self.teacher is None else self.teacher(pixels).float()
@@ -203,9 +221,13 @@ class Trainer:
         if not math.isfinite(mean):
             raise ValueError(f"{config.name}: the loss of epoch {self.epoch + 1} is {mean}; lower lr, or use f32")
         dial(self.net, config.order)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+        with self._lower_precision():
             watched = accuracy(self.net, self.watched)
         return {"loss": round(mean, 5), "lr": round(self._rate(self.epoch + 1), 7), "accuracy": round(watched, 5)}
+
+    def _shuffled(self) -> Tensor:
+        """The indices of all training images in random order."""
+        return torch.randperm(len(self.train), generator=self.generator).to(self.device)
 
     def _steps(self) -> Iterator[int]:
         steps = range(self.per_epoch)
@@ -239,8 +261,7 @@ class Trainer:
             freeze_(self.net, shares[self.epoch * len(shares) // self.config.epochs])
 
     def _calibration(self) -> list[Tensor]:
-        kept = torch.randperm(len(self.train), generator=self.generator)[:CALIBRATION]
-        images = self.train.images[kept]
+        images = self.train.images[self._shuffled()[:CALIBRATION]]
         return [
             data.augmented(self.config.data, part, self.config.augment, self.generator)
             for part in images.split(EVAL_BATCH)
@@ -283,8 +304,10 @@ class Trainer:
         print(f"{self.config.name}: " + ", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
 
     def _finish(self) -> dict[str, Any]:
-        """Makes the first layer exact, settles the statistics, and writes the network and its figures."""
+        """Makes the first layer exact, settles the statistics, and writes the network and its figures; on the CPU."""
         config = self.config
+        self.device = torch.device("cpu")
+        self.net, self.train, self.watched = self.net.cpu(), self.train.to(self.device), self.watched.to(self.device)
         finish(self.net)
         if not config.dial:
             recalibrate(self.net, self._calibration(), config.orders)
