@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from ._core import Builder, Error, __version__
 from .fields import array, channels_last
-from .folding import fold
+from .folding import folded, trace
 from .handlers import FUNCTIONS, MODULES
 
 
@@ -49,7 +49,7 @@ def export(
     Raises `ExportError` for anything else, naming the node; then nothing is written. The file appears whole or not at
     all.
     """
-    folded = fold(module)
+    plain, traced = trace(module)
     if example.dim() not in (2, 4) or len(example) == 0:
         raise ExportError(f"example must be [N, C, H, W] or [N, features] with N >= 1, not {list(example.shape)}")
     if golden < 1:
@@ -58,16 +58,37 @@ def export(
     probe = example[: max(golden, 2)]
     if len(probe) == 1:  # one sample cannot tell the batch dimension from others
         probe = torch.cat([probe, probe])
-    converter = Converter(folded, probe)
+    faithful = _is_faithful(plain, traced, probe)  # now, since folding changes the layers that the two share
+    net = folded(traced)
+    converter = Converter(net, probe)
     builder, output = converter.run()
+    if not faithful:
+        raise ExportError(
+            "the module's trace by torch.fx answers otherwise than the module itself: it changes a value in place "
+            "(such as x += y) that it reads again under another name, or it draws at random; write x = x + y"
+        )
     builder.producer(f"horq {__version__} (PyTorch {torch.__version__})")
     for key, value in (notes or {}).items():
         builder.note(key, value)
     inputs = example[:golden]
     with torch.no_grad():
-        answers = folded(inputs)
+        answers = net(inputs)
     builder.golden(channels_last(inputs), channels_last(answers))
     builder.write(output, path)
+
+
+def _is_faithful(plain: nn.Module, traced: fx.GraphModule, probe: Tensor) -> bool:
+    """Whether a module and its trace give the same answers.
+
+    The two are the same operations, so they agree bit for bit, unless a value is changed under a second name (`y = x;
+    x += 1` changes y, but not in a trace) or by chance.
+    """
+    with torch.no_grad():
+        try:
+            expected, given = plain(probe.clone()), traced(probe.clone())
+        except Exception as error:  # the user's module runs here
+            raise ExportError(f"the module does not run on the example: {error}") from error
+    return not isinstance(expected, Tensor) or torch.allclose(given, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @dataclass
@@ -108,6 +129,8 @@ class Converter:
         self.values: dict[fx.Node, Value] = {}
         self.node: fx.Node | None = None
         self.taken = {"input"}
+        self.overwritten: dict[str, str] = {}
+        """By the engine's name of a value that the torch graph changed in place: the node that did."""
         shapes = _Shapes(module)
         try:
             with torch.no_grad():
@@ -144,7 +167,7 @@ class Converter:
     def _output(self, result: Any) -> str:
         if not isinstance(result, fx.Node) or result not in self.values:
             raise ExportError("the module must return one tensor; return only the one that is the answer")
-        value = self.values[result]
+        value = self.read(result)
         if value.name == "input":
             raise ExportError("the module returns its input; a .horq file needs at least one layer")
         if value.order is not None:
@@ -200,7 +223,18 @@ class Converter:
             return argument
         if not isinstance(argument, fx.Node) or argument not in self.values:
             raise self.refuse(f"it reads {argument!r}, which is no value computed from the input")
-        return self.values[argument]
+        value = self.values[argument]
+        if value.name in self.overwritten:
+            changer = self.overwritten[value.name]
+            raise self.refuse(
+                f"it reads `{argument.name}`, which `{changer}` changed in place; use the form that does not"
+            )
+        return value
+
+    def overwrite(self, value: Value) -> None:
+        """The present node changes `value` in place: nothing may read it any more, under whatever name."""
+        assert self.node is not None
+        self.overwritten[value.name] = self.node.name
 
     def add(self, inputs: list[Value], op: str, *, like: Value | None = None, **fields: Any) -> Value:
         """Adds a node for the present one; an elementwise node passes the value that it is `like`."""

@@ -31,7 +31,7 @@ def window(kernel: Any, stride: Any, padding: Any, dilation: Any) -> dict[str, A
     vertical, horizontal = pair(padding)
     return {
         "kernel": pair(kernel),
-        "stride": pair(stride if stride not in (None, ()) else kernel),
+        "stride": pair(stride or kernel),
         "dilation": pair(dilation),
         "padding": (vertical, horizontal, vertical, horizontal),
     }

@@ -18,6 +18,7 @@ from .nn import (
     HorqLinear,
     Inq,
     Int8,
+    MaxPool2d,
     PowerOfTwo,
     PReLU,
     RPReLU,
@@ -27,7 +28,7 @@ from .nn.norm import affine_of
 
 OWN_LAYERS = (
     *(HorqConv2d, HorqLinear, BinaryWeight, Codebook, Inq, Int8, PowerOfTwo),
-    *(Affine, BatchNorm1d, BatchNorm2d, PReLU, RPReLU, Shift),
+    *(Affine, BatchNorm1d, BatchNorm2d, MaxPool2d, PReLU, RPReLU, Shift),
 )
 """The layers of horq.nn, which a trace leaves whole."""
 
@@ -51,6 +52,15 @@ def fold(module: nn.Module) -> fx.GraphModule:
 
     Raises `horq.Error` if torch.fx cannot trace the module.
     """
+    _, traced = trace(module)
+    return folded(traced)
+
+
+def trace(module: nn.Module) -> tuple[nn.Module, fx.GraphModule]:
+    """A float32 copy of `module` in eval mode, binary layers at their highest order, and its trace on the same layers.
+
+    Raises `horq.Error` if torch.fx cannot trace the module.
+    """
     module = copy.deepcopy(module).float().cpu().eval()
     for layer in module.modules():
         if isinstance(layer, HorqConv2d | HorqLinear):
@@ -65,7 +75,11 @@ def fold(module: nn.Module) -> fx.GraphModule:
             f"torch.fx cannot trace {type(module).__name__}: {error}; "
             "write its forward without control flow that depends on values"
         ) from error
-    traced = fx.GraphModule(module, graph)
+    return module, fx.GraphModule(module, graph)
+
+
+def folded(traced: fx.GraphModule) -> fx.GraphModule:
+    """Folds a trace, which is changed; see `fold`."""
     calls = [node for node in traced.graph.nodes if node.op == "call_module"]
     uses = [node.target for node in calls]
     for node in calls:

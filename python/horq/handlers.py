@@ -118,6 +118,8 @@ def _affine(c: Converter, layer: Affine, value: Value) -> None:
 def _relu(c: Converter, value: Any, inplace: bool = False) -> None:
     value = c.read(value)
     c.add([value], "relu", like=value)
+    if inplace:
+        c.overwrite(value)
 
 
 def _prelu(c: Converter, layer: nn.PReLU, value: Value) -> None:
@@ -212,6 +214,12 @@ def _same(c: Converter, value: Any, *_arguments: Any, **_keywords: Any) -> None:
     c.alias(c.read(value))
 
 
+def _dropout(c: Converter, value: Any, p: Any = 0.5, training: Any = True, inplace: Any = False) -> None:
+    if training is not False:
+        raise c.refuse("it drops values in eval mode, too; pass training=self.training, or use torch.nn.Dropout")
+    c.alias(c.read(value))
+
+
 def _add(c: Converter, first: Any, second: Any, *, alpha: Any = 1) -> None:
     first, second = c.read(first), c.read(second)
     if alpha != 1 or first.shape != second.shape or first.flat != second.flat:
@@ -221,6 +229,11 @@ def _add(c: Converter, first: Any, second: Any, *, alpha: Any = 1) -> None:
             "its operands are vectors of different order, one flattened from an image; add before flattening"
         )
     c.add([first, second], "add", like=first)
+
+
+def _add_in_place(c: Converter, first: Any, second: Any, *, alpha: Any = 1) -> None:
+    _add(c, first, second, alpha=alpha)
+    c.overwrite(c.read(first))
 
 
 def _agree(first: Tensor | None, second: Tensor | None) -> bool:
@@ -268,7 +281,7 @@ MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     Inq: _powers,
     Int8: _int8,
     Affine: _affine,
-    nn.ReLU: lambda c, layer, value: _relu(c, value),
+    nn.ReLU: lambda c, layer, value: _relu(c, value, layer.inplace),
     nn.PReLU: _prelu,
     PReLU: _prelu,
     RPReLU: _rprelu,
@@ -295,10 +308,10 @@ FUNCTIONS: dict[Any, Callable[..., None]] = {
     torch.relu: _relu,
     "relu": _relu,
     operator.add: _add,
-    operator.iadd: _add,
+    operator.iadd: _add_in_place,
     torch.add: _add,
     "add": _add,
-    "add_": _add,
+    "add_": _add_in_place,
     torch.cat: _concat,
     torch.concat: _concat,
     torch.flatten: _flatten,
@@ -315,6 +328,6 @@ FUNCTIONS: dict[Any, Callable[..., None]] = {
     F.softmax: _softmax,
     torch.softmax: _softmax,
     "softmax": _softmax,
-    F.dropout: _same,
+    F.dropout: _dropout,
     "contiguous": _same,
 }

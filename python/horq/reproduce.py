@@ -8,6 +8,7 @@ printed in Markdown. Finished runs are left alone, so the command can be broken 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import subprocess
@@ -19,19 +20,21 @@ import torch
 
 from ._core import Error
 from .results import energy, tables
-from .results.evaluate import evaluate, evaluation
+from .results.evaluate import evaluate, evaluation, is_complete
 from .results.int8 import evaluate8, evaluation8
 from .results.latency import is_timed, measure
 from .results.plots import draw
 from .train import Config, ConfigError, runs
+from .train.__main__ import positive
 from .train.data import data_root
 
 
-def train(table: tables.Table, configs: Mapping[str, Config], out: Path, root: Path) -> None:
+def train(table: tables.Table, configs: Mapping[str, Config], out: Path, root: Path, device: str) -> None:
     """Trains the runs that are not finished, in a process of its own."""
     missing = [name for name, config in configs.items() if not tables.is_current(config, out)]
     if missing:
-        command = [sys.executable, "-m", "horq.train", table.recipe, *missing, "--out", str(out), "--data", str(root)]
+        command = [sys.executable, "-m", "horq.train", table.recipe, *missing]
+        command += ["--out", str(out), "--data", str(root), "--device", device]
         if subprocess.run(command).returncode != 0:
             raise ConfigError(f"training broke off; go on with: python -m horq.reproduce {table.name}")
 
@@ -47,17 +50,17 @@ def measure_missing(
                 energy.measure(out / config.name, root)
         return
     for config in done:
-        if evaluation(out / config.name) is None:
+        if not is_complete(evaluation(out / config.name), images):
             print(f"evaluating {config.name}", file=sys.stderr, flush=True)
             evaluate(out / config.name, root, images)
-        if config.method == "float" and table.kind == "runs" and evaluation8(out / config.name) is None:
+        in8 = config.method == "float" and table.kind == "runs"
+        if in8 and not is_complete(evaluation8(out / config.name), images):
             evaluate8(out / config.name, root, images)
     if table.kind == "runs":
         firsts = {tables.first_seed(config, configs): config for config in reversed(done)}
         folders = [out / config.name for config in reversed(firsts.values())]
-        folders = [folder for folder in folders if again or not is_timed(folder)]
-        if folders:
-            measure(folders)
+        if folders and (again or not all(is_timed(folder) for folder in folders)):
+            measure(folders)  # all of them in turns, so that rows can be compared
 
 
 def updated(page: str, name: str, table: str) -> str:
@@ -81,11 +84,12 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="only list the tables and how far their runs are")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
     parser.add_argument("--data", help="the folder above the data sets' own; default $HORQ_DATA")
+    parser.add_argument("--device", default="cpu", help="to train on: cpu (the default), cuda, cuda:1, ...")
     parser.add_argument("--no-train", action="store_true", help="only use finished runs")
     parser.add_argument("--no-measure", action="store_true", help="and only figures already measured")
     parser.add_argument("--latency", action="store_true", help="time all runs of the table anew, in turns")
-    parser.add_argument("--images", type=int, help="that PyTorch takes, the first of the test set (default: all)")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch while evaluating (default: 1)")
+    parser.add_argument("--images", type=positive, help="that PyTorch takes, the first of the test set (default: all)")
+    parser.add_argument("--threads", type=positive, default=1, help="of PyTorch while evaluating (default: 1)")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw pictures into FOLDER, and show them in FILE")
     parser.add_argument("--update", type=Path, metavar="FILE", help="also replace the table between its markers there")
     args = parser.parse_args()
@@ -100,11 +104,15 @@ def main() -> None:
             parser.error("name a TABLE, or --list them")
         table = tables.find(args.table)
         configs = tables.wanted(table)
+        if args.update is not None:  # what can fail should before hours of training
+            updated(args.update.read_text(), table.name, "")
+        if args.plots is not None and importlib.util.find_spec("matplotlib") is None:
+            raise ConfigError("--plots needs the package matplotlib; install it, or leave --plots out")
         if not args.no_measure:
             root = data_root(args.data)
             torch.set_num_threads(args.threads)
             if not args.no_train:
-                train(table, configs, args.out, root)
+                train(table, configs, args.out, root, args.device)
             measure_missing(table, configs, args.out, root, args.images, args.latency)
         text = tables.render(table, args.out)
         print(text, flush=True)
@@ -113,8 +121,8 @@ def main() -> None:
                 path = Path(os.path.relpath(picture, args.update.parent if args.update else "."))
                 text += f"\n\n![{picture.stem.replace('-', ' ')}]({path.as_posix()})"
         if args.update is not None:
-            args.update.write_text(updated(args.update.read_text(), table.name, text))
-    except (ConfigError, Error, FileNotFoundError, ValueError) as error:
+            runs.write_whole(args.update, updated(args.update.read_text(), table.name, text))
+    except (ConfigError, Error, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

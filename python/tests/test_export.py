@@ -1,5 +1,7 @@
 """Networks through `horq.export` and the Rust engine against PyTorch, and what export refuses."""
 
+import operator
+
 import numpy as np
 import pytest
 import torch
@@ -189,6 +191,12 @@ def calls(function):
     return Calls()
 
 
+def added_under_a_second_name(x):
+    y = x
+    y += torch.relu(x)
+    return x + y
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
@@ -206,6 +214,11 @@ def calls(function):
         (calls(lambda x: x.view(-1)), r"node `view` .*keep the batch first"),
         (calls(lambda x: x.view(-1, 4, 8)), r"node `view` .*keep the batch first"),
         (calls(lambda x: torch.flatten(input=x, start_dim=1)), r"node `flatten` .*not known"),
+        (calls(lambda x: F.dropout(x, 0.5)), r"node `dropout` .*drops values in eval mode"),
+        (calls(lambda x: F.relu(x, inplace=True) + x), r"node `add` .*reads `layer`, which `relu` changed in place"),
+        (calls(lambda x: x.add_(x.relu()) + x), r"node `add` .*reads `layer`, which `add_` changed in place"),
+        (calls(added_under_a_second_name), r"trace by torch.fx answers otherwise than the module itself.*in place"),
+        (calls(lambda x: F.dropout(x, training=False).add_(x) + x), r"reads `layer`, which `add_` changed in place"),
         (calls(lambda x: x.mean(1)), r"node `mean` .*keep the batch first"),
         (calls(lambda x: (x, x)), r"must return one tensor"),
         (calls(lambda x: x.flatten(1)), r"returns a flattened image"),
@@ -219,6 +232,15 @@ def test_export_refuses_by_name(module, words, tmp_path):
     with pytest.raises(horq.Error, match=words):
         horq.export(module, torch.randn(2, 2, 4, 4), path)
     assert not path.exists()
+
+
+def test_code_in_place_is_exported_where_nobody_reads_what_it_changed(tmp_path):
+    module = calls(lambda x: F.relu(operator.iadd(F.dropout(x, training=False), torch.relu(x)), inplace=True))
+    x = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    horq.export(module, x, tmp_path / "net.horq")
+    answers = horq.Model(tmp_path / "net.horq").run(np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy()))
+    with torch.no_grad():
+        assert np.allclose(answers, module(x).permute(0, 2, 3, 1).numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_export_refuses_examples_without_a_batch(tmp_path):

@@ -184,3 +184,20 @@ def test_bad_arguments_are_named():
         hn.HorqConv2d(4, 6, 3, groups=3)
     with pytest.raises(ValueError, match=r"HorqLinear takes \[N, 4\], not \[2, 5\]"):
         hn.HorqLinear(4, 4)(torch.randn(2, 5))
+
+
+@pytest.mark.parametrize("padding_mode", ["valid-taps", "one"])
+def test_the_gradient_of_the_last_scale_is_the_finite_difference(padding_mode):
+    torch.manual_seed(3)
+    layer = hn.HorqConv2d(3, 4, 3, padding=1, order=2, padding_mode=padding_mode).double().train()
+    x, g = torch.randn(2, 3, 5, 5).double(), torch.randn(2, 4, 5, 5).double()
+
+    def loss(step):
+        with torch.no_grad():
+            layer.scales[1] += step
+        return (layer(x) * g).sum()
+
+    loss(0).backward()
+    with torch.no_grad():
+        numeric = (loss(1e-3) - loss(-2e-3)) / 2e-3  # linear: no sign depends on the last scale
+    assert layer.scales.grad[1].item() == pytest.approx(numeric.item(), rel=1e-9)

@@ -358,7 +358,8 @@ def test_the_dial_beside_nets_of_one_order(evaluated):
 
 def test_papers_figures_stand_beside_the_same_network_only():
     def row(order=0, **fields):
-        given = {"name": "x", "network": "resnet20", "data": "cifar-10", "epochs": 1, "method": "dqc", **fields}
+        given = {"name": "x", "network": "resnet20", "data": "cifar-10", "epochs": 1, "method": "dqc"}
+        given |= {"init": "y", **fields}
         return reported(Config(**given), order)
 
     assert row(options={"bits": 3}) == "90.07 (DQC, 2019)"

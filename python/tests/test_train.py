@@ -3,16 +3,20 @@
 import gzip
 import json
 import lzma
+import shutil
 
 import pytest
 import torch
 
+from horq import convert
 from horq.nn import BinaryWeight, HorqConv2d, PowerOfTwo
+from horq.results.tables import is_current
 from horq.train import Config, ConfigError, build, load, read
 from horq.train import data as sets
 from horq.train.__main__ import main
-from horq.train.loop import Trainer
+from horq.train.loop import Trainer, _optimizer
 from horq.train.networks import NETWORKS, finish
+from horq.train.runs import locked
 
 COUNT = 96
 
@@ -143,6 +147,16 @@ def test_recipes_merge_seeds_and_options(tmp_path):
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "bwnh"', "name it in init"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nshares = [0.5]', "shares must grow"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 3\nmethod = "inq"', "each of its 4 shares"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 4\nmethod = "inq"', "inq starts from a float run"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nsubset = 0', "subset must be 1 to"),
+        ('[runs.a]\nnetwork = "mlp"\ndata = "cifar-10"\nepochs = 1', "mlp does not read the images of cifar-10; nin"),
+        ('[runs.a]\nnetwork = "nin"\ndata = "mnist"\nepochs = 1', "of mnist; lenet5, mlp do"),
+        ('options = 3\n[runs.a]\nnetwork = "nin"\ndata = "mnist"\nepochs = 1', "options must be Mapping"),
+        (
+            '[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nseeds = [1, 2]\n'
+            '[runs.a-seed2]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1',
+            "two runs are called a-seed2",
+        ),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nseeds = "x"', "list of integers"),
     ],
 )
@@ -164,6 +178,8 @@ def test_bundled_recipes_are_read():
             assert run.teacher != run.name
     with pytest.raises(ConfigError, match=r"bundled are .*mnist"):
         read("nowhere")
+    with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"):
+        read(RECIPES)
 
 
 def test_a_run_learns_and_leaves_its_folder(root, tmp_path):
@@ -177,8 +193,17 @@ def test_a_run_learns_and_leaves_its_folder(root, tmp_path):
     assert not (tmp_path / "out" / "run" / "checkpoint.pt").exists()
 
 
-def test_a_run_that_was_cut_off_ends_as_if_it_were_not(root, tmp_path):
-    fields = {"method": "horq", "options": {"order": 2}, "dial": True, "epochs": 4}
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": "horq", "options": {"order": 2}, "dial": True, "epochs": 4},  # settles after 2 of them
+        {"method": "horq", "options": {"order": 2}, "dial": True, "epochs": 4, "settle": 0.75},
+        {"method": "inq", "epochs": 4, "init": "start", "teacher": "start", "optimizer": "sgd", "weight_decay": 0.01},
+    ],
+)
+def test_a_run_that_was_cut_off_ends_as_if_it_were_not(root, tmp_path, fields):
+    for name in ("whole", "cut"):
+        train(root, tmp_path / name, "start", epochs=1)
     train(root, tmp_path / "whole", **fields)
     trainer = Trainer(config(**fields), root, tmp_path / "cut", progress=False)
     epochs, one = [], trainer._one_epoch
@@ -199,6 +224,57 @@ def test_a_run_that_was_cut_off_ends_as_if_it_were_not(root, tmp_path):
         load(tmp_path / "nowhere")
 
 
+def test_a_run_knows_what_it_was_made_from(root, tmp_path):
+    fields = {"method": "horq", "options": {"order": 1}, "epochs": 2, "init": "start", "teacher": "start"}
+    train(root, tmp_path, "start", epochs=1)
+    train(root, tmp_path, "done", **fields)
+    assert is_current(config("done", **fields), tmp_path)
+    trainer = Trainer(config("cut", **fields), root, tmp_path, progress=False)
+    trainer._finish = lambda: None  # leaves the checkpoint
+    trainer.go()
+    shutil.rmtree(tmp_path / "start")
+    assert is_current(config("done", **fields), tmp_path)
+    train(root, tmp_path, "start", epochs=1, seed=2)
+    with pytest.raises(ConfigError, match="done was made from another training of start; remove it"):
+        is_current(config("done", **fields), tmp_path)
+    with pytest.raises(ValueError, match=r"checkpoint.pt started from another training of start; remove the folder"):
+        train(root, tmp_path, "cut", **fields)
+
+
+def test_one_process_trains_a_run(root, tmp_path):
+    with locked(tmp_path / "run"), pytest.raises(ConfigError, match=r"another process trains .*run"):
+        train(root, tmp_path, epochs=1)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_binary_weights_do_not_decay():
+    def decaying(method):
+        net = convert(build("lenet5", 1 / 16), method)
+        group = _optimizer(net, config(weight_decay=0.1)).param_groups[0]
+        assert group["weight_decay"] == 0.1
+        names = {parameter: name for name, parameter in net.named_parameters()}
+        return {names[parameter] for parameter in group["params"]}
+
+    assert decaying("horq") == decaying("bwn") == {"conv1.weight", "classifier.weight"}
+    assert len(decaying("dqc")) == len(decaying("float")) == 4
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("mnist/t10k-images-idx3-ubyte.gz", gzip.compress(b"abc" * 99)[:20], "t10k-images.* is damaged"),
+        ("mnist/t10k-images-idx3-ubyte.gz", b"<html>", "t10k-images.* is damaged or not what its name says"),
+        ("cifar-10/data_batch_3.bin.xz", lzma.compress(b"abc" * 99)[:40], "data_batch_3.bin.xz"),
+        ("cifar-10/data_batch_3.bin.xz", b"<html>", "data_batch_3.bin.xz is damaged"),
+    ],
+)
+def test_a_damaged_file_is_named(root, file, content, words):
+    (root / file).write_bytes(content)
+    name, part = ("mnist", "test") if file.startswith("mnist") else ("cifar-10", "train")
+    with pytest.raises(ValueError, match=words):
+        sets.load(name, root, part)
+
+
 @pytest.mark.parametrize(
     ("method", "options", "layer"),
     [
@@ -207,6 +283,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_were_not(root, tmp_path):
         ("bwn", {}, BinaryWeight),
         ("bwnh", {}, BinaryWeight),
         ("dqc", {"bits": 3}, PowerOfTwo),
+        ("sqc", {"bits": 3}, PowerOfTwo),
     ],
 )
 def test_methods_start_from_a_float_run_and_follow_it(root, tmp_path, method, options, layer):

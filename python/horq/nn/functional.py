@@ -17,7 +17,8 @@ is the scale mode:
 Everything is written in plain operations, so that `torch.compile` fuses a quantizer into one loop.
 
 The scales of ``window`` and ``image`` are constants to the backward pass; those of ``fixed`` receive their gradient,
-db_k = sum g H_k. Three straight-through rules give dx from g = d(sum_k b_k H_k):
+db_k = sum g H_k, padded places that stand for +1 among them. Three straight-through rules give dx from
+g = d(sum_k b_k H_k):
 
 * ``clip``: g 1[|x| <= 1];
 * ``per-order``: g sum_k b_k 1[|R_{k-1}| <= 1];
@@ -104,9 +105,8 @@ def residual_quantize(
             b = magnitudes.mean(dims, keepdim=True)
         else:
             b = (magnitudes * valid).sum(dims, keepdim=True) / count
-        value = value + b * h
+        value, total = value + b * h, total + b
         b = b.detach()
-        total = total + b
         if rule != "clip":
             share = b * (magnitudes <= 1)
             gate = gate + (share if rule == "per-order" else share * (1 - gate))  # 1 - (1 - gate)(1 - share)

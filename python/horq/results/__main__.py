@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .._core import Error
+from ..train.__main__ import positive
 from ..train.data import data_root
 
 
@@ -86,7 +87,7 @@ def main() -> None:
 
     def with_data(own: argparse.ArgumentParser) -> None:
         own.add_argument("--data", help="the folder above the data sets' own; default $HORQ_DATA")
-        own.add_argument("--threads", type=int, default=1, help="of PyTorch (default: 1)")
+        own.add_argument("--threads", type=positive, default=1, help="of PyTorch (default: 1)")
 
     own = command("evaluate", _evaluate, "test accuracy in the engine and in PyTorch, agreement, size")
     with_data(own)
@@ -113,7 +114,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     try:
         args.run(args)
-    except (Error, FileNotFoundError, ValueError) as error:
+    except (Error, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

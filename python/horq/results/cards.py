@@ -55,7 +55,7 @@ def make(folder: Path, to: Path, name: str | None = None, tolerance: float = TOL
     scratch = target.with_name(f".{target.name}.part")
     shutil.copyfile(file_of(folder), scratch)
     scratch.replace(target)
-    target.with_suffix(".md").write_text(card(target.name, folder, figures, model))
+    runs.write_whole(target.with_suffix(".md"), card(target.name, folder, figures, model))
     return target
 
 
@@ -112,7 +112,7 @@ def card(file: str, folder: Path, figures: dict[str, Any], model: Model) -> str:
     )
     lines.append("|---|---|---|" + "---|" * held)
     for order, found in figures["orders"].items():
-        cells = [order if order != "0" else "float", f"{100 * found['accuracy']:.2f} %"]
+        cells = [order if order != "0" else config.method, f"{100 * found['accuracy']:.2f} %"]
         cells += [f"{100 * result['accuracy'][order]:.2f} %"] * held
         ties = f" ({found['torch']['ties']} tied)" if found["torch"]["ties"] else ""
         cells.append(f"{found['torch']['equal']:,}{ties}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..nn import HorqConv2d, HorqLinear
 from ..nn.functional import MAX_ORDER
 from ..train import data, runs
-from .evaluate import read_json, trained_digest
+from .evaluate import read_json
 
 ENERGY = "energy.json"
 BATCH = 20
@@ -101,7 +101,7 @@ def measure(folder: Path, root: Path, images: int = 200) -> dict[str, Any]:
         hook.remove()
     figures = {
         "name": config.name,
-        "trained": trained_digest(folder),
+        "trained": runs.digest(folder),
         "images": len(test),
         "gaussian": gaussian(max(layer.max_order for layer in layers.values())),
         "layers": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import tempfile
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def agreement(engine: Tensor, expected: Tensor, labels: Tensor) -> Agreement:
 
 def file_of(folder: Path) -> Path:
     """Where the `.horq` file of the run in `folder` lies."""
-    return folder / f"{folder.name}.horq"
+    return folder / f"{folder.resolve().name}.horq"
 
 
 def notes(config: Config) -> dict[str, str]:
@@ -106,22 +105,27 @@ def engine_inputs(images: Tensor) -> np.ndarray:
     return channels_last(images.float())
 
 
-def trained_digest(folder: Path) -> str:
-    """What tells whether an evaluation belongs to the network that is now in `folder`."""
-    return hashlib.sha256((folder / "final.pt").read_bytes()).hexdigest()
-
-
 def read_json(path: Path, folder: Path) -> dict[str, Any] | None:
     """A file of figures in `folder`; None if it is missing or belongs to an earlier training."""
     if not path.exists() or not (folder / "final.pt").exists():
         return None
     figures = json.loads(path.read_text())
-    return figures if figures["trained"] == trained_digest(folder) else None
+    return figures if figures["trained"] == runs.digest(folder) else None
 
 
 def evaluation(folder: Path) -> dict[str, Any] | None:
     """What `evaluate` has found for the run in `folder`; None if it is missing or of an earlier training."""
     return read_json(folder / EVALUATION, folder)
+
+
+def is_complete(figures: dict[str, Any] | None, images: int | None) -> bool:
+    """Whether an evaluation is there and PyTorch has taken that many images (all of them without) in it."""
+    if figures is None:
+        return False
+    return all(
+        found["torch"]["images"] >= min(images or found["images"], found["images"])
+        for found in figures["orders"].values()
+    )
 
 
 def compare(net: nn.Module, model: Model, test: data.Part, order: int, images: int | None) -> dict[str, Any]:
@@ -156,7 +160,7 @@ def evaluate(folder: Path, root: Path, images: int | None = None) -> dict[str, A
     orders = {str(order): compare(net, model, test, order, images) for order in config.orders}
     figures = {
         "name": config.name,
-        "trained": trained_digest(folder),
+        "trained": runs.digest(folder),
         "isa": model.session().isa,
         "digest": model.digest,
         "bytes": model.file_len,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .._core import Model
 from ..nn import Int8
 from ..train import data, runs
-from .evaluate import BATCH, compare, export_run, read_json, trained_digest
+from .evaluate import BATCH, compare, export_run, read_json
 
 INT8 = "int8.json"
 CALIBRATION = 500
@@ -66,7 +66,7 @@ def evaluate8(folder: Path, root: Path, images: int | None = None) -> dict[str, 
     model = Model(file)
     figures = {
         "name": config.name,
-        "trained": trained_digest(folder),
+        "trained": runs.digest(folder),
         "calibration": CALIBRATION,
         "digest": model.digest,
         "bytes": model.file_len,

@@ -14,7 +14,7 @@ import numpy as np
 from .._core import Model, Session
 from ..fields import channels_last
 from ..train import runs
-from .evaluate import file_of, read_json, trained_digest
+from .evaluate import file_of, read_json
 from .int8 import evaluation8, int8_file
 from .subjects import doodles
 
@@ -95,7 +95,7 @@ def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
         own = [entry for entry in entries if entry.folder == folder]
         figures = {
             "name": folder.name,
-            "trained": trained_digest(folder),
+            "trained": runs.digest(folder),
             "cpu": cpu_name(),
             "isa": own[0].session.isa,
             "load": load,

@@ -159,12 +159,19 @@ def _held_out(folder: Path, order: int) -> float:
 
 
 def is_current(config: Config, out: Path) -> bool:
-    """Whether the run is finished; raises `ConfigError` if it was trained with other settings than these."""
+    """Whether the run is finished.
+
+    Raises `ConfigError` if it was trained with other settings than these, or from a network that was since replaced.
+    """
     folder = out / config.name
     if not runs.finished(folder):
         return False
     if runs.load_config(folder) != config:
         raise ConfigError(f"{folder} was trained with other settings than its recipe has; remove it to train anew")
+    known = json.loads((folder / "result.json").read_text())["sources"]
+    for name, digest in runs.sources(config, out).items():
+        if known.get(name) != digest:
+            raise ConfigError(f"{folder} was made from another training of {name}; remove it to train anew")
     return True
 
 

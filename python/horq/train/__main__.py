@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--data", help="the folder above the data sets' own; default $HORQ_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
     parser.add_argument("--device", default="cpu", help="cpu (the default), cuda, cuda:1, ...")
-    parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
+    parser.add_argument("--threads", type=positive, help="of PyTorch (default: its own choice)")
     parser.add_argument("--list", action="store_true", help="only list the runs and whether they are finished")
     parser.add_argument("--quiet", action="store_true", help="no progress bar (which needs a terminal and tqdm)")
     parser.add_argument("--tensorboard", action="store_true", help="also write logs for TensorBoard")
@@ -61,7 +61,7 @@ def main() -> None:
         if args.threads is not None:
             torch.set_num_threads(args.threads)
         keep_memory()
-        _check_device(args.device)
+        check_device(args.device)
         progress = not args.quiet and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
         for config in wanted:
             if runs.finished(args.out / config.name):
@@ -74,11 +74,19 @@ def main() -> None:
             torch._dynamo.config.recompile_limit = 64  # a dial has a graph for each order, before and after it settles
             result = Trainer(config, root, args.out, progress, args.tensorboard, args.device).go()
             print(json.dumps(result), flush=True)
-    except (ConfigError, FileNotFoundError, ValueError) as error:
+    except (ConfigError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 
-def _check_device(name: str) -> None:
+def positive(text: str) -> int:
+    """A count from a command line."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def check_device(name: str) -> None:
     """Raises `ValueError` unless PyTorch can compute on that device."""
     try:
         torch.zeros(1, device=name).add_(1).item()

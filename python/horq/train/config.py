@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .data import SETS
-from .networks import NETWORKS
+from .networks import GREY, NETWORKS
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 """The folder of the recipes that come with the package."""
@@ -57,7 +57,7 @@ class Config:
     warmup: float = 1.0
     """Epochs."""
     weight_decay: float = 0.0
-    """Of float weights (decoupled for adam); batch norms, slopes, scales and binary weights have none."""
+    """Of float and coded weights (decoupled for adam); batch norms, slopes, scales and binary weights have none."""
     augment: float = 1.0
     """Strength; 0 for none."""
     held_out: int = 0
@@ -89,8 +89,11 @@ class Config:
             raise ConfigError("dial needs method = 'horq' and an order of at least 2 in options")
         if self.method == "inq" and self.epochs < len(self.shares):
             raise ConfigError(f"method inq needs an epoch for each of its {len(self.shares)} shares, not {self.epochs}")
-        if self.method == "bwnh" and self.init is None:
-            raise ConfigError("method bwnh starts from a float run; name it in init")
+        if (self.network in GREY) == (self.data == "cifar-10"):
+            fitting = ", ".join(name for name in NETWORKS if (name in GREY) == (self.network not in GREY))
+            raise ConfigError(f"network {self.network} does not read the images of {self.data}; {fitting} do")
+        if self.method in ("bwnh", "inq") and self.init is None:
+            raise ConfigError(f"method {self.method} starts from a float run; name it in init")
         if (
             not self.shares
             or list(self.shares) != sorted(self.shares)
@@ -125,6 +128,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "temperature": (1e-3, 1e3),
     "smoothing": (0, 1),
     "batch": (1, 1 << 20),
+    "subset": (1, 1 << 30),
     "lr": (0, 1e3),
     "warmup": (0, 1e5),
     "weight_decay": (0, 1e3),
@@ -169,13 +173,15 @@ def read(path: str | Path) -> dict[str, Config]:
     Raises `ConfigError`, which names the file, run and field.
     """
     file = Path(path)
-    if not file.is_file() and (RECIPES / f"{path}.toml").exists():
+    if not file.exists() and (RECIPES / f"{path}.toml").exists():
         file = RECIPES / f"{path}.toml"
     try:
-        table = tomllib.loads(file.read_text())
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         bundled = ", ".join(sorted(entry.stem for entry in RECIPES.glob("*.toml")))
         raise ConfigError(f"no recipe at {file}; bundled are {bundled}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is no TOML: {error}") from error
     runs = table.pop("runs", None)
@@ -185,6 +191,8 @@ def read(path: str | Path) -> dict[str, Config]:
     for name, own in runs.items():
         if not isinstance(own, dict):
             raise ConfigError(f"{file}: runs.{name} must be a table")
+        for where, part in ((str(file), table), (f"{file}, run {name}", own)):
+            _checked(where, "options", part.get("options", {}))
         fields = {**table, **own, "options": {**table.get("options", {}), **own.get("options", {})}}
         seeds = fields.pop("seeds", None)
         if seeds is not None and (not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds)):
@@ -193,6 +201,8 @@ def read(path: str | Path) -> dict[str, Config]:
         values = {key: _checked(where, key, value) for key, value in fields.items()}
         for index, seed in enumerate(seeds or [values.get("seed", 1)]):
             full = name if index == 0 else f"{name}-seed{seed}"
+            if full in found:
+                raise ConfigError(f"{where}: two runs are called {full}")
             try:
                 found[full] = Config(name=full, **{**values, "seed": seed})
             except ConfigError as error:

@@ -6,6 +6,8 @@ import gzip
 import lzma
 import math
 import os
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +82,7 @@ def _idx(folder: Path, test: bool) -> Part:
 
 def read_idx(path: Path) -> Tensor:
     """Reads a gzipped IDX file of bytes: [n] labels or [n, rows, columns] images, uint8."""
-    raw = gzip.decompress(path.read_bytes())
+    raw = _unpacked(path, gzip.decompress)
     if len(raw) < 4 or raw[:3] != b"\0\0\x08" or raw[3] not in (1, 3):
         raise ValueError(f"{path} is no IDX file of bytes with 1 or 3 dimensions")
     start = 4 + 4 * raw[3]
@@ -90,6 +92,14 @@ def read_idx(path: Path) -> Tensor:
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8, offset=start).view(sizes)
 
 
+def _unpacked(path: Path, unpack: Callable[[bytes], bytes]) -> bytes:
+    """The content of a packed file; raises `ValueError` if it is cut short or no such file."""
+    try:
+        return unpack(path.read_bytes())
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged or not what its name says ({error}); download it again") from error
+
+
 def _cifar(folder: Path, test: bool) -> Part:
     """The binary version: `*.bin`, or the same files packed as `*.bin.xz`."""
     raw = b""
@@ -97,7 +107,7 @@ def _cifar(folder: Path, test: bool) -> Part:
         plain, packed = folder / f"{name}.bin", folder / f"{name}.bin.xz"
         if not plain.exists() and not packed.exists():
             raise FileNotFoundError(f"{plain} (or .bin.xz) is missing; it is part of CIFAR-10's binary version")
-        content = plain.read_bytes() if plain.exists() else lzma.decompress(packed.read_bytes())
+        content = plain.read_bytes() if plain.exists() else _unpacked(packed, lzma.decompress)
         if len(content) == 0 or len(content) % _RECORD:
             raise ValueError(f"{folder / name} holds {len(content)} bytes, which are no records of {_RECORD} bytes")
         raw += content

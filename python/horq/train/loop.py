@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import math
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..nn import clip_weights_, convert, freeze_, hash_weights_, set_order
+from ..nn import BinaryWeight, clip_weights_, convert, freeze_, hash_weights_, set_order
 from . import data, runs
 from .config import Config
 from .networks import finish
@@ -152,7 +153,7 @@ class Trainer:
         for name, value in own.items():
             if name.endswith(".scales") and name in taken:
                 count = min(len(value), len(taken[name]))
-                taken[name] = torch.cat([taken[name][:count], value[count:]])
+                taken[name] = torch.cat([taken[name][:count], value[count:].cpu()])
         try:
             self.net.load_state_dict(taken)
         except RuntimeError as error:
@@ -162,14 +163,23 @@ class Trainer:
 
     def go(self) -> dict[str, Any]:
         """Trains to the end and returns what `result.json` holds."""
+        with runs.locked(self.folder):
+            return self._go()
+
+    def _go(self) -> dict[str, Any]:
         config = self.config
-        self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint = self.folder / "checkpoint.pt"
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else None
         if saved is not None and saved["config"] != runs.plain(config):
             raise ValueError(
                 f"{checkpoint} belongs to other settings of {config.name}; remove the folder to start anew"
             )
+        sources = runs.sources(config, self.out)
+        if saved is not None and saved["notes"].get("sources") != sources:
+            raise ValueError(
+                f"{checkpoint} started from another training of {', '.join(sources)}; remove the folder to start anew"
+            )
+        self.notes["sources"] = sources
         if saved is None:
             self._initialize()
         runs.write_whole(self.folder / "config.json", runs.plain(config))
@@ -292,10 +302,11 @@ class Trainer:
         if path.exists():  # an epoch that was cut off after its row is run and written again
             with path.open(newline="") as file:
                 kept = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            writer.writeheader()
-            writer.writerows([*kept, row])
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(row))
+        writer.writeheader()
+        writer.writerows([*kept, row])
+        runs.write_whole(path, text.getvalue())
         if self.writer is not None:
             for name, value in row.items():
                 if name != "epoch":
@@ -309,7 +320,7 @@ class Trainer:
         self.device = torch.device("cpu")
         self.net, self.train, self.watched = self.net.cpu(), self.train.to(self.device), self.watched.to(self.device)
         finish(self.net)
-        if not config.dial:
+        if not (config.dial and config.settle):  # a dial that settled has its statistics already
             recalibrate(self.net, self._calibration(), config.orders)
         figures = {}
         for order in config.orders:
@@ -334,9 +345,10 @@ class Trainer:
 
 
 def _optimizer(net: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Adam or SGD; only weights of float layers decay."""
+    """Adam or SGD; only weights of float layers and those that are coded decay, no binary ones."""
+    binary = {inner for layer in net.modules() if isinstance(layer, BinaryWeight) for inner in layer.modules()}
     float_weights = {
-        layer.weight for layer in net.modules() if type(layer) in (nn.Conv2d, nn.Linear) and layer.weight.requires_grad
+        layer.weight for layer in net.modules() if type(layer) in (nn.Conv2d, nn.Linear) and layer not in binary
     }
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
     groups = [

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..nn import Affine, BatchNorm1d, BatchNorm2d, MaxPool2d, PReLU
+from ..nn import Affine, BatchNorm1d, BatchNorm2d, MaxPool2d, PReLU, RPReLU
 from ..nn.conversion import OWN
 
 CENTRE = (125.0, 123.0, 114.0)
@@ -38,15 +38,16 @@ class VggSmall(nn.Module):
     """VGG-small (LQ-Nets, arXiv 1807.10029, section 5.1, without its wide dense layers): [N, 3, 32, 32] to [N, 10].
 
     3x3 convolutions of 128, 128, pool, 256, 256, pool, 512, 512, pool channels times `width`, and one dense layer.
+    `activation` makes the nonlinearity behind a convolution from its channel count.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, activation: Callable[[int], nn.Module] = PReLU) -> None:
         super().__init__()
         self.pixels = pixels(3)
         before, blocks = 3, []
         for index, filters in enumerate(_widths((128, 128, 256, 256, 512, 512), width)):
             pool: list[nn.Module] = [MaxPool2d()] if index % 2 else []
-            blocks.append(nn.Sequential(_conv(before, filters, 3), *pool, PReLU(filters), BatchNorm2d(filters)))
+            blocks.append(nn.Sequential(_conv(before, filters, 3), *pool, activation(filters), BatchNorm2d(filters)))
             before = filters
         self.blocks = nn.Sequential(*blocks)
         self.classifier = nn.Linear(16 * before, 10)
@@ -183,7 +184,13 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet44": lambda width=1.0: ResNet(44, width),
     "resnet56": lambda width=1.0: ResNet(56, width),
     "vgg-small": VggSmall,
+    "vgg-small-relu": lambda width=1.0: VggSmall(width, lambda _: nn.ReLU()),
+    "vgg-small-rprelu": lambda width=1.0: VggSmall(width, RPReLU),
 }
+
+
+GREY = ("lenet5", "mlp")
+"""The networks that read grey images of 28x28 pixels; the others read colours, 32x32."""
 
 
 def build(name: str, width: float = 1.0) -> nn.Module:

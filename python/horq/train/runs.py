@@ -4,14 +4,18 @@ OUT/NAME/config.json      the fields of the run
 OUT/NAME/log.csv          a row an epoch
 OUT/NAME/checkpoint.pt    everything to go on with, until the run is finished
 OUT/NAME/final.pt         the parameters of the finished network
-OUT/NAME/result.json      when it ran, how long, and its figures
+OUT/NAME/result.json      when it ran, how long, its figures, and the digests of the runs that it was made from
+OUT/NAME/.lock            held while a process trains it
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +23,21 @@ import torch
 from torch import nn
 
 from ..nn import convert
-from .config import Config
+from .config import Config, ConfigError
 from .networks import build
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such lock
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_whole(path: Path, content: Any) -> None:
-    """Writes a file whole or not at all: JSON for a name in .json, else what `torch.save` takes."""
-    scratch = path.with_name(f".{path.name}.part")
-    if path.suffix == ".json":
+    """Writes a file whole or not at all: a string as it is, JSON for a name in .json, else what `torch.save` takes."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if isinstance(content, str):
+        scratch.write_text(content)
+    elif path.suffix == ".json":
         scratch.write_text(json.dumps(content, indent=1) + "\n")
     else:
         torch.save(content, scratch)
@@ -42,6 +53,32 @@ def made(config: Config) -> nn.Module:
     """The untrained network of a run, its method in it."""
     torch.manual_seed(config.seed)
     return convert(build(config.network, config.width), config.method, **config.options)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes the folder of a run and holds its lock; raises `ConfigError` if another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"another process trains {folder}; wait for it, or give --out another folder"
+                ) from None
+        yield
+
+
+def digest(folder: Path) -> str:
+    """The SHA-256 of the finished network in `folder`: what tells whether a figure belongs to it."""
+    return hashlib.sha256((folder / "final.pt").read_bytes()).hexdigest()
+
+
+def sources(config: Config, out: Path) -> dict[str, str]:
+    """The digests of the finished runs in `out` that the run starts from or follows, by name."""
+    named = {name for name in (config.init, config.teacher) if name is not None}
+    return {name: digest(out / name) for name in sorted(named) if finished(out / name)}
 
 
 def finished(folder: Path) -> bool:
