@@ -157,8 +157,8 @@ pub(crate) struct Beside {
 /// Which networks run, and how.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Networks {
-    /// A network with random weights or a .horq file; may be repeated [names: lenet5, vgg-small, bireal18, react18,
-    /// quicknet-small] [default: lenet5, vgg-small and bireal18]
+    /// A network with random weights or a .horq file; may be repeated [names: lenet5, vgg-small, vgg-small-int8, bireal18,
+    /// bireal18-int8, react18, quicknet-small] [default: lenet5, vgg-small and bireal18]
     #[arg(long = "network", value_name = "NAME|FILE", value_parser = source)]
     pub networks: Vec<Source>,
     /// Planes of the activations [default: 1 to 4, or to a file's highest]

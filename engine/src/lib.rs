@@ -9,7 +9,7 @@
 //! 1. [`Model::open`] reads a `.horq` file and validates it; [`Model::map`] maps it, and weights are never copied.
 //!    A model is immutable and cheap to clone. Files come from the Python package `horq`, or from [`Builder`].
 //! 2. [`Session::new`] chooses kernels for this CPU, plans the memory and allocates it.
-//! 3. [`Session::run`] answers one or more samples: f32 values, batch first, channels last (NHWC). It allocates nothing.
+//! 3. [`Session::run`] answers one or more samples: f32 values, batch first, channels last (NHWC). On one thread it allocates nothing.
 //!
 //! ```
 //! use horq::graph::Shape;

@@ -8,8 +8,8 @@ use crate::threads::Team;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Threads};
 use horq_kernels::{Isa, Parallel, StageClock};
 use pass::{Lane, Prepared, Run, lock};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 /// How a session is made; the default is one sample at a time on the caller's thread with the best kernels of this CPU.
 #[derive(Clone, Debug)]
@@ -216,14 +216,14 @@ impl Session {
             input_len: self.input_len,
             cycles,
         };
-        let (team, lanes, lens) = (&self.team, &self.lanes, [self.input_len * chunk, self.output_len * chunk]);
+        let (team, lanes, lens) = (&self.team, &mut self.lanes, [self.input_len * chunk, self.output_len * chunk]);
         team.enter(cycles, part, || {
             let (inputs, outputs) =
                 (input.split_at(aside * self.input_len), output.split_at_mut(aside * self.output_len));
             let chunks = |input, output| <[f32]>::chunks(input, lens[0]).zip(<[f32]>::chunks_mut(output, lens[1]));
             run.side_by_side(chunks(inputs.0, outputs.0), aside, team, lanes)?;
-            let mut lane = lock(&lanes[0]);
-            chunks(inputs.1, outputs.1).try_for_each(|(input, output)| run.pass(input, output, &mut lane, team))
+            let lane = lanes[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+            chunks(inputs.1, outputs.1).try_for_each(|(input, output)| run.pass(input, output, lane, team))
         })?;
         if self.profiling {
             for (prepared, profile) in self.layers.iter().zip(&mut self.profiles) {

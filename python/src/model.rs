@@ -108,7 +108,7 @@ impl Model {
 
     /// Prepares a session: everything that a run needs is chosen and allocated here.
     ///
-    /// batch: the most samples of one run. threads: 1 runs on the calling thread, more make a pool of the session's own.
+    /// batch: the most samples of one run. threads: 1 runs on the calling thread, more add helper threads of the session's own.
     /// isa: an instruction set by name; by default the one that HORQ_ISA names, else the best of this CPU. profile:
     /// whether to measure where the time goes. order: the dial to begin with.
     #[pyo3(signature = (*, batch = 1, threads = 1, isa = None, profile = false, order = None))]

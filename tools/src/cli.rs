@@ -25,13 +25,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show what a model holds: graph, shapes, orders, bytes, multiply-accumulates, compression.
     Inspect(Inspect),
-    /// Run a model on npy arrays, PNG images or IDX data sets.
+    /// Run a model on npy arrays, PNG images, IDX data sets or CIFAR-10 batches.
     Run(Run),
     /// Check a model: structure, digest and, on request, its stored example on every instruction set.
     Verify(Verify),
     /// Time each layer: stages, share, binary operations a second, part of this machine's limit.
     Profile(Profile),
-    /// Draw digits and let the bundled LeNet read them at orders 1 to 4.
+    /// Let bundled networks read digits that the program draws, or name the pictures of a CIFAR-10 batch.
     Demo(Demo),
     /// Show which instruction sets this machine has, which is used and why.
     Isa(Isa),
