@@ -259,14 +259,28 @@ class HorqConv2d(_HorqLayer):
         return weight.flatten(2).transpose(1, 2).flatten(1).unflatten(0, (self.groups, -1))
 
     def _train_windows(self, x: Tensor) -> Tensor:
-        columns, valid = self._columns(x, 0.0), self._valid(x)
-        value, total = residual_quantize(columns, self._order(), dims=(2, 3), rule=self.gradient, valid=valid)
+        """Windows as rows, [N, H', W', taps, groups, channels / groups]: means and products run along memory."""
+        rows, valid = self._windows(x), self._windows(torch.ones_like(x[:1, :1]), 1)
+        value, total = residual_quantize(rows, self._order(), dims=(3, 5), rule=self.gradient, valid=valid)
         value = value * valid
         if self.padding_mode == "one":
             value = value + (1 - valid) * total
         b, alpha = self._binarized()
-        y = torch.einsum("gfk,ngkl->ngfl", self._rows(b), value.flatten(2, 3)).to(x.dtype)
-        return y.flatten(1, 2).unflatten(2, self._output_size(x)) * alpha[:, None, None].to(x.dtype)
+        weight = b.unflatten(0, (self.groups, -1)).flatten(3).transpose(2, 3)
+        y = torch.einsum("nhwtgc,gftc->ngfhw", value, weight).to(x.dtype)
+        return y.flatten(1, 2) * alpha[:, None, None].to(x.dtype)
+
+    def _windows(self, x: Tensor, groups: int | None = None) -> Tensor:
+        """The windows of x as `_train_windows` has them; padded taps are 0."""
+        vertical, horizontal = self.padding
+        padded = F.pad(x, (horizontal, horizontal, vertical, vertical)).permute(0, 2, 3, 1)
+        (height, width), (down, right) = self._output_size(x), self.stride
+        taps = [
+            padded[:, i : i + down * (height - 1) + 1 : down, j : j + right * (width - 1) + 1 : right]
+            for i in range(0, self.dilation[0] * self.kernel_size[0], self.dilation[0])
+            for j in range(0, self.dilation[1] * self.kernel_size[1], self.dilation[1])
+        ]
+        return torch.stack(taps, 3).unflatten(4, (groups or self.groups, -1))
 
     def _eval(self, x: Tensor, weight: Tensor, constants: Tensor | None) -> Tensor:
         """sum_k b_k (H_k * B), each product and sum rounded on its own."""
