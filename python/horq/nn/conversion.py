@@ -28,7 +28,7 @@ def _horq(
     *,
     order: int = 2,
     scale_mode: ScaleMode = "fixed",
-    gradient: GradientRule = "clip",
+    gradient: GradientRule = "per-order",
     padding_mode: Padding = "valid-taps",
     weight_scale: WeightScale = "mean",
     bases: int = 1,
@@ -106,10 +106,10 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
 
     Arguments:
         method:
-            ``horq``: `HorqConv2d` and `HorqLinear`; options order (2), scale_mode (``fixed``), gradient (``clip``),
+            ``horq``: `HorqConv2d` and `HorqLinear`; options order (2), scale_mode (``fixed``), gradient (``per-order``),
             padding_mode (``valid-taps``), weight_scale (``mean``), bases (1), refined (False);
-            ``xnor``: the same at order 1; options scale_mode (``window``), gradient, padding_mode;
-            ``bnn``: the same at order 1 without any scale; options gradient, padding_mode;
+            ``xnor``: the same at order 1; options scale_mode (``window``), gradient (``clip``), padding_mode;
+            ``bnn``: the same at order 1 without any scale; options gradient (``clip``), padding_mode;
             ``bwn``: `BinaryWeight`; options bases (1), refined (False);
             ``bwnh``: the same with one basis, for `hash_weights_` to set from the float network next;
             ``dqc``, ``sqc``: `PowerOfTwo`; options bits (4), zero (False);

@@ -80,7 +80,7 @@ def residual_quantize(
     *,
     scales: Tensor | None = None,
     dims: Sequence[int] = (),
-    rule: GradientRule = "clip",
+    rule: GradientRule = "per-order",
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Quantizes x to sum_k b_k H_k with the straight-through gradient of `rule`.
