@@ -106,8 +106,8 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
 
     Arguments:
         method:
-            ``horq``: `HorqConv2d` and `HorqLinear`; options order (2), scale_mode (``fixed``), gradient (``per-order``),
-            padding_mode (``valid-taps``), weight_scale (``mean``), bases (1), refined (False);
+            ``horq``: `HorqConv2d` and `HorqLinear`; options order (2), scale_mode (``fixed``), gradient
+            (``per-order``), padding_mode (``valid-taps``), weight_scale (``mean``), bases (1), refined (False);
             ``xnor``: the same at order 1; options scale_mode (``window``), gradient (``clip``), padding_mode;
             ``bnn``: the same at order 1 without any scale; options gradient (``clip``), padding_mode;
             ``bwn``: `BinaryWeight`; options bases (1), refined (False);

@@ -171,7 +171,7 @@ def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
     """A figure of that many panels side by side."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2 * count, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.8 * count, 3.8), layout="constrained")
     figure.suptitle(title, fontsize=9)
     return figure, [figure.add_subplot(1, count, at + 1) for at in range(count)]
 
@@ -261,7 +261,7 @@ def _pictures(table: Table, out: Path) -> dict[str, Figure | None]:
     timed = [row for row in evaluated if row.latency is not None]
     if timed:
         machine = timed[0].latency["cpu"] if timed[0].latency else ""
-        below = f"us for one image, one thread, {machine}"
+        below = f"us for one image, one thread\n{machine}"
         title = f"{table.name}: accuracy against latency"
         found[f"{table.name}-latency"] = _accuracies(title, timed, _against(_microseconds), below)
     if evaluated:
