@@ -24,7 +24,7 @@ g = d(sum_k b_k H_k):
 * ``per-order``: g sum_k b_k 1[|R_{k-1}| <= 1];
 * ``recursion``: g (1 - prod_k (1 - b_k 1[|R_{k-1}| <= 1])).
 
-``fixed`` and ``per-order`` are the defaults, since they measured best (docs/results.md, scale modes and gradient rules).
+``fixed`` and ``per-order`` are the defaults: they measured best (docs/results.md, scale modes and gradient rules).
 """
 
 from __future__ import annotations
