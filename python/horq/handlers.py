@@ -308,7 +308,6 @@ FUNCTIONS: dict[Any, Callable[..., None]] = {
     torch.relu: _relu,
     "relu": _relu,
     operator.add: _add,
-    operator.iadd: _add_in_place,
     torch.add: _add,
     "add": _add,
     "add_": _add_in_place,

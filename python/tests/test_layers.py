@@ -87,6 +87,49 @@ def test_convolution_is_the_definition(mode, padding_mode, shape):
             assert torch.allclose(layer.eval()(x), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("order", [1, 3])
+@pytest.mark.parametrize("rule", ["clip", "per-order", "recursion"])
+@pytest.mark.parametrize("padding_mode", ["valid-taps", "one"])
+@pytest.mark.parametrize(
+    "shape", [{"padding": 1}, {"stride": (2, 1), "padding": (2, 1), "dilation": (1, 2), "groups": 2}]
+)
+def test_windows_go_back_by_the_rule(order, rule, padding_mode, shape):
+    """Each window's gradient by its own gates, put together by `fold`."""
+    torch.manual_seed(6)
+    layer = hn.HorqConv2d(
+        4, 6, 3, order=order, scale_mode="window", gradient=rule, padding_mode=padding_mode, **shape
+    ).double()
+    x = (0.7 * torch.randn(2, 4, 5, 6, dtype=torch.double)).requires_grad_()
+    y = layer(x)
+    g = torch.randn_like(y)
+    y.backward(g)
+
+    geometry = {"kernel_size": 3, "dilation": layer.dilation, "padding": layer.padding, "stride": layer.stride}
+    groups = layer.groups
+    windows = torch.nn.functional.unfold(x.detach(), **geometry).unflatten(1, (groups, -1))  # [n, g, c taps, l]
+    inside = torch.nn.functional.unfold(torch.ones_like(x), **geometry).unflatten(1, (groups, -1))
+    residual, product, gate, sums = windows.clone(), torch.ones_like(windows), torch.zeros_like(windows), 0.0
+    planes = torch.zeros_like(windows)
+    for _ in range(order):
+        b = (residual.abs() * inside).sum(2, keepdim=True) / inside.sum(2, keepdim=True).clamp(min=1)
+        h = torch.where(residual < 0, -1.0, 1.0).double()
+        share = b * (residual.abs() <= 1)
+        gate, product, sums, planes = gate + share, product * (1 - share), sums + b, planes + b * h
+        residual = residual - b * h
+    gate = {"clip": (windows.abs() <= 1).double(), "per-order": gate, "recursion": 1 - product}[rule]
+    planes = torch.where(inside > 0, planes, sums) if padding_mode == "one" else planes * inside
+
+    g = g.flatten(2).unflatten(1, (groups, -1))  # [n, g, f, l]
+    signs = torch.where(layer.weight < 0, -1.0, 1.0).double().flatten(1).unflatten(0, (groups, -1))
+    alpha = layer.weight.detach().abs().flatten(1).mean(1).view(groups, -1, 1)
+    back = gate * torch.einsum("gfr,ngfl->ngrl", alpha * signs, g)
+    assert torch.allclose(x.grad, torch.nn.functional.fold(back.flatten(1, 2), (5, 6), **geometry), atol=1e-12)
+    of_signs = torch.einsum("ngfl,ngrl->gfr", g, planes)
+    of_alpha = (of_signs * signs).sum(2, keepdim=True) / signs.shape[2]
+    expected = alpha * of_signs + of_alpha * signs  # all |W| are below 1
+    assert torch.allclose(layer.weight.grad, expected.flatten(0, 1).view_as(layer.weight), atol=1e-12)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_linear_is_the_definition(mode):
     torch.manual_seed(1)

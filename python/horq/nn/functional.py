@@ -95,8 +95,11 @@ def residual_quantize(
     check_choice("rule", rule, GradientRule)
     if scales is None and not dims:
         raise ValueError("residual_quantize needs either scales or the dims over which to take their means")
-    dims, data = tuple(dims), x.detach()
-    count = None if valid is None else valid.expand_as(x).sum(dims, keepdim=True).clamp(min=1)
+    dims, data = tuple(d % x.dim() for d in dims), x.detach()
+    count = None
+    if valid is not None:
+        sizes = [x.shape[d] if d in dims else -1 for d in range(x.dim())]
+        count = valid.expand(sizes).sum(dims, keepdim=True).clamp(min=1)
     magnitudes, h = data.abs(), sign(data)
     value, total = torch.zeros_like(x), x.new_zeros(())
     gate = (magnitudes <= 1).to(x.dtype) if rule == "clip" else torch.zeros_like(x)
