@@ -182,6 +182,12 @@ def test_bundled_recipes_are_read():
         read(RECIPES)
 
 
+def test_a_folder_hides_no_bundled_recipe(tmp_path, monkeypatch):
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "mlp-float" in read("mnist")
+
+
 def test_a_run_learns_and_leaves_its_folder(root, tmp_path):
     result = train(root, tmp_path / "out", epochs=12, lr=0.01, held_out=16, augment=0.0, width=1 / 8)
     assert result["accuracy"]["0"] >= 0.8

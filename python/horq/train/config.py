@@ -173,7 +173,7 @@ def read(path: str | Path) -> dict[str, Config]:
     Raises `ConfigError`, which names the file, run and field.
     """
     file = Path(path)
-    if not file.exists() and (RECIPES / f"{path}.toml").exists():
+    if not file.is_file() and (RECIPES / f"{path}.toml").exists():
         file = RECIPES / f"{path}.toml"
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
