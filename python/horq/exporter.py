@@ -236,12 +236,18 @@ class Converter:
         assert self.node is not None
         self.overwritten[value.name] = self.node.name
 
-    def add(self, inputs: list[Value], op: str, *, like: Value | None = None, **fields: Any) -> Value:
-        """Adds a node for the present one; an elementwise node passes the value that it is `like`."""
+    def add(
+        self, inputs: list[Value], op: str, *, like: Value | None = None, part: str = "", **fields: Any
+    ) -> Value:
+        """Adds a node for the present one; an elementwise node passes the value that it is `like`.
+
+        A layer that becomes several nodes names its parts: ``layer.part``.
+        """
         node = self.node
         assert node is not None
         name = str(node.target) if node.op == "call_module" else node.name
         name = name if name not in self.taken else node.name
+        name += part and f".{part}"
         while name in self.taken:
             name += "_"
         self.taken.add(name)

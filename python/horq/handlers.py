@@ -126,14 +126,15 @@ def _prelu(c: Converter, layer: nn.PReLU, value: Value) -> None:
     c.add([value], "prelu", like=value, slope=value.arranged(layer.weight.expand(value.shape[0])))
 
 
-def _shift(c: Converter, shift: Tensor, value: Value) -> Value:
-    return c.add([value], "affine", like=value, scale=array(torch.ones_like(shift)), shift=value.arranged(shift))
+def _shift(c: Converter, shift: Tensor, value: Value, part: str = "") -> Value:
+    scale = array(torch.ones_like(shift))
+    return c.add([value], "affine", like=value, part=part, scale=scale, shift=value.arranged(shift))
 
 
 def _rprelu(c: Converter, layer: RPReLU, value: Value) -> None:
-    shifted = _shift(c, layer.before, value)
+    shifted = _shift(c, layer.before, value, "before")
     slope = value.arranged(layer.weight.expand(value.shape[0]))
-    _shift(c, layer.after, c.add([shifted], "prelu", like=value, slope=slope))
+    _shift(c, layer.after, c.add([shifted], "prelu", like=value, slope=slope), "after")
 
 
 def _max_pool(

@@ -100,6 +100,7 @@ def test_reactnet_blocks_are_equal_to_the_bit(tmp_path):
     model = horq.Model(tmp_path / "net.horq")
     names = [node["name"] for node in model.graph["nodes"]]
     assert len(set(names)) == len(names)
+    assert {"slopes.0.before", "slopes.0", "slopes.0.after", "flat.before"} <= set(names)
     ops = [node["op"] for node in model.graph["nodes"]]
     assert (ops.count("prelu"), ops.count("affine")) == (3, 1 + 2 + 2 + 3 * 2)
     with torch.no_grad():

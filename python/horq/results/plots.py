@@ -252,6 +252,8 @@ def _pictures(table: Table, out: Path) -> dict[str, Figure | None]:
     if table.kind == "energy":
         figures = energy(out / table.run)
         return {f"{table.run}-energy": None if figures is None else _energies(table.run, figures)}
+    if table.kind == "trials":
+        return {f"{table.name}-training": _curves(table.name, configs, out)}
     evaluated = [row for row in rows(configs, out) if row.evaluations]
     found: dict[str, Figure | None] = {}
     if any(row.order for row in evaluated):
@@ -273,8 +275,9 @@ def _pictures(table: Table, out: Path) -> dict[str, Figure | None]:
 def draw(table: Table, out: Path, to: Path, ending: str = "svg") -> list[Path]:
     """Draws what has been measured of a table's runs into the folder `to` and returns the files.
 
-    NAME-order, NAME-latency, NAME-size and NAME-training for a table of runs, NAME-order for one of the dial and
-    RUN-energy for one of energies; those of which nothing has been measured are left out.
+    NAME-order, NAME-latency, NAME-size and NAME-training for a table of runs, NAME-order for one of the dial,
+    NAME-training for one of trials and RUN-energy for one of energies; those of which nothing has been measured are
+    left out.
 
     Raises `ValueError` if matplotlib is missing.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import json
 import tomllib
@@ -32,6 +33,7 @@ class Table:
     dial: str = ""
     own: str = ""
     run: str = ""
+    base: str = ""
 
 
 def tables() -> dict[str, Table]:
@@ -64,6 +66,8 @@ def wanted(table: Table) -> dict[str, Config]:
     elif table.kind == "dial":
         needed = configs[table.dial].orders if table.dial in configs else []
         names = [table.dial, *(table.own.format(order=order) for order in needed)]
+    elif table.kind == "trials":
+        names = [table.base, *(name for name in configs if name != table.base)]
     else:
         return {n: c for n, c in configs.items() if any(fnmatch.fnmatch(n, pattern) for pattern in table.runs)}
     missing = [name for name in names if name not in configs]
@@ -91,6 +95,14 @@ def label(config: Config, bits: bool = True) -> str:
         words.append("with zero" if options.pop("zero") else "without zero")
     words += [f"{key.replace('_', ' ')} {str(value).lower()}" for key, value in options.items()]
     return ", ".join(words)
+
+
+def epochs(config: Config, known: Mapping[str, Config]) -> str:
+    """How long a run was trained: ``15 + 6`` if it goes on from a run of 15 epochs of its own method."""
+    before = known.get(config.init or "")
+    if before is None or before.method != config.method:
+        return str(config.epochs)
+    return f"{epochs(before, known)} + {config.epochs}"
 
 
 @dataclass(frozen=True)
@@ -203,8 +215,11 @@ def micro(seconds: Mapping[str, float]) -> str:
     return f"{middle} ({low} to {high})"
 
 
-def run_table(entries: Sequence[Row]) -> str:
-    """The table of accuracy, agreement, size and latency, and what it was measured on."""
+def run_table(entries: Sequence[Row], known: Mapping[str, Config]) -> str:
+    """The table of accuracy, agreement, size and latency, and what it was measured on.
+
+    `known` are all runs of the recipe, those that rows start from among them.
+    """
     several = len({(row.config.network, row.config.width, row.config.data) for row in entries}) > 1
     papers = ["" if row.int8 else reported(row.config, row.order) for row in entries]
     held = any(row.config.held_out for row in entries)
@@ -220,7 +235,8 @@ def run_table(entries: Sequence[Row]) -> str:
         config, found, time = row.config, row.figures(), row.seconds()
         seeds = str(row.seeds) if len(found) == row.seeds else f"{len(found)} of {row.seeds}"
         width = "" if config.width == 1 else f" x {config.width:g}"
-        line = [f"{config.network}{width}"] * several + [row.label(), row.order or "", seeds, config.epochs]
+        line = [f"{config.network}{width}"] * several + [row.label(), row.order or "", seeds]
+        line += [epochs(config, known)]
         line += [spread(row.held_out) if row.held_out else ""] * held
         line += [spread(row.accuracies()) if found else "not evaluated" if row.finished else NOT_RUN]
         line += [paper] * any(papers)
@@ -254,6 +270,41 @@ def dial_table(table: Table, entries: Sequence[Row]) -> str:
     return markdown(["order", "made for that order, %", "one file, %", "difference, points"], lines)
 
 
+def difference(config: Config, base: Config, configs: Mapping[str, Config]) -> str:
+    """In which fields a run differs from `base`, as ``field value, field value``; a float run only says its network.
+
+    Runs that are named as init or teacher count as equal if both are float: of its own network each.
+    """
+    if config.method == "float" != base.method:
+        return f"float, {config.network}"
+
+    def shown(field: str, value: Any) -> Any:
+        if field not in ("init", "teacher"):
+            return value
+        return "none" if value is None else "float" if configs[value].method == "float" else value
+
+    words = []
+    for field in (field.name for field in dataclasses.fields(Config)):
+        ours, theirs = (shown(field, getattr(each, field)) for each in (config, base))
+        if field == "options":
+            words += [f"{key} {value}" for key, value in ours.items() if theirs.get(key) != value]
+        elif field != "name" and ours != theirs:
+            words.append(f"{field} {ours:g}" if isinstance(ours, float) else f"{field} {ours}")
+    return ", ".join(words) or "the base"
+
+
+def trials_table(table: Table, configs: Mapping[str, Config], out: Path) -> str:
+    """Runs that differ from one of them in a field or two, by what they reach on held-out images."""
+    base, lines = configs[table.base], []
+    reached = {name: _held_out(out / name, config.order) for name, config in configs.items() if is_current(config, out)}
+    for name, config in configs.items():
+        compared = {name, base.name} <= set(reached) and name != base.name and config.method == base.method
+        points = f"{reached[name] - reached[base.name]:+.2f}" if compared else ""
+        held = f"{reached[name]:.2f}" if name in reached else NOT_RUN
+        lines.append([difference(config, base, configs), config.order or "", epochs(config, configs), held, points])
+    return markdown(["run", "order", "epochs", "held out, %", "points"], lines)
+
+
 def energy_table(figures: Mapping[str, Any]) -> str:
     """What each order leaves in each binary layer, beside a normally distributed value."""
     whole = len(figures["gaussian"])
@@ -273,5 +324,7 @@ def render(table: Table, out: Path) -> str:
     if table.kind == "energy":
         found = energy(out / table.run) if is_current(configs[table.run], out) else None
         return f"The layers of `{table.run}`: {NOT_RUN}." if found is None else energy_table(found)
+    if table.kind == "trials":
+        return trials_table(table, configs, out)
     entries = rows(configs, out)
-    return dial_table(table, entries) if table.kind == "dial" else run_table(entries)
+    return dial_table(table, entries) if table.kind == "dial" else run_table(entries, read(table.recipe))
