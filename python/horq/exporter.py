@@ -245,9 +245,9 @@ class Converter:
         """
         node = self.node
         assert node is not None
-        name = str(node.target) if node.op == "call_module" else node.name
-        name = name if name not in self.taken else node.name
-        name += part and f".{part}"
+        part = part and f".{part}"
+        name = (str(node.target) if node.op == "call_module" else node.name) + part
+        name = name if name not in self.taken else node.name + part
         while name in self.taken:
             name += "_"
         self.taken.add(name)
