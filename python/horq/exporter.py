@@ -236,9 +236,7 @@ class Converter:
         assert self.node is not None
         self.overwritten[value.name] = self.node.name
 
-    def add(
-        self, inputs: list[Value], op: str, *, like: Value | None = None, part: str = "", **fields: Any
-    ) -> Value:
+    def add(self, inputs: list[Value], op: str, *, like: Value | None = None, part: str = "", **fields: Any) -> Value:
         """Adds a node for the present one; an elementwise node passes the value that it is `like`.
 
         A layer that becomes several nodes names its parts: ``layer.part``.
