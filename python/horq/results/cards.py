@@ -15,7 +15,7 @@ from ..train import Config, read, runs
 from ..train.config import RECIPES
 from .evaluate import Agreement, agreement, evaluation, file_of
 from .subjects import SUBJECTS
-from .tables import label
+from .tables import epochs, label
 
 TOLERANCE = 1e-4
 """The largest difference of a logit between the engine and PyTorch, relative to the image's largest."""
@@ -87,6 +87,7 @@ def card(file: str, folder: Path, figures: dict[str, Any], model: Model) -> str:
     width = "" if config.width == 1 else f" with {config.width:g} times its channels"
     recipe = recipe_of(config)
     how = f"`python -m horq.train {recipe} {config.name}`" if recipe else "a recipe of its own (note `training`)"
+    length = epochs(config, read(recipe)) if recipe else str(config.epochs)
     from_others = [f"starts from `{config.init}`"] * bool(config.init)
     from_others += [f"follows `{config.teacher}`"] * bool(config.teacher)
     orders = [order for order in figures["orders"] if order != "0"]
@@ -98,7 +99,7 @@ def card(file: str, folder: Path, figures: dict[str, Any], model: Model) -> str:
         "",
         f"- Input: {subject.input}. Output: {subject.output}.",
         f"- Data: {subject.credit}. The model's weights carry the project's licence.",
-        f"- Recipe: {how}; {', '.join([*from_others, f'{config.epochs} epochs'])}, seed {config.seed}, "
+        f"- Recipe: {how}; {', '.join([*from_others, f'{length} epochs'])}, seed {config.seed}, "
         f"{result['seconds'] / 60:.0f} minutes, PyTorch {result['torch']}. All settings: the file's note `training`.",
         "- The golden inputs in the file are made up; none is an image of the data.",
         f"- {figures['bytes']:,} bytes ({figures['float_bytes'] / figures['bytes']:.1f} times smaller than in f32), "
