@@ -374,7 +374,7 @@ def test_trials_say_what_sets_them_apart(tmp_path):
         ["the base", "2", "4", "80.00", ""],
         ["order 3, lr 0.004", "3", "4", "81.25", "+1.25"],
         ["init none", "2", "4", "not run", ""],
-        ["init rate, teacher float", "2", "4", "not run", ""],
+        ["init rate, teacher float", "2", "4 + 4", "not run", ""],
     ]
 
 
