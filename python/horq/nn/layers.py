@@ -74,12 +74,12 @@ class _HorqLayer(nn.Module):
             return [(sign(self.weight.detach()), self.weight.new_ones(len(self.weight)))]
         return weight_bases(self.weight, self.bases, self.refined)
 
-    def _binarized(self) -> tuple[Tensor, Tensor]:
-        """The weights of training mode, differentiable, and what each filter's answers are multiplied by."""
+    def _binarized(self) -> Tensor:
+        """The weights of training mode with their scales in them, differentiable."""
         if self.bases > 1:
-            return sum_of_bases(self.weight, self.bases, self.refined), self.weight.new_ones(len(self.weight))
+            return sum_of_bases(self.weight, self.bases, self.refined)
         b, alpha = binarize_weight(self.weight)
-        return b, torch.ones_like(alpha) if self.weight_scale == "none" else alpha
+        return b if self.weight_scale == "none" else b * alpha.view(-1, *[1] * (b.dim() - 1))
 
     def extra_repr(self) -> str:
         order = f"order={self.order}" + (f" of {self.max_order}" if self.order != self.max_order else "")
@@ -134,8 +134,7 @@ class HorqLinear(_HorqLayer):
         constants = self._constants()
         if self.training:
             value, _ = residual_quantize(x, self._order(), scales=constants, dims=(1,), rule=self.gradient)
-            b, alpha = self._binarized()
-            y = F.linear(value, b).to(x.dtype) * alpha.to(x.dtype)
+            y = F.linear(value, self._binarized()).to(x.dtype)
         else:
             y = exact.weighted_sum((alpha, self._eval(x, b, constants)) for b, alpha in self.weight_bases())
         return y if self.bias is None else y + self.bias
@@ -219,8 +218,7 @@ class HorqConv2d(_HorqLayer):
             y = self._train_windows(x)
         else:
             value, total = residual_quantize(x, self._order(), scales=constants, dims=(1, 2, 3), rule=self.gradient)
-            b, alpha = self._binarized()
-            y = self._convolve(value, b, total).to(x.dtype) * alpha[:, None, None].to(x.dtype)
+            y = self._convolve(value, self._binarized(), total).to(x.dtype)
         return y if self.bias is None else y + self.bias[:, None, None]
 
     def _convolve(self, value: Tensor, weight: Tensor, fill: Tensor | float) -> Tensor:
@@ -265,7 +263,7 @@ class HorqConv2d(_HorqLayer):
         map of the means do. Under the rule ``clip`` the gate of a value is the same in all windows, so that its
         gradient is that of a plain convolution.
         """
-        b, alpha = self._binarized()
+        b = self._binarized()
         data, clip = x.detach(), self.gradient == "clip"
         straight = (data.abs() <= 1) * (x - data)  # 0, and carries the gradient
         if self._order() == 1:
@@ -277,7 +275,7 @@ class HorqConv2d(_HorqLayer):
             y = self._product_of_windows(data if clip else x, b)
         if clip:
             y = y + self._convolve(straight, b.detach(), 0.0)
-        return y.to(x.dtype) * alpha[:, None, None].to(x.dtype)
+        return y.to(x.dtype)
 
     def _first_means(self, x: Tensor) -> Tensor:
         """b_1 of each window: [N, groups, H', W']."""

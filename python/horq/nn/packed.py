@@ -67,10 +67,17 @@ class BinaryWeight(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         layer = self.layer
-        if self.bases > 1 and self.training:
-            return apply(layer, x, sum_of_bases(layer.weight, self.bases, self.refined), layer.bias)
-        split = [binarize_weight(layer.weight)] if self.training else self.weight_bases()
-        return _scaled(layer, [(alpha, apply(layer, x, b)) for b, alpha in split])
+        if self.training:  # scales within the weights spare the activations a pass
+            return apply(layer, x, self._binarized(), layer.bias)
+        return _scaled(layer, [(alpha, apply(layer, x, b)) for b, alpha in self.weight_bases()])
+
+    def _binarized(self) -> Tensor:
+        """The weights of training mode with their scales in them, differentiable."""
+        weight = self.layer.weight
+        if self.bases > 1:
+            return sum_of_bases(weight, self.bases, self.refined)
+        b, alpha = binarize_weight(weight)
+        return b * alpha.view(-1, *[1] * (b.dim() - 1))
 
     def extra_repr(self) -> str:
         return "" if self.bases == 1 else f"bases={self.bases}, refined={self.refined}"
