@@ -100,7 +100,7 @@ def card(file: str, folder: Path, figures: dict[str, Any], model: Model) -> str:
         f"- Input: {subject.input}. Output: {subject.output}.",
         f"- Data: {subject.credit}. The model's weights carry the project's licence.",
         f"- Recipe: {how}; {', '.join([*from_others, f'{length} epochs'])}, seed {config.seed}, "
-        f"{result['seconds'] / 60:.0f} minutes, PyTorch {result['torch']}. All settings: the file's note `training`.",
+        f"{result['seconds'] / 60:.0f} minutes{' for the last' * ('+' in length)}, PyTorch {result['torch']}. All settings: the file's note `training`.",
         "- The golden inputs in the file are made up; none is an image of the data.",
         f"- {figures['bytes']:,} bytes ({figures['float_bytes'] / figures['bytes']:.1f} times smaller than in f32), "
         f"digest `{model.digest}`",
