@@ -88,6 +88,7 @@ def card(file: str, folder: Path, figures: dict[str, Any], model: Model) -> str:
     recipe = recipe_of(config)
     how = f"`python -m horq.train {recipe} {config.name}`" if recipe else "a recipe of its own (note `training`)"
     length = epochs(config, read(recipe)) if recipe else str(config.epochs)
+    minutes = f"{result['seconds'] / 60:.0f} minutes" + " for the last" * ("+" in length)
     from_others = [f"starts from `{config.init}`"] * bool(config.init)
     from_others += [f"follows `{config.teacher}`"] * bool(config.teacher)
     orders = [order for order in figures["orders"] if order != "0"]
@@ -100,7 +101,7 @@ def card(file: str, folder: Path, figures: dict[str, Any], model: Model) -> str:
         f"- Input: {subject.input}. Output: {subject.output}.",
         f"- Data: {subject.credit}. The model's weights carry the project's licence.",
         f"- Recipe: {how}; {', '.join([*from_others, f'{length} epochs'])}, seed {config.seed}, "
-        f"{result['seconds'] / 60:.0f} minutes{' for the last' * ('+' in length)}, PyTorch {result['torch']}. All settings: the file's note `training`.",
+        f"{minutes}, PyTorch {result['torch']}. All settings: the file's note `training`.",
         "- The golden inputs in the file are made up; none is an image of the data.",
         f"- {figures['bytes']:,} bytes ({figures['float_bytes'] / figures['bytes']:.1f} times smaller than in f32), "
         f"digest `{model.digest}`",
