@@ -303,16 +303,6 @@ def test_energy_of_a_run(evaluated):
 # ---- tables
 
 
-def test_bundled_tables_are_whole(tmp_path):
-    known = tables.tables()
-    assert {"mnist", "cifar-vgg-half", "vgg-half-dial", "vgg-half-energy"} <= set(known)
-    for table in known.values():
-        assert tables.wanted(table)
-        assert tables.NOT_RUN in tables.render(table, tmp_path)
-    with pytest.raises(ConfigError, match=r"no table 'x'; there are .*mnist"):
-        tables.find("x")
-
-
 def test_rows_show_what_was_run_and_what_not(evaluated):
     text = tables.render(tables.find(str(evaluated.recipe)), evaluated.out)
     found = evaluated.found["net-dial"]
@@ -334,57 +324,6 @@ def test_rows_show_what_was_run_and_what_not(evaluated):
     assert row[7:9] == [f"{found['bytes']:,}", f"{found['float_bytes'] / found['bytes']:.1f} x"]
     assert table["float", ""][2] == "1 of 2"
     assert table["DQC, 3 bits", ""][4] == "not run"
-
-
-def test_trials_say_what_sets_them_apart(tmp_path):
-    recipe = tmp_path / "trials.toml"
-    recipe.write_text(
-        """
-        network = "lenet5"
-        data = "mnist"
-        method = "horq"
-        epochs = 4
-        held_out = 100
-        init = "net"
-        [runs.net]
-        method = "float"
-        init = ""
-        [runs.plain]
-        [runs.rate]
-        lr = 4e-3
-        options = { order = 3 }
-        [runs.scratch]
-        init = ""
-        [runs.second]
-        init = "rate"
-        teacher = "net"
-        """
-    )
-    table = tables.Table("trials", str(recipe), kind="trials", base="plain")
-    for name, orders in {"net": {"0": 0.9}, "plain": {"2": 0.8}, "rate": {"3": 0.8125}}.items():
-        config = read(recipe)[name]
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "final.pt").write_bytes(name.encode())
-        (folder / "config.json").write_text(json.dumps(runs.plain(config)))
-        (folder / "result.json").write_text(json.dumps({"accuracy": orders, "sources": runs.sources(config, tmp_path)}))
-    lines = tables.render(table, tmp_path).splitlines()[2:]
-    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines] == [
-        ["float, lenet5", "", "4", "90.00", ""],
-        ["the base", "2", "4", "80.00", ""],
-        ["order 3, lr 0.004", "3", "4", "81.25", "+1.25"],
-        ["init none", "2", "4", "not run", ""],
-        ["init rate, teacher float", "2", "4 + 4", "not run", ""],
-    ]
-
-
-def test_cells():
-    assert tables.spread([98.5]) == "98.50"
-    assert tables.spread([98.5, 98.7, 98.6]) == "98.60 (98.50 to 98.70)"
-    entry = {"torch": {"images": 1000, "equal": 998, "ties": 1, "different": 1}}
-    assert tables.same_predictions([entry, entry]) == "1,996 of 2,000, 2 tied"
-    assert tables.micro({"p10": 9.9e-4, "p50": 1e-3, "p90": 2e-3}) == "1000 (990 to 2000)"
-    assert tables.micro({"p10": 14e-6, "p50": 15.04e-6, "p90": 17e-6}) == "15.0 (14.0 to 17.0)"
 
 
 def test_the_dial_beside_nets_of_one_order(evaluated):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .functional import MAX_ORDER, sign
+from .functional import MAX_ORDER, binarize_weight, sign
 
 MAX_BASES = MAX_ORDER
 """The most weight bases of a layer."""
@@ -53,6 +53,15 @@ def _least_squares(bits: Tensor, rows: Tensor) -> Tensor:
     bases coincide."""
     gram = bits @ bits.transpose(1, 2)
     return (torch.linalg.pinv(gram, hermitian=True) @ (bits @ rows[:, :, None]))[:, :, 0]
+
+
+def binarized(weight: Tensor, count: int = 1, refined: bool = False) -> Tensor:
+    """The weights of training mode with their scales in them, so that activations need no pass for those: one basis by
+    the rule of `binarize_weight`, several by that of `sum_of_bases`."""
+    if count > 1:
+        return sum_of_bases(weight, count, refined)
+    b, alpha = binarize_weight(weight)
+    return b * alpha.view(-1, *[1] * (weight.dim() - 1))
 
 
 def sum_of_bases(weight: Tensor, count: int, refined: bool = False) -> Tensor:

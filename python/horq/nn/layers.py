@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import exact
-from .bases import check_bases, sum_of_bases, weight_bases
+from .bases import binarized, check_bases, weight_bases
 from .functional import (
     GAUSSIAN_SCALES,
     GradientRule,
@@ -76,10 +76,9 @@ class _HorqLayer(nn.Module):
 
     def _binarized(self) -> Tensor:
         """The weights of training mode with their scales in them, differentiable."""
-        if self.bases > 1:
-            return sum_of_bases(self.weight, self.bases, self.refined)
-        b, alpha = binarize_weight(self.weight)
-        return b if self.weight_scale == "none" else b * alpha.view(-1, *[1] * (b.dim() - 1))
+        if self.weight_scale == "none":
+            return binarize_weight(self.weight)[0]
+        return binarized(self.weight, self.bases, self.refined)
 
     def extra_repr(self) -> str:
         order = f"order={self.order}" + (f" of {self.max_order}" if self.order != self.max_order else "")
@@ -294,7 +293,7 @@ class HorqConv2d(_HorqLayer):
         return torch.einsum("nhwtgc,gftc->ngfhw", value, weight).flatten(1, 2)
 
     def _windows(self, x: Tensor, groups: int | None = None) -> Tensor:
-        """The windows of x as `_train_windows` has them; padded taps are 0."""
+        """The windows of x as `_product_of_windows` has them; padded taps are 0."""
         vertical, horizontal = self.padding
         padded = F.pad(x, (horizontal, horizontal, vertical, vertical)).permute(0, 2, 3, 1)
         (height, width), (down, right) = self._output_size(x), self.stride

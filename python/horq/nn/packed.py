@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .bases import check_bases, sum_of_bases, weight_bases
+from .bases import binarized, check_bases, weight_bases
 from .exact import weighted_sum
-from .functional import binarize_weight
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine
 
@@ -67,17 +66,9 @@ class BinaryWeight(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         layer = self.layer
-        if self.training:  # scales within the weights spare the activations a pass
-            return apply(layer, x, self._binarized(), layer.bias)
+        if self.training:
+            return apply(layer, x, binarized(layer.weight, self.bases, self.refined), layer.bias)
         return _scaled(layer, [(alpha, apply(layer, x, b)) for b, alpha in self.weight_bases()])
-
-    def _binarized(self) -> Tensor:
-        """The weights of training mode with their scales in them, differentiable."""
-        weight = self.layer.weight
-        if self.bases > 1:
-            return sum_of_bases(weight, self.bases, self.refined)
-        b, alpha = binarize_weight(weight)
-        return b * alpha.view(-1, *[1] * (b.dim() - 1))
 
     def extra_repr(self) -> str:
         return "" if self.bases == 1 else f"bases={self.bases}, refined={self.refined}"

@@ -67,7 +67,7 @@ def wanted(table: Table) -> dict[str, Config]:
         needed = configs[table.dial].orders if table.dial in configs else []
         names = [table.dial, *(table.own.format(order=order) for order in needed)]
     elif table.kind == "trials":
-        names = [table.base, *(name for name in configs if name != table.base)]
+        names = [table.base, *configs]
     else:
         return {n: c for n, c in configs.items() if any(fnmatch.fnmatch(n, pattern) for pattern in table.runs)}
     missing = [name for name in names if name not in configs]
