@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from horq import convert
-from horq.nn import BinaryWeight, HorqConv2d, PowerOfTwo
+from horq.nn import BinaryWeight, HorqConv2d, HorqLinear, PowerOfTwo
 from horq.results.tables import is_current
 from horq.train import Config, ConfigError, build, load, read
 from horq.train import data as sets
@@ -145,6 +145,14 @@ def test_recipes_merge_seeds_and_options(tmp_path):
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nlearning = 2', "unknown field 'learning'"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\ndial = true', "dial needs"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "bwnh"', "name it in init"),
+        (
+            '[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "horq"\ndial = true\ndraws = [1, 2, 3]',
+            "draws needs dial and a number above 0 for each of its orders",
+        ),
+        (
+            '[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "horq"\ndraws = [1, 2]',
+            "draws needs dial",
+        ),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nshares = [0.5]', "shares must grow"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 3\nmethod = "inq"', "each of its 4 shares"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 4\nmethod = "inq"', "inq starts from a float run"),
@@ -311,8 +319,35 @@ def test_a_dial_run_starts_the_run_of_one_order(root, tmp_path):
     assert list(result["accuracy"]) == ["1"]
     with pytest.raises(ValueError, match="init one is mlp of width"):
         train(root, tmp_path, "wide", **fields, init="one", width=1 / 8)
-    with pytest.raises(ValueError, match="starts from a float run"):
+    with pytest.raises(ValueError, match="starts from a run of float or its own method, not horq"):
         train(root, tmp_path, "other", method="bwn", epochs=1, init="one")
+
+
+def test_binary_activations_start_from_binary_weights(root, tmp_path):
+    kept = {"skip": ["classifier"]}
+    train(root, tmp_path, "weights", method="bwn", options=kept, epochs=1)
+    source, _ = load(tmp_path / "weights")
+    fields = {"method": "horq", "options": {"order": 2, **kept}, "init": "weights"}
+    trainer = Trainer(config(**fields), root, tmp_path, progress=False)
+    trainer._initialize()
+    binary = [layer for layer in source.modules() if isinstance(layer, BinaryWeight)]
+    quantized = [layer for layer in trainer.net.modules() if isinstance(layer, HorqLinear)]
+    assert len(binary) == len(quantized) == 3
+    assert all(torch.equal(a.layer.weight, b.weight) for a, b in zip(binary, quantized, strict=True))
+    norms = [[norm.weight for norm in net.modules() if hasattr(norm, "running_var")] for net in (source, trainer.net)]
+    assert all(torch.equal(a, b) for a, b in zip(*norms, strict=True))
+    with pytest.raises(ValueError, match=r"other \(dqc\) starts from a run of float or its own method, not bwn"):
+        train(root, tmp_path, "other", method="dqc", init="weights")
+
+
+def test_orders_are_drawn_as_often_as_told(root, tmp_path):
+    fields = {"method": "horq", "options": {"order": 3}, "dial": True}
+    told = Trainer(config(**fields, draws=(3.0, 1.0, 2.0)), root, tmp_path, progress=False)
+    evenly = Trainer(config(**fields), root, tmp_path, progress=False)
+    for trainer, shares in ((told, (1 / 2, 1 / 6, 1 / 3)), (evenly, (1 / 3, 1 / 3, 1 / 3))):
+        drawn = torch.tensor([trainer._drawn(3) for _ in range(3000)])
+        for index, share in enumerate(shares):
+            assert abs((drawn == index).float().mean().item() - share) < 0.05  # five standard errors
 
 
 def test_the_fused_network_learns_as_the_plain_one(root, tmp_path):

@@ -98,9 +98,9 @@ def label(config: Config, bits: bool = True) -> str:
 
 
 def epochs(config: Config, known: Mapping[str, Config]) -> str:
-    """How long a run was trained: ``15 + 6`` if it goes on from a run of 15 epochs of its own method."""
+    """How long a run was trained: ``15 + 6`` if it goes on from a quantized run of 15 epochs."""
     before = known.get(config.init or "")
-    if before is None or before.method != config.method:
+    if before is None or before.method == "float":
         return str(config.epochs)
     return f"{epochs(before, known)} + {config.epochs}"
 

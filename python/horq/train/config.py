@@ -38,8 +38,11 @@ class Config:
     """Of `horq.convert` for the method, such as order, scale_mode, bits."""
     dial: bool = False
     """Whether the order is drawn from 1 to options.order anew at each step, so that one file serves them all."""
+    draws: tuple[float, ...] = ()
+    """With `dial`: how often each order is drawn, relative to the others; evenly if empty."""
     init: str | None = None
-    """The run whose weights this one starts from, of the same network: float, or of this method."""
+    """The run whose weights this one starts from, of the same network: float, of this method, or, for a network with
+    binary activations, BWN or BWNH."""
     teacher: str | None = None
     """The run whose logits this one follows; any network for the same data."""
     follow: float = 0.5
@@ -87,6 +90,8 @@ class Config:
                 raise ConfigError(f"{name} must be {low} to {high}, not {value!r}")
         if self.dial and (self.method != "horq" or self.order < 2):
             raise ConfigError("dial needs method = 'horq' and an order of at least 2 in options")
+        if self.draws and not (self.dial and len(self.draws) == self.order and min(self.draws) > 0):
+            raise ConfigError(f"draws needs dial and a number above 0 for each of its orders, not {list(self.draws)}")
         if self.method == "inq" and self.epochs < len(self.shares):
             raise ConfigError(f"method inq needs an epoch for each of its {len(self.shares)} shares, not {self.epochs}")
         if (self.network in GREY) == (self.data == "cifar-10"):

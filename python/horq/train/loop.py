@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..nn import BinaryWeight, clip_weights_, convert, freeze_, hash_weights_, set_order
 from . import data, runs
 from .config import Config
-from .networks import finish
+from .networks import build, finish
 
 EVAL_BATCH = 250
 CALIBRATION = 5000
@@ -137,9 +137,12 @@ class Trainer:
             self.net = self._placed(convert(source, config.method, **config.options))
         elif given.method == config.method:
             self._take_over(source, given)
+        elif given.method in ("bwn", "bwnh") and config.order:
+            self.net = self._placed(convert(_unwrapped(source, given), config.method, **config.options))
         else:
             raise ValueError(
-                f"{config.name} ({config.method}) starts from a float run or its own method, not {given.method}"
+                f"{config.name} ({config.method}) starts from a run of float or its own method"
+                f"{', of bwn or bwnh' if config.order else ''}, not {given.method}"
             )
         clip_weights_(self.net)
         if config.method == "bwnh":
@@ -214,7 +217,7 @@ class Trainer:
             pixels = data.augmented(config.data, self.train.images[kept], config.augment, self.generator)
             labels = self.train.labels[kept]
             if config.dial:
-                dial(self.net, orders[int(torch.randint(len(orders), (1,), generator=self.generator))])
+                dial(self.net, orders[self._drawn(len(orders))])
             for group in optimizer.param_groups:
                 group["lr"] = self._rate(self.epoch + step / self.per_epoch)
             with self._lower_precision():
@@ -234,6 +237,12 @@ class Trainer:
         with self._lower_precision():
             watched = accuracy(self.net, self.watched)
         return {"loss": round(mean, 5), "lr": round(self._rate(self.epoch + 1), 7), "accuracy": round(watched, 5)}
+
+    def _drawn(self, count: int) -> int:
+        """The index of the order that this step trains, by the weights in `draws`."""
+        if not self.config.draws:
+            return int(torch.randint(count, (1,), generator=self.generator))
+        return int(torch.multinomial(torch.tensor(self.config.draws), 1, generator=self.generator))
 
     def _shuffled(self) -> Tensor:
         """The indices of all training images in random order."""
@@ -342,6 +351,13 @@ class Trainer:
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "checkpoint.pt").unlink()
         return result
+
+
+def _unwrapped(source: nn.Module, given: Config) -> nn.Module:
+    """The float network whose weights a trained BWN network binarizes: what binary activations can start from."""
+    net = build(given.network, given.width)
+    net.load_state_dict({name.replace(".layer.", "."): value for name, value in source.state_dict().items()})
+    return net
 
 
 def _optimizer(net: nn.Module, config: Config) -> torch.optim.Optimizer:

@@ -89,7 +89,7 @@ def finished(folder: Path) -> bool:
 def load_config(folder: Path) -> Config:
     """The fields of the run in `folder`."""
     fields = json.loads((folder / "config.json").read_text())
-    return Config(**{**fields, "shares": tuple(fields["shares"])})
+    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 def load(folder: Path) -> tuple[nn.Module, Config]:
