@@ -34,16 +34,28 @@ def test_trials_say_what_sets_them_apart(tmp_path):
         [runs.plain]
         [runs.rate]
         lr = 4e-3
+        [runs.higher]
         options = { order = 3 }
         [runs.scratch]
         init = ""
         [runs.second]
         init = "rate"
         teacher = "net"
+        [runs.weights]
+        method = "bwn"
+        [runs.then]
+        init = "weights"
         """
     )
     table = tables.Table("trials", str(recipe), kind="trials", base="plain")
-    for name, orders in {"net": {"0": 0.9}, "plain": {"2": 0.8}, "rate": {"3": 0.8125}}.items():
+    reached = {
+        "net": {"0": 0.9},
+        "plain": {"2": 0.8},
+        "rate": {"2": 0.8125},
+        "higher": {"3": 0.84},
+        "weights": {"0": 0.88},
+    }
+    for name, orders in reached.items():
         config = read(recipe)[name]
         folder = tmp_path / name
         folder.mkdir()
@@ -54,9 +66,12 @@ def test_trials_say_what_sets_them_apart(tmp_path):
     assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines] == [
         ["float, lenet5", "", "4", "90.00", ""],
         ["the base", "2", "4", "80.00", ""],
-        ["order 3, lr 0.004", "3", "4", "81.25", "+1.25"],
+        ["lr 0.004", "2", "4", "81.25", "+1.25"],
+        ["order 3", "3", "4", "84.00", ""],
         ["init none", "2", "4", "not run", ""],
         ["init rate, teacher float", "2", "4 + 4", "not run", ""],
+        ["method bwn", "", "4", "88.00", ""],
+        ["init weights", "2", "4 + 4", "not run", ""],
     ]
 
 

@@ -298,7 +298,8 @@ def trials_table(table: Table, configs: Mapping[str, Config], out: Path) -> str:
     base, lines = configs[table.base], []
     reached = {name: _held_out(out / name, config.order) for name, config in configs.items() if is_current(config, out)}
     for name, config in configs.items():
-        compared = {name, base.name} <= set(reached) and name != base.name and config.method == base.method
+        alike = (config.method, config.order) == (base.method, base.order)
+        compared = {name, base.name} <= set(reached) and name != base.name and alike
         points = f"{reached[name] - reached[base.name]:+.2f}" if compared else ""
         held = f"{reached[name]:.2f}" if name in reached else NOT_RUN
         lines.append([difference(config, base, configs), config.order or "", epochs(config, configs), held, points])
