@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..train import Config
+from ..train import Config, read
 from .energy import energy
-from .tables import Row, Table, first_seed, rows, wanted
+from .tables import Row, Table, first_seed, rows, stages, wanted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -198,15 +198,18 @@ def _accuracies(
     return figure
 
 
-def _curves(title: str, configs: Mapping[str, Config], out: Path) -> Figure | None:
-    """Accuracy by epoch of the first seed of each run."""
-    figure, (axes,) = _panels(1, title)
-    for at, config in enumerate(c for c in configs.values() if first_seed(c, configs) == c.name):
+def _curves(table: Table, configs: Mapping[str, Config], out: Path) -> Figure | None:
+    """Accuracy by epoch of the first seed of each run and of its stages, each from where the one before ends."""
+    known = read(table.recipe)
+    shown = {stage.name: stage for config in configs.values() for stage in stages(config, known)}
+    figure, (axes,) = _panels(1, table.name)
+    for at, config in enumerate(c for c in shown.values() if first_seed(c, shown) == c.name):
         log = out / config.name / "log.csv"
         if not log.exists():
             continue
+        start = sum(stage.epochs for stage in stages(config, known)[:-1])
         with log.open(newline="") as file:
-            points = [(int(row["epoch"]), 100 * float(row["accuracy"])) for row in csv.DictReader(file)]
+            points = [(start + int(row["epoch"]), 100 * float(row["accuracy"])) for row in csv.DictReader(file)]
         colour, dash = COLOURS[at % len(COLOURS)], ("-", "--", ":")[at // len(COLOURS) % 3]
         axes.plot(*zip(*points, strict=True), dash, color=colour, linewidth=1.2, label=config.name)
     if not axes.lines:
@@ -253,7 +256,7 @@ def _pictures(table: Table, out: Path) -> dict[str, Figure | None]:
         figures = energy(out / table.run)
         return {f"{table.run}-energy": None if figures is None else _energies(table.run, figures)}
     if table.kind == "trials":
-        return {f"{table.name}-training": _curves(table.name, configs, out)}
+        return {f"{table.name}-training": _curves(table, configs, out)}
     evaluated = [row for row in rows(configs, out) if row.evaluations]
     found: dict[str, Figure | None] = {}
     if any(row.order for row in evaluated):
@@ -269,7 +272,7 @@ def _pictures(table: Table, out: Path) -> dict[str, Figure | None]:
     if evaluated:
         title = f"{table.name}: accuracy against size"
         found[f"{table.name}-size"] = _accuracies(title, evaluated, _against(_kilobytes), "kB of the file")
-    return {**found, f"{table.name}-training": _curves(table.name, configs, out)}
+    return {**found, f"{table.name}-training": _curves(table, configs, out)}
 
 
 def draw(table: Table, out: Path, to: Path, ending: str = "svg") -> list[Path]:

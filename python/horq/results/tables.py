@@ -97,12 +97,15 @@ def label(config: Config, bits: bool = True) -> str:
     return ", ".join(words)
 
 
+def stages(config: Config, known: Mapping[str, Config]) -> list[Config]:
+    """The quantized runs that a run goes on from, the first of them first, and the run itself."""
+    before = known.get(config.init or "")
+    return [*(stages(before, known) if before is not None and before.method != "float" else []), config]
+
+
 def epochs(config: Config, known: Mapping[str, Config]) -> str:
     """How long a run was trained: ``15 + 6`` if it goes on from a quantized run of 15 epochs."""
-    before = known.get(config.init or "")
-    if before is None or before.method == "float":
-        return str(config.epochs)
-    return f"{epochs(before, known)} + {config.epochs}"
+    return " + ".join(str(stage.epochs) for stage in stages(config, known))
 
 
 @dataclass(frozen=True)
