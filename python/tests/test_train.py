@@ -153,6 +153,10 @@ def test_recipes_merge_seeds_and_options(tmp_path):
             '[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "horq"\ndraws = [1, 2]',
             "draws needs dial",
         ),
+        (
+            '[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "horq"\ndial = true\ndraws = [inf, 2]',
+            "draws needs dial and a number above 0",
+        ),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nshares = [0.5]', "shares must grow"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 3\nmethod = "inq"', "each of its 4 shares"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 4\nmethod = "inq"', "inq starts from a float run"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -90,7 +91,8 @@ class Config:
                 raise ConfigError(f"{name} must be {low} to {high}, not {value!r}")
         if self.dial and (self.method != "horq" or self.order < 2):
             raise ConfigError("dial needs method = 'horq' and an order of at least 2 in options")
-        if self.draws and not (self.dial and len(self.draws) == self.order and min(self.draws) > 0):
+        drawn = self.dial and len(self.draws) == self.order and all(0 < share < math.inf for share in self.draws)
+        if self.draws and not drawn:
             raise ConfigError(f"draws needs dial and a number above 0 for each of its orders, not {list(self.draws)}")
         if self.method == "inq" and self.epochs < len(self.shares):
             raise ConfigError(f"method inq needs an epoch for each of its {len(self.shares)} shares, not {self.epochs}")
