@@ -152,6 +152,13 @@ pub enum Layer<'a> {
         /// One value a channel.
         shift: &'a [f32],
     },
+    /// y = x * scale + shift by channel, with a row for each order of a binary layer.
+    AffineByOrder {
+        /// The binary layer whose present order decides; it may be added later.
+        order_of: &'a str,
+        /// One for each order from 1 to the layer's highest.
+        rows: &'a [AffineRow<'a>],
+    },
     /// y = max(x, 0).
     Relu,
     /// y = x where x >= 0, else x * slope by channel.
@@ -188,6 +195,15 @@ pub struct BinaryBase<'a> {
     pub weight: &'a [f32],
     /// alpha, one value a filter.
     pub alpha: &'a [f32],
+}
+
+/// What a [`Layer::AffineByOrder`] is at one order, in plain floats.
+#[derive(Clone, Copy, Debug)]
+pub struct AffineRow<'a> {
+    /// One value a channel.
+    pub scale: &'a [f32],
+    /// One value a channel.
+    pub shift: &'a [f32],
 }
 
 /// How a binary layer quantizes its input.

@@ -243,6 +243,28 @@ pub enum Error {
         /// The highest order allowed.
         limit: usize,
     },
+    /// An `affine_by_order` that names no binary layer.
+    #[error("node `{node}` goes by the order of `{layer}`, which is no binary layer of the graph; name one")]
+    OrderOf {
+        /// The node.
+        node: String,
+        /// What it names.
+        layer: String,
+    },
+    /// An `affine_by_order` with rows for other orders than its layer has.
+    #[error(
+        "node `{node}` has {rows} rows, but `{layer}`, by whose order it goes, has {order} orders; give one row an order"
+    )]
+    RowsByOrder {
+        /// The node.
+        node: String,
+        /// The binary layer.
+        layer: String,
+        /// The node's rows.
+        rows: usize,
+        /// The layer's highest order.
+        order: usize,
+    },
     /// No weight basis, or too many.
     #[error("node `{node}` has {count} weight bases; it must have 1 to {limit}")]
     Bases {

@@ -287,6 +287,14 @@ pub enum Op {
         /// One value a channel.
         shift: String,
     },
+    /// An affine for each order of a binary layer, the first of which at its order 1: a batch norm that every order of the
+    /// dial has of its own.
+    AffineByOrder {
+        /// The binary layer whose present order decides; it may stand before or after this node.
+        order_of: String,
+        /// One for each order from 1 to the layer's highest.
+        rows: Vec<AffineRow>,
+    },
     /// y = max(x, 0).
     Relu,
     /// y = x where x >= 0, else x * slope by channel.
@@ -325,6 +333,15 @@ pub struct Base {
     pub weight: String,
     /// alpha, one value a filter.
     pub alpha: String,
+}
+
+/// What an [`Op::AffineByOrder`] is at one order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AffineRow {
+    /// One value a channel.
+    pub scale: String,
+    /// One value a channel.
+    pub shift: String,
 }
 
 /// The residual quantizer of a binary layer's input.

@@ -65,7 +65,7 @@ pub mod provenance;
 mod session;
 mod threads;
 
-pub use builder::{BinaryBase, Builder, Int8Quantize, Layer, Quantize};
+pub use builder::{AffineRow, BinaryBase, Builder, Int8Quantize, Layer, Quantize};
 pub use error::Error;
 pub use format::{
     ALIGNMENT, Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_NODES,

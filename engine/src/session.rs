@@ -72,6 +72,8 @@ impl SessionOptions {
 pub struct Session {
     layers: Vec<Prepared>,
     profiles: Vec<LayerProfile>,
+    /// The present order of each layer; 1 for those without one.
+    orders: Vec<usize>,
     /// Memory for as many passes as run side by side, at least one.
     lanes: Vec<Mutex<Lane>>,
     team: Team,
@@ -119,8 +121,8 @@ impl Session {
         let mut layers = Vec::with_capacity(plan.layers.len());
         let mut profiles = Vec::with_capacity(plan.layers.len());
         let (mut words, mut floats) = (0, 0);
-        for planned in &plan.layers {
-            let layer = layers::prepare(&Context { model, graph, planned, isa, batch: slice })?;
+        for (index, planned) in plan.layers.iter().enumerate() {
+            let layer = layers::prepare(&Context { model, graph, layers: &plan.layers, index, isa, batch: slice })?;
             let facts = layer.facts();
             (words, floats) = (facts.scratch_words.max(words), facts.scratch_floats.max(floats));
             let (mut weight_bytes, mut copied_bytes) = (0, 0);
@@ -157,13 +159,13 @@ impl Session {
                 inputs,
                 output,
                 reader,
-                order: 1,
                 clock: StageClock::default(),
                 wall_nanoseconds: AtomicU64::new(0),
             });
         }
         let output = plan.layers.last().expect("a graph has at least one node").output.shape;
         let mut session = Self {
+            orders: vec![1; layers.len()],
             layers,
             profiles,
             lanes: (0..sides)
@@ -212,6 +214,7 @@ impl Session {
         let run = Run {
             layers: &self.layers,
             profiles: &self.profiles,
+            orders: &self.orders,
             profiling: self.profiling,
             input_len: self.input_len,
             cycles,
@@ -276,7 +279,7 @@ impl Session {
             return Err(Error::LayerOrder { layer: profile.name.clone(), order, limit: binary.max_order });
         }
         binary.order = order;
-        self.layers[i].order = order;
+        self.orders[i] = order;
         profile.bit_macs = self.layers[i].layer.facts().bit_macs * order as u64;
         Ok(())
     }

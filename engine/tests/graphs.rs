@@ -5,7 +5,7 @@ mod common;
 use common::random::{self, MODES, rng};
 use common::{Net, assert_same_bits, isas, keep, options, run};
 use horq::graph::Shape;
-use horq::{BinaryBase, Layer, Model, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
+use horq::{AffineRow, BinaryBase, Layer, Model, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
 use rand::Rng;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -130,11 +130,11 @@ fn random_graphs_at_random_orders() {
 }
 
 /// Chains of binary layers with constant scales, between which packed planes travel: with steps between them, at orders of
-/// their own, flattened on the way, in batches and on threads.
+/// their own, affines by the order of any of them, flattened on the way, in batches and on threads.
 #[test]
 fn planes_travel_between_binary_layers() {
-    let mut packed = 0;
-    for seed in 0..60 {
+    let (mut packed, mut by_order) = (0, 0);
+    for seed in 0..90 {
         let rng = &mut rng(1000 + seed);
         let mut shape = random::shape(rng);
         let mut net = Net::new(shape);
@@ -165,6 +165,8 @@ fn planes_travel_between_binary_layers() {
             }
             shape = net.builder().shape(net.output()).expect("the node just added");
         }
+        net = random::some_by_order(rng, net);
+        by_order += net.nodes.iter().filter(|(.., layer)| matches!(layer, Layer::AffineByOrder { .. })).count();
         let (model, samples) = (net.model(), rng.random_range(1..4));
         let input = random::values(rng, samples * net.input.len());
         let layers: Vec<String> = net.nodes.iter().map(|(name, ..)| name.clone()).collect();
@@ -187,7 +189,43 @@ fn planes_travel_between_binary_layers() {
             }
         }
     }
-    assert!(packed > 100, "only {packed} values were packed");
+    assert!(packed > 100 && by_order > 20, "{packed} values were packed, {by_order} affines went by an order");
+}
+
+/// Order-1 planes are decided by thresholds that were found beforehand, for the affine of order 1: they hold if it goes by
+/// one of the two layers beside them, which have order 1 then, but not if by a third.
+#[test]
+fn an_affine_between_planes_goes_by_any_layer() {
+    let rng = &mut rng(5);
+    for (round, order_of) in ["first", "second", "third"].repeat(4).into_iter().enumerate() {
+        let mut binary = || {
+            let quantize = random::quantize(rng, [ScaleMode::Fixed, ScaleMode::None][round % 2], 3);
+            let base = BinaryBase { weight: keep(random::values(rng, 48 * 48)), alpha: &[0.02; 48] };
+            Layer::BinaryDense { filters: 48, quantize, bases: keep(vec![base]), bias: None }
+        };
+        let layers = [binary(), binary(), binary()];
+        let mut row = |i| {
+            let Layer::Affine { scale, shift } = random::affine(rng, 48) else { unreachable!() };
+            if i == 0 { AffineRow { scale, shift } } else { AffineRow { scale: shift, shift: scale } }
+        };
+        let affine = Layer::AffineByOrder { order_of, rows: keep((0..3).map(&mut row).collect()) };
+        let net = Net::new(Shape::Flat(48)).then("first", layers[0]).then("norm", affine);
+        let net = net.then("second", layers[1]).then("third", layers[2]);
+        let model = net.model();
+        let input = random::values(rng, 48);
+        for isa in isas() {
+            let mut session = Session::new(&model, options(1, isa)).unwrap();
+            for orders in [[1, 1, 1], [1, 1, 2], [1, 1, 3], [2, 1, 1], [1, 3, 1], [3, 2, 1]] {
+                let of = |name: &str| orders[["first", "second", "third"].iter().position(|n| *n == name).unwrap()];
+                for name in ["first", "second", "third"] {
+                    session.set_layer_order(name, of(name)).unwrap();
+                }
+                assert!(session.profile()[0].packed, "the case is about planes");
+                let expected = net.answer(&input, |name, _| of(name));
+                assert_same_bits(&run(&mut session, &input), &expected, &format!("{order_of}, {isa}, {orders:?}"));
+            }
+        }
+    }
 }
 
 #[test]
@@ -215,6 +253,9 @@ fn at_order(net: &Net, order: usize) -> Net {
         if let Layer::BinaryConv2d { quantize, .. } | Layer::BinaryDense { quantize, .. } = layer {
             quantize.order = quantize.order.min(order);
             quantize.scales = quantize.scales.map(|scales| &scales[..quantize.order]);
+        }
+        if let Layer::AffineByOrder { rows, .. } = layer {
+            *rows = &rows[..rows.len().min(order)];
         }
     }
     net

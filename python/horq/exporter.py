@@ -17,6 +17,7 @@ from ._core import Builder, Error, __version__
 from .fields import array, channels_last
 from .folding import folded, trace
 from .handlers import FUNCTIONS, MODULES
+from .nn import HorqConv2d, HorqLinear
 
 
 class ExportError(Error):
@@ -38,14 +39,17 @@ def export(
         notes: what the file should say about itself: accuracy, licence, input preparation.
         golden: how many samples of `example` to store with their answers for a self-test.
 
+    A `SwitchableBatchNorm` goes by the order of the nearest binary layer before it that has as many orders, or else of
+    the nearest behind; a session whose layers all have one order cannot tell.
+
     The file computes what `horq.fold(module)` computes: eval mode, every binary layer at its highest order. Images lie
     NHWC in the engine, so weights are permuted on the way, also those of a dense layer after a flatten; users of the
     file feed [N, H, W, C]. After such a flatten the means of a `HorqLinear` in mode ``image`` or ``window`` are summed
     in another order than in PyTorch, so their last bit may differ.
 
     It can express Conv2d, Linear, HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, Inq, BatchNorm1d
-    and 2d, Affine, Shift, ReLU, PReLU, RPReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, view and reshape to
-    [N, -1], add, cat, softmax, Dropout and Identity.
+    and 2d, SwitchableBatchNorm, Affine, AffineByOrder, Shift, ReLU, PReLU, RPReLU, MaxPool2d, AvgPool2d,
+    AdaptiveAvgPool2d(1), Flatten, view and reshape to [N, -1], add, cat, softmax, Dropout and Identity.
     Raises `ExportError` for anything else, naming the node; then nothing is written. The file appears whole or not at
     all.
     """
@@ -131,6 +135,13 @@ class Converter:
         self.taken = {"input"}
         self.overwritten: dict[str, str] = {}
         """By the engine's name of a value that the torch graph changed in place: the node that did."""
+        self.binary: dict[fx.Node, str] = {}
+        """The engine's names of the binary layers, taken before all others: what goes by the order of one may precede
+        it."""
+        for node in module.graph.nodes:
+            layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+            if isinstance(layer, HorqConv2d | HorqLinear):
+                self.binary[node] = self._free(str(node.target), node.name)
         shapes = _Shapes(module)
         try:
             with torch.no_grad():
@@ -244,15 +255,37 @@ class Converter:
         node = self.node
         assert node is not None
         part = part and f".{part}"
-        name = (str(node.target) if node.op == "call_module" else node.name) + part
-        name = name if name not in self.taken else node.name + part
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
+        called = str(node.target) if node.op == "call_module" else node.name
+        name = self.binary.get(node) or self._free(called + part, node.name + part)
         self.builder.add(name, [value.name for value in inputs], op, **fields)
         flat = len(self.builder.shape(name)) == 1
         self.values[node] = Value(name, self.results[node][1:], flat, None if like is None else like.order)
         return self.values[node]
+
+    def _free(self, name: str, other: str) -> str:
+        """The first of two names that is not taken yet, or the other with something behind it; taken from now on."""
+        name = name if name not in self.taken else other
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
+
+    def layer_of_order(self, highest: int) -> str:
+        """The binary layer by whose order the present node goes: of those of that highest order the nearest before it,
+        or else the nearest behind."""
+        assert self.node is not None
+        for neighbours in (lambda node: node.all_input_nodes, lambda node: node.users):
+            near, seen = [self.node], {self.node}
+            while near:
+                near = [n for n in dict.fromkeys(other for node in near for other in neighbours(node)) if n not in seen]
+                seen.update(near)
+                for node in near:
+                    if node in self.binary and self.module.get_submodule(str(node.target)).max_order == highest:
+                        return self.binary[node]
+        raise self.refuse(
+            f"it has a batch norm for each of {highest} orders, but no binary layer before or behind it has that many; "
+            "switch norms to the order of the binary layers"
+        )
 
     def alias(self, value: Value) -> None:
         """The present node is `value` in another shape."""

@@ -10,6 +10,7 @@ from torch import fx, nn
 from ._core import Error
 from .nn import (
     Affine,
+    AffineByOrder,
     BatchNorm1d,
     BatchNorm2d,
     BinaryWeight,
@@ -23,12 +24,15 @@ from .nn import (
     PReLU,
     RPReLU,
     Shift,
+    SwitchableBatchNorm,
+    set_order,
 )
+from .nn.functional import MAX_ORDER
 from .nn.norm import affine_of
 
 OWN_LAYERS = (
     *(HorqConv2d, HorqLinear, BinaryWeight, Codebook, Inq, Int8, PowerOfTwo),
-    *(Affine, BatchNorm1d, BatchNorm2d, MaxPool2d, PReLU, RPReLU, Shift),
+    *(Affine, AffineByOrder, BatchNorm1d, BatchNorm2d, MaxPool2d, PReLU, RPReLU, Shift, SwitchableBatchNorm),
 )
 """The layers of horq.nn, which a trace leaves whole."""
 
@@ -46,9 +50,9 @@ def fold(module: nn.Module) -> fx.GraphModule:
 
     Dropout and identities are gone. A `torch.nn.BatchNorm1d` or `BatchNorm2d` that alone reads a float convolution or
     dense layer is folded into its weights and bias; after anything else, and for the batch norms of `horq.nn`, it is
-    an `Affine`: x * scale + shift, rounded after each step, which the engine runs in the epilogue of the layer before.
-    (Folding it into the scales of a binary layer would save nothing there and change the rounding.) Binary layers
-    stand at their highest order.
+    an `Affine` (a `SwitchableBatchNorm` an `AffineByOrder`): x * scale + shift, rounded after each step, which the
+    engine runs in the epilogue of the layer before. (Folding it into the scales of a binary layer would save nothing
+    there and change the rounding.) Binary layers stand at their highest order.
 
     Raises `horq.Error` if torch.fx cannot trace the module.
     """
@@ -62,9 +66,7 @@ def trace(module: nn.Module) -> tuple[nn.Module, fx.GraphModule]:
     Raises `horq.Error` if torch.fx cannot trace the module.
     """
     module = copy.deepcopy(module).float().cpu().eval()
-    for layer in module.modules():
-        if isinstance(layer, HorqConv2d | HorqLinear):
-            layer.order = layer.max_order
+    set_order(module, MAX_ORDER)
     tracer = _Tracer()
     if tracer.is_leaf_module(module, ""):
         module = nn.Sequential(module)
@@ -94,12 +96,18 @@ def folded(traced: fx.GraphModule) -> fx.GraphModule:
                 node.replace_all_uses_with(before)
                 traced.graph.erase_node(node)
             else:
-                parent, _, name = node.target.rpartition(".")
-                setattr(traced.get_submodule(parent), name, Affine(*affine_of(layer)))
+                _replace(traced, node.target, Affine(*affine_of(layer)))
+        elif isinstance(layer, SwitchableBatchNorm):
+            _replace(traced, node.target, AffineByOrder(Affine(*affine_of(norm)) for norm in layer.norms))
     traced.graph.lint()
     traced.recompile()
     traced.delete_all_unused_submodules()
     return traced.eval().requires_grad_(False)
+
+
+def _replace(traced: fx.GraphModule, target: str, layer: nn.Module) -> None:
+    parent, _, name = target.rpartition(".")
+    setattr(traced.get_submodule(parent), name, layer)
 
 
 def _foldable(traced: fx.GraphModule, before: fx.Node, norm: nn.Module) -> bool:

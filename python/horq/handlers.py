@@ -15,6 +15,7 @@ from . import fields as packing
 from .fields import array, bias, window
 from .nn import (
     Affine,
+    AffineByOrder,
     BinaryWeight,
     Codebook,
     HorqConv2d,
@@ -113,6 +114,11 @@ def _int8(c: Converter, layer: Int8, value: Value) -> None:
 
 def _affine(c: Converter, layer: Affine, value: Value) -> None:
     c.add([value], "affine", like=value, scale=value.arranged(layer.scale), shift=value.arranged(layer.shift))
+
+
+def _affine_by_order(c: Converter, layer: AffineByOrder, value: Value) -> None:
+    rows = [(value.arranged(row.scale), value.arranged(row.shift)) for row in layer.rows]
+    c.add([value], "affine_by_order", like=value, order_of=c.layer_of_order(layer.max_order), rows=rows)
 
 
 def _relu(c: Converter, value: Any, inplace: bool = False) -> None:
@@ -282,6 +288,7 @@ MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     Inq: _powers,
     Int8: _int8,
     Affine: _affine,
+    AffineByOrder: _affine_by_order,
     nn.ReLU: lambda c, layer, value: _relu(c, value, layer.inplace),
     nn.PReLU: _prelu,
     PReLU: _prelu,

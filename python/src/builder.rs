@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
 use horq::graph::Shape;
-use horq::{BinaryBase, Int8Quantize, Layer, Padding, Quantize, ScaleMode, Window};
+use horq::{AffineRow, BinaryBase, Int8Quantize, Layer, Padding, Quantize, ScaleMode, Window};
 use numpy::{Element, PyReadonlyArrayDyn};
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
@@ -37,14 +37,15 @@ impl Builder {
     /// `op` is an operation of docs/format.md and the keywords are its fields: kernel, stride, dilation (pairs), padding
     /// (top, left, bottom, right), filters, groups, pad_value, order, mode, input_scale, zero_point; and float32 arrays:
     /// weight [filter, kernel row, kernel column, channel of the group] or [filter, feature], alpha, bias, scale, shift,
-    /// slope, scales, codebook, and bases, a list of (weight, alpha). The weight of an 8-bit layer is int8, and codes, in
+    /// slope, scales, codebook, and bases, a list of (weight, alpha). An affine_by_order has order_of, the name of a binary
+    /// layer, and rows, a list of (scale, shift), one for each of that layer's orders. The weight of an 8-bit layer is int8, and codes, in
     /// the shape of a weight, are uint8.
     #[pyo3(signature = (name, inputs, op, **fields))]
     fn add(&self, name: &str, inputs: Vec<String>, op: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let fields = Fields { node: name, op, values: fields.map(|fields| fields.copy()).transpose()? };
         let source = Source::take(&fields)?;
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let bases = source.bases()?;
+        let (bases, rows) = (source.bases()?, source.rows()?);
         let layer = match op {
             "conv2d" => Layer::Conv2d {
                 window: fields.window()?,
@@ -114,6 +115,7 @@ impl Builder {
                 bias: source.bias()?,
             },
             "affine" => Layer::Affine { scale: source.vector(1, "scale")?, shift: source.vector(2, "shift")? },
+            "affine_by_order" => Layer::AffineByOrder { order_of: source.order_of()?, rows: &rows },
             "relu" => Layer::Relu,
             "prelu" => Layer::Prelu { slope: source.vector(3, "slope")? },
             "max_pool" => Layer::MaxPool { window: fields.window()? },
@@ -244,6 +246,8 @@ struct Source<'py> {
     bytes: Option<PyReadonlyArrayDyn<'py, i8>>,
     codes: Option<PyReadonlyArrayDyn<'py, u8>>,
     bases: Vec<(Floats<'py>, Floats<'py>)>,
+    order_of: Option<String>,
+    rows: Vec<(Floats<'py>, Floats<'py>)>,
 }
 
 impl<'py> Source<'py> {
@@ -255,13 +259,16 @@ impl<'py> Source<'py> {
         for (array, key) in arrays.iter_mut().zip(keys) {
             *array = fields.array(key)?;
         }
-        let pairs: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = fields.optional("bases")?.unwrap_or_default();
         let what = |role: &str| format!("{role} of node `{}`", fields.node);
-        let pair = |(weight, alpha): (Bound<'py, PyAny>, Bound<'py, PyAny>)| {
-            Ok((array::reading(&weight, &what("weight"))?, array::reading(&alpha, &what("alpha"))?))
+        let pairs = |key: &str, first: &str, second: &str| -> PyResult<Vec<(Floats<'py>, Floats<'py>)>> {
+            let pairs: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = fields.optional(key)?.unwrap_or_default();
+            pairs
+                .iter()
+                .map(|(a, b)| Ok((array::reading(a, &what(first))?, array::reading(b, &what(second))?)))
+                .collect()
         };
-        let bases = pairs.into_iter().map(pair).collect::<PyResult<_>>()?;
-        Ok(Self { node: fields.node.into(), arrays, bytes, codes, bases })
+        let (bases, rows) = (pairs("bases", "weight", "alpha")?, pairs("rows", "scale", "shift")?);
+        Ok(Self { node: fields.node.into(), arrays, bytes, codes, bases, order_of: fields.optional("order_of")?, rows })
     }
 
     fn maybe(&self, index: usize) -> PyResult<Option<&[f32]>> {
@@ -305,6 +312,17 @@ impl<'py> Source<'py> {
         self.bases
             .iter()
             .map(|(weight, alpha)| Ok(BinaryBase { weight: weight.as_slice()?, alpha: alpha.as_slice()? }))
+            .collect()
+    }
+
+    fn order_of(&self) -> PyResult<&str> {
+        self.order_of.as_deref().ok_or_else(|| self.missing("order_of"))
+    }
+
+    fn rows(&self) -> PyResult<Vec<AffineRow<'_>>> {
+        self.rows
+            .iter()
+            .map(|(scale, shift)| Ok(AffineRow { scale: scale.as_slice()?, shift: shift.as_slice()? }))
             .collect()
     }
 }

@@ -159,6 +159,42 @@ def test_the_networks_of_the_results(name, order, tmp_path):
         assert np.allclose(model.run(channels_last(example), order=k), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("image", [True, False])
+def test_switchable_norms_follow_the_dial(image, tmp_path):
+    """To the bit at every order, before the first quantizer, between two, and behind the last."""
+    norm = hn.BatchNorm2d if image else hn.BatchNorm1d
+    layer = (
+        (lambda a, b: hn.HorqConv2d(a, b, 3, padding=1, order=3)) if image else (lambda a, b: hn.HorqLinear(a, b, 3))
+    )
+    net = nn.Sequential(norm(12), layer(12, 20), nn.PReLU(20), norm(20), layer(20, 17), norm(17))
+    example = torch.randn(6, 12, *([5, 7] if image else []), generator=torch.Generator().manual_seed(1))
+    net = settled(hn.switch_norms_(net, 3), example)
+    assert [type(net[i]) for i in (0, 3, 5)] == 3 * [hn.SwitchableBatchNorm]
+    with torch.no_grad():
+        for order in (1, 2):  # statistics of their own; those of order 3 are there already
+            hn.set_order(net.train(), order)
+            net(example * order)
+    session = engine(net.eval(), example, tmp_path).session(batch=6)
+    answers = {}
+    for order in (3, 1, 2):
+        hn.set_order(net, order)
+        session.set_order(order)
+        with torch.no_grad():
+            answers[order] = channels_last(net(example))
+        assert np.array_equal(session.run(channels_last(example)), answers[order])
+        assert not any(np.allclose(answers[order], answers[other]) for other in answers if other != order)
+    with torch.no_grad():
+        assert np.array_equal(channels_last(horq.fold(net)(example)), answers[3])
+
+
+def test_a_switchable_norm_needs_a_layer_of_as_many_orders(tmp_path):
+    net = nn.Sequential(hn.HorqLinear(4, 6, 2), hn.SwitchableBatchNorm(hn.BatchNorm1d(6), 3), hn.HorqLinear(6, 5, 3))
+    model = engine(net.eval(), torch.randn(2, 4), tmp_path)  # goes by the layer behind it
+    assert model.output_shape == (5,)
+    with pytest.raises(horq.ExportError, match=r"node `1` .*each of 3 orders, but no binary layer"):
+        horq.export(net[:2], torch.randn(2, 4), tmp_path / "net.horq")
+
+
 def test_export_is_deterministic_and_carries_notes(tmp_path):
     net, example = nn.Sequential(hn.HorqLinear(8, 3)), torch.randn(5, 8)
     for name in ("a", "b"):

@@ -157,6 +157,10 @@ def test_recipes_merge_seeds_and_options(tmp_path):
             '[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "horq"\ndial = true\ndraws = [inf, 2]',
             "draws needs dial and a number above 0",
         ),
+        (
+            '[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nmethod = "horq"\ndial = true\nown_norms = true',
+            "own_norms needs dial, and settle = 0",
+        ),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nshares = [0.5]', "shares must grow"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 3\nmethod = "inq"', "each of its 4 shares"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 4\nmethod = "inq"', "inq starts from a float run"),
@@ -361,3 +365,27 @@ def test_the_fused_network_learns_as_the_plain_one(root, tmp_path):
     assert fused["accuracy"].keys() == plain["accuracy"].keys()
     losses = [float((tmp_path / n / "log.csv").read_text().splitlines()[1].split(",")[1]) for n in ("plain", "fused")]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_every_order_may_have_batch_norms_of_its_own(root, tmp_path):
+    fields = {"method": "horq", "options": {"order": 2}, "dial": True, "settle": 0.0}
+    train(root, tmp_path, "shared", **fields)
+    own = Trainer(config("own", **fields, own_norms=True, init="shared"), root, tmp_path, progress=False)
+    own._initialize()
+    shared = load(tmp_path / "shared")[0]
+    for order in (1, 2):  # both start as the one that they shared
+        assert torch.equal(own.net.blocks[0][2].norms[order - 1].running_mean, shared.blocks[0][2].running_mean)
+    result = own.go()
+    net, told = load(tmp_path / "own")
+    assert told.own_norms
+    assert set(result["accuracy"]) == {"1", "2"}
+    first, second = net.blocks[1][2].norms
+    assert not torch.equal(first.weight, second.weight)
+    assert not torch.equal(first.running_mean, second.running_mean)
+    after = Trainer(config("after", **fields, own_norms=True, init="own"), root, tmp_path, progress=False)
+    after._initialize()
+    assert torch.equal(after.net.blocks[1][2].norms[0].weight, first.weight)
+    alone = config("alone", method="horq", options={"order": 1}, init="own")
+    alone = Trainer(alone, root, tmp_path, progress=False)
+    alone._initialize()
+    assert torch.equal(alone.net.blocks[1][2].weight, first.weight)

@@ -113,7 +113,8 @@ impl Cost {
             | Op::CodebookDense { filters, bias, .. }
             | Op::Int8Conv2d { filters, bias, .. }
             | Op::Int8Dense { filters, bias, .. } => bias.as_ref().map_or(0, |_| *filters),
-            Op::Affine { .. } => 2 * input.channels(),
+            // A float network has one batch norm, whatever the order.
+            Op::Affine { .. } | Op::AffineByOrder { .. } => 2 * input.channels(),
             Op::Prelu { .. } => input.channels(),
             _ => 0,
         };

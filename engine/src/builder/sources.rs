@@ -8,7 +8,7 @@ use horq_kernels::panel::{LANES, pack_bits, pack_floats};
 use super::{BinaryBase, Layer, Quantize};
 use crate::Error;
 use crate::format::TensorData;
-use crate::graph::{Base, Op, Quantizer, Shape, code_bits, is_input_scale};
+use crate::graph::{AffineRow, Base, Op, Quantizer, Shape, code_bits, is_input_scale};
 
 /// The operation of a layer. Tensors are named after the node and their role, which no two nodes can share.
 pub(super) fn describe(node: &str, layer: &Layer<'_>) -> Op {
@@ -87,6 +87,12 @@ pub(super) fn describe(node: &str, layer: &Layer<'_>) -> Op {
             bias: bias(b),
         },
         Layer::Affine { .. } => Op::Affine { scale: tensor("scale"), shift: tensor("shift") },
+        Layer::AffineByOrder { order_of, rows } => Op::AffineByOrder {
+            order_of: order_of.into(),
+            rows: (0..rows.len())
+                .map(|i| AffineRow { scale: tensor(&format!("scale.{i}")), shift: tensor(&format!("shift.{i}")) })
+                .collect(),
+        },
         Layer::Relu => Op::Relu,
         Layer::Prelu { .. } => Op::Prelu { slope: tensor("slope") },
         Layer::MaxPool { window } => Op::MaxPool { window },
@@ -158,6 +164,10 @@ impl<'a> Sources<'a> {
                 self.vector("scale", scale, input.channels())?;
                 self.vector("shift", shift, input.channels())
             }
+            Layer::AffineByOrder { rows, .. } => rows.iter().try_for_each(|row| {
+                self.vector("scale", row.scale, input.channels())?;
+                self.vector("shift", row.shift, input.channels())
+            }),
             Layer::Prelu { slope } => self.vector("slope", slope, input.channels()),
             _ => Ok(()),
         }

@@ -5,7 +5,7 @@ use horq_kernels::int8;
 use horq_kernels::panel::LANES;
 use horq_kernels::{Geometry, MAX_ORDER, ScaleMode, Window};
 
-use super::{Base, Graph, Node, Op, Quantizer, Shape};
+use super::{AffineRow, Base, Graph, Node, Op, Quantizer, Shape};
 use crate::Error;
 use crate::format::{Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_NAME_BYTES};
 
@@ -80,6 +80,7 @@ impl Op {
             Self::Int8Conv2d { .. } => "int8_conv2d",
             Self::Int8Dense { .. } => "int8_dense",
             Self::Affine { .. } => "affine",
+            Self::AffineByOrder { .. } => "affine_by_order",
             Self::Relu => "relu",
             Self::Prelu { .. } => "prelu",
             Self::MaxPool { .. } => "max_pool",
@@ -178,6 +179,12 @@ impl Op {
                 tensors.push(spec(scale, Content::Vector(input.channels())));
                 tensors.push(spec(shift, Content::Vector(input.channels())));
             }
+            Self::AffineByOrder { rows, .. } => {
+                for AffineRow { scale, shift } in rows {
+                    tensors.push(spec(scale, Content::Vector(input.channels())));
+                    tensors.push(spec(shift, Content::Vector(input.channels())));
+                }
+            }
             Self::Prelu { slope } => tensors.push(spec(slope, Content::Vector(input.channels()))),
             _ => {}
         }
@@ -216,12 +223,25 @@ impl Graph {
             }
             shapes.push(shape);
         }
+        self.nodes.iter().try_for_each(|node| self.check_order_of(node))?;
         if self.output == self.input.name || !values.contains_key(self.output.as_str()) {
             return Err(Error::UnknownOutput { output: self.output.clone() });
         }
         match self.nodes.iter().find(|node| node.name != self.output && !values[node.name.as_str()].read) {
             Some(node) => Err(Error::Unread { node: node.name.clone(), output: self.output.clone() }),
             None => Ok(shapes),
+        }
+    }
+
+    /// What goes by the order of a layer needs such a layer, with as many orders as it has values for.
+    fn check_order_of(&self, node: &Node) -> Result<(), Error> {
+        let Op::AffineByOrder { order_of, rows } = &node.op else { return Ok(()) };
+        let (node, layer) = (node.name.clone(), order_of.clone());
+        let named = self.nodes.iter().find(|node| node.name == *order_of);
+        match named.and_then(|named| named.op.quantizer()) {
+            None => Err(Error::OrderOf { node, layer }),
+            Some(Quantizer { order, .. }) if *order == rows.len() => Ok(()),
+            Some(Quantizer { order, .. }) => Err(Error::RowsByOrder { node, layer, rows: rows.len(), order: *order }),
         }
     }
 }
@@ -292,7 +312,7 @@ pub(crate) fn infer(node: &Node, inputs: &[Shape], limits: &Limits) -> Result<Sh
             Shape::Flat(input.len())
         }
         Op::Add | Op::Concat => combine(node, inputs)?,
-        Op::Affine { .. } | Op::Relu | Op::Prelu { .. } | Op::Softmax => input,
+        Op::Affine { .. } | Op::AffineByOrder { .. } | Op::Relu | Op::Prelu { .. } | Op::Softmax => input,
     };
     check_size(name, shape, limits)?;
     if let Op::BinaryConv2d { quantizer, bases, .. } | Op::BinaryDense { quantizer, bases, .. } = op {

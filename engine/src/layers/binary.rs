@@ -64,14 +64,14 @@ impl Binary {
         let kernel = BinaryConv::new(context.isa, spec, &panels).map_err(context.refusal())?;
         let steps = Steps::new(context, &geometry, bias.as_deref());
         let constants = scales(context, op);
-        let pack = context.planned.handover.map(|handover| {
+        let pack = context.planned().handover.map(|handover| {
             let scale = constants.as_ref().map_or(1.0, |scales| scales[0]);
             let reader = &context.graph.nodes[handover.node].op;
-            let steps = steps.constant();
+            let steps = steps.at_order_1_of(&[context.index, handover.reader]);
             let thresholds = steps.and_then(|steps| kernel.thresholds(scale, &bases[0].alpha, &steps));
             Pack { layout: handover.layout, scales: scales(context, reader), thresholds }
         });
-        let reads_planes = matches!(context.planned.inputs[0].room, Room::Planes { .. });
+        let reads_planes = matches!(context.planned().inputs[0].room, Room::Planes { .. });
         let scratch = if reads_planes { kernel.scratch_len_of_planes() } else { kernel.scratch_len() };
         let facts = Facts {
             binary: Some((spec.max_order, spec.mode)),

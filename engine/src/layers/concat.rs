@@ -11,7 +11,7 @@ pub(super) struct Concat {
 
 impl Concat {
     pub(super) fn new(context: &Context<'_>) -> Self {
-        let channels = context.planned.inputs.iter().map(|place| place.shape.channels()).collect();
+        let channels = context.planned().inputs.iter().map(|place| place.shape.channels()).collect();
         Self { isa: context.isa, channels }
     }
 }

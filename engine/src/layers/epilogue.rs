@@ -16,6 +16,11 @@ enum Prepared {
         scale: PerFilter,
         shift: PerFilter,
     },
+    /// Scale and shift for each order of the layer with that index.
+    AffineByOrder {
+        layer: usize,
+        rows: Vec<[PerFilter; 2]>,
+    },
     Relu,
     Prelu(PerFilter),
     /// The index of the other operand among the layer's inputs.
@@ -23,11 +28,15 @@ enum Prepared {
 }
 
 impl Prepared {
-    /// The step, unless it depends on the call.
-    fn constant(&self) -> Option<Step<'_>> {
+    /// The step where each layer has the order that `order` makes of its index; none if it depends on more of the call.
+    fn at(&self, order: impl Fn(usize) -> Option<usize>) -> Option<Step<'_>> {
         Some(match self {
             Self::Bias(bias) => Step::Bias(bias),
             Self::Affine { scale, shift } => Step::Affine { scale, shift },
+            Self::AffineByOrder { layer, rows } => {
+                let [scale, shift] = &rows[order(*layer)? - 1];
+                Step::Affine { scale, shift }
+            }
             Self::Relu => Step::Relu,
             Self::Prelu(slope) => Step::Prelu(slope),
             Self::Add(_) => return None,
@@ -41,9 +50,13 @@ impl Steps {
         let vector = |name: &str| PerFilter::new(context.model, name, geometry);
         let mut steps: Vec<Prepared> = bias.map(|bias| Prepared::Bias(vector(bias))).into_iter().collect();
         let mut operand = 0;
-        for &node in &context.planned.fused {
+        for &node in &context.planned().fused {
             steps.push(match &context.graph.nodes[node].op {
                 Op::Affine { scale, shift } => Prepared::Affine { scale: vector(scale), shift: vector(shift) },
+                Op::AffineByOrder { order_of, rows } => Prepared::AffineByOrder {
+                    layer: context.layer_of(order_of),
+                    rows: rows.iter().map(|row| [vector(&row.scale), vector(&row.shift)]).collect(),
+                },
                 Op::Relu => Prepared::Relu,
                 Op::Prelu { slope } => Prepared::Prelu(vector(slope)),
                 Op::Add => {
@@ -61,14 +74,14 @@ impl Steps {
     pub(super) fn resolve<'a>(&'a self, operands: &Operands<'a>) -> [Step<'a>; MAX_STEPS] {
         std::array::from_fn(|i| match self.0.get(i) {
             Some(Prepared::Add(i)) => Step::Add(operands.get(*i)),
-            Some(step) => step.constant().expect("only an addend depends on the call"),
+            Some(step) => step.at(|layer| Some(operands.orders[layer])).expect("an addend is dealt with above"),
             None => Step::Relu,
         })
     }
 
-    /// The steps of every call; none where one depends on it.
-    pub(super) fn constant(&self) -> Option<Vec<Step<'_>>> {
-        self.0.iter().map(Prepared::constant).collect()
+    /// The steps of every call in which the layers of these indices have order 1; none where one depends on more of it.
+    pub(super) fn at_order_1_of(&self, layers: &[usize]) -> Option<Vec<Step<'_>>> {
+        self.0.iter().map(|step| step.at(|layer| layers.contains(&layer).then_some(1))).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -84,6 +97,7 @@ impl Steps {
                     each(cast_slice(scale));
                     each(cast_slice(shift));
                 }
+                Prepared::AffineByOrder { rows, .. } => rows.iter().flatten().for_each(|row| each(cast_slice(row))),
                 Prepared::Relu | Prepared::Add(_) => {}
             }
         }

@@ -80,6 +80,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) after: &'a [f32],
     /// Where `after` starts in the arena.
     pub(crate) after_start: usize,
+    /// The present order of every layer; 1 for those without one.
+    pub(crate) orders: &'a [usize],
 }
 
 impl<'a> Operands<'a> {
@@ -116,18 +118,30 @@ impl<'a> Operands<'a> {
 pub(crate) struct Context<'a> {
     pub(crate) model: &'a Model,
     pub(crate) graph: &'a Graph,
-    pub(crate) planned: &'a PlannedLayer,
+    pub(crate) layers: &'a [PlannedLayer],
+    /// Which of them is being prepared.
+    pub(crate) index: usize,
     pub(crate) isa: Isa,
     pub(crate) batch: usize,
 }
 
 impl Context<'_> {
+    fn planned(&self) -> &PlannedLayer {
+        &self.layers[self.index]
+    }
+
     fn node(&self) -> &Node {
-        &self.graph.nodes[self.planned.node]
+        &self.graph.nodes[self.planned().node]
     }
 
     fn input(&self) -> Shape {
-        self.planned.inputs[0].shape
+        self.planned().inputs[0].shape
+    }
+
+    /// The index of the layer whose kernel is that node's; nodes that were fused into others have none.
+    fn layer_of(&self, node: &str) -> usize {
+        let found = self.layers.iter().position(|layer| self.graph.nodes[layer.node].name == node);
+        found.expect("validation has seen the binary layer, and no binary layer is ever fused into another")
     }
 
     /// The shape of a layer with filters and its products for one sample, padded taps counted.
@@ -155,7 +169,7 @@ pub(crate) fn prepare(context: &Context<'_>) -> Result<Box<dyn Compute>, Error> 
         Op::Int8Conv2d { .. } | Op::Int8Dense { .. } => Box::new(int8::Int8::new(context)?),
         Op::MaxPool { .. } | Op::AveragePool { .. } | Op::GlobalAveragePool => Box::new(pooling::Pooling::new(context)),
         Op::Concat | Op::Flatten => Box::new(concat::Concat::new(context)),
-        Op::Affine { .. } | Op::Relu | Op::Prelu { .. } | Op::Add | Op::Softmax => {
+        Op::Affine { .. } | Op::AffineByOrder { .. } | Op::Relu | Op::Prelu { .. } | Op::Add | Op::Softmax => {
             Box::new(elementwise::Elementwise::new(context))
         }
     })

@@ -54,7 +54,7 @@ fn next_fusable(graph: &Graph, flow: &Flow, taken: &[bool], step: &Step) -> Opti
         return None;
     }
     match graph.nodes[reader].op {
-        Op::Affine { .. } | Op::Relu | Op::Prelu { .. } => Some((reader, None)),
+        Op::Affine { .. } | Op::AffineByOrder { .. } | Op::Relu | Op::Prelu { .. } => Some((reader, None)),
         Op::Add => {
             let other = flow.inputs[reader].iter().copied().find(|&value| value != step.output);
             other.map(|value| (reader, Some(value)))

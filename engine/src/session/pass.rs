@@ -16,8 +16,6 @@ pub(super) struct Prepared {
     pub(super) output: Place,
     /// The layer that reads the output as planes.
     pub(super) reader: Option<usize>,
-    /// The present order; 1 for a layer without one.
-    pub(super) order: usize,
     pub(super) clock: StageClock,
     pub(super) wall_nanoseconds: AtomicU64,
 }
@@ -48,6 +46,8 @@ impl Lane {
 pub(super) struct Run<'a> {
     pub(super) layers: &'a [Prepared],
     pub(super) profiles: &'a [LayerProfile],
+    /// The present order of each layer; 1 for those without one.
+    pub(super) orders: &'a [usize],
     pub(super) profiling: bool,
     /// Values of a sample.
     pub(super) input_len: usize,
@@ -87,7 +87,7 @@ impl Run<'_> {
     /// Takes some samples through all layers.
     pub(super) fn pass(&self, input: &[f32], output: &mut [f32], lane: &mut Lane, team: &Team) -> Result<(), Error> {
         let samples = input.len() / self.input_len;
-        for (prepared, profile) in self.layers.iter().zip(self.profiles) {
+        for ((prepared, profile), &order) in self.layers.iter().zip(self.profiles).zip(self.orders) {
             let start = self.profiling.then(Instant::now);
             // The layer's output is cut out of the arena, which leaves what lies on both sides of it for reading.
             let (before, output, after, after_start) = match prepared.output.room {
@@ -104,12 +104,13 @@ impl Run<'_> {
                 Room::Output => (&*lane.arena, &mut *output, &[][..], 0),
                 Room::Input => unreachable!("a layer that writes the input"),
             };
-            let operands = Operands { places: &prepared.inputs, samples, input, before, after, after_start };
+            let (places, orders) = (&prepared.inputs, self.orders);
+            let operands = Operands { places, samples, input, before, after, after_start, orders };
             let call = Call {
                 operands,
                 output,
-                order: prepared.order,
-                reader_order: prepared.reader.map_or(1, |reader| self.layers[reader].order),
+                order,
+                reader_order: prepared.reader.map_or(1, |reader| orders[reader]),
                 words: &mut lane.words,
                 floats: &mut lane.floats,
                 parallel: team.crew(self.cycles, prepared.cycles(profile) * samples as u64),

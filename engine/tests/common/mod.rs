@@ -7,7 +7,7 @@ pub mod lenet;
 pub mod random;
 
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Isa, Layer, Model, Padding, Session, SessionOptions};
+use horq::{AffineRow, BinaryBase, Builder, Isa, Layer, Model, Padding, Session, SessionOptions};
 use horq_kernels::oracle::{self, Basis, BinaryLayer};
 use horq_kernels::{Geometry, Step};
 use std::collections::HashMap;
@@ -67,7 +67,8 @@ impl Net {
         let mut values = HashMap::from([("x", (self.input, input.to_vec()))]);
         for (name, inputs, layer) in &self.nodes {
             let inputs: Vec<&(Shape, Vec<f32>)> = inputs.iter().map(|input| &values[input.as_str()]).collect();
-            let value = interpret(layer, &inputs, |highest| order(name, highest));
+            let decides = if let Layer::AffineByOrder { order_of, .. } = layer { order_of } else { name.as_str() };
+            let value = interpret(layer, &inputs, |highest| order(decides, highest));
             values.insert(name, value);
         }
         values.remove(self.output()).unwrap().1
@@ -143,6 +144,10 @@ fn interpret(layer: &Layer<'_>, inputs: &[&(Shape, Vec<f32>)], order: impl Fn(us
                 product + shift[c]
             };
             (*shape, by_channel(&affine))
+        }
+        Layer::AffineByOrder { rows, .. } => {
+            let AffineRow { scale, shift } = rows[order(rows.len()) - 1];
+            interpret(&Layer::Affine { scale, shift }, inputs, order)
         }
         Layer::Relu => (*shape, by_channel(&|_, x| if x < 0.0 { 0.0 } else { x })),
         Layer::Prelu { slope } => (*shape, by_channel(&|c, x| if x >= 0.0 { x } else { x * slope[c] })),

@@ -2,7 +2,7 @@
 
 use super::{Net, keep};
 use horq::graph::Shape;
-use horq::{BinaryBase, Int8Quantize, Layer, MAX_ORDER, Padding, Quantize, ScaleMode, Window};
+use horq::{AffineRow, BinaryBase, Int8Quantize, Layer, MAX_ORDER, Padding, Quantize, ScaleMode, Window};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -196,6 +196,31 @@ pub fn shape(rng: &mut SmallRng) -> Shape {
     }
 }
 
+/// The same network, some of whose affines go by the order of one of its binary layers.
+pub fn some_by_order(rng: &mut SmallRng, mut net: Net) -> Net {
+    let order = |layer: &Layer<'_>| match layer {
+        Layer::BinaryConv2d { quantize, .. } | Layer::BinaryDense { quantize, .. } => Some(quantize.order),
+        _ => None,
+    };
+    let binary = net.nodes.iter().filter_map(|(name, _, layer)| Some((name.clone(), order(layer)?)));
+    let binary: Vec<(String, usize)> = binary.collect();
+    for (_, _, layer) in &mut net.nodes {
+        if let Layer::Affine { scale, .. } = layer
+            && !binary.is_empty()
+            && rng.random_bool(0.6)
+        {
+            let (order_of, order) = binary[rng.random_range(0..binary.len())].clone();
+            let row = |rng: &mut SmallRng| AffineRow {
+                scale: scaled(rng, scale.len(), -1.2..1.2),
+                shift: scaled(rng, scale.len(), -0.5..0.5),
+            };
+            *layer =
+                Layer::AffineByOrder { order_of: order_of.leak(), rows: keep((0..order).map(|_| row(rng)).collect()) };
+        }
+    }
+    net
+}
+
 /// A network whose values branch and join. Every node leads to the last one, which is sometimes a softmax.
 pub fn net(seed: u64, softmax: bool) -> Net {
     let rng = &mut rng(seed);
@@ -235,5 +260,6 @@ pub fn net(seed: u64, softmax: bool) -> Net {
         unread.push(values.len());
         values.push((name, shape));
     }
+    let net = some_by_order(rng, net);
     if softmax { net.then("answer", Layer::Softmax) } else { net }
 }

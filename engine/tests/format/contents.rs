@@ -68,6 +68,7 @@ fn a_model_says_what_was_put_in() {
             ("grouped", image(9, 7, 20)),
             ("two_bases", image(9, 7, 18)),
             ("sum", image(9, 7, 18)),
+            ("by_order", image(9, 7, 18)),
             ("max", image(4, 3, 18)),
             ("mean", image(4, 3, 18)),
             ("both", image(4, 3, 36)),

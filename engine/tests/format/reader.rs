@@ -72,8 +72,12 @@ impl<'a> Reader<'a> {
             "binary_weight_conv2d" | "binary_weight_dense" => self.signed_layer(node, x),
             "binary_conv2d" | "binary_dense" => self.binary_layer(node, x),
             "int8_conv2d" | "int8_dense" => self.int8_layer(node, x),
-            "affine" => {
-                let (scale, shift) = (self.floats(&node["scale"]), self.floats(&node["shift"]));
+            "affine" | "affine_by_order" => {
+                let row = match node["rows"].as_array() {
+                    Some(rows) => &rows[self.order.min(rows.len()) - 1], // all layers are run at that order
+                    None => node,
+                };
+                let (scale, shift) = (self.floats(&row["scale"]), self.floats(&row["shift"]));
                 by_channel(&|x, c| {
                     let product = x * scale[c];
                     product + shift[c]

@@ -2,8 +2,8 @@
 
 use horq::graph::Shape;
 use horq::{
-    BinaryBase, Builder, Error, Int8Quantize, Layer, Model, Padding, Quantize, ScaleMode, Session, SessionOptions,
-    Window,
+    AffineRow, BinaryBase, Builder, Error, Int8Quantize, Layer, Model, Padding, Quantize, ScaleMode, Session,
+    SessionOptions, Window,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -57,7 +57,10 @@ pub(crate) fn every_op_but_softmax() -> Builder {
         Layer::BinaryConv2d { window: same, filters, groups: 1, pad_value, quantize, bases: &bases, bias: None };
     b.add("two_bases", &["grouped"], layer).unwrap();
     b.add("sum", &["two_bases", "act"], Layer::Add).unwrap();
-    b.add("max", &["sum"], Layer::MaxPool { window: Window::square(2).with_stride(2) }).unwrap();
+    let rows: Vec<[Vec<f32>; 2]> = (0..4).map(|i| [values(40 + 2 * i, 18), values(41 + 2 * i, 18)]).collect();
+    let rows: Vec<AffineRow<'_>> = rows.iter().map(|[scale, shift]| AffineRow { scale, shift }).collect();
+    b.add("by_order", &["sum"], Layer::AffineByOrder { order_of: "hidden", rows: &rows }).unwrap();
+    b.add("max", &["by_order"], Layer::MaxPool { window: Window::square(2).with_stride(2) }).unwrap();
     b.add("mean", &["max"], Layer::AveragePool { window: same }).unwrap();
     b.add("both", &["max", "mean"], Layer::Concat).unwrap();
     b.add("relu", &["both"], Layer::Relu).unwrap();

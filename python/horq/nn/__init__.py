@@ -7,7 +7,7 @@ from .functional import GradientRule, Padding, ScaleMode, WeightScale, binarize_
 from .hashing import hash_weights_
 from .inq import INQ_SHARES, Inq, freeze_
 from .layers import HorqConv2d, HorqLinear
-from .norm import Affine, BatchNorm1d, BatchNorm2d
+from .norm import Affine, AffineByOrder, BatchNorm1d, BatchNorm2d, SwitchableBatchNorm, switch_norms_
 from .packed import BinaryWeight, Codebook, Int8, image8
 from .pooling import MaxPool2d
 from .powers import PowerOfTwo
@@ -16,6 +16,7 @@ from .tools import clip_weights_, horq_layers, set_order
 __all__ = [
     "INQ_SHARES",
     "Affine",
+    "AffineByOrder",
     "BatchNorm1d",
     "BatchNorm2d",
     "BinaryWeight",
@@ -32,6 +33,7 @@ __all__ = [
     "RPReLU",
     "ScaleMode",
     "Shift",
+    "SwitchableBatchNorm",
     "WeightScale",
     "binarize_weight",
     "clip_weights_",
@@ -43,5 +45,6 @@ __all__ = [
     "residual_quantize",
     "set_order",
     "sign",
+    "switch_norms_",
     "weight_bases",
 ]

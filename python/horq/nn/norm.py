@@ -1,9 +1,14 @@
-"""Batch norms that are an affine map in eval mode, bit for bit as the engine computes it."""
+"""Batch norms that are an affine map in eval mode, bit for bit as the engine computes it; also one for each order."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+
+from .functional import check_order
 
 
 def affine_of(norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:
@@ -34,6 +39,19 @@ class Affine(nn.Module):
         return _apply(x, self.scale, self.shift)
 
 
+class AffineByOrder(nn.Module):
+    """An `Affine` for each order 1 to K of the dial: what a `SwitchableBatchNorm` amounts to in eval mode."""
+
+    def __init__(self, rows: Iterable[Affine]) -> None:
+        super().__init__()
+        self.rows = nn.ModuleList(rows)
+        self.max_order = check_order(len(self.rows))
+        self.order = self.max_order
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows[check_order(self.order, self.max_order) - 1](x)
+
+
 class _AffineInEval:
     """Replaces the eval forward of a batch norm by a product and a sum.
 
@@ -57,3 +75,52 @@ class BatchNorm1d(_AffineInEval, nn.BatchNorm1d):
 
 class BatchNorm2d(_AffineInEval, nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` whose eval mode is x * scale + shift in two rounded steps; see `BatchNorm1d`."""
+
+
+class SwitchableBatchNorm(nn.Module):
+    """A batch norm for each order 1 to K of the dial: the first K' planes of a quantizer are another distribution for
+    every K', so one set of statistics, gains and offsets fits none of them well.
+
+    Switchable batch norms are Yu et al.'s (Slimmable Neural Networks, ICLR 2019, section 3.2), there for widths.
+
+    Arguments:
+        norm: the `BatchNorm1d` or `BatchNorm2d` of `horq.nn` of which each order gets a copy.
+        orders: K, 1 to 8.
+
+    The attribute `order` says which one counts; `horq.nn.set_order` turns it with those of the layers. In a file the
+    layer is an `affine_by_order`: see `horq.export` for whose order it follows there.
+    """
+
+    def __init__(self, norm: BatchNorm1d | BatchNorm2d, orders: int) -> None:
+        super().__init__()
+        if not isinstance(norm, BatchNorm1d | BatchNorm2d):
+            raise TypeError(f"norm must be a BatchNorm1d or BatchNorm2d of horq.nn, not {type(norm).__qualname__}")
+        self.max_order = check_order(orders)
+        self.order = orders
+        self.norms = nn.ModuleList(copy.deepcopy(norm) for _ in range(orders))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norms[check_order(self.order, self.max_order) - 1](x)
+
+    def extra_repr(self) -> str:
+        return f"order={self.order} of {self.max_order}"
+
+
+def switch_norms_(module: nn.Module, orders: int) -> nn.Module:
+    """Puts a `SwitchableBatchNorm` for orders 1 to `orders` in the place of every batch norm of `horq.nn` in `module`,
+    which is changed and returned; all orders start from what the norm held.
+
+    Raises `ValueError` where there is none.
+    """
+    check_order(orders)
+    if isinstance(module, BatchNorm1d | BatchNorm2d):
+        return SwitchableBatchNorm(module, orders)
+    inside = {norm for own in module.modules() if isinstance(own, SwitchableBatchNorm) for norm in own.modules()}
+    made: dict[nn.Module, nn.Module] = {}
+    for parent in [parent for parent in module.modules() if parent not in inside]:
+        for name, child in parent._modules.items():  # named_children leaves out a layer's second name
+            if isinstance(child, BatchNorm1d | BatchNorm2d):
+                parent._modules[name] = made.setdefault(child, SwitchableBatchNorm(child, orders))
+    if not made:
+        raise ValueError(f"{type(module).__name__} has no batch norm of horq.nn to switch")
+    return module

@@ -9,6 +9,7 @@ from torch import nn
 
 from .functional import check_order
 from .layers import HorqConv2d, HorqLinear
+from .norm import AffineByOrder, SwitchableBatchNorm
 from .packed import BinaryWeight
 
 
@@ -18,10 +19,12 @@ def horq_layers(module: nn.Module) -> Iterator[HorqConv2d | HorqLinear]:
 
 
 def set_order(module: nn.Module, order: int) -> None:
-    """Turns the dial of every binary layer to `order`, or to the layer's highest where that is lower."""
+    """Turns the dial of all binary layers and switchable batch norms to `order`, or to their highest where that is
+    lower."""
     check_order(order)
-    for layer in horq_layers(module):
-        layer.order = min(order, layer.max_order)
+    for layer in module.modules():
+        if isinstance(layer, HorqConv2d | HorqLinear | SwitchableBatchNorm | AffineByOrder):
+            layer.order = min(order, layer.max_order)
 
 
 @torch.no_grad()

@@ -41,6 +41,8 @@ class Config:
     """Whether the order is drawn from 1 to options.order anew at each step, so that one file serves them all."""
     draws: tuple[float, ...] = ()
     """With `dial`: how often each order is drawn, relative to the others; evenly if empty."""
+    own_norms: bool = False
+    """With `dial`: whether each order has batch norms of its own; see `horq.nn.SwitchableBatchNorm`."""
     init: str | None = None
     """The run whose weights this one starts from, of the same network: float, of this method, or, for a network with
     binary activations, BWN or BWNH."""
@@ -94,6 +96,8 @@ class Config:
         drawn = self.dial and len(self.draws) == self.order and all(0 < share < math.inf for share in self.draws)
         if self.draws and not drawn:
             raise ConfigError(f"draws needs dial and a number above 0 for each of its orders, not {list(self.draws)}")
+        if self.own_norms and (not self.dial or self.settle):
+            raise ConfigError("own_norms needs dial, and settle = 0: no statistics are shared that could settle")
         if self.method == "inq" and self.epochs < len(self.shares):
             raise ConfigError(f"method inq needs an epoch for each of its {len(self.shares)} shares, not {self.epochs}")
         if (self.network in GREY) == (self.data == "cifar-10"):

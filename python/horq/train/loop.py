@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..nn import BinaryWeight, clip_weights_, convert, freeze_, hash_weights_, set_order
+from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, set_order
 from . import data, runs
 from .config import Config
 from .networks import build, finish
@@ -67,6 +68,10 @@ def dial(net: nn.Module, order: int) -> None:
     """Turns the dial of a network with binary activations; order 0 stands for a network without."""
     if order:
         set_order(net, order)
+
+
+_OF_AN_ORDER = re.compile(r"(?<=\.)norms\.\d+\.")
+"""What the name of a batch norm's parameter has besides where each order has its own."""
 
 
 class Trainer:
@@ -134,11 +139,11 @@ class Trainer:
         if (given.network, given.width) != (config.network, config.width):
             raise ValueError(f"{config.name}: init {given.name} is {given.network} of width {given.width}")
         if given.method == "float":
-            self.net = self._placed(convert(source, config.method, **config.options))
+            self.net = self._placed(runs.adapted(source, config))
         elif given.method == config.method:
             self._take_over(source, given)
         elif given.method in ("bwn", "bwnh") and config.order:
-            self.net = self._placed(convert(_unwrapped(source, given), config.method, **config.options))
+            self.net = self._placed(runs.adapted(_unwrapped(source, given), config))
         else:
             raise ValueError(
                 f"{config.name} ({config.method}) starts from a run of float or its own method"
@@ -151,8 +156,15 @@ class Trainer:
             self.notes["hash_errors"] = errors
 
     def _take_over(self, source: nn.Module, given: Config) -> None:
-        """The parameters of the same method at another order; of scales, those that both have."""
+        """The parameters of the same method at another order; of scales, those that both have. Each order's own batch
+        norms take over those that all share, and shared ones those of their highest order."""
         own, taken = self.net.state_dict(), source.state_dict()
+        if self.config.own_norms and not given.own_norms:
+            shared = {name: _OF_AN_ORDER.sub("", name) for name in own}
+            taken = {name: taken[before] for name, before in shared.items() if before in taken}
+        elif given.own_norms and not self.config.own_norms:
+            other = re.compile(rf"\.norms\.(?!{self.config.order - 1}\.)")
+            taken = {_OF_AN_ORDER.sub("", name): value for name, value in taken.items() if not other.search(name)}
         for name, value in own.items():
             if name.endswith(".scales") and name in taken:
                 count = min(len(value), len(taken[name]))

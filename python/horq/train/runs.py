@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..nn import convert
+from ..nn import convert, switch_norms_
 from .config import Config, ConfigError
 from .networks import build
 
@@ -52,7 +52,13 @@ def plain(config: Config) -> dict[str, Any]:
 def made(config: Config) -> nn.Module:
     """The untrained network of a run, its method in it."""
     torch.manual_seed(config.seed)
-    return convert(build(config.network, config.width), config.method, **config.options)
+    return adapted(build(config.network, config.width), config)
+
+
+def adapted(net: nn.Module, config: Config) -> nn.Module:
+    """A copy of a float network with the method of a run in it."""
+    net = convert(net, config.method, **config.options)
+    return switch_norms_(net, config.order) if config.own_norms else net
 
 
 @contextlib.contextmanager

@@ -155,6 +155,20 @@ fn orders_must_be_1_to_8() {
 }
 
 #[test]
+fn what_goes_by_an_order_needs_a_layer_of_as_many() {
+    for nobody in ["nobody", "stem", "by_order", "image"] {
+        let found = refused_full(|forge| forge.node("by_order")["order_of"] = json!(nobody));
+        assert_refused!(found, Error::OrderOf { .. }, "`by_order`", &format!("`{nobody}`"), "binary layer");
+    }
+    let other = refused_full(|forge| forge.node("by_order")["order_of"] = json!("grouped"));
+    assert_refused!(other, Error::RowsByOrder { .. }, "`by_order`", "4 rows", "`grouped`", "3 orders");
+    let fewer = refused_full(|forge| drop(forge.node("by_order")["rows"].as_array_mut().unwrap().pop()));
+    assert_refused!(fewer, Error::RowsByOrder { .. }, "3 rows", "`hidden`", "4 orders");
+    let none = refused_full(|forge| forge.node("by_order")["rows"] = json!([]));
+    assert_refused!(none, Error::RowsByOrder { .. }, "0 rows");
+}
+
+#[test]
 fn bases_must_be_1_to_8() {
     for bases in [0, 9] {
         let base = json!({ "weight": "w", "alpha": "a" });
