@@ -34,6 +34,7 @@ def test_trials_say_what_sets_them_apart(tmp_path):
         [runs.plain]
         [runs.rate]
         lr = 4e-3
+        seeds = [1, 2]
         [runs.higher]
         options = { order = 3 }
         [runs.scratch]
@@ -52,6 +53,7 @@ def test_trials_say_what_sets_them_apart(tmp_path):
         "net": {"0": 0.9},
         "plain": {"2": 0.8},
         "rate": {"2": 0.8125},
+        "rate-seed2": {"2": 0.8175},
         "higher": {"3": 0.84},
         "weights": {"0": 0.88},
     }
@@ -66,7 +68,7 @@ def test_trials_say_what_sets_them_apart(tmp_path):
     assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines] == [
         ["float, lenet5", "", "4", "90.00", ""],
         ["the base", "2", "4", "80.00", ""],
-        ["lr 0.004", "2", "4", "81.25", "+1.25"],
+        ["lr 0.004", "2", "4", "81.50 (81.25 to 81.75)", "+1.50"],
         ["order 3", "3", "4", "84.00", ""],
         ["init none", "2", "4", "not run", ""],
         ["init rate, teacher float", "2", "4 + 4", "not run", ""],

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ..train import Config, ConfigError, read, runs
@@ -198,7 +199,7 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """The mean, and from where to where if there are several."""
-    mean = f"{sum(values) / len(values):.{digits}f}"
+    mean = f"{fmean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
@@ -299,12 +300,17 @@ def difference(config: Config, base: Config, configs: Mapping[str, Config]) -> s
 def trials_table(table: Table, configs: Mapping[str, Config], out: Path) -> str:
     """Runs that differ from one of them in a field or two, by what they reach on held-out images."""
     base, lines = configs[table.base], []
-    reached = {name: _held_out(out / name, config.order) for name, config in configs.items() if is_current(config, out)}
-    for name, config in configs.items():
-        alike = (config.method, config.order) == (base.method, base.order)
-        compared = {name, base.name} <= set(reached) and name != base.name and alike
-        points = f"{reached[name] - reached[base.name]:+.2f}" if compared else ""
-        held = f"{reached[name]:.2f}" if name in reached else NOT_RUN
+    reached: dict[str, list[float]] = {}
+    for config in configs.values():
+        seeds = reached.setdefault(first_seed(config, configs), [])
+        if is_current(config, out):
+            seeds.append(_held_out(out / config.name, config.order))
+    for name, found in reached.items():
+        config = configs[name]
+        alike = name != base.name and (config.method, config.order) == (base.method, base.order)
+        compared = alike and found and reached[base.name]
+        points = f"{fmean(found) - fmean(reached[base.name]):+.2f}" if compared else ""
+        held = spread(found) if found else NOT_RUN
         lines.append([difference(config, base, configs), config.order or "", epochs(config, configs), held, points])
     return markdown(["run", "order", "epochs", "held out, %", "points"], lines)
 
