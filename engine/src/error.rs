@@ -448,7 +448,7 @@ pub enum Error {
         /// The node.
         node: String,
         /// Which source.
-        source_name: &'static str,
+        source_name: String,
         /// How many it takes.
         expected: usize,
         /// How many were given.

@@ -40,7 +40,7 @@ def export(
         golden: how many samples of `example` to store with their answers for a self-test.
 
     A `SwitchableBatchNorm` goes by the order of the nearest binary layer before it that has as many orders, or else of
-    the nearest behind; a session whose layers all have one order cannot tell.
+    the nearest behind, or else of any; a session whose layers all have one order cannot tell.
 
     The file computes what `horq.fold(module)` computes: eval mode, every binary layer at its highest order. Images lie
     NHWC in the engine, so weights are permuted on the way, also those of a dense layer after a flatten; users of the
@@ -272,7 +272,7 @@ class Converter:
 
     def layer_of_order(self, highest: int) -> str:
         """The binary layer by whose order the present node goes: of those of that highest order the nearest before it,
-        or else the nearest behind."""
+        or else the nearest behind, or else the first of all."""
         assert self.node is not None
         for neighbours in (lambda node: node.all_input_nodes, lambda node: node.users):
             near, seen = [self.node], {self.node}
@@ -282,8 +282,11 @@ class Converter:
                 for node in near:
                     if node in self.binary and self.module.get_submodule(str(node.target)).max_order == highest:
                         return self.binary[node]
+        for node, name in self.binary.items():
+            if self.module.get_submodule(str(node.target)).max_order == highest:
+                return name
         raise self.refuse(
-            f"it has a batch norm for each of {highest} orders, but no binary layer before or behind it has that many; "
+            f"it has a batch norm for each of {highest} orders, but no binary layer has that many; "
             "switch norms to the order of the binary layers"
         )
 

@@ -191,8 +191,44 @@ def test_a_switchable_norm_needs_a_layer_of_as_many_orders(tmp_path):
     net = nn.Sequential(hn.HorqLinear(4, 6, 2), hn.SwitchableBatchNorm(hn.BatchNorm1d(6), 3), hn.HorqLinear(6, 5, 3))
     model = engine(net.eval(), torch.randn(2, 4), tmp_path)  # goes by the layer behind it
     assert model.output_shape == (5,)
-    with pytest.raises(horq.ExportError, match=r"node `1` .*each of 3 orders, but no binary layer"):
+    with pytest.raises(horq.ExportError, match=r"node `1` .*each of 3 orders, but no binary layer has that many"):
         horq.export(net[:2], torch.randn(2, 4), tmp_path / "net.horq")
+
+
+def test_a_switchable_norm_beside_the_binary_layers_goes_by_the_first(tmp_path):
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.binary, self.plain = hn.HorqLinear(4, 6, 2), nn.Linear(4, 6)
+            self.norm = hn.SwitchableBatchNorm(hn.BatchNorm1d(6), 2)
+
+        def forward(self, x):
+            return self.binary(x) + self.norm(self.plain(x))
+
+    example = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    net = settled(Beside(), example)
+    net.norm.norms[0].weight.data.fill_(3.0)
+    model = engine(net, example, tmp_path)
+    for order in (1, 2):
+        hn.set_order(net, order)
+        with torch.no_grad():
+            assert np.allclose(model.run(example.numpy(), order=order), net(example).numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_only_norms_of_ours_can_be_switched_and_only_once():
+    with pytest.raises(ValueError, match="has no BatchNorm1d or BatchNorm2d of horq"):
+        hn.switch_norms_(nn.Sequential(nn.BatchNorm1d(3)), 2)
+    norm = hn.BatchNorm1d(3)
+    net = hn.switch_norms_(nn.Sequential(norm, nn.Sequential(norm)).eval(), 2)
+    assert net[0] is net[1][0]
+    assert not any(module.training for module in net.modules())
+    with pytest.raises(ValueError, match="switched already"):
+        hn.switch_norms_(net, 2)
+    with pytest.raises(TypeError, match="must be a BatchNorm1d or BatchNorm2d of horq"):
+        hn.SwitchableBatchNorm(nn.BatchNorm1d(3), 2)
+    net[0].order = 3
+    with pytest.raises(ValueError, match="order must be an integer from 1 to 2, not 3"):
+        net(torch.zeros(1, 3))
 
 
 def test_export_is_deterministic_and_carries_notes(tmp_path):

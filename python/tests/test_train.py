@@ -382,10 +382,31 @@ def test_every_order_may_have_batch_norms_of_its_own(root, tmp_path):
     first, second = net.blocks[1][2].norms
     assert not torch.equal(first.weight, second.weight)
     assert not torch.equal(first.running_mean, second.running_mean)
-    after = Trainer(config("after", **fields, own_norms=True, init="own"), root, tmp_path, progress=False)
-    after._initialize()
-    assert torch.equal(after.net.blocks[1][2].norms[0].weight, first.weight)
-    alone = config("alone", method="horq", options={"order": 1}, init="own")
-    alone = Trainer(alone, root, tmp_path, progress=False)
-    alone._initialize()
-    assert torch.equal(alone.net.blocks[1][2].weight, first.weight)
+
+    def started(init, **changed):
+        given = config("next", **{**fields, "init": init, **changed})
+        trainer = Trainer(given, root, tmp_path, progress=False)
+        trainer._initialize()
+        return trainer.net.blocks[1][2]
+
+    assert torch.equal(started("own", own_norms=True).norms[0].weight, first.weight)
+    more = started("own", own_norms=True, options={"order": 4}).norms  # of a higher order than the network had
+    assert [torch.equal(norm.weight, second.weight) for norm in more] == [False, True, True, True]
+    assert torch.equal(started("own", options={"order": 1}, dial=False).weight, first.weight)
+    assert torch.equal(started("own", options={"order": 3}).weight, second.weight)
+    train(root, tmp_path, "third", **{**fields, "options": {"order": 3}}, own_norms=True, init="own")
+    assert len(started("third", own_norms=True).norms) == 2
+
+
+def test_a_checkpoint_that_lacks_a_new_field_is_gone_on_from(root, tmp_path):
+    trainer = Trainer(config(epochs=2), root, tmp_path, progress=False)
+    trainer.folder.mkdir()
+    state = trainer._state(_optimizer(trainer.net, trainer.config))
+    state["notes"] = {"sources": {}}
+    del state["config"]["own_norms"]
+    torch.save(state, trainer.folder / "checkpoint.pt")
+    assert trainer.go()["epochs"] == 2
+    del state["config"]["lr"]  # a default, but not what this run has
+    torch.save(state, trainer.folder / "checkpoint.pt")
+    with pytest.raises(ValueError, match="belongs to other settings"):
+        Trainer(config(epochs=2, lr=0.5), root, tmp_path, progress=False).go()

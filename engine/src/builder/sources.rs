@@ -164,9 +164,9 @@ impl<'a> Sources<'a> {
                 self.vector("scale", scale, input.channels())?;
                 self.vector("shift", shift, input.channels())
             }
-            Layer::AffineByOrder { rows, .. } => rows.iter().try_for_each(|row| {
-                self.vector("scale", row.scale, input.channels())?;
-                self.vector("shift", row.shift, input.channels())
+            Layer::AffineByOrder { rows, .. } => rows.iter().enumerate().try_for_each(|(i, row)| {
+                self.vector(&format!("scale.{i}"), row.scale, input.channels())?;
+                self.vector(&format!("shift.{i}"), row.shift, input.channels())
             }),
             Layer::Prelu { slope } => self.vector("slope", slope, input.channels()),
             _ => Ok(()),
@@ -184,7 +184,7 @@ impl<'a> Sources<'a> {
         let geometry = self.geometry.expect("inference has given every layer with weights its geometry");
         let (node, expected, found) = (self.node.to_owned(), geometry.filters * geometry.depth(), codes.len());
         if found != expected {
-            return Err(Error::SourceLength { node, source_name: "codes", expected, found });
+            return Err(Error::SourceLength { node, source_name: "codes".into(), expected, found });
         }
         if let Some(index) = codes.iter().position(|&code| usize::from(code) >= entries) {
             let tensor = format!("{node}.codes");
@@ -199,7 +199,7 @@ impl<'a> Sources<'a> {
         let geometry = self.geometry.expect("inference has given every layer with weights its geometry");
         let (node, expected, found) = (self.node.to_owned(), geometry.filters * geometry.depth(), weight.len());
         if found != expected {
-            return Err(Error::SourceLength { node, source_name: "weight", expected, found });
+            return Err(Error::SourceLength { node, source_name: "weight".into(), expected, found });
         }
         if let Some(index) = out_of_range(weight) {
             return Err(Error::Int8Range { tensor: format!("{node}.weight"), node, index });
@@ -221,20 +221,20 @@ impl<'a> Sources<'a> {
         bias.map_or(Ok(()), |bias| self.vector("bias", bias, filters))
     }
 
-    fn vector(&mut self, source: &'static str, values: &[f32], expected: usize) -> Result<(), Error> {
+    fn vector(&mut self, source: &str, values: &[f32], expected: usize) -> Result<(), Error> {
         self.check(source, values, expected)?;
         self.packed.push(TensorData::F32(padded(values)));
         Ok(())
     }
 
-    fn check(&self, source_name: &'static str, values: &[f32], expected: usize) -> Result<(), Error> {
+    fn check(&self, source: &str, values: &[f32], expected: usize) -> Result<(), Error> {
         let (node, found) = (self.node.to_owned(), values.len());
         if found != expected {
-            return Err(Error::SourceLength { node, source_name, expected, found });
+            return Err(Error::SourceLength { node, source_name: source.into(), expected, found });
         }
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => {
-                let tensor = format!("{node}.{source_name}");
+                let tensor = format!("{node}.{source}");
                 Err(Error::NotFinite { node, tensor, index, value: values[index] })
             }
             None => Ok(()),

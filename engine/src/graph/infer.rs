@@ -236,6 +236,7 @@ impl Graph {
     /// What goes by the order of a layer needs such a layer, with as many orders as it has values for.
     fn check_order_of(&self, node: &Node) -> Result<(), Error> {
         let Op::AffineByOrder { order_of, rows } = &node.op else { return Ok(()) };
+        check_name(order_of)?;
         let (node, layer) = (node.name.clone(), order_of.clone());
         let named = self.nodes.iter().find(|node| node.name == *order_of);
         match named.and_then(|named| named.op.quantizer()) {

@@ -98,6 +98,7 @@ class SwitchableBatchNorm(nn.Module):
         self.max_order = check_order(orders)
         self.order = orders
         self.norms = nn.ModuleList(copy.deepcopy(norm) for _ in range(orders))
+        self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norms[check_order(self.order, self.max_order) - 1](x)
@@ -107,20 +108,24 @@ class SwitchableBatchNorm(nn.Module):
 
 
 def switch_norms_(module: nn.Module, orders: int) -> nn.Module:
-    """Puts a `SwitchableBatchNorm` for orders 1 to `orders` in the place of every batch norm of `horq.nn` in `module`,
-    which is changed and returned; all orders start from what the norm held.
+    """Puts a `SwitchableBatchNorm` for orders 1 to `orders` in the place of every batch norm of `horq.nn` in `module`
+    and returns it; all orders start from what the norm held. (A module that is such a norm itself stays as it is.)
 
-    Raises `ValueError` where there is none.
+    `orders` must be the order of the binary layers, by which a file's norms go; see `horq.export`.
+
+    Raises `ValueError` where there is no such norm, or none any more.
     """
     check_order(orders)
     if isinstance(module, BatchNorm1d | BatchNorm2d):
         return SwitchableBatchNorm(module, orders)
-    inside = {norm for own in module.modules() if isinstance(own, SwitchableBatchNorm) for norm in own.modules()}
+    switched = [own for own in module.modules() if isinstance(own, SwitchableBatchNorm)]
+    inside = {part for own in switched for part in own.modules()}
     made: dict[nn.Module, nn.Module] = {}
     for parent in [parent for parent in module.modules() if parent not in inside]:
         for name, child in parent._modules.items():  # named_children leaves out a layer's second name
             if isinstance(child, BatchNorm1d | BatchNorm2d):
                 parent._modules[name] = made.setdefault(child, SwitchableBatchNorm(child, orders))
     if not made:
-        raise ValueError(f"{type(module).__name__} has no batch norm of horq.nn to switch")
+        why = "its batch norms are switched already" if switched else "it has no BatchNorm1d or BatchNorm2d of horq.nn"
+        raise ValueError(f"nothing to switch in {type(module).__name__}: {why}")
     return module

@@ -89,6 +89,7 @@ def label(config: Config, bits: bool = True) -> str:
     words = [{"float": "float", "xnor": "XNOR-Net"}.get(config.method, config.method.upper())]
     if config.dial:
         words.append(f"one file for orders 1 to {config.order}")
+        words += ["batch norms of their own"] * config.own_norms
     width = options.pop("bits", None)
     if width is not None and bits:
         words.append(f"{width} bits")

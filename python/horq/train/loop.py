@@ -70,8 +70,8 @@ def dial(net: nn.Module, order: int) -> None:
         set_order(net, order)
 
 
-_OF_AN_ORDER = re.compile(r"(?<=\.)norms\.\d+\.")
-"""What the name of a batch norm's parameter has besides where each order has its own."""
+_OF_AN_ORDER = re.compile(r"(?<=\.)norms\.(\d+)\.")
+"""What the name of a batch norm's parameter has besides where each order has its own: the order, counted from 0."""
 
 
 class Trainer:
@@ -156,17 +156,22 @@ class Trainer:
             self.notes["hash_errors"] = errors
 
     def _take_over(self, source: nn.Module, given: Config) -> None:
-        """The parameters of the same method at another order; of scales, those that both have. Each order's own batch
-        norms take over those that all share, and shared ones those of their highest order."""
-        own, taken = self.net.state_dict(), source.state_dict()
-        if self.config.own_norms and not given.own_norms:
-            shared = {name: _OF_AN_ORDER.sub("", name) for name in own}
-            taken = {name: taken[before] for name, before in shared.items() if before in taken}
-        elif given.own_norms and not self.config.own_norms:
-            other = re.compile(rf"\.norms\.(?!{self.config.order - 1}\.)")
-            taken = {_OF_AN_ORDER.sub("", name): value for name, value in taken.items() if not other.search(name)}
-        for name, value in own.items():
-            if name.endswith(".scales") and name in taken:
+        """The parameters of the same method at another order; of scales, those that both have. Where orders have batch
+        norms of their own, each takes over that of its order, of the highest that there is, or the one that all share.
+        """
+        by_order: dict[str, list[Tensor]] = {}
+        for name, value in source.state_dict().items():
+            by_order.setdefault(_OF_AN_ORDER.sub("", name), []).append(value)
+        taken = {name: values[0] for name, values in by_order.items()}  # what is not known here is refused below
+        for name, value in self.net.state_dict().items():
+            order, shared = _OF_AN_ORDER.search(name), _OF_AN_ORDER.sub("", name)
+            if shared not in by_order:
+                continue
+            if order:
+                taken.pop(shared, None)
+            index = int(order[1]) if order else self.config.order - 1
+            taken[name] = by_order[shared][min(index, len(by_order[shared]) - 1)]
+            if name.endswith(".scales"):
                 count = min(len(value), len(taken[name]))
                 taken[name] = torch.cat([taken[name][:count], value[count:].cpu()])
         try:
@@ -185,7 +190,7 @@ class Trainer:
         config = self.config
         checkpoint = self.folder / "checkpoint.pt"
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else None
-        if saved is not None and saved["config"] != runs.plain(config):
+        if saved is not None and runs.completed(saved["config"]) != runs.plain(config):
             raise ValueError(
                 f"{checkpoint} belongs to other settings of {config.name}; remove the folder to start anew"
             )

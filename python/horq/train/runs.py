@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,12 @@ def adapted(net: nn.Module, config: Config) -> nn.Module:
     """A copy of a float network with the method of a run in it."""
     net = convert(net, config.method, **config.options)
     return switch_norms_(net, config.order) if config.own_norms else net
+
+
+def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that `plain` made, perhaps when a run had fewer of them, with the defaults of the others."""
+    least = Config(**{name: fields[name] for name in ("name", "network", "data", "epochs")})
+    return {**plain(least), **fields}
 
 
 @contextlib.contextmanager

@@ -160,6 +160,8 @@ fn what_goes_by_an_order_needs_a_layer_of_as_many() {
         let found = refused_full(|forge| forge.node("by_order")["order_of"] = json!(nobody));
         assert_refused!(found, Error::OrderOf { .. }, "`by_order`", &format!("`{nobody}`"), "binary layer");
     }
+    let long = refused_full(|forge| forge.node("by_order")["order_of"] = json!("n".repeat(257)));
+    assert_refused!(long, Error::Name { .. }, "256");
     let other = refused_full(|forge| forge.node("by_order")["order_of"] = json!("grouped"));
     assert_refused!(other, Error::RowsByOrder { .. }, "`by_order`", "4 rows", "`grouped`", "3 orders");
     let fewer = refused_full(|forge| drop(forge.node("by_order")["rows"].as_array_mut().unwrap().pop()));
