@@ -133,6 +133,9 @@ fn details(node: &Node) -> String {
     {
         parts.push(format!("{} bases", bases.len()));
     }
+    if let Op::AffineByOrder { order_of, rows } = &node.op {
+        parts.push(format!("{} orders, of {order_of}", rows.len()));
+    }
     if let Op::CodebookConv2d { entries, .. } | Op::CodebookDense { entries, .. } = &node.op {
         parts.push(format!("{entries} weight values"));
     }
