@@ -211,7 +211,8 @@ def _curves(table: Table, configs: Mapping[str, Config], out: Path) -> Figure | 
         with log.open(newline="") as file:
             points = [(start + int(row["epoch"]), 100 * float(row["accuracy"])) for row in csv.DictReader(file)]
         colour, dash = COLOURS[at % len(COLOURS)], ("-", "--", ":")[at // len(COLOURS) % 3]
-        axes.plot(*zip(*points, strict=True), dash, color=colour, linewidth=1.2, label=config.name)
+        mark = "o" if len(points) == 1 else None  # a single point has no line to be seen by
+        axes.plot(*zip(*points, strict=True), dash, color=colour, linewidth=1.2, marker=mark, label=config.name)
     if not axes.lines:
         return None
     axes.set_xlabel("epoch")
