@@ -29,9 +29,14 @@ from .train.__main__ import positive
 from .train.data import data_root
 
 
+def is_trained(config: Config, out: Path) -> bool:
+    """Whether the run is finished and its network there, to be measured and started from."""
+    return tables.is_current(config, out) and runs.finished(out / config.name)
+
+
 def train(table: tables.Table, configs: Mapping[str, Config], out: Path, root: Path, device: str) -> None:
     """Trains the runs that are not finished, in a process of its own."""
-    missing = [name for name, config in configs.items() if not tables.is_current(config, out)]
+    missing = [name for name, config in configs.items() if not is_trained(config, out)]
     if missing:
         command = [sys.executable, "-m", "horq.train", table.recipe, *missing]
         command += ["--out", str(out), "--data", str(root), "--device", device]
@@ -43,7 +48,7 @@ def measure_missing(
     table: tables.Table, configs: Mapping[str, Config], out: Path, root: Path, images: int | None, again: bool
 ) -> None:
     """Evaluates and times the finished runs that were not yet; latency anew where `again` says so."""
-    done = [config for config in configs.values() if tables.is_current(config, out)]
+    done = [config for config in configs.values() if is_trained(config, out)]
     if table.kind == "trials":
         return  # they are judged by what training itself writes down
     if table.kind == "energy":
@@ -99,7 +104,7 @@ def main() -> None:
         if args.list:
             for table in tables.tables().values():
                 configs = tables.wanted(table)
-                done = sum(runs.finished(args.out / name) for name in configs)
+                done = sum(runs.has_figures(args.out / name) for name in configs)
                 print(f"{table.name}: {done} of {len(configs)} runs finished")
             return
         if args.table is None:

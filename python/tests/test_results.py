@@ -21,6 +21,7 @@ from horq.results import energy, latency, tables
 from horq.results.cards import recipe_of
 from horq.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
 from horq.results.int8 import evaluate8, evaluation8, quantized8
+from horq.results.keep import keep
 from horq.results.papers import reported
 from horq.results.plots import draw
 from horq.results.subjects import SUBJECTS, doodles
@@ -147,6 +148,49 @@ def test_figures_of_an_earlier_training_do_not_count(evaluated, tmp_path):
     assert evaluation(folder) is not None
     runs.write_whole(folder / "final.pt", {"other": torch.zeros(1)})
     assert evaluation(folder) is None
+
+
+def test_figures_are_kept_without_networks(evaluated, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    kept, names = tmp_path / "kept", ("net-float", "net-dial", "net-order1")
+    table = tables.find(str(evaluated.recipe))
+    call(monkeypatch, command, "keep", *(evaluated.out / name for name in names), "--to", kept)
+    assert capsys.readouterr().out.splitlines() == [str(kept / name) for name in names]
+    assert {file.suffix for file in kept.glob("*/*")} == {".json", ".csv"}
+    made = [tmp_path / "from-runs", tmp_path / "from-kept"]
+    for out, to in zip((evaluated.out, kept), made, strict=True):
+        draw(table, out, to)
+    assert tables.render(table, kept) == tables.render(table, evaluated.out)
+    assert {file.name: file.read_bytes() for file in made[0].iterdir()} == {
+        file.name: file.read_bytes() for file in made[1].iterdir()
+    }
+    call(monkeypatch, reproduce, evaluated.recipe, "--out", kept, "--no-train", "--data", evaluated.data)
+    assert "not run" in capsys.readouterr().out, "nothing is measured where there are no networks"
+    configs = read(evaluated.recipe)
+    assert not reproduce.is_trained(configs["net-dial"], kept), "its network would have to be trained"
+    with pytest.raises(FileNotFoundError, match="net-dial holds no finished run"):
+        evaluate(kept / "net-dial", evaluated.data)
+    with pytest.raises(SystemExit, match="net-dial holds no finished run"):
+        call(monkeypatch, command, "keep", kept / "net-dial", "--to", tmp_path / "further")
+    with pytest.raises(SystemExit, match="copied onto itself"):
+        call(monkeypatch, command, "keep", evaluated.out / "net-dial", "--to", evaluated.out)
+
+
+def test_kept_figures_are_those_of_the_last_training(evaluated, tmp_path):
+    folder, kept = tmp_path / "net-float", tmp_path / "kept" / "net-float"
+    shutil.copytree(evaluated.out / "net-float", folder)
+    assert keep(folder, kept.parent) == kept
+    assert evaluation(kept) == evaluation(folder) is not None
+    net, _ = runs.load(folder)
+    runs.write_whole(folder / "final.pt", {name: value + 1 for name, value in net.state_dict().items()})
+    assert evaluation(kept) is not None
+    keep(folder, kept.parent)
+    assert evaluation(kept) is None
+    result = runs.result(kept)
+    assert result.pop("network") == runs.digest(folder)
+    runs.write_whole(kept / "result.json", result)
+    with pytest.raises(ConfigError, match=r"net-float has neither its network nor a note of it"):
+        runs.digest(kept)
 
 
 def test_unfinished_runs_are_named(made):

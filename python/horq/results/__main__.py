@@ -55,6 +55,13 @@ def _energy(args: argparse.Namespace) -> None:
         print(energy_table(measure(folder, root, args.images)))
 
 
+def _keep(args: argparse.Namespace) -> None:
+    from .keep import keep
+
+    for folder in args.folders:
+        print(keep(folder, args.to))
+
+
 def _plots(args: argparse.Namespace) -> None:
     from .plots import draw
     from .tables import find
@@ -102,6 +109,8 @@ def main() -> None:
     own.add_argument("--to", type=Path, default=Path("models"), help="the folder of the models (default: models)")
     own.add_argument("--name", help="of the model (default: the run's)")
     own.add_argument("--tolerance", type=float, default=1e-4, help="of logits beside PyTorch's (default: 1e-4)")
+    own = command("keep", _keep, "the figures of a finished run without its networks: what tables and pictures need")
+    own.add_argument("--to", type=Path, default=Path("docs/runs"), help="where they go (default: docs/runs)")
     text = "pictures of what was measured of a table's runs: accuracy by order, latency and size, curves, energy"
     own = commands.add_parser("plots", help=text, description=text)
     own.add_argument("table", help="a table of horq.reproduce")

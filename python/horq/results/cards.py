@@ -82,7 +82,7 @@ def _golden(model: Model) -> Agreement:
 
 def card(file: str, folder: Path, figures: dict[str, Any], model: Model) -> str:
     """The card in Markdown: what it reads and answers, data, recipe, seed, size, digest, accuracy by order."""
-    config, result = runs.load_config(folder), json.loads((folder / "result.json").read_text())
+    config, result = runs.load_config(folder), runs.result(folder)
     subject = SUBJECTS[config.data]
     width = "" if config.width == 1 else f" with {config.width:g} times its channels"
     recipe = recipe_of(config)

@@ -107,7 +107,7 @@ def engine_inputs(images: Tensor) -> np.ndarray:
 
 def read_json(path: Path, folder: Path) -> dict[str, Any] | None:
     """A file of figures in `folder`; None if it is missing or belongs to an earlier training."""
-    if not path.exists() or not (folder / "final.pt").exists():
+    if not path.exists() or not runs.has_figures(folder):
         return None
     figures = json.loads(path.read_text())
     return figures if figures["trained"] == runs.digest(folder) else None

@@ -172,20 +172,20 @@ def rows(configs: Mapping[str, Config], out: Path) -> list[Row]:
 
 
 def _held_out(folder: Path, order: int) -> float:
-    return 100 * json.loads((folder / "result.json").read_text())["accuracy"][str(order)]
+    return 100 * runs.result(folder)["accuracy"][str(order)]
 
 
 def is_current(config: Config, out: Path) -> bool:
-    """Whether the run is finished.
+    """Whether the run is finished, its network there or only its figures.
 
     Raises `ConfigError` if it was trained with other settings than these, or from a network that was since replaced.
     """
     folder = out / config.name
-    if not runs.finished(folder):
+    if not runs.has_figures(folder):
         return False
     if runs.load_config(folder) != config:
         raise ConfigError(f"{folder} was trained with other settings than its recipe has; remove it to train anew")
-    known = json.loads((folder / "result.json").read_text())["sources"]
+    known = runs.result(folder)["sources"]
     for name, digest in runs.sources(config, out).items():
         if known.get(name) != digest:
             raise ConfigError(f"{folder} was made from another training of {name}; remove it to train anew")

@@ -353,8 +353,10 @@ class Trainer:
             dial(self.net, order)
             figures[str(order)] = accuracy(self.net, self.watched)
         dial(self.net, config.order)
+        runs.write_whole(self.folder / "final.pt", self.net.state_dict())
         result = {
             "name": config.name,
+            "network": runs.digest(self.folder),
             "accuracy": figures,
             "on": f"{len(self.watched)} images " + ("held out" if config.held_out else "of the training set"),
             "epochs": self.epoch,
@@ -363,7 +365,6 @@ class Trainer:
             "finished": time.strftime("%Y-%m-%d", time.gmtime()),
             **self.notes,
         }
-        runs.write_whole(self.folder / "final.pt", self.net.state_dict())
         runs.write_whole(self.folder / "result.json", result)
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "checkpoint.pt").unlink()

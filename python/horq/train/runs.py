@@ -4,8 +4,12 @@ OUT/NAME/config.json      the fields of the run
 OUT/NAME/log.csv          a row an epoch
 OUT/NAME/checkpoint.pt    everything to go on with, until the run is finished
 OUT/NAME/final.pt         the parameters of the finished network
-OUT/NAME/result.json      when it ran, how long, its figures, and the digests of the runs that it was made from
+OUT/NAME/result.json      when it ran, how long, its figures, and the digests of its network and of the runs that it was
+                          made from
 OUT/NAME/.lock            held while a process trains it
+
+`horq.results` writes further figures beside them. The figures of a run can be kept without its networks (`horq.results
+keep`): tables and pictures are made from them, but no other run can start from it.
 """
 
 from __future__ import annotations
@@ -83,19 +87,37 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def digest(folder: Path) -> str:
-    """The SHA-256 of the finished network in `folder`: what tells whether a figure belongs to it."""
-    return hashlib.sha256((folder / "final.pt").read_bytes()).hexdigest()
+    """The SHA-256 of the finished network of the run in `folder`: what tells whether a figure belongs to it.
+
+    Of the network itself where the folder holds it, else as training wrote it down.
+    """
+    network = folder / "final.pt"
+    if network.exists():
+        return hashlib.sha256(network.read_bytes()).hexdigest()
+    if "network" not in result(folder):
+        raise ConfigError(f"{folder} has neither its network nor a note of it; train the run anew")
+    return result(folder)["network"]
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """What `result.json` of the finished run in `folder` holds."""
+    return json.loads((folder / "result.json").read_text())
 
 
 def sources(config: Config, out: Path) -> dict[str, str]:
     """The digests of the finished runs in `out` that the run starts from or follows, by name."""
     named = {name for name in (config.init, config.teacher) if name is not None}
-    return {name: digest(out / name) for name in sorted(named) if finished(out / name)}
+    return {name: digest(out / name) for name in sorted(named) if has_figures(out / name)}
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run in `folder` has come to its end."""
+    """Whether the run in `folder` has come to its end and its network is there."""
     return (folder / "result.json").exists() and (folder / "final.pt").exists()
+
+
+def has_figures(folder: Path) -> bool:
+    """Whether the run in `folder` has come to its end, its network there or not."""
+    return (folder / "result.json").exists()
 
 
 def load_config(folder: Path) -> Config:
