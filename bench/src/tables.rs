@@ -214,20 +214,22 @@ mod tests {
         assert_eq!(beside(Path::new("a/README.md"), Path::new("b/c.csv")), "b/c.csv");
     }
 
-    /// The tables of the README are those of the records that they name.
+    /// The tables of the README and of the page about AMD are those of the records that they name.
     #[test]
-    fn the_readme_shows_its_records() {
+    fn the_pages_show_their_records() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-        let marks = readme.split(START).skip(1).map(|mark| mark.split(CLOSE).next().unwrap());
-        let mut names: Vec<&str> =
-            marks.filter(|mark| *mark != "end").filter_map(|mark| Some(mark.split_once(FROM)?.1)).collect();
-        names.dedup();
-        assert!(!names.is_empty(), "the README has tables, and their marks name records");
-        for name in names {
-            let rows = record::read(&root.join(name)).unwrap();
-            let made = filled(&readme, &rows, name).unwrap();
-            assert!(made == readme, "README.md is not what {name} says: horq-bench tables {name} --readme README.md");
+        for page in ["README.md", "docs/amd-zen4.md"] {
+            let text = std::fs::read_to_string(root.join(page)).unwrap();
+            let marks = text.split(START).skip(1).map(|mark| mark.split(CLOSE).next().unwrap());
+            let mut names: Vec<&str> =
+                marks.filter(|mark| *mark != "end").filter_map(|mark| Some(mark.split_once(FROM)?.1)).collect();
+            names.dedup();
+            assert!(!names.is_empty(), "{page} has tables, and their marks name records");
+            for name in names {
+                let rows = record::read(&root.join(name)).unwrap();
+                let made = filled(&text, &rows, name).unwrap();
+                assert!(made == text, "{page} is not what {name} says: horq-bench tables {name} --readme {page}");
+            }
         }
     }
 }
