@@ -344,6 +344,36 @@ def test_energy_of_a_run(evaluated):
         energy.measure(evaluated.out / "net-float", evaluated.data)
 
 
+def test_speed_needs_no_training(tmp_path, monkeypatch, capsys):
+    recipe = tmp_path / "all.toml"
+    methods = {method: "" for method in ("horq", "xnor", "bnn", "bwn", "bwnh", "dqc", "sqc", "inq")}
+    methods["horq"] = "options = { order = 2, scale_mode = 'window' }\ndial = true"
+    further = "".join(f"[runs.{m}]\nmethod = '{m}'\n{fields}\n" for m, fields in methods.items())
+    recipe.write_text(
+        "network = 'lenet5'\nwidth = 0.25\ndata = 'mnist'\nepochs = 4\ninit = 'net'\n"
+        f"[runs.net]\nmethod = 'float'\ninit = ''\nseeds = [1, 2]\n{further}"
+    )
+    call(monkeypatch, command, "speed", recipe, "--rounds", 10)
+    lines = capsys.readouterr().out.splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:-2]]
+    assert [(row[1], row[2]) for row in cells] == [
+        ("float", ""),
+        ("8 bits", ""),
+        ("HORQ, one file for orders 1 to 2, scale mode window", "1"),
+        ("HORQ, one file for orders 1 to 2, scale mode window", "2"),
+        ("XNOR-Net", "1"),
+        ("BNN", "1"),
+        *[(method, "") for method in ("BWN", "BWNH", "DQC", "SQC", "INQ")],
+    ]
+    assert all(row[0] == "lenet5 x 0.25" for row in cells)
+    sizes = [int(row[3].replace(",", "")) for row in cells]
+    assert all(size < sizes[0] for size in sizes[1:])
+    assert all(float(row[5].split()[0]) > 0 for row in cells)
+    assert lines[-1].startswith("Latency (us): untrained, one image, one thread, ")
+    with pytest.raises(SystemExit, match="rounds must be at least 10"):
+        call(monkeypatch, command, "speed", recipe, "--rounds", 1)
+
+
 # ---- tables
 
 

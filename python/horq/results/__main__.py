@@ -46,6 +46,13 @@ def _latency(args: argparse.Namespace) -> None:
         print(f"  {figures['isa']}, {figures['cpu']}, load {figures['load'][0]} to {figures['load'][1]}")
 
 
+def _speed(args: argparse.Namespace) -> None:
+    from .speed import speed, speed_table
+    from .tables import find, wanted
+
+    print(speed_table(*speed(wanted(find(args.table)), args.rounds)))
+
+
 def _energy(args: argparse.Namespace) -> None:
     from .energy import measure
     from .tables import energy_table
@@ -102,6 +109,11 @@ def main() -> None:
     own.add_argument("--int8", action="store_true", help="of float runs in 8 bits, calibrated and not trained")
     own = command("latency", _latency, "one-thread latency of single images, all runs and orders in turns")
     own.add_argument("--rounds", type=int, default=20, help="turns of 5 runs each (default: 20)")
+    text = "latency and size of a table's networks on this machine, untrained"
+    own = commands.add_parser("speed", help=text, description=text)
+    own.add_argument("table", help="a table of horq.reproduce, or a recipe's file")
+    own.add_argument("--rounds", type=int, default=20, help="turns of 5 runs each (default: 20)")
+    own.set_defaults(run=_speed)
     own = command("energy", _energy, "the share of energy that each order leaves in each binary layer")
     with_data(own)
     own.add_argument("--images", type=int, default=200, help="test images (default: 200)")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,12 @@ def cpu_name() -> str:
 
 
 @dataclass
-class _Entry:
-    """A network at an order, and the seconds of its runs."""
+class Timed:
+    """A session on one thread, what it is given, and the seconds of its runs."""
 
-    folder: Path
-    key: str
-    """The order, or int8 for the 8-bit file beside a float run's own."""
     session: Session
     inputs: np.ndarray
-    seconds: list[float]
+    seconds: list[float] = field(default_factory=list)
 
     def turn(self) -> None:
         """Warms up, then measures a few runs."""
@@ -61,20 +59,37 @@ class _Entry:
             self.session.run(image)
             self.seconds.append(time.perf_counter() - started)
 
+    def quantiles(self) -> dict[str, float]:
+        """The number of runs, and p10, p50 and p90 of their seconds."""
+        p10, p50, p90 = np.quantile(self.seconds, (0.1, 0.5, 0.9))
+        return {"runs": len(self.seconds), "p10": float(p10), "p50": float(p50), "p90": float(p90)}
+
+
+def in_turns(entries: Sequence[Timed], rounds: int = ROUNDS) -> dict[str, Any]:
+    """Times all entries in turns, a few single images each; what disturbs the machine for a while so falls on all.
+
+    Returns what they were timed on: cpu, isa, load (the system's load average before and after).
+    """
+    if rounds * REPEATS < 50:
+        raise ValueError(f"rounds must be at least {-(-50 // REPEATS)}, so that 50 runs are measured, not {rounds}")
+    before = os.getloadavg()[0]
+    for _ in range(rounds):
+        for entry in entries:
+            entry.turn()
+    load = [round(before, 2), round(os.getloadavg()[0], 2)]
+    return {"cpu": cpu_name(), "isa": entries[0].session.isa, "load": load}
+
 
 def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
     """Measures the evaluated runs in `folders` in turns and writes `latency.json` of each.
 
-    Each order of each network gets a session of its own on one thread. A turn gives each a few runs on single made-up
-    images; what disturbs the machine for a while so falls on all of them. Returns what the files hold: name, trained,
-    cpu, isa, load (the system's load average before and after), and for each order runs, p10, p50 and p90 in seconds;
-    under the order ``int8`` those of the 8-bit file, if there is one.
+    Each order of each network gets a session of its own on one thread. Returns what the files hold: name, trained, cpu,
+    isa, load, and for each order runs, p10, p50 and p90 in seconds; under the order ``int8`` those of the 8-bit file,
+    if there is one.
 
     Raises `FileNotFoundError` for a run that was not evaluated.
     """
-    if rounds * REPEATS < 50:
-        raise ValueError(f"rounds must be at least {-(-50 // REPEATS)}, so that 50 runs are measured, not {rounds}")
-    entries: list[_Entry] = []
+    timed: dict[Path, dict[str, Timed]] = {}
     for folder in folders:
         if not file_of(folder).exists():
             raise FileNotFoundError(f"{file_of(folder)} is missing; evaluate the run first")
@@ -84,31 +99,19 @@ def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
         sessions = {str(order): model.session(order=order or None) for order in config.orders}
         if evaluation8(folder) is not None:
             sessions["int8"] = Model(int8_file(folder)).session()
-        entries += [_Entry(folder, key, session, inputs, []) for key, session in sessions.items()]
-    before = os.getloadavg()[0]
-    for _ in range(rounds):
-        for entry in entries:
-            entry.turn()
-    load = [round(before, 2), round(os.getloadavg()[0], 2)]
+        timed[folder] = {key: Timed(session, inputs) for key, session in sessions.items()}
+    machine = in_turns([entry for own in timed.values() for entry in own.values()], rounds)
     found = []
-    for folder in folders:
-        own = [entry for entry in entries if entry.folder == folder]
+    for folder, own in timed.items():
         figures = {
             "name": folder.name,
             "trained": runs.digest(folder),
-            "cpu": cpu_name(),
-            "isa": own[0].session.isa,
-            "load": load,
-            "orders": {entry.key: _quantiles(entry.seconds) for entry in own},
+            **machine,
+            "orders": {key: entry.quantiles() for key, entry in own.items()},
         }
         runs.write_whole(folder / LATENCY, figures)
         found.append(figures)
     return found
-
-
-def _quantiles(seconds: list[float]) -> dict[str, float]:
-    p10, p50, p90 = np.quantile(seconds, (0.1, 0.5, 0.9))
-    return {"runs": len(seconds), "p10": float(p10), "p50": float(p50), "p90": float(p90)}
 
 
 def is_timed(folder: Path) -> bool:
