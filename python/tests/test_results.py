@@ -17,11 +17,12 @@ import horq
 from horq import reproduce
 from horq.nn import HorqConv2d, HorqLinear, set_order
 from horq.results import __main__ as command
-from horq.results import energy, latency, tables
+from horq.results import energy, latency, speed, tables
 from horq.results.cards import recipe_of
 from horq.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
 from horq.results.int8 import evaluate8, evaluation8, quantized8
 from horq.results.keep import keep
+from horq.results.latency import in_turns
 from horq.results.papers import reported
 from horq.results.plots import draw
 from horq.results.subjects import SUBJECTS, doodles
@@ -152,38 +153,60 @@ def test_figures_of_an_earlier_training_do_not_count(evaluated, tmp_path):
 
 def test_figures_are_kept_without_networks(evaluated, monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")
-    kept, names = tmp_path / "kept", ("net-float", "net-dial", "net-order1")
+    kept, out, names = tmp_path / "kept", tmp_path / "out", ("net-float", "net-dial", "net-order1")
+    shutil.copytree(evaluated.out, out)
     table = tables.find(str(evaluated.recipe))
-    call(monkeypatch, command, "keep", *(evaluated.out / name for name in names), "--to", kept)
+    latency.measure([out / "net-dial"], rounds=10)
+    energy.measure(out / "net-dial", evaluated.data, images=20)
+    evaluate8(out / "net-float", evaluated.data)
+    call(monkeypatch, command, "keep", *(out / name for name in names), "--to", kept)
     assert capsys.readouterr().out.splitlines() == [str(kept / name) for name in names]
     assert {file.suffix for file in kept.glob("*/*")} == {".json", ".csv"}
+    energies = tables.Table("e", str(evaluated.recipe), "energy", run="net-dial")
     made = [tmp_path / "from-runs", tmp_path / "from-kept"]
-    for out, to in zip((evaluated.out, kept), made, strict=True):
-        draw(table, out, to)
-    assert tables.render(table, kept) == tables.render(table, evaluated.out)
+    for source, to in zip((out, kept), made, strict=True):
+        draw(table, source, to)
+        draw(energies, source, to)
+    for shown in (table, energies):
+        assert tables.render(shown, kept) == tables.render(shown, out)
+    assert "8 bits" in tables.render(table, kept)
     assert {file.name: file.read_bytes() for file in made[0].iterdir()} == {
         file.name: file.read_bytes() for file in made[1].iterdir()
     }
+    before = {file: file.stat().st_mtime_ns for file in kept.glob("*/*")}
     call(monkeypatch, reproduce, evaluated.recipe, "--out", kept, "--no-train", "--data", evaluated.data)
-    assert "not run" in capsys.readouterr().out, "nothing is measured where there are no networks"
-    configs = read(evaluated.recipe)
-    assert not reproduce.is_trained(configs["net-dial"], kept), "its network would have to be trained"
+    assert {file: file.stat().st_mtime_ns for file in kept.glob("*/*")} == before, "there is nothing to be measured"
+
+
+def test_what_needs_a_network_asks_for_it(evaluated, monkeypatch, tmp_path):
+    kept, configs = tmp_path / "kept", read(evaluated.recipe)
+    folder = keep(evaluated.out / "net-dial", kept)
+    assert not reproduce.is_trained(configs["net-dial"], kept)
     with pytest.raises(FileNotFoundError, match="net-dial holds no finished run"):
-        evaluate(kept / "net-dial", evaluated.data)
+        evaluate(folder, evaluated.data)
+    with pytest.raises(ConfigError, match="net-dial holds figures without a network; train into another folder"):
+        Trainer(configs["net-dial"], evaluated.data, kept, progress=False).go()
     with pytest.raises(SystemExit, match="net-dial holds no finished run"):
-        call(monkeypatch, command, "keep", kept / "net-dial", "--to", tmp_path / "further")
-    with pytest.raises(SystemExit, match="copied onto itself"):
-        call(monkeypatch, command, "keep", evaluated.out / "net-dial", "--to", evaluated.out)
+        call(monkeypatch, command, "keep", folder, "--to", tmp_path / "further")
+    with pytest.raises(SystemExit, match="net-dial holds no finished run"):
+        call(monkeypatch, command, "card", folder, "--to", tmp_path / "further")
+    options = ["--out", kept, "--no-train", "--latency", "--data", evaluated.data]
+    with pytest.raises(SystemExit, match=r"no latency without networks: .* only the figures of net-dial"):
+        call(monkeypatch, reproduce, evaluated.recipe, *options)
 
 
-def test_kept_figures_are_those_of_the_last_training(evaluated, tmp_path):
+def test_kept_figures_are_those_of_the_last_training(evaluated, monkeypatch, tmp_path):
     folder, kept = tmp_path / "net-float", tmp_path / "kept" / "net-float"
     shutil.copytree(evaluated.out / "net-float", folder)
     assert keep(folder, kept.parent) == kept
     assert evaluation(kept) == evaluation(folder) is not None
-    net, _ = runs.load(folder)
+    net, config = runs.load(folder)
     runs.write_whole(folder / "final.pt", {name: value + 1 for name, value in net.state_dict().items()})
-    assert evaluation(kept) is not None
+    for refuse in (lambda: keep(folder, kept.parent), lambda: tables.is_current(config, tmp_path)):
+        with pytest.raises(ConfigError, match=r"net-float/result.json is of another network than final.pt"):
+            refuse()
+    assert evaluation(kept) is not None, "nothing was written"
+    runs.write_whole(folder / "result.json", {**runs.result(folder), "network": runs.digest(folder)})
     keep(folder, kept.parent)
     assert evaluation(kept) is None
     result = runs.result(kept)
@@ -191,6 +214,12 @@ def test_kept_figures_are_those_of_the_last_training(evaluated, tmp_path):
     runs.write_whole(kept / "result.json", result)
     with pytest.raises(ConfigError, match=r"net-float has neither its network nor a note of it"):
         runs.digest(kept)
+    with pytest.raises(SystemExit, match=r"net-float is a run with a final.pt of its own; give another folder"):
+        call(monkeypatch, command, "keep", evaluated.out / "net-float", "--to", tmp_path)
+    (folder / "final.pt").write_bytes(b"no network")
+    with pytest.raises(SystemExit, match=r"net-float/final.pt is damaged or not of config.json; train the run anew"):
+        call(monkeypatch, command, "keep", folder, "--to", kept.parent)
+    assert runs.has_figures(kept)
 
 
 def test_unfinished_runs_are_named(made):
@@ -353,7 +382,11 @@ def test_speed_needs_no_training(tmp_path, monkeypatch, capsys):
         "network = 'lenet5'\nwidth = 0.25\ndata = 'mnist'\nepochs = 4\ninit = 'net'\n"
         f"[runs.net]\nmethod = 'float'\ninit = ''\nseeds = [1, 2]\n{further}"
     )
+    timed = []
+    monkeypatch.setattr(speed, "in_turns", lambda entries, rounds: timed.extend(entries) or in_turns(entries, rounds))
     call(monkeypatch, command, "speed", recipe, "--rounds", 10)
+    one, two = (entry.session.run(entry.inputs[:1]) for entry in timed[2:4])
+    assert not np.array_equal(one, two), "each session has its order"
     lines = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:-2]]
     assert [(row[1], row[2]) for row in cells] == [

@@ -38,6 +38,7 @@ def make(folder: Path, to: Path, name: str | None = None, tolerance: float = TOL
     figures = evaluation(folder)
     if figures is None:
         raise FileNotFoundError(f"{folder} has no evaluation; run: python -m horq.results evaluate {folder}")
+    runs.load(folder)  # kept figures alone make no model
     model = Model(file_of(folder))
     model.verify_digest()
     if model.digest != figures["digest"]:

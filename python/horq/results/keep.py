@@ -4,38 +4,43 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..train import runs
+from ..train import ConfigError, runs
 from .energy import ENERGY
 from .evaluate import EVALUATION, read_json
 from .int8 import INT8
 from .latency import LATENCY
 
-WRITTEN = ("config.json", "log.csv")
-"""What training wrote beside `result.json`."""
 MEASURED = (EVALUATION, INT8, LATENCY, ENERGY)
 
 
 def keep(folder: Path, to: Path) -> Path:
     """Copies the figures of the finished run in `folder` to a folder of its name in `to`, and returns that.
 
-    `horq.reproduce --no-measure --out TO` makes tables and pictures from such folders. Figures of an earlier training
-    are left out, there and in an older copy; `result.json` names the network that the others belong to.
+    `horq.reproduce --no-train --no-measure --out TO` makes tables and pictures from such folders. Figures of an earlier
+    training are left out, and go from an older copy. `result.json`, without which a folder does not count, is written
+    last.
 
-    Raises `FileNotFoundError` if the run has not come to its end.
+    Raises `FileNotFoundError` if the run has not come to its end, and `ConfigError` if its figures are another
+    network's or `to` holds a run of that name with its network.
     """
-    runs.load(folder)  # whether it is finished, and its network the one of its fields
+    _, config = runs.load(folder)  # whether it is finished, and its network the one of its fields
     kept = to / folder.resolve().name
-    if kept.resolve() == folder.resolve():
-        raise ValueError(f"{folder} would be copied onto itself; give another folder with --to")
+    held = [name for name in ("final.pt", "checkpoint.pt") if (kept / name).exists()]
+    if held:
+        raise ConfigError(f"{kept} is a run with a {held[0]} of its own; give another folder with --to")
+    result, network = runs.result(folder), runs.digest(folder)
+    if result.get("network", network) != network:
+        raise ConfigError(f"{folder}/result.json is of another network than final.pt; train the run anew")
+    log = (folder / "log.csv").read_text()
     kept.mkdir(parents=True, exist_ok=True)
-    result = runs.result(folder) | {"network": runs.digest(folder)}
-    runs.write_whole(kept / "result.json", result)
-    for name in WRITTEN:
-        runs.write_whole(kept / name, (folder / name).read_text())
+    (kept / "result.json").unlink(missing_ok=True)
+    runs.write_whole(kept / "config.json", runs.plain(config))
+    runs.write_whole(kept / "log.csv", log)
     for name in MEASURED:
         figures = read_json(folder / name, folder)
         if figures is None:
             (kept / name).unlink(missing_ok=True)
         else:
             runs.write_whole(kept / name, figures)
+    runs.write_whole(kept / "result.json", {**result, "network": network})
     return kept

@@ -65,19 +65,24 @@ class Timed:
         return {"runs": len(self.seconds), "p10": float(p10), "p50": float(p50), "p90": float(p90)}
 
 
+def check_rounds(rounds: int) -> None:
+    """Raises `ValueError` for too few turns."""
+    if rounds * REPEATS < 50:
+        raise ValueError(f"rounds must be at least {-(-50 // REPEATS)}, so that 50 runs are measured, not {rounds}")
+
+
 def in_turns(entries: Sequence[Timed], rounds: int = ROUNDS) -> dict[str, Any]:
     """Times all entries in turns, a few single images each; what disturbs the machine for a while so falls on all.
 
     Returns what they were timed on: cpu, isa, load (the system's load average before and after).
     """
-    if rounds * REPEATS < 50:
-        raise ValueError(f"rounds must be at least {-(-50 // REPEATS)}, so that 50 runs are measured, not {rounds}")
+    check_rounds(rounds)
     before = os.getloadavg()[0]
     for _ in range(rounds):
         for entry in entries:
             entry.turn()
     load = [round(before, 2), round(os.getloadavg()[0], 2)]
-    return {"cpu": cpu_name(), "isa": entries[0].session.isa, "load": load}
+    return {"cpu": cpu_name(), "isa": entries[0].session.isa if entries else "", "load": load}
 
 
 def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
@@ -89,6 +94,7 @@ def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
 
     Raises `FileNotFoundError` for a run that was not evaluated.
     """
+    check_rounds(rounds)
     timed: dict[Path, dict[str, Timed]] = {}
     for folder in folders:
         if not file_of(folder).exists():

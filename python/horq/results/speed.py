@@ -19,7 +19,7 @@ from ..nn import freeze_
 from ..train import Config, runs
 from .evaluate import export_run, float_bytes
 from .int8 import quantized8
-from .latency import ROUNDS, Timed, in_turns
+from .latency import ROUNDS, Timed, check_rounds, in_turns
 from .subjects import doodles
 from .tables import first_seed, label, markdown, micro
 
@@ -51,6 +51,7 @@ def speed(configs: Mapping[str, Config], rounds: int = ROUNDS) -> tuple[list[Spe
 
     Runs that repeat one with another seed are left out. Returns the rows, and what they were timed on.
     """
+    check_rounds(rounds)
     rows: list[tuple[Config, str, int, Model, int]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for config in (config for name, config in configs.items() if first_seed(config, configs) == name):

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, set_order
 from . import data, runs
-from .config import Config
+from .config import Config, ConfigError
 from .networks import build, finish
 
 EVAL_BATCH = 250
@@ -188,6 +188,10 @@ class Trainer:
 
     def _go(self) -> dict[str, Any]:
         config = self.config
+        if runs.has_figures(self.folder) and not runs.finished(self.folder):
+            raise ConfigError(
+                f"{self.folder} holds figures without a network; train into another folder (--out), or remove it first"
+            )
         checkpoint = self.folder / "checkpoint.pt"
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else None
         if saved is not None and runs.completed(saved["config"]) != runs.plain(config):

@@ -129,7 +129,8 @@ def load_config(folder: Path) -> Config:
 def load(folder: Path) -> tuple[nn.Module, Config]:
     """The network of a finished run, in eval mode, and its fields.
 
-    Raises `FileNotFoundError` if the run in `folder` has not come to its end.
+    Raises `FileNotFoundError` if the run in `folder` has not come to its end, and `ConfigError` if its network is
+    damaged or another one than its fields say.
     """
     if not finished(folder):
         raise FileNotFoundError(
@@ -137,5 +138,8 @@ def load(folder: Path) -> tuple[nn.Module, Config]:
         )
     config = load_config(folder)
     net = made(config)
-    net.load_state_dict(torch.load(folder / "final.pt", weights_only=True))
+    try:
+        net.load_state_dict(torch.load(folder / "final.pt", weights_only=True))
+    except Exception as error:  # torch raises whatever the bytes lead it to
+        raise ConfigError(f"{folder}/final.pt is damaged or not of config.json; train the run anew: {error}") from error
     return net.eval(), config
