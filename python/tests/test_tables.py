@@ -1,6 +1,7 @@
 """What tables are made of; those of trained networks are in test_results.py."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,18 @@ def test_bundled_tables_are_whole(tmp_path):
         assert tables.NOT_RUN in tables.render(table, tmp_path)
     with pytest.raises(ConfigError, match=r"no table 'x'; there are .*mnist"):
         tables.find("x")
+
+
+def test_the_page_shows_the_figures_that_are_kept():
+    docs = Path(__file__).parents[2] / "docs"
+    page, kept = (docs / "results.md").read_text(), docs / "runs"
+    known = tables.tables().values()
+    whole = {t.name: t for t in known if all(runs.has_figures(kept / name) for name in tables.wanted(t))}
+    assert {"nin"} <= set(whole), "their figures are kept"
+    for name, table in whole.items():
+        assert f"<!-- table {name} -->\n{tables.render(table, kept)}\n" in page, name
+    shown = {name for table in whole.values() for name in tables.wanted(table)}
+    assert {folder.name for folder in kept.iterdir()} <= shown, "kept figures that no page is held to"
 
 
 def test_trials_say_what_sets_them_apart(tmp_path):
