@@ -1,8 +1,9 @@
-"""Tiny data sets in the files' own formats, of made-up images."""
+"""Tiny data sets in the files' own formats, of made-up images, and tiny runs on them."""
 
 from __future__ import annotations
 
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,3 +29,42 @@ def write_mnist(root: Path, train: int = 200, test: int = 60) -> None:
         images, labels = patterns(random, n, (1, 28, 28))
         write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", images[:, 0])
         write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", labels)
+
+
+RECIPE = """
+network = "lenet5"
+width = 0.25
+data = "mnist"
+epochs = 2
+batch = 20
+lr = 3e-3
+augment = 0.0
+precision = "f32"
+compile = false
+method = "horq"
+
+[runs.net-float]
+method = "float"
+seeds = [1, 2]
+
+[runs.net-dial]
+options = { order = 2 }
+dial = true
+
+[runs.net-order1]
+options = { order = 1, scale_mode = "window" }
+
+[runs.net-order2]
+options = { order = 2 }
+epochs = 1
+
+[runs.net-dqc]
+method = "dqc"
+options = { bits = 3 }
+"""
+
+
+def call(monkeypatch, module, *arguments):
+    """Runs the command line of a module."""
+    monkeypatch.setattr(sys, "argv", ["x", *map(str, arguments)])
+    module.main()

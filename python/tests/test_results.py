@@ -4,8 +4,6 @@ import dataclasses
 import json
 import math
 import shutil
-import sys
-import types
 from xml.etree import ElementTree
 
 import made_up
@@ -21,74 +19,11 @@ from horq.results import energy, latency, speed, tables
 from horq.results.cards import recipe_of
 from horq.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
 from horq.results.int8 import evaluate8, evaluation8, quantized8
-from horq.results.keep import keep
 from horq.results.latency import in_turns
 from horq.results.papers import reported
 from horq.results.plots import draw
 from horq.results.subjects import SUBJECTS, doodles
 from horq.train import Config, ConfigError, data, read, runs
-from horq.train.loop import Trainer
-
-RECIPE = """
-network = "lenet5"
-width = 0.25
-data = "mnist"
-epochs = 2
-batch = 20
-lr = 3e-3
-augment = 0.0
-precision = "f32"
-compile = false
-method = "horq"
-
-[runs.net-float]
-method = "float"
-seeds = [1, 2]
-
-[runs.net-dial]
-options = { order = 2 }
-dial = true
-
-[runs.net-order1]
-options = { order = 1, scale_mode = "window" }
-
-[runs.net-order2]
-options = { order = 2 }
-epochs = 1
-
-[runs.net-dqc]
-method = "dqc"
-options = { bits = 3 }
-"""
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with data, a recipe, and its runs but for one seed, order 2 and the power-of-two net."""
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("made")
-    made_up.write_mnist(root / "data")
-    (root / "tiny.toml").write_text(RECIPE)
-    configs = read(root / "tiny.toml")
-    for name in ("net-float", "net-dial", "net-order1"):
-        Trainer(configs[name], root / "data", root / "runs", progress=False).go()
-    return types.SimpleNamespace(root=root, recipe=root / "tiny.toml", out=root / "runs", data=root / "data")
-
-
-@pytest.fixture(scope="module")
-def evaluated(made):
-    """The same, evaluated."""
-    found = {
-        name: evaluate(made.out / name, made.data, images=None if name != "net-order1" else 30)
-        for name in ("net-float", "net-dial", "net-order1")
-    }
-    return types.SimpleNamespace(found=found, **vars(made))
-
-
-def call(monkeypatch, module, *arguments):
-    monkeypatch.setattr(sys, "argv", ["x", *map(str, arguments)])
-    module.main()
-
 
 # ---- agreement and evaluation
 
@@ -149,77 +84,6 @@ def test_figures_of_an_earlier_training_do_not_count(evaluated, tmp_path):
     assert evaluation(folder) is not None
     runs.write_whole(folder / "final.pt", {"other": torch.zeros(1)})
     assert evaluation(folder) is None
-
-
-def test_figures_are_kept_without_networks(evaluated, monkeypatch, capsys, tmp_path):
-    pytest.importorskip("matplotlib")
-    kept, out, names = tmp_path / "kept", tmp_path / "out", ("net-float", "net-dial", "net-order1")
-    shutil.copytree(evaluated.out, out)
-    table = tables.find(str(evaluated.recipe))
-    latency.measure([out / "net-dial"], rounds=10)
-    energy.measure(out / "net-dial", evaluated.data, images=20)
-    evaluate8(out / "net-float", evaluated.data)
-    call(monkeypatch, command, "keep", *(out / name for name in names), "--to", kept)
-    assert capsys.readouterr().out.splitlines() == [str(kept / name) for name in names]
-    assert {file.suffix for file in kept.glob("*/*")} == {".json", ".csv"}
-    energies = tables.Table("e", str(evaluated.recipe), "energy", run="net-dial")
-    made = [tmp_path / "from-runs", tmp_path / "from-kept"]
-    for source, to in zip((out, kept), made, strict=True):
-        draw(table, source, to)
-        draw(energies, source, to)
-    for shown in (table, energies):
-        assert tables.render(shown, kept) == tables.render(shown, out)
-    assert "8 bits" in tables.render(table, kept)
-    assert {file.name: file.read_bytes() for file in made[0].iterdir()} == {
-        file.name: file.read_bytes() for file in made[1].iterdir()
-    }
-    before = {file: file.stat().st_mtime_ns for file in kept.glob("*/*")}
-    call(monkeypatch, reproduce, evaluated.recipe, "--out", kept, "--no-train", "--data", evaluated.data)
-    assert {file: file.stat().st_mtime_ns for file in kept.glob("*/*")} == before, "there is nothing to be measured"
-
-
-def test_what_needs_a_network_asks_for_it(evaluated, monkeypatch, tmp_path):
-    kept, configs = tmp_path / "kept", read(evaluated.recipe)
-    folder = keep(evaluated.out / "net-dial", kept)
-    assert not reproduce.is_trained(configs["net-dial"], kept)
-    with pytest.raises(FileNotFoundError, match="net-dial holds no finished run"):
-        evaluate(folder, evaluated.data)
-    with pytest.raises(ConfigError, match="net-dial holds figures without a network; train into another folder"):
-        Trainer(configs["net-dial"], evaluated.data, kept, progress=False).go()
-    with pytest.raises(SystemExit, match="net-dial holds no finished run"):
-        call(monkeypatch, command, "keep", folder, "--to", tmp_path / "further")
-    with pytest.raises(SystemExit, match="net-dial holds no finished run"):
-        call(monkeypatch, command, "card", folder, "--to", tmp_path / "further")
-    options = ["--out", kept, "--no-train", "--latency", "--data", evaluated.data]
-    with pytest.raises(SystemExit, match=r"no latency without networks: .* only the figures of net-dial"):
-        call(monkeypatch, reproduce, evaluated.recipe, *options)
-
-
-def test_kept_figures_are_those_of_the_last_training(evaluated, monkeypatch, tmp_path):
-    folder, kept = tmp_path / "net-float", tmp_path / "kept" / "net-float"
-    shutil.copytree(evaluated.out / "net-float", folder)
-    assert keep(folder, kept.parent) == kept
-    assert evaluation(kept) == evaluation(folder) is not None
-    net, config = runs.load(folder)
-    runs.write_whole(folder / "final.pt", {name: value + 1 for name, value in net.state_dict().items()})
-    for refuse in (lambda: keep(folder, kept.parent), lambda: tables.is_current(config, tmp_path)):
-        with pytest.raises(ConfigError, match=r"net-float/result.json is of another network than final.pt"):
-            refuse()
-    assert evaluation(kept) is not None, "nothing was written"
-    runs.write_whole(folder / "result.json", {**runs.result(folder), "network": runs.digest(folder)})
-    keep(folder, kept.parent)
-    assert evaluation(kept) is None
-    result = runs.result(kept)
-    assert result.pop("network") == runs.digest(folder)
-    runs.write_whole(kept / "result.json", result)
-    with pytest.raises(ConfigError, match=r"net-float has neither its network nor a note of it"):
-        runs.digest(kept)
-    with pytest.raises(SystemExit, match=r"net-float is a run with a final.pt of its own; give another folder"):
-        call(monkeypatch, command, "keep", evaluated.out / "net-float", "--to", tmp_path)
-    (folder / "final.pt").write_bytes(b"no network")
-    with pytest.raises(SystemExit, match=r"net-float/final.pt is damaged or not of config.json; train the run anew"):
-        call(monkeypatch, command, "keep", folder, "--to", kept.parent)
-    assert runs.has_figures(kept)
 
 
 def test_unfinished_runs_are_named(made):
@@ -283,7 +147,7 @@ def test_8_bit_ranges_are_those_of_the_images():
 
 def test_latency_is_measured_in_turns(evaluated, monkeypatch, capsys):
     folders = [evaluated.out / "net-float", evaluated.out / "net-dial"]
-    call(monkeypatch, command, "latency", *folders, "--rounds", 10)
+    made_up.call(monkeypatch, command, "latency", *folders, "--rounds", 10)
     assert "net-dial, order 2: " in capsys.readouterr().out
     for folder, orders in zip(folders, (["0"], ["1", "2"]), strict=True):
         found = latency.latency(folder)
@@ -384,7 +248,7 @@ def test_speed_needs_no_training(tmp_path, monkeypatch, capsys):
     )
     timed = []
     monkeypatch.setattr(speed, "in_turns", lambda entries, rounds: timed.extend(entries) or in_turns(entries, rounds))
-    call(monkeypatch, command, "speed", recipe, "--rounds", 10)
+    made_up.call(monkeypatch, command, "speed", recipe, "--rounds", 10)
     one, two = (entry.session.run(entry.inputs[:1]) for entry in timed[2:4])
     assert not np.array_equal(one, two), "each session has its order"
     lines = capsys.readouterr().out.splitlines()
@@ -404,7 +268,7 @@ def test_speed_needs_no_training(tmp_path, monkeypatch, capsys):
     assert all(float(row[5].split()[0]) > 0 for row in cells)
     assert lines[-1].startswith("Latency (us): untrained, one image, one thread, ")
     with pytest.raises(SystemExit, match="rounds must be at least 10"):
-        call(monkeypatch, command, "speed", recipe, "--rounds", 1)
+        made_up.call(monkeypatch, command, "speed", recipe, "--rounds", 1)
 
 
 # ---- tables
@@ -462,7 +326,7 @@ def test_papers_figures_stand_beside_the_same_network_only():
 
 def test_a_run_with_other_settings_is_refused(evaluated, tmp_path):
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(RECIPE.replace("lr = 3e-3", "lr = 1e-3"))
+    recipe.write_text(made_up.RECIPE.replace("lr = 3e-3", "lr = 1e-3"))
     with pytest.raises(ConfigError, match="was trained with other settings"):
         tables.render(tables.find(str(recipe)), evaluated.out)
 
@@ -475,7 +339,7 @@ def test_pictures_of_what_was_measured(evaluated, monkeypatch, capsys, tmp_path)
     latency.measure([evaluated.out / "net-dial"], rounds=10)
     energy.measure(evaluated.out / "net-dial", evaluated.data, images=20)
     for to in (tmp_path / "a", tmp_path / "b"):
-        call(monkeypatch, command, "plots", evaluated.recipe, "--out", evaluated.out, "--to", to)
+        made_up.call(monkeypatch, command, "plots", evaluated.recipe, "--out", evaluated.out, "--to", to)
         draw(tables.Table("e", str(evaluated.recipe), "energy", run="net-dial"), evaluated.out, to)
     names = {"tiny-training", "tiny-order", "tiny-latency", "tiny-size", "net-dial-energy"}
     assert {file.stem for file in (tmp_path / "a").iterdir()} == names
@@ -497,7 +361,7 @@ def test_pictures_of_what_was_measured(evaluated, monkeypatch, capsys, tmp_path)
 
 
 def test_a_card_says_what_the_model_is(evaluated, monkeypatch, tmp_path):
-    call(monkeypatch, command, "card", evaluated.out / "net-dial", "--to", tmp_path, "--name", "tiny")
+    made_up.call(monkeypatch, command, "card", evaluated.out / "net-dial", "--to", tmp_path, "--name", "tiny")
     assert {file.name for file in tmp_path.iterdir()} == {"tiny.horq", "tiny.md"}
     model, text = horq.Model(tmp_path / "tiny.horq"), (tmp_path / "tiny.md").read_text()
     found = evaluated.found["net-dial"]["orders"]
@@ -513,21 +377,21 @@ def test_a_card_says_what_the_model_is(evaluated, monkeypatch, tmp_path):
 
 def test_models_that_are_not_sure_get_no_card(evaluated, monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match="PyTorch took 30 of 60 images"):
-        call(monkeypatch, command, "card", evaluated.out / "net-order1", "--to", tmp_path)
+        made_up.call(monkeypatch, command, "card", evaluated.out / "net-order1", "--to", tmp_path)
     with pytest.raises(SystemExit, match="has no evaluation"):
-        call(monkeypatch, command, "card", evaluated.out / "net-never", "--to", tmp_path)
+        made_up.call(monkeypatch, command, "card", evaluated.out / "net-never", "--to", tmp_path)
     with pytest.raises(SystemExit, match="differ"):
-        call(monkeypatch, command, "card", evaluated.out / "net-dial", "--to", tmp_path, "--tolerance", 1e-12)
+        made_up.call(monkeypatch, command, "card", evaluated.out / "net-dial", "--to", tmp_path, "--tolerance", 1e-12)
     folder = tmp_path / "runs" / "net-dial"
     shutil.copytree(evaluated.out / "net-dial", folder)
     figures = json.loads((folder / "evaluation.json").read_text())
     figures["orders"]["1"]["torch"] |= {"different": 1, "equal": 59}
     runs.write_whole(folder / "evaluation.json", figures)
     with pytest.raises(SystemExit, match="order 1: the engine predicts otherwise than PyTorch on 1 images"):
-        call(monkeypatch, command, "card", folder, "--to", tmp_path)
+        made_up.call(monkeypatch, command, "card", folder, "--to", tmp_path)
     shutil.copy(file_of(evaluated.out / "net-float"), file_of(folder))
     with pytest.raises(SystemExit, match="is not the file that was evaluated"):
-        call(monkeypatch, command, "card", folder, "--to", tmp_path)
+        made_up.call(monkeypatch, command, "card", folder, "--to", tmp_path)
     assert {entry.name for entry in tmp_path.iterdir()} == {"runs"}
 
 
@@ -544,7 +408,7 @@ def test_reproduce_trains_evaluates_and_updates_a_page(evaluated, monkeypatch, c
     page = tmp_path / "results.md"
     page.write_text("before\n<!-- table tiny -->\nold\n<!-- end tiny -->\nafter\n")
     options = ["--out", evaluated.out, "--data", evaluated.data, "--update", page, "--plots", tmp_path / "plots"]
-    call(monkeypatch, reproduce, evaluated.recipe, *options)
+    made_up.call(monkeypatch, reproduce, evaluated.recipe, *options)
     out = capfd.readouterr().out
     assert tables.NOT_RUN not in out
     text = page.read_text()
@@ -557,7 +421,7 @@ def test_reproduce_trains_evaluates_and_updates_a_page(evaluated, monkeypatch, c
     assert "\n\nLatency (us): one image, one thread, median (p10 to p90) on " in text
     assert {p.name for p in evaluated.out.iterdir()} == {"net-float-seed2", *read(evaluated.recipe)}
     before = {file: file.stat().st_mtime_ns for file in evaluated.out.glob("*/*")}
-    call(monkeypatch, reproduce, evaluated.recipe, *options)
+    made_up.call(monkeypatch, reproduce, evaluated.recipe, *options)
     assert before == {file: file.stat().st_mtime_ns for file in evaluated.out.glob("*/*")}, "nothing was left to do"
 
 
