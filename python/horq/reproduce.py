@@ -63,14 +63,19 @@ def measure_missing(
         in8 = config.method == "float" and table.kind == "runs"
         if in8 and not is_complete(evaluation8(out / config.name), images):
             evaluate8(out / config.name, root, images)
+    if table.kind != "runs":
+        return
     figures_only = [name for name in configs if runs.has_figures(out / name) and not runs.finished(out / name)]
-    if table.kind == "runs" and again and figures_only:
-        raise ConfigError(f"no latency without networks: {out} holds only the figures of {', '.join(figures_only)}")
-    if table.kind == "runs" and not figures_only:  # rows that were not timed in turns could not be compared
-        firsts = {tables.first_seed(config, configs): config for config in reversed(done)}
-        folders = [out / config.name for config in reversed(firsts.values())]
-        if folders and (again or not all(is_timed(folder) for folder in folders)):
-            measure(folders)  # all of them in turns, so that rows can be compared
+    if figures_only:
+        why = f"no latency without networks: {out} holds only the figures of {', '.join(figures_only)}"
+        if again:
+            raise ConfigError(why)
+        print(why, file=sys.stderr)
+        return
+    firsts = {tables.first_seed(config, configs): config for config in reversed(done)}
+    folders = [out / config.name for config in reversed(firsts.values())]
+    if folders and (again or not all(is_timed(folder) for folder in folders)):
+        measure(folders)  # all of them in turns, so that rows can be compared
 
 
 def updated(page: str, name: str, table: str) -> str:

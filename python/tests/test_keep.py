@@ -65,13 +65,14 @@ def test_kept_figures_are_those_of_the_last_training(evaluated, monkeypatch, tmp
     shutil.copytree(evaluated.out / "net-float", folder)
     assert keep(folder, kept.parent) == kept
     assert evaluation(kept) == evaluation(folder) is not None
+    result = runs.result(folder)
     net, config = runs.load(folder)
     runs.write_whole(folder / "final.pt", {name: value + 1 for name, value in net.state_dict().items()})
     for refuse in (lambda: keep(folder, kept.parent), lambda: tables.is_current(config, tmp_path)):
         with pytest.raises(ConfigError, match=r"net-float/result.json is of another network than final.pt"):
             refuse()
     assert evaluation(kept) is not None, "nothing was written"
-    runs.write_whole(folder / "result.json", {**runs.result(folder), "network": runs.digest(folder)})
+    runs.write_whole(folder / "result.json", {**result, "network": runs.digest(folder)})
     keep(folder, kept.parent)
     assert evaluation(kept) is None
     result = runs.result(kept)

@@ -28,10 +28,7 @@ def keep(folder: Path, to: Path) -> Path:
     held = [name for name in ("final.pt", "checkpoint.pt") if (kept / name).exists()]
     if held:
         raise ConfigError(f"{kept} is a run with a {held[0]} of its own; give another folder with --to")
-    result, network = runs.result(folder), runs.digest(folder)
-    if result.get("network", network) != network:
-        raise ConfigError(f"{folder}/result.json is of another network than final.pt; train the run anew")
-    log = (folder / "log.csv").read_text()
+    result, log = runs.result(folder), (folder / "log.csv").read_text()
     kept.mkdir(parents=True, exist_ok=True)
     (kept / "result.json").unlink(missing_ok=True)
     runs.write_whole(kept / "config.json", runs.plain(config))
@@ -42,5 +39,5 @@ def keep(folder: Path, to: Path) -> Path:
             (kept / name).unlink(missing_ok=True)
         else:
             runs.write_whole(kept / name, figures)
-    runs.write_whole(kept / "result.json", {**result, "network": network})
+    runs.write_whole(kept / "result.json", result)
     return kept

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..train import Config, read
 from .energy import energy
-from .tables import Row, Table, first_seed, rows, stages, wanted
+from .tables import Row, Table, first_seed, network, rows, stages, wanted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,8 +67,7 @@ def _networks(entries: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows of each network."""
     found: dict[str, list[Row]] = {}
     for row in entries:
-        width = "" if row.config.width == 1 else f" x {row.config.width:g}"
-        found.setdefault(f"{row.config.network}{width}", []).append(row)
+        found.setdefault(network(row.config), []).append(row)
     return found
 
 

@@ -21,7 +21,7 @@ from .evaluate import export_run, float_bytes
 from .int8 import quantized8
 from .latency import ROUNDS, Timed, check_rounds, in_turns
 from .subjects import doodles
-from .tables import first_seed, label, markdown, micro
+from .tables import first_seed, label, markdown, micro, network
 
 IMAGES = 8
 
@@ -81,10 +81,8 @@ def speed_table(rows: list[Speed], machine: Mapping[str, Any]) -> str:
     header = ["network", "method", "order", "bytes", "f32 is", "us"]
     lines = []
     for row in rows:
-        width = "" if row.config.width == 1 else f" x {row.config.width:g}"
-        smaller = f"{row.float_bytes / row.bytes:.1f} x"
-        network = f"{row.config.network}{width}"
-        lines.append([network, row.label, row.order or "", f"{row.bytes:,}", smaller, micro(row.seconds)])
+        size = [f"{row.bytes:,}", f"{row.float_bytes / row.bytes:.1f} x"]
+        lines.append([network(row.config), row.label, row.order or "", *size, micro(row.seconds)])
     below = f"{machine['cpu']} ({machine['isa']}), load {' to '.join(map(str, machine['load']))}"
     return (
         f"{markdown(header, lines)}\n\nLatency (us): untrained, one image, one thread, median (p10 to p90) on {below}."

@@ -98,6 +98,11 @@ def label(config: Config, bits: bool = True) -> str:
     return ", ".join(words)
 
 
+def network(config: Config) -> str:
+    """What a row calls a run's network: its name, and its width if that is not 1."""
+    return config.network if config.width == 1 else f"{config.network} x {config.width:g}"
+
+
 def stages(config: Config, known: Mapping[str, Config]) -> list[Config]:
     """The quantized runs that a run goes on from, the first of them first, and the run itself."""
     before = known.get(config.init or "")
@@ -184,10 +189,7 @@ def is_current(config: Config, out: Path) -> bool:
         return False
     if runs.load_config(folder) != config:
         raise ConfigError(f"{folder} was trained with other settings than its recipe has; remove it to train anew")
-    result = runs.result(folder)
-    if result.get("network", runs.digest(folder)) != runs.digest(folder):
-        raise ConfigError(f"{folder}/result.json is of another network than final.pt; remove the folder to train anew")
-    known = result["sources"]
+    known = runs.result(folder)["sources"]
     for name, digest in runs.sources(config, out).items():
         if known.get(name) != digest:
             raise ConfigError(f"{folder} was made from another training of {name}; remove it to train anew")
@@ -241,8 +243,7 @@ def run_table(entries: Sequence[Row], known: Mapping[str, Config]) -> str:
     for row, paper in zip(entries, papers, strict=True):
         config, found, time = row.config, row.figures(), row.seconds()
         seeds = str(row.seeds) if len(found) == row.seeds else f"{len(found)} of {row.seeds}"
-        width = "" if config.width == 1 else f" x {config.width:g}"
-        line = [f"{config.network}{width}"] * several + [row.label(), row.order or "", seeds]
+        line = [network(config)] * several + [row.label(), row.order or "", seeds]
         line += [epochs(config, known)]
         line += [spread(row.held_out) if row.held_out else ""] * held
         line += [spread(row.accuracies()) if found else "not evaluated" if row.finished else NOT_RUN]

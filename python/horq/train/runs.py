@@ -94,14 +94,21 @@ def digest(folder: Path) -> str:
     network = folder / "final.pt"
     if network.exists():
         return hashlib.sha256(network.read_bytes()).hexdigest()
-    if "network" not in result(folder):
+    fields = json.loads((folder / "result.json").read_text())
+    if "network" not in fields:
         raise ConfigError(f"{folder} has neither its network nor a note of it; train the run anew")
-    return result(folder)["network"]
+    return fields["network"]
 
 
 def result(folder: Path) -> dict[str, Any]:
-    """What `result.json` of the finished run in `folder` holds."""
-    return json.loads((folder / "result.json").read_text())
+    """What `result.json` of the finished run in `folder` holds, the digest of its network under ``network``.
+
+    Raises `ConfigError` if it is of another network than the one that is there.
+    """
+    fields, network = json.loads((folder / "result.json").read_text()), digest(folder)
+    if fields.setdefault("network", network) != network:
+        raise ConfigError(f"{folder}/result.json is of another network than final.pt; remove the folder to train anew")
+    return fields
 
 
 def sources(config: Config, out: Path) -> dict[str, str]:
