@@ -50,7 +50,14 @@ fn binary_layers(criterion: &mut Criterion) {
             for order in [1, 2] {
                 let geometry = Geometry { filters, ..LAYER };
                 let panels = panel::pack_bits(&geometry, &floats(filters * geometry.depth()));
-                let spec = BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: 1 };
+                let spec = BinarySpec {
+                    geometry,
+                    padding: Padding::ValidTaps,
+                    mode,
+                    max_order: order,
+                    max_batch: 1,
+                    pool: None,
+                };
                 let conv = BinaryConv::new(isa(), spec, &[&panels]).expect("the shape is valid");
                 let len = conv.scratch_len();
                 let (mut scratch_words, mut scratch_scales) = (vec![0; len.words], vec![0.0; len.scales]);

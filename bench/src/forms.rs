@@ -206,7 +206,8 @@ fn binary(
     weights: &[f32],
 ) -> Result<(BinaryConv, Aligned<u32>, BinarySpec), String> {
     let panels = copied(&panel::pack_bits(&geometry, weights));
-    let spec = BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: samples };
+    let spec =
+        BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: samples, pool: None };
     let conv = BinaryConv::new(isa, spec, &[&panels]).map_err(|error| error.to_string())?;
     Ok((conv, panels, spec))
 }

@@ -129,11 +129,11 @@ fn random_graphs_at_random_orders() {
     assert!(fused > 100 && shared > 50, "the graphs are too plain: {fused} nodes fused, {shared} arenas shared");
 }
 
-/// Chains of binary layers with constant scales, between which packed planes travel: with steps between them, at orders of
-/// their own, affines by the order of any of them, flattened on the way, in batches and on threads.
+/// Chains of binary layers with constant scales, between which packed planes travel: with steps and pools between them, at
+/// orders of their own, affines by the order of any of them, flattened on the way, in batches and on threads.
 #[test]
 fn planes_travel_between_binary_layers() {
-    let (mut packed, mut by_order) = (0, 0);
+    let (mut packed, mut pooled, mut by_order) = (0, 0, 0);
     for seed in 0..90 {
         let rng = &mut rng(1000 + seed);
         let mut shape = random::shape(rng);
@@ -154,14 +154,17 @@ fn planes_travel_between_binary_layers() {
                 Shape::Flat(features) => random::binary_dense(rng, features, filters, quantize),
             };
             net = net.then(&name, layer);
-            let steps = rng.random_range(0..3);
+            let steps = rng.random_range(0..4);
             for step in 0..steps {
-                let layer = match rng.random_range(0..3) {
-                    0 => random::affine(rng, filters),
-                    1 => random::prelu(rng, filters),
+                let layer = match (rng.random_range(0..4), net.builder().shape(net.output()).expect("the node before"))
+                {
+                    (0, _) => random::affine(rng, filters),
+                    (1, _) => random::prelu(rng, filters),
+                    (2, Shape::Image { height, width, .. }) => random::max_pool(rng, height, width),
                     _ => Layer::Relu,
                 };
-                net = net.then(&format!("step {i}.{step}"), layer);
+                let kind = if matches!(layer, Layer::MaxPool { .. }) { "pool" } else { "step" };
+                net = net.then(&format!("{kind} {i}.{step}"), layer);
             }
             shape = net.builder().shape(net.output()).expect("the node just added");
         }
@@ -182,6 +185,8 @@ fn planes_travel_between_binary_layers() {
                     session.set_layer_order(name, order).unwrap();
                 }
                 packed += session.profile().iter().filter(|layer| layer.packed).count();
+                let pools = session.profile().iter().flat_map(|layer| &layer.fused);
+                pooled += pools.filter(|name| name.starts_with("pool")).count();
                 for what in ["first", "second"] {
                     let answer = run(&mut session, &input);
                     assert_same_bits(&answer, &expected, &format!("seed {seed}, {isa}, {what} run"));
@@ -190,6 +195,7 @@ fn planes_travel_between_binary_layers() {
         }
     }
     assert!(packed > 100 && by_order > 20, "{packed} values were packed, {by_order} affines went by an order");
+    assert!(pooled >= 20 * isas().len(), "{pooled} pools were fused");
 }
 
 /// Order-1 planes are decided by thresholds that were found beforehand, for the affine of order 1: they hold if it goes by

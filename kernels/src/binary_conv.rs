@@ -25,7 +25,10 @@ const MIN_PANELS: usize = 8;
 pub struct BinaryConv {
     spec: BinarySpec,
     isa: Isa,
+    /// Rows and columns of the convolution.
     out: [usize; 2],
+    /// Rows and columns of the output, after a pool.
+    pooled: [usize; 2],
     windows: Windows,
     borders: Borders,
     bases: usize,
@@ -55,10 +58,14 @@ impl BinaryConv {
                 "a weight basis holds {found} words of panels, the layer needs {wanted}"
             )));
         }
+        let pooled = spec.output()?;
         let windows = Windows::of_bits(&geometry, out[1], None);
         let borders = Borders::new(isa.check()?, &geometry, spec.padding, out, bases);
-        let mut conv = Self { isa, spec, out, windows, borders, bases: bases.len(), parity: None };
+        let mut conv = Self { isa, spec, out, pooled, windows, borders, bases: bases.len(), parity: None };
         conv.count_triples();
+        if spec.pool.is_some() {
+            conv.windows.pool();
+        }
         let (lines, words) = (conv.lines().checked_mul(spec.max_order), conv.plane_len().checked_mul(spec.max_order));
         match (lines, words) {
             (Some(lines), Some(words)) if lines.max(words) <= crate::MAX_ELEMENTS => Ok(conv),
@@ -91,6 +98,11 @@ impl BinaryConv {
         }
     }
 
+    /// Windows of a sample: all of the convolution, or those that a pool reads.
+    pub fn windows(&self) -> usize {
+        self.pooled[0] * self.pooled[1] * self.windows.joined().len()
+    }
+
     /// The scratch that [`Self::run`] needs.
     pub fn scratch_len(&self) -> ScratchLen {
         let order = self.spec.max_order;
@@ -105,13 +117,14 @@ impl BinaryConv {
     /// (an addend, a negative slope), where a value overflows, or where there are several bases.
     ///
     /// # Panics
-    /// If a vector is too short.
+    /// If a vector is too short, or the steps before the layer's pool are not there or add values.
     pub fn thresholds(&self, scale: f32, alpha: &[f32], steps: &[Step<'_>]) -> Option<Thresholds> {
         let geometry = &self.spec.geometry;
         let constant = matches!(self.spec.mode, ScaleMode::Fixed | ScaleMode::None);
         assert!(alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
         Epilogue { steps }.check(geometry.padded_filters(), 0);
-        let find = FindThresholds { geometry, borders: &self.borders, scale, alpha, steps };
+        self.check_pool(steps);
+        let find = FindThresholds { geometry, borders: &self.borders, scale, alpha, steps, pool: self.spec.pool };
         if constant && self.bases == 1 { dispatch(self.isa, find) } else { None }
     }
 
@@ -122,17 +135,18 @@ impl BinaryConv {
     }
 
     /// Computes `output[sample][row][column][filter]`:
-    /// y = sum_l alpha_l (sum_k b_k (H_k . B_l)), then the epilogue; each product and sum rounded on its own, in that order.
+    /// y = sum_l alpha_l (sum_k b_k (H_k . B_l)), then the epilogue; each product and sum rounded on its own, in that order;
+    /// where the layer pools ([`BinarySpec::pool`]), rows and columns are those after it.
     /// Where the call packs its output, `output` may be empty.
     ///
     /// # Errors
     /// [`Error::NotFinite`] if the input, or an output to be packed, is NaN or infinite; the output is then unspecified.
     ///
     /// # Panics
-    /// If a length does not match the spec.
+    /// If a length does not match the spec, or the steps before its pool are not there or add values.
     pub fn run(&self, call: BinaryCall<'_>, output: &mut [f32], scratch: BinaryScratch<'_>) -> Result<(), Error> {
         let geometry = &self.spec.geometry;
-        let (input_len, output_len) = (geometry.input_len(), self.out[0] * self.out[1] * geometry.filters);
+        let (input_len, output_len) = (geometry.input_len(), self.pooled[0] * self.pooled[1] * geometry.filters);
         let samples = match call.input {
             BinaryInput::Values(input) => {
                 assert!(input.len().is_multiple_of(input_len), "the input must be whole samples");
@@ -155,7 +169,7 @@ impl BinaryConv {
             self.spec.max_batch
         );
         if let Some(pack) = call.pack {
-            let shape = [self.out[0], self.out[1], geometry.filters];
+            let shape = [self.pooled[0], self.pooled[1], geometry.filters];
             assert_eq!(pack.into.shape(), shape, "the planes must be those of the layer's output");
             let whole = geometry.groups == 1 || geometry.group_filters().is_multiple_of(LANES);
             assert!(whole, "groups of filters that do not fill panels cannot be packed");
@@ -169,6 +183,7 @@ impl BinaryConv {
             assert!(base.alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
         }
         call.epilogue.check(geometry.padded_filters(), samples * output_len);
+        self.check_pool(call.epilogue.steps);
         let needed = match call.input {
             BinaryInput::Values(_) => self.scratch_len(),
             BinaryInput::Planes { .. } => self.scratch_len_of_planes(),
@@ -200,7 +215,7 @@ impl BinaryConv {
                         SampleInput::Planes(&words[i * self.spec.max_order * self.plane_len()..])
                     }
                 },
-                rows: self.out[0] * self.out[1],
+                rows: self.pooled[0] * self.pooled[1],
                 by_window: self.by_window(),
                 first_output: i * output_len,
                 number: i,
@@ -213,6 +228,13 @@ impl BinaryConv {
             )?;
         }
         Ok(())
+    }
+
+    /// Panics unless the pool can stand where it does in these steps.
+    fn check_pool(&self, steps: &[Step<'_>]) {
+        let Some(before) = self.spec.pool else { return };
+        let fits = before <= steps.len() && !steps[..before].iter().any(|step| matches!(step, Step::Add(_)));
+        assert!(fits, "a pool stands behind {before} of {} steps, none of which adds values", steps.len());
     }
 
     fn is_dense(&self) -> bool {
@@ -336,7 +358,9 @@ impl BinaryConv {
             _ if contiguous => Walk::plain(line),
             _ => self.windows.walk(),
         };
-        let group = if sample.rows * call.order == 1 { ROW_GROUP } else { GROUP };
+        let joined = self.windows.joined().len();
+        let windows = sample.rows * joined;
+        let group = if windows * call.order == 1 { ROW_GROUP } else { GROUP };
         let units_of_group = geometry.group_panels().div_ceil(group);
         let units = units_of_group * geometry.groups;
         let work = line * call.order * call.bases.len() * group * 3;
@@ -347,7 +371,7 @@ impl BinaryConv {
         // fell into one set of the L1 cache: chunks of 32 rows took 1024 x 1024 x 1024 bits to f32 from 1.7 to 1.4 ms, 2048 x
         // 4096 x 1024 from 22 to 12 and 4032 x 4032 x 4032 from 78 to 68, though panels are loaded more often (Golden Cove).
         let written = output.map_or(0, |_| 2 * geometry.filters * size_of::<f32>());
-        let grid = Grid::new(call.parallel, sample.rows, read + written, units, work);
+        let grid = Grid::new(call.parallel, windows, read + written / joined, units, work).joining(joined);
         grid.run(call.parallel, &|task| {
             let (unit, rows) = grid.task(task);
             let first_panel = unit % units_of_group * group;
@@ -358,6 +382,7 @@ impl BinaryConv {
                 walk,
                 borders: &self.borders,
                 words,
+                pool: self.spec.pool,
                 plane: self.plane_len(),
                 scales: RowScales { scales, by_window: sample.by_window, lines: self.lines() },
                 output,

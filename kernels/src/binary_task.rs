@@ -3,7 +3,7 @@
 use crate::binary_conv::{BinaryCall, Packing};
 use crate::borders::{Borders, Classes};
 use crate::clock::{Stage, timed};
-use crate::epilogue::{Lanes, TOGETHER, Target};
+use crate::epilogue::{Lanes, TOGETHER, Target, step_rows};
 use crate::panel::LANES;
 use crate::simd::{Op, Simd};
 use crate::tile::{BitJob, Results, Walk};
@@ -11,6 +11,9 @@ use crate::windows::{ROW_GROUP, ROWS, Shared, Starts, Windows};
 use crate::{Geometry, PackInto, Thresholds};
 use std::mem::MaybeUninit;
 use std::ops::Range;
+
+/// Windows under a pool.
+const POOLED: usize = 4;
 
 /// The scales of a layer: one an order, or one an order, row and group.
 #[derive(Clone, Copy)]
@@ -65,6 +68,8 @@ pub(crate) struct BinaryTask<'a> {
     pub borders: &'a Borders,
     /// Packed planes.
     pub words: &'a [u32],
+    /// [`crate::BinarySpec::pool`].
+    pub pool: Option<usize>,
     /// Words of a plane.
     pub plane: usize,
     pub scales: RowScales<'a>,
@@ -77,6 +82,7 @@ pub(crate) struct BinaryTask<'a> {
     /// The first panel, counted within the group.
     pub first_panel: usize,
     pub panels: usize,
+    /// Output pixels, after a pool.
     pub rows: Range<usize>,
 }
 
@@ -108,7 +114,8 @@ impl Op for BinaryTask<'_> {
         let mut signs = self.signs();
         let mut buffers = Buffers { counts: [MaybeUninit::uninit(); _], sums: [MaybeUninit::uninit(); _] };
         // The planes of a row are rows of the tile: all of a block's rows of one plane, then of the next.
-        let rows_of_block = ROWS / order;
+        let joined = self.windows.map_or(&[0][..], Windows::joined);
+        let rows_of_block = ROWS / order / joined.len();
         let line_len = self.line_len();
         let mut from = self.rows.start;
         let mut starts = match self.windows {
@@ -119,11 +126,15 @@ impl Op for BinaryTask<'_> {
         };
         while from < self.rows.end {
             let n = rows_of_block.min(self.rows.end - from);
+            let windows = n * joined.len();
             let mut pointers = [std::ptr::null(); ROWS];
             for i in 0..n {
                 let first = starts.advance();
-                for k in 0..order {
-                    pointers[k * n + i] = self.words[k * self.plane + first..].as_ptr();
+                for (j, to_window) in joined.iter().enumerate() {
+                    for k in 0..order {
+                        pointers[k * windows + i * joined.len() + j] =
+                            self.words[k * self.plane + first + to_window..].as_ptr();
+                    }
                 }
             }
             if let Some(signs) = &mut signs {
@@ -131,7 +142,7 @@ impl Op for BinaryTask<'_> {
                     self.call.clock,
                     Stage::Bits,
                     #[inline(always)]
-                    || self.compare(simd, signs, &pointers[..n]),
+                    || self.compare(simd, signs, &pointers[..windows], n),
                 );
                 from += n;
                 continue;
@@ -145,7 +156,7 @@ impl Op for BinaryTask<'_> {
                         // ROWS rows of up to ROW_GROUP panels.
                         let (to, stride) = (buffers.counts.as_mut_ptr().cast(), self.panels * LANES);
                         let results = Results::Counts { to, stride, stream: false };
-                        self.count(simd, basis, &pointers[..n * order], results);
+                        self.count(simd, basis, &pointers[..windows * order], results);
                     },
                 );
                 timed(
@@ -182,7 +193,8 @@ impl BinaryTask<'_> {
         match (self.call.pack, self.output, self.call.order) {
             (Some(Packing { into, thresholds: Some(thresholds) }), None, 1) if into.order() == 1 => {
                 let from = self.rows.start;
-                Some(Signs { thresholds, into, classes: self.borders.from(from), places: self.places(into, from) })
+                let classes = self.borders.from(from, self.pool.is_some());
+                Some(Signs { thresholds, into, classes, places: self.places(into, from) })
             }
             _ => None,
         }
@@ -196,19 +208,60 @@ impl BinaryTask<'_> {
         if height * width == 1 { into.samples(self.sample + from) } else { into.pixels(self.sample, from) }
     }
 
-    /// Packs the signs of a block's outputs, decided while the counts are in registers.
+    /// Calls `each` with every window of the next `n` output pixels and its class.
     #[inline(always)]
-    fn compare<S: Simd>(&self, simd: S, signs: &mut Signs<'_>, rows: &[*const u32]) {
+    fn for_windows(&self, classes: &mut Classes<'_>, n: usize, mut each: impl FnMut(usize, usize)) {
+        for i in 0..n {
+            if self.pool.is_none() {
+                each(i, classes.advance());
+            } else {
+                let classes = classes.advance_pooled();
+                for j in 0..POOLED {
+                    each(i * POOLED + j, classes[j]);
+                }
+            }
+        }
+    }
+
+    /// Packs the signs of a block of `n` outputs, decided while the counts are in registers.
+    #[inline(always)]
+    fn compare<S: Simd>(&self, simd: S, signs: &mut Signs<'_>, rows: &[*const u32], n: usize) {
         let Lanes { filter, channel, .. } = Lanes::new(self.geometry, self.group, self.first_panel);
+        let Signs { thresholds, into, classes, places } = signs;
         let mut limits = [std::ptr::null(); ROWS];
-        let mut to = [std::ptr::null_mut(); ROWS];
-        for (limits, to) in limits.iter_mut().zip(&mut to).take(rows.len()) {
-            *limits = signs.thresholds.of(signs.classes.advance())[filter..].as_ptr();
-            *to = signs.into.first(signs.places.advance()).wrapping_add(PackInto::half(channel));
+        self.for_windows(
+            classes,
+            n,
+            #[inline(always)]
+            |window, class| limits[window] = thresholds.of(class)[filter..].as_ptr(),
+        );
+        let mut outputs = [std::ptr::null_mut(); ROWS];
+        for to in &mut outputs[..n] {
+            *to = into.first(places.advance()).wrapping_add(PackInto::half(channel));
         }
         // The thresholds hold a value a padded filter; the signs of these filters belong to this task alone.
-        let flips = &signs.thresholds.flips()[filter / LANES..][..self.panels];
-        self.count(simd, 0, rows, Results::Signs { limits: &limits[..rows.len()], to: &to[..rows.len()], flips });
+        let panels = filter / LANES..filter / LANES + self.panels;
+        let (limits, flips) = (&limits[..rows.len()], &thresholds.flips()[panels.clone()]);
+        if self.pool.is_none() {
+            return self.count(simd, 0, rows, Results::Signs { limits, to: &outputs[..n], flips });
+        }
+        let mut of_windows = [[0; ROW_GROUP]; ROWS];
+        let mut to = [std::ptr::null_mut(); ROWS];
+        for (to, signs) in to.iter_mut().zip(&mut of_windows) {
+            *to = signs.as_mut_ptr();
+        }
+        self.count(simd, 0, rows, Results::Signs { limits, to: &to[..rows.len()], flips });
+        let joined = &thresholds.any()[panels];
+        for (to, windows) in outputs[..n].iter().zip(of_windows.as_chunks::<POOLED>().0) {
+            for (p, any) in joined.iter().enumerate() {
+                let (mut all, mut one) = (u16::MAX, 0);
+                for window in windows {
+                    (all, one) = (all & window[p], one | window[p]);
+                }
+                // SAFETY: as without a pool, the sign bits of these filters are this task's.
+                unsafe { *to.add(p) = all & !any | one & any };
+            }
+        }
     }
 
     /// alpha_l sum_k b_k (base - 2 count), added to the bases before; after the last one the epilogue and the store.
@@ -222,14 +275,18 @@ impl BinaryTask<'_> {
             }
         }
         let mut borders = [std::ptr::null(); ROWS];
-        let mut classes = self.borders.from(from);
-        for border in &mut borders[..n] {
-            *border = self.borders.of(basis, classes.advance()).as_ptr();
-        }
-        let stage = Finish { task: self, basis, n, borders: &borders, scales: self.scales.from(self, from) };
+        self.for_windows(
+            &mut self.borders.from(from, self.pool.is_some()),
+            n,
+            #[inline(always)]
+            |window, class| borders[window] = self.borders.of(basis, class).as_ptr(),
+        );
+        let windows = if self.pool.is_some() { n * POOLED } else { n };
+        let stage = Finish { task: self, basis, windows, borders: &borders, scales: self.scales.from(self, from) };
         let stride = self.geometry.filters;
+        let steps = &self.call.epilogue.steps[self.pool.unwrap_or(0)..];
         let target = Target {
-            steps: self.call.epilogue.steps,
+            steps,
             output: self.output.map(Shared::get),
             first: self.first_output + from * stride,
             stride,
@@ -246,12 +303,12 @@ impl BinaryTask<'_> {
                 // `Epilogue::check` made sure of the steps' vectors.
                 unsafe {
                     if i + TOGETHER <= n {
-                        if let Some(y) = stage.rows::<S, TOGETHER>(simd, p, lanes.filter, i, buffers) {
+                        if let Some(y) = stage.outputs::<S, TOGETHER>(simd, p, lanes.filter, i, buffers) {
                             target.store(simd, y, lanes, i);
                         }
                         i += TOGETHER;
                     } else {
-                        if let Some(y) = stage.rows::<S, 1>(simd, p, lanes.filter, i, buffers) {
+                        if let Some(y) = stage.outputs::<S, 1>(simd, p, lanes.filter, i, buffers) {
                             target.store(simd, y, lanes, i);
                         }
                         i += 1;
@@ -262,18 +319,48 @@ impl BinaryTask<'_> {
     }
 }
 
-/// The sums of a block of `n` rows after one weight basis.
+/// The sums of a block of windows after one weight basis.
 struct Finish<'a> {
     task: &'a BinaryTask<'a>,
     basis: usize,
-    n: usize,
-    /// The table of the padded border for each row.
+    windows: usize,
+    /// The table of the padded border for each window.
     borders: &'a [*const i32; ROWS],
     /// The scales of the first row.
     scales: Scales,
 }
 
 impl Finish<'_> {
+    /// What `R` output pixels from pixel `i` of the block on have in panel `p` of the task before the epilogue, or behind the
+    /// pool that stands in it; none while there are bases left to add.
+    ///
+    /// # Safety
+    /// The vectors of the steps before the pool must be readable for sixteen values from `filter` on.
+    #[inline(always)]
+    unsafe fn outputs<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        p: usize,
+        filter: usize,
+        i: usize,
+        buffers: &mut Buffers,
+    ) -> Option<[S::Floats; R]> {
+        let Some(before) = self.task.pool else { return self.rows::<S, R>(simd, p, filter, i, buffers) };
+        let mut largest = [simd.splat_float(0.0); R];
+        for r in 0..R {
+            let Some(mut y) = self.rows::<S, POOLED>(simd, p, filter, (i + r) * POOLED, buffers) else { continue };
+            for step in &self.task.call.epilogue.steps[..before] {
+                // SAFETY: the caller vouches for the vectors; none of these steps adds values.
+                unsafe { step_rows(simd, step, &mut y, filter, 0, 0, LANES) };
+            }
+            largest[r] = y[0];
+            for j in 1..POOLED {
+                largest[r] = simd.greater(largest[r], y[j]);
+            }
+        }
+        (self.basis + 1 == self.task.call.bases.len()).then_some(largest)
+    }
+
     /// The sums of `R` rows from row `i` of the block on in panel `p` of the task, whose first padded filter is `filter`;
     /// none while there are bases left to add.
     #[inline(always)]
@@ -287,7 +374,7 @@ impl Finish<'_> {
     ) -> Option<[S::Floats; R]> {
         let stride = self.task.panels * LANES;
         let bases = self.task.call.bases;
-        // SAFETY: the tables of the border and `alpha` hold a value a padded filter, `counts` and `sums` n rows a plane of
+        // SAFETY: the tables of the border and `alpha` hold a value a padded filter, `counts` and `sums` a row a window and plane of
         // `stride` values, `scales` K values a row.
         unsafe {
             let counts = buffers.counts.as_ptr().cast::<i32>().add(i * stride + p * LANES);
@@ -337,7 +424,7 @@ impl Finish<'_> {
             for r in 0..R {
                 // SAFETY: the caller vouches for the counts, the borders and the scales.
                 unsafe {
-                    let count = counts.add((k * self.n + r) * stride);
+                    let count = counts.add((k * self.windows + r) * stride);
                     let products = simd.sums(self.borders[i + r].add(filter), count);
                     y[r] = simd.add(y[r], simd.mul(simd.splat_float(self.scales.of(k, i + r)), products));
                 }

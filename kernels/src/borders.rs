@@ -94,12 +94,19 @@ impl Borders {
         &self.bases[(basis * self.classes + class) * self.filters..][..self.filters]
     }
 
-    /// The classes of window after window, from output pixel `row` (counted row by row) on.
+    /// The classes of window after window, from output pixel `row` (counted row by row) on; with `pooled` of 2 x 2 windows
+    /// after 2 x 2.
     #[inline(always)]
-    pub(crate) fn from(&self, row: usize) -> Classes<'_> {
-        let width = self.columns.len();
+    pub(crate) fn from(&self, row: usize, pooled: bool) -> Classes<'_> {
+        let side = if pooled { 2 } else { 1 };
+        let width = self.columns.len() / side;
         let (y, x) = if self.classes == 1 { (0, 0) } else { (row / width, row % width) };
-        Classes { borders: self, y, x }
+        Classes { borders: self, y: side * y, x: side * x }
+    }
+
+    #[inline(always)]
+    fn class(&self, y: usize, x: usize) -> usize {
+        self.rows[y] as usize * self.column_classes + self.columns[x] as usize
     }
 }
 
@@ -114,16 +121,23 @@ impl Classes<'_> {
     /// The class of this window; then goes on to the next.
     #[inline(always)]
     pub(crate) fn advance(&mut self) -> usize {
-        let borders = self.borders;
-        let mut class = 0;
-        if borders.classes > 1 {
-            class = borders.rows[self.y] as usize * borders.column_classes + borders.columns[self.x] as usize;
-            self.x += 1;
-            if self.x == borders.columns.len() {
-                (self.y, self.x) = (self.y + 1, 0);
-            }
+        let Self { borders, y, x } = *self;
+        if borders.classes == 1 {
+            return 0;
         }
-        class
+        (self.y, self.x) = if x + 1 == borders.columns.len() { (y + 1, 0) } else { (y, x + 1) };
+        borders.class(y, x)
+    }
+
+    /// The classes of this window, the one beside it and the two below; then goes on to the next 2 x 2.
+    #[inline(always)]
+    pub(crate) fn advance_pooled(&mut self) -> [usize; 4] {
+        let Self { borders, y, x } = *self;
+        if borders.classes == 1 {
+            return [0; 4];
+        }
+        (self.y, self.x) = if x + 3 >= borders.columns.len() { (y + 2, 0) } else { (y, x + 2) };
+        [borders.class(y, x), borders.class(y, x + 1), borders.class(y + 1, x), borders.class(y + 1, x + 1)]
     }
 }
 

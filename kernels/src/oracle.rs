@@ -162,6 +162,8 @@ pub struct BinaryLayer<'a> {
     pub bases: &'a [Basis<'a>],
     /// The epilogue, its vectors plain: one value a filter.
     pub steps: &'a [Step<'a>],
+    /// After how many of them the largest of 2 x 2 values goes on, if it does.
+    pub pool: Option<usize>,
 }
 
 impl BinaryLayer<'_> {
@@ -177,6 +179,7 @@ impl BinaryLayer<'_> {
             .iter()
             .map(|basis| basis.weights.iter().map(|&w| if w < 0.0 { -1 } else { 1 }).collect())
             .collect();
+        let (before, after) = self.steps.split_at(self.pool.unwrap_or(self.steps.len()));
         let mut output = Vec::new();
         for sample in input.chunks(g.height * row) {
             let rows: Vec<&[f32]> = sample.chunks(row).collect();
@@ -192,9 +195,17 @@ impl BinaryLayer<'_> {
                     let field = self.field(&taps, group, sample, image.as_ref())?;
                     for filter in group * (g.filters / g.groups)..(group + 1) * (g.filters / g.groups) {
                         let y = self.sum(&signs, filter, &field);
-                        output.push(step_through(self.steps, y, filter, output.len()));
+                        output.push(step_through(before, y, filter, output.len()));
                     }
                 }
+            }
+        }
+        if self.pool.is_some() {
+            let [rows, columns] = [(0, g.height), (1, g.width)].map(|(axis, size)| starts(&g.window, axis, size).len());
+            let two_by_two = Window { stride: [2, 2], ..Window::square(2) };
+            output = max_pool(&two_by_two, [rows, columns, g.filters], &output);
+            for (at, y) in output.iter_mut().enumerate() {
+                *y = step_through(after, *y, at % g.filters, at);
             }
         }
         Ok(output)
@@ -254,16 +265,19 @@ impl BinaryLayer<'_> {
 /// The pixel (row x width + column) under one tap of one window; none if it is padding.
 type Tap = Option<usize>;
 
+/// The first row (axis 0) or column of every window in the padded image, of `size` rows or columns without the padding.
+fn starts(window: &Window, axis: usize, size: usize) -> Vec<usize> {
+    let padded = window.padding[axis] + size + window.padding[axis + 2];
+    let span = (window.kernel[axis] - 1) * window.dilation[axis];
+    (0..padded).step_by(window.stride[axis]).filter(|start| start + span < padded).collect()
+}
+
 /// The taps of every window, row by row.
 fn windows(window: &Window, height: usize, width: usize) -> Vec<Vec<Tap>> {
-    let [top, left, bottom, right] = window.padding;
-    let starts = |axis: usize, padded: usize| -> Vec<usize> {
-        let span = (window.kernel[axis] - 1) * window.dilation[axis];
-        (0..padded).step_by(window.stride[axis]).filter(|start| start + span < padded).collect()
-    };
+    let [top, left, ..] = window.padding;
     let mut all = Vec::new();
-    for y in starts(0, top + height + bottom) {
-        for x in starts(1, left + width + right) {
+    for y in starts(window, 0, height) {
+        for x in starts(window, 1, width) {
             let mut taps = Vec::new();
             for i in 0..window.kernel[0] {
                 for j in 0..window.kernel[1] {

@@ -4,6 +4,9 @@
 //! epilogue. Each step rounds a monotone function, and rounding is monotone, so y is monotone in s: the sign that the next
 //! layer packs is [c > t] or its opposite, with t by filter and border class. The thresholds are found by bisection with the
 //! very operations of the epilogue, so the bits are the same.
+//!
+//! Behind a pool the sign is that of f(max of y), f being the steps after it: negative where all y make it so if f rises, and
+//! where one does if f falls.
 
 use crate::borders::Borders;
 use crate::epilogue::{Lanes, step_rows};
@@ -18,6 +21,8 @@ pub struct Thresholds {
     table: Vec<i32>,
     /// The lanes of each panel in which the sign is set at and below the threshold.
     flips: Vec<u16>,
+    /// The lanes of each panel in which one window with the sign set is enough to set it behind a pool.
+    any: Vec<u16>,
     filters: usize,
 }
 
@@ -32,6 +37,12 @@ impl Thresholds {
     #[inline(always)]
     pub(crate) fn flips(&self) -> &[u16] {
         &self.flips
+    }
+
+    /// The lanes of each panel in which one window under a pool sets the sign; in the others it takes all of them.
+    #[inline(always)]
+    pub(crate) fn any(&self) -> &[u16] {
+        &self.any
     }
 }
 
@@ -51,6 +62,8 @@ pub(crate) struct FindThresholds<'a> {
     pub scale: f32,
     pub alpha: &'a [f32],
     pub steps: &'a [Step<'a>],
+    /// [`crate::BinarySpec::pool`].
+    pub pool: Option<usize>,
 }
 
 impl Op for FindThresholds<'_> {
@@ -64,7 +77,8 @@ impl Op for FindThresholds<'_> {
         let filters = self.geometry.padded_filters();
         // Sums lie between these: a window differs in no bit or in all, and padded taps add as much to the base as to the count.
         let depth = (self.geometry.window.taps() * self.geometry.group_words() * 32) as i32;
-        let mut found = Thresholds { table: vec![0; self.borders.classes() * filters], flips: Vec::new(), filters };
+        let table = vec![0; self.borders.classes() * filters];
+        let mut found = Thresholds { table, flips: Vec::new(), any: Vec::new(), filters };
         for panel in 0..filters / LANES {
             let filter = panel * LANES;
             let signs = |s: &[i32; LANES]| self.signs(simd, filter, s);
@@ -100,12 +114,26 @@ impl Op for FindThresholds<'_> {
             }
             // Above the threshold the sign is that of the lowest sum.
             found.flips.push(!low & ((1u32 << lanes) - 1) as u16);
+            found.any.push(self.falls(filter));
         }
         Some(found)
     }
 }
 
 impl FindThresholds<'_> {
+    /// The lanes in which the steps after the pool fall.
+    fn falls(&self, filter: usize) -> u16 {
+        let mut falls = 0;
+        for step in &self.steps[self.pool.unwrap_or(0)..] {
+            if let Step::Affine { scale, .. } = step {
+                for lane in 0..LANES {
+                    falls ^= u16::from(scale[filter + lane] < 0.0) << lane;
+                }
+            }
+        }
+        falls
+    }
+
     /// The signs of sixteen filters' outputs at these sums; none if one is not finite.
     #[inline(always)]
     fn signs<S: Simd>(&self, simd: S, filter: usize, sums: &[i32; LANES]) -> Option<u16> {

@@ -29,6 +29,9 @@ pub(crate) struct Windows {
     unit: usize,
     step: [usize; 2],
     out_width: usize,
+    /// From the first of the windows that make an output pixel to each of them; one, or four where they are pooled.
+    joined: [usize; 4],
+    joins: usize,
 }
 
 impl Windows {
@@ -55,7 +58,23 @@ impl Windows {
             unit,
             step: [window.stride[0] * row_len, window.stride[1] * pixel],
             out_width,
+            joined: [0; 4],
+            joins: 1,
         }
+    }
+
+    /// Joins 2 x 2 windows into an output pixel; an odd row or column is left out.
+    pub(crate) fn pool(&mut self) {
+        let [down, right] = self.step;
+        (self.joined, self.joins) = ([0, right, down, down + right], 4);
+        self.step = [2 * down, 2 * right];
+        self.out_width /= 2;
+    }
+
+    /// From the first of the windows that make an output pixel to each of them.
+    #[inline(always)]
+    pub(crate) fn joined(&self) -> &[usize] {
+        &self.joined[..self.joins]
     }
 
     /// Windows of packed planes, whose elements are words; with triples if the parities of a plane lie `parity` words behind
@@ -117,7 +136,7 @@ impl Windows {
         }
     }
 
-    /// The first element of the window of output pixel `row` (counted row by row) in a group.
+    /// The first element of the first window of output pixel `row` (counted row by row) in a group.
     #[inline(always)]
     pub(crate) fn first(&self, row: usize, group: usize) -> usize {
         row / self.out_width * self.step[0] + row % self.out_width * self.step[1] + group * self.unit
@@ -128,7 +147,7 @@ impl Windows {
         self.out_width
     }
 
-    /// The first elements of the windows from output pixel `row` on in a group, one after another without a division.
+    /// The first elements of the first windows from output pixel `row` on in a group, one after another without a division.
     #[inline(always)]
     pub(crate) fn starts(&self, row: usize, group: usize) -> Starts {
         Starts::new(group * self.unit, row, self.out_width, self.step)
@@ -257,6 +276,11 @@ impl Grid {
         let threaded = threads > 1 && lines.saturating_mul(work) >= MIN_WORK;
         let chunks = if threaded { (4 * threads).min(lines) } else { 1 };
         Self { tasks: chunks, units: 1, chunks, rows: lines, threaded }
+    }
+
+    /// The same tasks in rows that `joined` of those it was cut by make.
+    pub(crate) fn joining(self, joined: usize) -> Self {
+        Self { rows: self.rows / joined, ..self }
     }
 
     /// The unit and the rows of a task.

@@ -22,7 +22,8 @@ fn random_layer(seed: u64) -> Layer {
         _ => 6_000,
     };
     let geometry = random_geometry(&mut rng, budget);
-    Layer::random(&mut rng, geometry)
+    let layer = Layer::random(&mut rng, geometry);
+    if rng.random_ratio(1, 3) { layer.pooled(&mut rng) } else { layer }
 }
 
 fn check_seed(isas: &[Isa], seed: u64) -> u64 {
@@ -102,6 +103,27 @@ fn every_number_of_pixels() {
             }
         }
     }
+}
+
+/// Pools of every size around blocks of rows, at every order, with odd rows and columns that no pool reads.
+#[test]
+fn every_size_of_a_pool() {
+    let isas = backends();
+    let mut done = 0;
+    for [height, width] in (2..=5).flat_map(|height| (3..=40).map(move |width| [height, width])) {
+        let mut rng = rng((height * 100 + width) as u64);
+        let window = Window { padding: [1, width % 2, 1, 1], ..Window::square(3) };
+        let geometry = Geometry { height, width, channels: 34, filters: 37, groups: 1, window };
+        let mut layer = Layer::random(&mut rng, geometry);
+        layer.spec.mode = [ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None][width % 3];
+        layer.spec.max_order = MAX_ORDER;
+        layer.order = 1 + (height + width) % MAX_ORDER;
+        layer.scales = values(&mut rng, MAX_ORDER);
+        let layer = layer.pooled(&mut rng);
+        assert!(layer.spec.pool.is_some());
+        done += layer.check(&isas, format_args!("{height} x {width}"));
+    }
+    println!("{done} cases");
 }
 
 /// Every order in every mode and padding, every batch of a matrix product.
@@ -196,13 +218,17 @@ fn layers_of_real_size_on_threads() {
             let geometry = Geometry { height: size, width: size, channels, filters, groups, window };
             let mut layer = Layer::random(&mut rng, geometry);
             layer.spec.mode = mode;
-            let (expected, panels) = (layer.expected().expect("finite"), layer.panels());
-            for &isa in &isas {
-                for threads in [2, 5] {
-                    let got = layer.run_on(isa, &panels, &Threads(threads)).expect("finite");
-                    assert_eq!(common::difference(&got, &expected), None, "{isa}, {threads} threads, {layer:?}");
+            let check = |layer: &Layer| {
+                let (expected, panels) = (layer.expected().expect("finite"), layer.panels());
+                for &isa in &isas {
+                    for threads in [2, 5] {
+                        let got = layer.run_on(isa, &panels, &Threads(threads)).expect("finite");
+                        assert_eq!(common::difference(&got, &expected), None, "{isa}, {threads} threads, {layer:?}");
+                    }
                 }
-            }
+            };
+            check(&layer);
+            check(&layer.pooled(&mut rng));
         }
     }
 }
@@ -220,6 +246,7 @@ fn large_layers_cut_into_tasks() {
         let (height, width) = (rng.random_range(8..20), rng.random_range(8..20));
         let geometry = Geometry { height, width, channels, filters, groups: 1, window };
         let layer = Layer::random(&mut rng, geometry);
+        let layer = if seed % 2 == 0 { layer } else { layer.pooled(&mut rng) };
         let (expected, panels) = (layer.expected().expect("finite"), layer.panels());
         for &isa in &isas {
             let got = layer.run_on(isa, &panels, &Counting(Backwards(7), &most)).expect("finite");

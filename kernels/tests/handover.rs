@@ -12,12 +12,15 @@ fn writer(rng: &mut StdRng) -> Layer {
     loop {
         let geometry = random_geometry(rng, 20_000);
         let mut layer = Layer::random(rng, geometry);
-        let geometry = &layer.spec.geometry;
         if rng.random() {
             layer.spec.mode = [ScaleMode::Fixed, ScaleMode::None][rng.random_range(0..2)];
             layer.order = 1;
             layer.bases.truncate(1);
         }
+        if rng.random_ratio(1, 3) {
+            layer = layer.pooled(rng);
+        }
+        let geometry = &layer.spec.geometry;
         if geometry.groups == 1 || (geometry.filters / geometry.groups).is_multiple_of(16) {
             return layer;
         }
@@ -26,7 +29,7 @@ fn writer(rng: &mut StdRng) -> Layer {
 
 /// A layer that reads the output of `writer`, and the layout in which it does.
 fn reader(rng: &mut StdRng, writer: &Layer, samples: usize, image: Vec<f32>) -> (Layer, PlaneLayout) {
-    let [height, width] = writer.spec.geometry.validate().expect("a geometry that fits");
+    let [height, width] = writer.spec.output().expect("a geometry that fits");
     let channels = writer.spec.geometry.filters;
     loop {
         let (mut layer, flat);
@@ -67,7 +70,8 @@ fn reader(rng: &mut StdRng, writer: &Layer, samples: usize, image: Vec<f32>) -> 
     }
 }
 
-/// Runs the writer into planes and the reader on them; how often the reader's answer was compared, and the writer refused.
+/// Runs the writer into planes, and with `keep` into values too, and the reader on them; how often the reader's answer was compared, and the writer refused.
+#[expect(clippy::too_many_arguments, reason = "two layers and what is between them")]
 fn compare(
     isas: &[Isa],
     rng: &mut StdRng,
@@ -76,6 +80,7 @@ fn compare(
     expected: Result<Vec<f32>, Error>,
     reader: &Layer,
     layout: PlaneLayout,
+    keep: bool,
 ) -> [usize; 2] {
     let samples = writer.input.len() / writer.spec.geometry.input_len();
     let (mut compared, mut refused) = (0, 0);
@@ -84,7 +89,6 @@ fn compare(
     let order = rng.random_range(reader.order..=reader.spec.max_order);
     let scales: Vec<f32> = reader.scales.iter().copied().chain(values(rng, 8)).collect();
     let scales = (reader.spec.mode == ScaleMode::Fixed).then_some(&scales[..]);
-    let keep = rng.random();
     let parallel: &dyn Parallel = if rng.random() { &Inline } else { &Backwards(3) };
     for &isa in isas {
         let mut planes = Fenced::new(layout.len(), 0xdead_beef);
@@ -146,7 +150,7 @@ fn planes_of_many_words() {
             let layout = PlaneLayout::new(&reader.spec).expect("constant scales");
             let layout = if flat { layout.unflattened([4, 5, 704]).expect("whole words") } else { layout };
             let name = format!("kernel {kernel:?}, flat {flat}");
-            let [compared, _] = compare(&isas, &mut rng, &name, &writer, expected, &reader, layout);
+            let [compared, _] = compare(&isas, &mut rng, &name, &writer, expected, &reader, layout, seed % 2 == 0);
             assert_eq!(compared, isas.len(), "{name}");
         }
     }
@@ -161,14 +165,53 @@ fn planes_from_the_layer_before_are_those_of_its_values() {
         let writer = writer(&mut rng);
         let samples = writer.input.len() / writer.spec.geometry.input_len();
         let expected = writer.expected();
-        let [rows, columns] = writer.spec.geometry.validate().expect("a geometry that fits");
+        let [rows, columns] = writer.spec.output().expect("a geometry that fits");
         let zeros = vec![0.0; samples * rows * columns * writer.spec.geometry.filters];
         let (reader, layout) = reader(&mut rng, &writer, samples, expected.clone().unwrap_or(zeros));
-        let [done, not] = compare(&isas, &mut rng, &format!("seed {seed}"), &writer, expected, &reader, layout);
+        let keep = rng.random();
+        let [done, not] = compare(&isas, &mut rng, &format!("seed {seed}"), &writer, expected, &reader, layout, keep);
         compared += done;
         refused += not;
     }
     assert!(compared > 10 * refused && compared > 1000, "{compared} compared, {refused} refused");
+}
+
+/// Signs that thresholds decide behind a pool, in more panels than a task has: rising and falling filters, with an affine before
+/// the pool and one after it, in an image and in a single pixel.
+#[test]
+fn signs_behind_a_pool() {
+    let isas = backends();
+    let mut compared = 0;
+    for (seed, [height, width]) in [[2, 2], [3, 2], [3, 3], [10, 14], [7, 5]].repeat(4).into_iter().enumerate() {
+        let mut rng = rng(seed as u64);
+        let window = Window::square(3).with_padding(1);
+        let geometry = Geometry { height, width, channels: 40, filters: 150, groups: 1, window };
+        let mut writer = Layer::random(&mut rng, geometry);
+        writer.spec.mode = [ScaleMode::Fixed, ScaleMode::None][seed % 2];
+        writer.spec.pool = Some(seed % 3);
+        (writer.order, writer.scales) = (1, vec![0.3; writer.spec.max_order]);
+        writer.bases.truncate(1);
+        writer.bases[0].1 = (0..150).map(|_| rng.random_range(-0.1f32..0.1)).collect();
+        writer.input = (0..writer.input.len()).map(|_| rng.random_range(-1.0f32..1.0)).collect();
+        writer.steps = (0..2).map(|_| common::OwnedStep::affine(&mut rng, &geometry)).collect();
+        let expected = writer.expected();
+        let samples = writer.input.len() / geometry.input_len();
+        let [rows, columns] = writer.spec.output().expect("a pool");
+        let geometry = Geometry { height: rows, width: columns, channels: 150, filters: 20, ..geometry };
+        let mut reader = Layer::random(&mut rng, geometry);
+        (reader.spec.mode, reader.spec.max_order, reader.order) = (ScaleMode::None, 1, 1);
+        reader.spec.max_batch = writer.spec.max_batch;
+        reader.steps.clear();
+        reader.input = expected.clone().expect("finite values");
+        assert_eq!(reader.input.len(), samples * geometry.input_len());
+        for &isa in &isas {
+            assert!(writer.thresholds(isa).is_some(), "{isa}: the case is about thresholds: {writer:?}");
+        }
+        let layout = PlaneLayout::new(&reader.spec).expect("constant scales");
+        let name = format!("{height} x {width}, seed {seed}");
+        compared += compare(&isas, &mut rng, &name, &writer, expected, &reader, layout, false)[0];
+    }
+    assert_eq!(compared, 20 * isas.len());
 }
 
 #[test]

@@ -43,11 +43,12 @@ struct Lengths {
     bases: usize,
 }
 
-fn run_binary(isa: Isa, mode: ScaleMode, change: impl Fn(&mut Lengths)) {
-    let spec = BinarySpec { geometry: GEOMETRY, padding: Padding::ValidTaps, mode, max_order: 3, max_batch: 2 };
+fn run_binary(isa: Isa, mode: ScaleMode, pool: Option<usize>, change: impl Fn(&mut Lengths)) {
+    let spec = BinarySpec { geometry: GEOMETRY, padding: Padding::ValidTaps, mode, max_order: 3, max_batch: 2, pool };
     let good = vec![0; GEOMETRY.bit_panel_len()];
     let conv = BinaryConv::new(isa, spec, &[&good]).expect("a good layer");
-    let (need, out) = (conv.scratch_len(), 2 * 3 * 4 * 20);
+    let [rows, columns] = spec.output().expect("a good layer");
+    let (need, out) = (conv.scratch_len(), 2 * rows * columns * 20);
     let mut n = Lengths {
         input: 2 * GEOMETRY.input_len(),
         panels: good.len(),
@@ -92,10 +93,12 @@ fn run_binary(isa: Isa, mode: ScaleMode, change: impl Fn(&mut Lengths)) {
 #[test]
 fn binary_layers_check_lengths() {
     for isa in backends() {
-        for mode in common::MODES {
-            run_binary(isa, mode, |_| {});
+        let unpooled = common::MODES.map(|mode| (mode, None));
+        let pooled = [ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None].map(|mode| (mode, Some(3)));
+        for (mode, pool) in unpooled.into_iter().chain(pooled) {
+            run_binary(isa, mode, pool, |_| {});
             // Fewer samples than prepared for are fine.
-            run_binary(isa, mode, |n| {
+            run_binary(isa, mode, pool, |n| {
                 n.input /= 2;
                 n.output /= 2;
             });
@@ -121,9 +124,19 @@ fn binary_layers_check_lengths() {
                 ("two bases", |n| n.bases = 2),
             ];
             for (name, change) in changes {
-                assert!(panics(|| run_binary(isa, mode, change)), "{isa}, {mode:?}: {name} went through");
+                assert!(
+                    panics(|| run_binary(isa, mode, pool, change)),
+                    "{isa}, {mode:?}, {pool:?}: {name} went through"
+                );
             }
-            let constants = panics(|| run_binary(isa, mode, |n| n.scales = 2));
+            // The sum stands last of five steps; no pool may be behind it, or behind more steps than there are.
+            for before in [5, 6] {
+                assert!(
+                    panics(|| run_binary(isa, mode, Some(before), |_| {})),
+                    "{isa}, {mode:?}: a pool behind {before}"
+                );
+            }
+            let constants = panics(|| run_binary(isa, mode, pool, |n| n.scales = 2));
             assert_eq!(constants, mode == ScaleMode::Fixed, "{isa}, {mode:?}: constants are for mode fixed");
         }
     }

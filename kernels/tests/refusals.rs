@@ -139,6 +139,17 @@ fn shapes_that_do_not_fit_are_refused() {
         assert!(matches!(got, Err(Error::Shape(_))), "{isa}, short panels: {got:?}");
         let got = BinaryConv::new(isa, layer.spec, &[]);
         assert!(matches!(got, Err(Error::Shape(_))), "{isa}, no basis: {got:?}");
+        // A pool needs two rows and columns of output, and windows that share planes.
+        let flat = Geometry { height: 3, ..good };
+        for (geometry, mode) in
+            [(flat, ScaleMode::None), (good, ScaleMode::Window), (Geometry::dense(4, 4), ScaleMode::Image)]
+        {
+            let mut layer =
+                Layer::plain(geometry, mode, vec![1.0; 4 * geometry.depth()], vec![1.0; geometry.input_len()]);
+            layer.spec.pool = Some(0);
+            let got = BinaryConv::new(isa, layer.spec, &[&layer.panels()[0]]);
+            assert!(matches!(got, Err(Error::Shape(_))), "{isa}, {geometry:?}, {mode:?}: {got:?}");
+        }
     }
 }
 

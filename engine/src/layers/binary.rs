@@ -9,8 +9,8 @@ use crate::graph::Op;
 use crate::plan::Room;
 use bytemuck::{cast_slice, cast_slice_mut};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, Epilogue, PackInto, Packing, PlaneLayout, ScaleMode,
-    ScratchLen, Thresholds,
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, PackInto, Packing, PlaneLayout,
+    ScaleMode, ScratchLen, Thresholds,
 };
 
 pub(super) struct Binary {
@@ -51,8 +51,11 @@ impl Binary {
         let (Op::BinaryConv2d { bases, bias, .. } | Op::BinaryDense { bases, bias, .. }) = op else {
             unreachable!("{op:?} is no binary layer")
         };
-        let spec = op.binary_spec(context.input(), context.batch).expect("a binary layer");
-        let (geometry, macs) = context.geometry()?;
+        let spec = BinarySpec {
+            pool: Steps::before_pool(context, bias.is_some()),
+            ..op.binary_spec(context.input(), context.batch).expect("a binary layer")
+        };
+        let (geometry, _) = context.geometry()?;
         let bases: Vec<Basis> = bases
             .iter()
             .map(|base| Basis {
@@ -75,7 +78,7 @@ impl Binary {
         let scratch = if reads_planes { kernel.scratch_len_of_planes() } else { kernel.scratch_len() };
         let facts = Facts {
             binary: Some((spec.max_order, spec.mode)),
-            bit_macs: macs * bases.len() as u64,
+            bit_macs: (kernel.windows() * geometry.filters * geometry.depth() * bases.len()) as u64,
             scratch_words: scratch.words,
             scratch_floats: scratch.scales,
             ..Facts::default()

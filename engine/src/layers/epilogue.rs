@@ -63,11 +63,19 @@ impl Steps {
                     operand += 1; // input 0 is the kernel's own
                     Prepared::Add(operand)
                 }
+                Op::MaxPool { .. } => continue, // see `Self::before_pool`
                 op => unreachable!("{op:?} is never fused"),
             });
         }
         assert!(steps.len() <= MAX_STEPS, "the plan fuses at most that many");
         Self(steps)
+    }
+
+    /// The number of steps before the pool that was fused into a layer, with a bias or not; none if it has no pool.
+    pub(super) fn before_pool(context: &Context<'_>, bias: bool) -> Option<usize> {
+        let mut fused = context.planned().fused.iter();
+        let pool = fused.position(|&node| matches!(context.graph.nodes[node].op, Op::MaxPool { .. }));
+        pool.map(|steps| steps + usize::from(bias))
     }
 
     /// The steps for one call, on the stack; the first [`Self::len`] of them count.

@@ -1,10 +1,12 @@
-//! Fusion: a convolution or matrix product and the elementwise nodes after it become one kernel call.
+//! Fusion: a convolution or matrix product and the elementwise nodes after it become one kernel call; behind a binary
+//! convolution also a pool of 2 x 2.
 
 use super::{Flow, Step, ValueId};
 use crate::graph::{Graph, Op};
+use horq_kernels::{ScaleMode, Window};
 
 /// The most nodes in one epilogue. Real chains have up to three or four (affine, activation, add, activation); the bound
-/// keeps the list of steps on the stack.
+/// keeps the list of steps on the stack. A pool counts, though it is no step.
 pub(super) const MAX_FUSED: usize = crate::layers::MAX_STEPS - 1; // one is left for the layer's own bias
 
 /// The layers in the order in which they run: each stands where the last of its nodes stood, so that the
@@ -59,6 +61,16 @@ fn next_fusable(graph: &Graph, flow: &Flow, taken: &[bool], step: &Step) -> Opti
             let other = flow.inputs[reader].iter().copied().find(|&value| value != step.output);
             other.map(|value| (reader, Some(value)))
         }
+        Op::MaxPool { window } if pools(graph, step, window) => Some((reader, None)),
         _ => None,
     }
+}
+
+/// Whether the layer can take that pool: the four windows of a pixel go through the kernel together.
+fn pools(graph: &Graph, step: &Step, window: Window) -> bool {
+    let Op::BinaryConv2d { quantizer, .. } = &graph.nodes[step.node].op else { return false };
+    let two_by_two = Window::square(2).with_stride(2);
+    let only_steps = step.fused.iter().all(|&node| !matches!(graph.nodes[node].op, Op::MaxPool { .. } | Op::Add));
+    // Windows of mode `window` have scales of their own, which lie in their order.
+    window == two_by_two && only_steps && quantizer.mode != ScaleMode::Window
 }

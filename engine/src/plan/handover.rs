@@ -25,7 +25,7 @@ impl Op {
             _ => return None,
         };
         let geometry = self.geometry(input)?;
-        Some(BinarySpec { geometry, padding, mode: quantizer.mode, max_order: quantizer.order, max_batch })
+        Some(BinarySpec { geometry, padding, mode: quantizer.mode, max_order: quantizer.order, max_batch, pool: None })
     }
 }
 

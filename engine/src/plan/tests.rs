@@ -65,6 +65,30 @@ fn a_chain_becomes_one_layer_and_the_arena_stays_empty() {
 }
 
 #[test]
+fn a_pool_of_two_by_two_joins_a_binary_convolution_and_nothing_else() {
+    let fused = |head: Op, between: Op, window: Window| {
+        let graph = graph(vec![
+            node("a", &["x"], head),
+            node("b", if between == Op::Add { &["a", "x"] } else { &["a"] }, between),
+            node("pool", &["b"], Op::MaxPool { window }),
+            node("c", &["pool"], Op::Relu),
+        ]);
+        layers(&graph, &plan(&graph, 2))
+    };
+    let usual = Window::square(2).with_stride(2);
+    let apart = [vec!["a", "b"], vec!["pool"], vec!["c"]];
+    assert_eq!(fused(binary(ScaleMode::Image), affine(), usual), [["a", "b", "pool", "c"]]);
+    assert_eq!(fused(binary(ScaleMode::Window), affine(), usual), apart);
+    assert_eq!(fused(binary(ScaleMode::Image), affine(), Window::square(2)), apart);
+    assert_eq!(fused(binary(ScaleMode::Image), affine(), usual.with_padding(1)), apart);
+    assert_eq!(fused(binary(ScaleMode::Image), Op::Add, usual), apart);
+    assert_eq!(fused(conv(), affine(), usual), apart);
+    let mean = Op::AveragePool { window: usual };
+    let last = graph(vec![node("a", &["x"], binary(ScaleMode::None)), node("b", &["a"], mean)]);
+    assert_eq!(layers(&last, &plan(&last, 1)), [["a"], ["b"]]);
+}
+
+#[test]
 fn two_readers_stop_a_chain() {
     let graph = graph(vec![
         node("a", &["x"], conv()),
@@ -197,6 +221,9 @@ fn random_graph(seed: u64) -> Graph {
             3 => (Op::Relu, &both[..1]),
             4 => (affine(), &both[..1]),
             5 => (Op::Prelu { slope: "p".into() }, &both[..1]),
+            6 if matches!(a, Shape::Image { height: 2, .. }) && random.below(2) == 0 => {
+                (Op::MaxPool { window: Window::square(2).with_stride(2) }, &both[..1])
+            }
             6 if image => (Op::MaxPool { window: Window::square(1) }, &both[..1]),
             7 if image && random.below(3) == 0 => (Op::Flatten, &both[..1]),
             _ if image => {
@@ -207,7 +234,12 @@ fn random_graph(seed: u64) -> Graph {
         };
         let name = format!("n{}", nodes.len());
         let shape = match (&op, a, b) {
-            (Op::Conv2d { .. } | Op::BinaryConv2d { .. }, ..) => IMAGE,
+            (Op::Conv2d { .. } | Op::BinaryConv2d { .. }, Shape::Image { height, width, .. }, _) => {
+                Shape::Image { height, width, channels: 5 }
+            }
+            (Op::MaxPool { window }, Shape::Image { channels, .. }, _) if window.stride == [2, 2] => {
+                Shape::Image { height: 1, width: 1, channels }
+            }
             (Op::Dense { .. }, ..) => Shape::Flat(30),
             (Op::Flatten, ..) => Shape::Flat(a.len()),
             (Op::Concat, Shape::Flat(a), Shape::Flat(b)) => Shape::Flat(a + b),

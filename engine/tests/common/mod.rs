@@ -198,7 +198,8 @@ fn binary(
     let bases: Vec<Basis<'_>> = bases.iter().map(|base| Basis { weights: base.weight, alpha: base.alpha }).collect();
     let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
     let scales = quantize.scales.unwrap_or(&[]);
-    let layer = BinaryLayer { geometry, padding, mode: quantize.mode, order, scales, bases: &bases, steps: &steps };
+    let layer =
+        BinaryLayer { geometry, padding, mode: quantize.mode, order, scales, bases: &bases, steps: &steps, pool: None };
     layer.run(x).unwrap()
 }
 

@@ -165,6 +165,12 @@ pub fn prelu(rng: &mut SmallRng, channels: usize) -> Layer<'static> {
     Layer::Prelu { slope: scaled(rng, channels, -0.5..0.9) }
 }
 
+/// A pool of any kind, often the usual one of 2 x 2.
+pub fn max_pool(rng: &mut SmallRng, height: usize, width: usize) -> Layer<'static> {
+    let usual = height.min(width) >= 2 && rng.random();
+    Layer::MaxPool { window: if usual { Window::square(2).with_stride(2) } else { window(rng, height, width, true) } }
+}
+
 /// A layer that reads one value of that shape; softmax is left out, for its exp is only close to the oracle's.
 pub fn layer(rng: &mut SmallRng, shape: Shape) -> Layer<'static> {
     let (mode, order) = (MODES[rng.random_range(0..4)], rng.random_range(1..=MAX_ORDER.min(4)));
@@ -174,7 +180,7 @@ pub fn layer(rng: &mut SmallRng, shape: Shape) -> Layer<'static> {
         (0..=2, _) => affine(rng, channels),
         (3..=4, _) => Layer::Relu,
         (5..=6, _) => prelu(rng, channels),
-        (7, Shape::Image { height, width, .. }) => Layer::MaxPool { window: window(rng, height, width, true) },
+        (7, Shape::Image { height, width, .. }) => max_pool(rng, height, width),
         (8, Shape::Image { height, width, .. }) => Layer::AveragePool { window: window(rng, height, width, true) },
         (9, Shape::Image { .. }) if rng.random_bool(0.3) => Layer::GlobalAveragePool,
         (9, Shape::Image { .. }) if rng.random_bool(0.3) => Layer::Flatten,

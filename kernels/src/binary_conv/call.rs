@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use crate::{BinaryConv, PlaneLayout};
-use crate::{Epilogue, Geometry, PackInto, Padding, Parallel, ScaleMode, StageClock, Thresholds};
+use crate::{Epilogue, Error, Geometry, PackInto, Padding, Parallel, ScaleMode, StageClock, Thresholds};
 
 /// What a binary layer is, whatever the order it is run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub struct BinarySpec {
     pub max_order: usize,
     /// The most samples of one call.
     pub max_batch: usize,
+    /// After how many steps of the epilogue the largest of 2 x 2 values goes on (stride 2; an odd row or column is left out);
+    /// none if the layer does not pool. The steps before see the convolution's output and add none to it, those after see
+    /// the pooled one.
+    pub pool: Option<usize>,
 }
 
 /// One weight basis: W ~ alpha B.
@@ -105,7 +109,7 @@ pub(super) struct Sample<'a> {
     /// The shape; its width is the number of samples for a matrix product.
     pub geometry: &'a Geometry,
     pub input: SampleInput<'a>,
-    /// Output pixels.
+    /// Output pixels, after a pool.
     pub rows: usize,
     /// Whether each window has scales and planes of its own.
     pub by_window: bool,
@@ -116,6 +120,23 @@ pub(super) struct Sample<'a> {
 }
 
 impl BinarySpec {
+    /// Rows and columns of the output, after a pool.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a size does not fit, or a layer pools that cannot: its output needs two rows and columns, and its
+    /// windows shared planes (no mode [`ScaleMode::Window`]).
+    pub fn output(&self) -> Result<[usize; 2], Error> {
+        let [rows, columns] = self.geometry.validate()?;
+        if self.pool.is_none() {
+            return Ok([rows, columns]);
+        }
+        if rows.min(columns) < 2 || self.mode == ScaleMode::Window {
+            let mode = self.mode;
+            return Err(Error::Shape(format!("2 x 2 values of {rows} x {columns} in mode {mode:?} cannot be pooled")));
+        }
+        Ok([rows / 2, columns / 2])
+    }
+
     /// Whether the layer is a matrix product, whose samples are the rows of one task.
     pub(crate) fn is_dense(&self) -> bool {
         let geometry = &self.geometry;

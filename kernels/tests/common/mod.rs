@@ -7,7 +7,7 @@ pub use fence::Fenced;
 use horq_kernels::oracle::{self, Basis, BinaryLayer};
 use horq_kernels::{
     BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa,
-    MAX_ORDER, PackInto, Packing, Padding, Parallel, ScaleMode, StageClock, Step, Window,
+    MAX_ORDER, PackInto, Packing, Padding, Parallel, ScaleMode, StageClock, Step, Thresholds, Window,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -172,6 +172,16 @@ impl OwnedStep {
             4 => [values(rng, output_len), Vec::new()],
             _ => std::array::from_fn(|_| values(rng, geometry.filters)),
         };
+        Self::new(kind, plain, geometry)
+    }
+
+    /// An affine with factors and summands between -1 and 1.
+    pub fn affine(rng: &mut StdRng, geometry: &Geometry) -> Self {
+        let mut vector = |_| (0..geometry.filters).map(|_| rng.random_range(-1.0f32..1.0)).collect();
+        Self::new(1, std::array::from_fn(&mut vector), geometry)
+    }
+
+    fn new(kind: usize, plain: [Vec<f32>; 2], geometry: &Geometry) -> Self {
         let padded =
             plain.each_ref().map(|v| if kind == 4 { Fenced::of(v) } else { Fenced::of(&geometry.pad_filters(v)) });
         Self { kind, plain, padded }
@@ -230,7 +240,14 @@ impl Layer {
     pub fn plain(geometry: Geometry, mode: ScaleMode, weights: Vec<f32>, input: Vec<f32>) -> Self {
         let max_batch = input.len() / geometry.input_len();
         Self {
-            spec: BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: MAX_ORDER, max_batch },
+            spec: BinarySpec {
+                geometry,
+                padding: Padding::ValidTaps,
+                mode,
+                max_order: MAX_ORDER,
+                max_batch,
+                pool: None,
+            },
             order: 1,
             scales: vec![0.9, 0.5, 0.25, 0.125, 0.06, 0.03, 0.015, 0.008],
             bases: vec![(weights, vec![1.0; geometry.filters])],
@@ -252,6 +269,7 @@ impl Layer {
             mode: MODES[rng.random_range(0..4)],
             max_order,
             max_batch: samples + rng.random_range(0..=1),
+            pool: None,
         };
         let [rows, columns] = geometry.validate().expect("a geometry that fits");
         let steps = if rng.random() { rng.random_range(1..=4) } else { 0 };
@@ -271,13 +289,33 @@ impl Layer {
         }
     }
 
+    /// The same with a pool somewhere in an epilogue of its own, where the layer can have one; half of them at order 1.
+    pub fn pooled(mut self, rng: &mut StdRng) -> Self {
+        let spec = BinarySpec { pool: Some(0), ..self.spec };
+        let Ok([rows, columns]) = spec.output() else { return self };
+        self.spec = spec;
+        let geometry = &self.spec.geometry;
+        let len = self.input.len() / geometry.input_len() * rows * columns * geometry.filters;
+        self.steps = (0..rng.random_range(0..=4)).map(|_| OwnedStep::random(rng, geometry, len)).collect();
+        let most = self.steps.iter().position(|step| matches!(step.plain(), Step::Add(_))).unwrap_or(self.steps.len());
+        self.spec.pool = Some(rng.random_range(0..=most));
+        if rng.random() {
+            // What thresholds decide where it is packed: one basis, and often factors of a usual size.
+            self.order = 1;
+            self.bases.truncate(1);
+            let usual = |x: &mut f32| *x = x.abs().clamp(0.01, 10.0);
+            self.bases[0].1.iter_mut().chain(&mut self.scales).for_each(usual);
+        }
+        self
+    }
+
     /// What the oracle says.
     pub fn expected(&self) -> Result<Vec<f32>, Error> {
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::plain).collect();
         let bases: Vec<Basis<'_>> = self.bases.iter().map(|(weights, alpha)| Basis { weights, alpha }).collect();
-        let BinarySpec { geometry, padding, mode, .. } = self.spec;
-        BinaryLayer { geometry, padding, mode, order: self.order, scales: &self.scales, bases: &bases, steps: &steps }
-            .run(&self.input)
+        let BinarySpec { geometry, padding, mode, pool, .. } = self.spec;
+        let (order, scales) = (self.order, &self.scales[..]);
+        BinaryLayer { geometry, padding, mode, order, scales, bases: &bases, steps: &steps, pool }.run(&self.input)
     }
 
     /// The bit panels of every basis.
@@ -336,13 +374,12 @@ impl Layer {
             BinaryInput::Values(_) => conv.scratch_len(),
             BinaryInput::Planes { .. } => conv.scratch_len_of_planes(),
         };
-        let [rows, columns] = geometry.validate()?;
+        let [rows, columns] = self.spec.output()?;
         let samples = self.input.len() / geometry.input_len();
         let mut words = Fenced::new(need.words, 0xdead_beef);
         let mut scales = Fenced::new(need.scales, f32::NAN);
         let mut output = Fenced::new(if values { samples * rows * columns * geometry.filters } else { 0 }, f32::NAN);
-        let scale = if self.spec.mode == ScaleMode::Fixed { self.scales[0] } else { 1.0 };
-        let thresholds = into.and_then(|_| conv.thresholds(scale, &alphas[0], &steps));
+        let thresholds = into.and_then(|_| self.thresholds(isa));
         let call = BinaryCall {
             input,
             pack: into.map(|into| Packing { into, thresholds: thresholds.as_ref() }),
@@ -358,6 +395,17 @@ impl Layer {
         scales.check("scales");
         output.check("output");
         result.map(|()| output.to_vec())
+    }
+
+    /// The thresholds of its order-1 signs.
+    pub fn thresholds(&self, isa: Isa) -> Option<Thresholds> {
+        let geometry = &self.spec.geometry;
+        let panels = self.panels();
+        let panels: Vec<&[u32]> = panels.iter().map(|panels| &panels[..]).collect();
+        let conv = BinaryConv::new(isa, self.spec, &panels).expect("a good layer");
+        let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
+        let scale = if self.spec.mode == ScaleMode::Fixed { self.scales[0] } else { 1.0 };
+        conv.thresholds(scale, &Fenced::of(&geometry.pad_filters(&self.bases[0].1)), &steps)
     }
 
     /// Compares every backend with the oracle, bit for bit, and returns the number of cases. `name` says how to find the
