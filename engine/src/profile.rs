@@ -32,7 +32,8 @@ pub struct LayerProfile {
     /// Nanoseconds of those runs from start to end, whatever the number of threads; samples that run side by side, each on
     /// a thread of its own, add up.
     pub wall_nanoseconds: u64,
-    /// Binary multiply-accumulates of one sample at the present order, over all weight bases; padded taps counted.
+    /// Binary multiply-accumulates of one sample at the present order, over all weight bases; padded taps counted, but no windows
+    /// that a fused pool leaves out.
     pub bit_macs: u64,
     /// f32 activations times binary weights, of one sample; padded taps counted.
     pub sign_macs: u64,

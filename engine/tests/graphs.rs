@@ -198,6 +198,34 @@ fn planes_travel_between_binary_layers() {
     assert!(pooled >= 20 * isas().len(), "{pooled} pools were fused");
 }
 
+/// Behind a fused pool a sum reads values of the pooled size; a second pool is a layer of its own.
+#[test]
+fn a_sum_and_another_pool_behind_a_pool() {
+    let rng = &mut rng(6);
+    let pool = Layer::MaxPool { window: Window::square(2).with_stride(2) };
+    for mode in MODES {
+        let bases = keep(vec![BinaryBase { weight: keep(random::values(rng, 20 * 45)), alpha: &[0.02; 20] }]);
+        let window = Window::square(3).with_padding(1);
+        let (quantize, pad_value) = (random::quantize(rng, mode, 2), Padding::ValidTaps);
+        let bias: Option<&[f32]> = Some(keep(random::values(rng, 20)));
+        let conv = Layer::BinaryConv2d { window, filters: 20, groups: 1, pad_value, quantize, bases, bias };
+        let weight = keep(random::values(rng, 20 * 5));
+        let side = Layer::Conv2d { window: Window::square(1), filters: 20, groups: 1, weight, bias: None };
+        let net =
+            Net::new(Shape::Image { height: 9, width: 8, channels: 5 }).then("side", side).then("small side", pool);
+        let net = net.node("conv", &["x"], conv).then("affine", random::affine(rng, 20)).then("pool", pool);
+        let net = net.node("sum", &["small side", "pool"], Layer::Add).then("again", pool).then("relu", Layer::Relu);
+        check(&net, 2, &format!("{mode:?}"));
+        let session = Session::new(&net.model(), SessionOptions::new()).unwrap();
+        let conv = session.profile().iter().find(|layer| layer.name == "conv").unwrap();
+        let expected: &[&str] = if mode == ScaleMode::Window { &["affine"] } else { &["affine", "pool", "sum"] };
+        assert_eq!(conv.fused, expected, "{mode:?}");
+        // Rows 0 to 7 of nine, where the pool is fused.
+        let rows = if mode == ScaleMode::Window { 9 } else { 8 };
+        assert_eq!(conv.bit_macs, 2 * rows * 8 * 20 * 45, "{mode:?}");
+    }
+}
+
 /// Order-1 planes are decided by thresholds that were found beforehand, for the affine of order 1: they hold if it goes by
 /// one of the two layers beside them, which have order 1 then, but not if by a third.
 #[test]
