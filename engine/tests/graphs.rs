@@ -3,24 +3,12 @@
 mod common;
 
 use common::random::{self, MODES, rng};
-use common::{Net, assert_same_bits, isas, keep, options, run};
+use common::{Net, assert_same_bits, check, isas, keep, options, run};
 use horq::graph::Shape;
-use horq::{AffineRow, BinaryBase, Layer, Model, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
+use horq::{BinaryBase, Layer, Model, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
 use rand::Rng;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Compares a session on each instruction set with the interpreter, at the highest orders.
-fn check(net: &Net, samples: usize, what: &str) {
-    let model = net.model();
-    let input = random::values(&mut rng(samples as u64), samples * net.input.len());
-    let expected = net.answer(&input, |_, highest| highest);
-    for isa in isas() {
-        let mut session = Session::new(&model, options(samples, isa)).unwrap();
-        assert_same_bits(&run(&mut session, &input), &expected, &format!("{what}, {isa}"));
-    }
-}
 
 #[test]
 fn each_operation_alone() {
@@ -127,139 +115,6 @@ fn random_graphs_at_random_orders() {
         }
     }
     assert!(fused > 100 && shared > 50, "the graphs are too plain: {fused} nodes fused, {shared} arenas shared");
-}
-
-/// Chains of binary layers with constant scales, between which packed planes travel: with steps and pools between them, at
-/// orders of their own, affines by the order of any of them, flattened on the way, in batches and on threads.
-#[test]
-fn planes_travel_between_binary_layers() {
-    let (mut packed, mut pooled, mut by_order) = (0, 0, 0);
-    for seed in 0..90 {
-        let rng = &mut rng(1000 + seed);
-        let mut shape = random::shape(rng);
-        let mut net = Net::new(shape);
-        for i in 0..rng.random_range(2..6) {
-            let mode = [ScaleMode::Fixed, ScaleMode::None, ScaleMode::Fixed, ScaleMode::Image][rng.random_range(0..4)];
-            let (order, filters) = (rng.random_range(1..=3), random::filters(rng));
-            let quantize = random::quantize(rng, mode, order);
-            let name = format!("layer {i}");
-            if matches!(shape, Shape::Image { .. }) && rng.random_bool(0.2) {
-                net = net.then(&format!("flat {i}"), Layer::Flatten);
-                shape = Shape::Flat(shape.len());
-            }
-            let layer = match shape {
-                Shape::Image { height, width, channels } => {
-                    random::binary_conv(rng, [height, width, channels], filters, quantize)
-                }
-                Shape::Flat(features) => random::binary_dense(rng, features, filters, quantize),
-            };
-            net = net.then(&name, layer);
-            let steps = rng.random_range(0..4);
-            for step in 0..steps {
-                let layer = match (rng.random_range(0..4), net.builder().shape(net.output()).expect("the node before"))
-                {
-                    (0, _) => random::affine(rng, filters),
-                    (1, _) => random::prelu(rng, filters),
-                    (2, Shape::Image { height, width, .. }) => random::max_pool(rng, height, width),
-                    _ => Layer::Relu,
-                };
-                let kind = if matches!(layer, Layer::MaxPool { .. }) { "pool" } else { "step" };
-                net = net.then(&format!("{kind} {i}.{step}"), layer);
-            }
-            shape = net.builder().shape(net.output()).expect("the node just added");
-        }
-        net = random::some_by_order(rng, net);
-        by_order += net.nodes.iter().filter(|(.., layer)| matches!(layer, Layer::AffineByOrder { .. })).count();
-        let (model, samples) = (net.model(), rng.random_range(1..4));
-        let input = random::values(rng, samples * net.input.len());
-        let layers: Vec<String> = net.nodes.iter().map(|(name, ..)| name.clone()).collect();
-        let orders: HashMap<String, usize> =
-            layers.iter().map(|name| (name.clone(), rng.random_range(1..=3))).collect();
-        let expected = net.answer(&input, |name, highest| highest.min(orders[name]));
-        for isa in isas() {
-            for threads in [Threads::Inline, Threads::Own(2)] {
-                let mut session = Session::new(&model, options(samples, isa).threads(threads)).unwrap();
-                for name in layers.iter().filter(|name| name.starts_with("layer")) {
-                    let profile = session.profile().iter().find(|layer| layer.name == *name).expect("a layer");
-                    let order = orders[name].min(profile.binary.expect("a binary layer").max_order);
-                    session.set_layer_order(name, order).unwrap();
-                }
-                packed += session.profile().iter().filter(|layer| layer.packed).count();
-                let pools = session.profile().iter().flat_map(|layer| &layer.fused);
-                pooled += pools.filter(|name| name.starts_with("pool")).count();
-                for what in ["first", "second"] {
-                    let answer = run(&mut session, &input);
-                    assert_same_bits(&answer, &expected, &format!("seed {seed}, {isa}, {what} run"));
-                }
-            }
-        }
-    }
-    assert!(packed > 100 && by_order > 20, "{packed} values were packed, {by_order} affines went by an order");
-    assert!(pooled >= 20 * isas().len(), "{pooled} pools were fused");
-}
-
-/// Behind a fused pool a sum reads values of the pooled size; a second pool is a layer of its own.
-#[test]
-fn a_sum_and_another_pool_behind_a_pool() {
-    let rng = &mut rng(6);
-    let pool = Layer::MaxPool { window: Window::square(2).with_stride(2) };
-    for mode in MODES {
-        let bases = keep(vec![BinaryBase { weight: keep(random::values(rng, 20 * 45)), alpha: &[0.02; 20] }]);
-        let window = Window::square(3).with_padding(1);
-        let (quantize, pad_value) = (random::quantize(rng, mode, 2), Padding::ValidTaps);
-        let bias: Option<&[f32]> = Some(keep(random::values(rng, 20)));
-        let conv = Layer::BinaryConv2d { window, filters: 20, groups: 1, pad_value, quantize, bases, bias };
-        let weight = keep(random::values(rng, 20 * 5));
-        let side = Layer::Conv2d { window: Window::square(1), filters: 20, groups: 1, weight, bias: None };
-        let net =
-            Net::new(Shape::Image { height: 9, width: 8, channels: 5 }).then("side", side).then("small side", pool);
-        let net = net.node("conv", &["x"], conv).then("affine", random::affine(rng, 20)).then("pool", pool);
-        let net = net.node("sum", &["small side", "pool"], Layer::Add).then("again", pool).then("relu", Layer::Relu);
-        check(&net, 2, &format!("{mode:?}"));
-        let session = Session::new(&net.model(), SessionOptions::new()).unwrap();
-        let conv = session.profile().iter().find(|layer| layer.name == "conv").unwrap();
-        let expected: &[&str] = if mode == ScaleMode::Window { &["affine"] } else { &["affine", "pool", "sum"] };
-        assert_eq!(conv.fused, expected, "{mode:?}");
-        // Rows 0 to 7 of nine, where the pool is fused.
-        let rows = if mode == ScaleMode::Window { 9 } else { 8 };
-        assert_eq!(conv.bit_macs, 2 * rows * 8 * 20 * 45, "{mode:?}");
-    }
-}
-
-/// Order-1 planes are decided by thresholds that were found beforehand, for the affine of order 1: they hold if it goes by
-/// one of the two layers beside them, which have order 1 then, but not if by a third.
-#[test]
-fn an_affine_between_planes_goes_by_any_layer() {
-    let rng = &mut rng(5);
-    for (round, order_of) in ["first", "second", "third"].repeat(4).into_iter().enumerate() {
-        let mut binary = || {
-            let quantize = random::quantize(rng, [ScaleMode::Fixed, ScaleMode::None][round % 2], 3);
-            let base = BinaryBase { weight: keep(random::values(rng, 48 * 48)), alpha: &[0.02; 48] };
-            Layer::BinaryDense { filters: 48, quantize, bases: keep(vec![base]), bias: None }
-        };
-        let layers = [binary(), binary(), binary()];
-        let mut row = |i| {
-            let Layer::Affine { scale, shift } = random::affine(rng, 48) else { unreachable!() };
-            if i == 0 { AffineRow { scale, shift } } else { AffineRow { scale: shift, shift: scale } }
-        };
-        let affine = Layer::AffineByOrder { order_of, rows: keep((0..3).map(&mut row).collect()) };
-        let net = Net::new(Shape::Flat(48)).then("first", layers[0]).then("norm", affine);
-        let net = net.then("second", layers[1]).then("third", layers[2]);
-        let model = net.model();
-        let input = random::values(rng, 48);
-        for isa in isas() {
-            let mut session = Session::new(&model, options(1, isa)).unwrap();
-            for orders in [[1, 1, 1], [1, 1, 2], [1, 1, 3], [2, 1, 1], [1, 3, 1], [3, 2, 1]] {
-                let of = |name: &str| orders[["first", "second", "third"].iter().position(|n| *n == name).unwrap()];
-                for name in ["first", "second", "third"] {
-                    session.set_layer_order(name, of(name)).unwrap();
-                }
-                assert!(session.profile()[0].packed, "the case is about planes");
-                let expected = net.answer(&input, |name, _| of(name));
-                assert_same_bits(&run(&mut session, &input), &expected, &format!("{order_of}, {isa}, {orders:?}"));
-            }
-        }
-    }
 }
 
 #[test]

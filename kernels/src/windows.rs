@@ -30,8 +30,7 @@ pub(crate) struct Windows {
     step: [usize; 2],
     out_width: usize,
     /// From the first of the windows that make an output pixel to each of them; one, or four where they are pooled.
-    joined: [usize; 4],
-    joins: usize,
+    joined: Vec<usize>,
 }
 
 impl Windows {
@@ -58,15 +57,14 @@ impl Windows {
             unit,
             step: [window.stride[0] * row_len, window.stride[1] * pixel],
             out_width,
-            joined: [0; 4],
-            joins: 1,
+            joined: vec![0],
         }
     }
 
     /// Joins 2 x 2 windows into an output pixel; an odd row or column is left out.
     pub(crate) fn pool(&mut self) {
         let [down, right] = self.step;
-        (self.joined, self.joins) = ([0, right, down, down + right], 4);
+        self.joined = vec![0, right, down, down + right];
         self.step = [2 * down, 2 * right];
         self.out_width /= 2;
     }
@@ -74,7 +72,7 @@ impl Windows {
     /// From the first of the windows that make an output pixel to each of them.
     #[inline(always)]
     pub(crate) fn joined(&self) -> &[usize] {
-        &self.joined[..self.joins]
+        &self.joined
     }
 
     /// Windows of packed planes, whose elements are words; with triples if the parities of a plane lie `parity` words behind

@@ -230,3 +230,14 @@ pub fn assert_same_bits(found: &[f32], expected: &[f32], what: &str) {
         panic!("{what}: value {i} of {} is {:?}, expected {:?}", found.len(), found[i], expected[i]);
     }
 }
+
+/// Compares a session on each instruction set with the interpreter, at the highest orders.
+pub fn check(net: &Net, samples: usize, what: &str) {
+    let model = net.model();
+    let input = random::values(&mut random::rng(samples as u64), samples * net.input.len());
+    let expected = net.answer(&input, |_, highest| highest);
+    for isa in isas() {
+        let mut session = Session::new(&model, options(samples, isa)).unwrap();
+        assert_same_bits(&run(&mut session, &input), &expected, &format!("{what}, {isa}"));
+    }
+}
