@@ -121,12 +121,16 @@ impl Classes<'_> {
     /// The class of this window; then goes on to the next.
     #[inline(always)]
     pub(crate) fn advance(&mut self) -> usize {
-        let Self { borders, y, x } = *self;
-        if borders.classes == 1 {
-            return 0;
+        let borders = self.borders;
+        let mut class = 0;
+        if borders.classes > 1 {
+            class = borders.class(self.y, self.x);
+            self.x += 1;
+            if self.x == borders.columns.len() {
+                (self.y, self.x) = (self.y + 1, 0);
+            }
         }
-        (self.y, self.x) = if x + 1 == borders.columns.len() { (y + 1, 0) } else { (y, x + 1) };
-        borders.class(y, x)
+        class
     }
 
     /// The classes of this window, the one beside it and the two below; then goes on to the next 2 x 2.
