@@ -59,6 +59,7 @@ mod format;
 pub mod graph;
 mod layers;
 mod model;
+mod plain;
 mod plan;
 mod profile;
 pub mod provenance;
@@ -73,6 +74,7 @@ pub use format::{
 };
 pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};
 pub use model::{Golden, Model};
+pub use plain::{Plain, PlainValues};
 pub use profile::{BinaryProfile, LayerProfile};
 #[doc(no_inline)]
 pub use rayon;

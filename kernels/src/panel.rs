@@ -81,6 +81,24 @@ pub fn pack_floats(geometry: &Geometry, weights: &[f32]) -> Vec<f32> {
     panels
 }
 
+/// Unpacks float panels into the order that [`pack_floats`] takes.
+///
+/// # Panics
+/// If `panels` does not hold as many values as the panels of [`Geometry::float_layout`].
+pub fn unpack_floats(geometry: &Geometry, panels: &[f32]) -> Vec<f32> {
+    let geometry = &geometry.float_layout();
+    let depth = geometry.depth();
+    assert_eq!(panels.len(), geometry.float_panel_len(), "panels of the wrong length");
+    let mut weights = vec![0.0; geometry.filters * depth];
+    for filter in 0..geometry.filters {
+        let lane = LaneAt::new(geometry, filter);
+        for k in 0..depth {
+            weights[filter * depth + k] = panels[(lane.panel * depth + k) * LANES + lane.lane];
+        }
+    }
+    weights
+}
+
 /// The first bit panel word with a bit set in padding (a channel or filter past the last), if there is one.
 ///
 /// # Panics

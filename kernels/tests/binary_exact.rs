@@ -411,6 +411,8 @@ fn panels_are_laid_out_as_defined() {
         assert_eq!(panel::dirty_padding(&geometry, &panels), None, "{geometry:?}");
         let signs: Vec<f32> = weights.iter().map(|&w| if w < 0.0 { -1.0 } else { 1.0 }).collect();
         assert_eq!(panel::unpack_bits(&geometry, &panels), signs, "{geometry:?}");
+        let floats = panel::pack_floats(&geometry, &weights);
+        assert_eq!(panel::unpack_floats(&geometry, &floats), weights, "{geometry:?}");
         // Exactly the bits that no weight uses are padding.
         let all = panel::pack_bits(&geometry, &vec![-1.0; weights.len()]);
         let at = rng.random_range(0..panels.len());

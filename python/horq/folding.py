@@ -37,12 +37,17 @@ OWN_LAYERS = (
 """The layers of horq.nn, which a trace leaves whole."""
 
 _DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d)
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, OWN_LAYERS) or super().is_leaf_module(m, module_qualified_name)
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a trace leaves the module itself whole, so that it is traced inside an `nn.Sequential`, as ``0``."""
+    return _Tracer().is_leaf_module(module, "")
 
 
 def fold(module: nn.Module) -> fx.GraphModule:
@@ -67,11 +72,10 @@ def trace(module: nn.Module) -> tuple[nn.Module, fx.GraphModule]:
     """
     module = copy.deepcopy(module).float().cpu().eval()
     set_order(module, MAX_ORDER)
-    tracer = _Tracer()
-    if tracer.is_leaf_module(module, ""):
+    if is_leaf(module):
         module = nn.Sequential(module)
     try:
-        graph = tracer.trace(module)
+        graph = _Tracer().trace(module)
     except Exception as error:  # a trace runs the user's code, so anything may come out of it
         raise Error(
             f"torch.fx cannot trace {type(module).__name__}: {error}; "
@@ -89,7 +93,7 @@ def folded(traced: fx.GraphModule) -> fx.GraphModule:
         if isinstance(layer, _DROPPED):
             node.replace_all_uses_with(node.all_input_nodes[0])
             traced.graph.erase_node(node)
-        elif type(layer) in _NORMS:
+        elif type(layer) in NORMS:
             before = node.all_input_nodes[0]
             if _foldable(traced, before, layer) and uses.count(before.target) == 1:
                 _into_weights(traced.get_submodule(before.target), layer)

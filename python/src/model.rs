@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use horq::PlainValues;
 use numpy::prelude::*;
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
@@ -143,6 +144,19 @@ impl Model {
     fn graph<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let text = serde_json::to_string(self.model.graph()).map_err(refused)?;
         py.import("json")?.call_method1("loads", (text,))
+    }
+
+    /// The values of a tensor that a node of the graph names, as `Builder.add` takes them: float32 [n] of a vector, weights
+    /// [filters, kernel rows, kernel columns, channels of the group], those of a dense layer with one row and one column,
+    /// binary ones as +1 and -1; 8-bit weights are int8, codes uint8.
+    fn tensor<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let plain =
+            self.model.plain(name).ok_or_else(|| refused(format!("no node of the graph names a tensor {name:?}")))?;
+        Ok(match plain.values {
+            PlainValues::F32(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
+            PlainValues::I8(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
+            PlainValues::Codes(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
+        })
     }
 
     /// The notes in the file: accuracy, licence, input preparation.

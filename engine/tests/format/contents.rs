@@ -1,11 +1,11 @@
 //! What a file holds: conformity with safetensors, alignment, determinism, and that it says what was put in.
 
 use horq::graph::{Op, Shape};
-use horq::{Builder, Error, Layer, Limits, Model, Padding, ScaleMode, Window};
+use horq::{Builder, Error, Layer, Limits, Model, Padding, PlainValues, ScaleMode, Window};
 use safetensors::SafeTensors;
 
 use crate::forge::{Forge, data_start};
-use crate::zoo::{every_op, every_op_input, noise, small};
+use crate::zoo::{every_op, every_op_input, noise, packed, small};
 
 /// The model with every operation, golden values and notes. The answer is made up: nothing here runs the model.
 fn full() -> Builder {
@@ -88,18 +88,47 @@ fn a_model_says_what_was_put_in() {
     assert_eq!(bases.len(), 2);
 }
 
+/// The shape and values of a tensor in plain order.
+fn plain(model: &Model, tensor: &str) -> (Vec<usize>, PlainValues) {
+    let plain = model.plain(tensor).unwrap_or_else(|| panic!("no tensor {tensor}"));
+    (plain.shape, plain.values)
+}
+
+fn signs(values: &[f32]) -> PlainValues {
+    PlainValues::F32(values.iter().map(|&w| if w < 0.0 { -1.0 } else { 1.0 }).collect())
+}
+
 #[test]
-fn panels_unpack_to_the_signs_of_the_weights() {
+fn tensors_unpack_to_what_was_put_in() {
     let model = Model::from_bytes(&full().to_bytes("probabilities").unwrap()).unwrap();
-    let shape_of = |name: &str| {
-        let place = model.graph().nodes.iter().position(|node| node.name == name).unwrap();
-        (&model.graph().nodes[place], model.shapes()[place])
-    };
-    let (node, _) = shape_of("grouped");
-    let Op::BinaryConv2d { bases, .. } = &node.op else { panic!("{node:?}") };
-    let geometry = node.op.geometry(shape_of("act").1).unwrap();
-    let signs: Vec<f32> = noise(6, 20 * 81).iter().map(|w| if *w < 0.0 { -1.0 } else { 1.0 }).collect();
-    assert_eq!(horq_kernels::panel::unpack_bits(&geometry, model.u32s(&bases[0].weight)), signs);
+    let floats = |seed, len| PlainValues::F32(noise(seed, len));
+    assert_eq!(plain(&model, "stem.weight"), (vec![18, 3, 3, 5], floats(1, 18 * 45)));
+    assert_eq!(plain(&model, "stem.bias"), (vec![18], floats(2, 18)));
+    assert_eq!(plain(&model, "grouped.weight.0"), (vec![20, 3, 3, 9], signs(&noise(6, 20 * 81))));
+    assert_eq!(plain(&model, "two_bases.weight.1"), (vec![18, 3, 3, 20], signs(&noise(10, 18 * 180))));
+    assert_eq!(plain(&model, "two_bases.scales"), (vec![2], PlainValues::F32(vec![0.95, 0.42])));
+    assert_eq!(plain(&model, "by_order.shift.3"), (vec![18], floats(47, 18)));
+    assert_eq!(plain(&model, "hidden.weight.0"), (vec![33, 1, 1, 252], signs(&noise(12, 33 * 252))));
+    assert_eq!(plain(&model, "logits.weight"), (vec![10, 1, 1, 17], floats(16, 170)));
+
+    let model = Model::from_bytes(&packed().to_bytes("logits").unwrap()).unwrap();
+    let bytes = noise(31, 37 * 333).iter().map(|w| (w * 127.0) as i8).collect();
+    assert_eq!(plain(&model, "bytes.weight"), (vec![37, 3, 3, 37], PlainValues::I8(bytes)));
+    assert_eq!(plain(&model, "eight.input_scale"), (vec![1], PlainValues::F32(vec![0.05])));
+    assert_eq!(plain(&model, "signed.weight"), (vec![18, 3, 3, 37], signs(&noise(21, 18 * 333))));
+    let codes = (0..34 * 81).map(|i| (i * 7 % 9) as u8).collect();
+    assert_eq!(plain(&model, "nine.codes"), (vec![34, 3, 3, 9], PlainValues::Codes(codes)));
+    assert_eq!(plain(&model, "nine.codebook"), (vec![9], floats(24, 9)));
+}
+
+#[test]
+fn only_names_of_the_graph_have_values_and_shapes() {
+    let model = Model::from_bytes(&full().to_bytes("probabilities").unwrap()).unwrap();
+    assert_eq!(model.shape("image"), Some(Shape::Image { height: 9, width: 7, channels: 5 }));
+    assert_eq!(model.shape("max"), Some(Shape::Image { height: 4, width: 3, channels: 18 }));
+    assert_eq!(model.shape("stem.weight"), None);
+    assert_eq!(model.plain("stem"), None);
+    assert_eq!(model.plain("golden.input"), None);
 }
 
 #[test]

@@ -11,7 +11,7 @@ from .norm import Affine, AffineByOrder, BatchNorm1d, BatchNorm2d, SwitchableBat
 from .packed import BinaryWeight, Codebook, Int8, image8
 from .pooling import MaxPool2d
 from .powers import PowerOfTwo
-from .tools import clip_weights_, horq_layers, set_order
+from .tools import clip_weights_, horq_layers, set_order, take_statistics_
 
 __all__ = [
     "INQ_SHARES",
@@ -46,5 +46,6 @@ __all__ = [
     "set_order",
     "sign",
     "switch_norms_",
+    "take_statistics_",
     "weight_bases",
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .functional import check_order
 from .layers import HorqConv2d, HorqLinear
-from .norm import AffineByOrder, SwitchableBatchNorm
+from .norm import AffineByOrder, SwitchableBatchNorm, affine_of
 from .packed import BinaryWeight
 
 
@@ -43,3 +44,48 @@ def clip_weights_(module: nn.Module, bound: float = 1.0) -> None:
     for layer in module.modules():
         if isinstance(layer, BinaryWeight):
             layer.layer.weight.clamp_(-bound, bound)
+
+
+@torch.no_grad()
+def take_statistics_(module: nn.Module, batches: Iterable[Tensor], orders: Iterable[int] = ()) -> None:
+    """Gives every batch norm of `module` the mean and variance of what it reads when the module runs on `batches` in
+    eval mode, and such gains and offsets that in eval mode it answers as before, up to rounding.
+
+    Training mode divides by the statistics of a batch, so a module whose norms hold others (`horq.restore` leaves
+    mean 0 and variance 1) would change with its first step. With `orders` the module runs at each of them, and the
+    highest is left set; a norm that they share takes the statistics of all, one of an order's own those of its own.
+    Norms that do not run stay as they are.
+
+    Raises `ValueError` for a norm without running statistics or without gains and offsets.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    maps = {norm: affine_of(norm) for norm in norms}
+    if any(norm.weight is None for norm in norms):
+        raise ValueError("a batch norm has no gain and offset that could be changed; build it with affine=True")
+    sums: dict[nn.Module, list[Tensor]] = {}
+
+    def add(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        x = inputs[0].double().transpose(0, 1).flatten(1)
+        found = [x.new_tensor(x.shape[1]), x.sum(1), x.square().sum(1)]
+        sums[norm] = [a + b for a, b in zip(sums[norm], found, strict=True)] if norm in sums else found
+
+    was_training, turns, kept = module.training, sorted(orders), list(batches)
+    handles = [norm.register_forward_pre_hook(add) for norm in norms]
+    try:
+        module.eval()
+        for order in turns or [None]:
+            if order is not None:
+                set_order(module, order)
+            for batch in kept:
+                module(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+        module.train(was_training)
+    for norm, (count, total, squares) in sums.items():
+        mean = total / count
+        scale, shift = (value.double() for value in maps[norm])
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_((squares / count - mean.square()).clamp(min=0))
+        norm.weight.copy_(scale * (norm.running_var.double() + norm.eps).sqrt())
+        norm.bias.copy_(shift + scale * norm.running_mean.double())

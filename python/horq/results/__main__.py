@@ -69,6 +69,14 @@ def _keep(args: argparse.Namespace) -> None:
         print(keep(folder, args.to))
 
 
+def _restore(args: argparse.Namespace) -> None:
+    from .restore import restore_run
+
+    root = data_root(args.data)
+    for file in args.files:
+        print(restore_run(file, args.out, root))
+
+
 def _plots(args: argparse.Namespace) -> None:
     from .plots import draw
     from .tables import find
@@ -123,6 +131,12 @@ def main() -> None:
     own.add_argument("--tolerance", type=float, default=1e-4, help="of logits beside PyTorch's (default: 1e-4)")
     own = command("keep", _keep, "the figures of a finished run without its networks: what tables and pictures need")
     own.add_argument("--to", type=Path, default=Path("docs/runs"), help="where they go (default: docs/runs)")
+    text = "the folders of the runs that models were made of, for other runs to start from"
+    own = commands.add_parser("restore", help=text, description=text)
+    own.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a model that `card` made")
+    own.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
+    with_data(own)
+    own.set_defaults(run=_restore)
     text = "pictures of what was measured of a table's runs: accuracy by order, latency and size, curves, energy"
     own = commands.add_parser("plots", help=text, description=text)
     own.add_argument("table", help="a table of horq.reproduce")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .._core import Model
-from ..train import Config, read, runs
+from ..train import Config, ConfigError, read, runs
 from ..train.config import RECIPES
 from .evaluate import Agreement, agreement, evaluation, file_of
 from .subjects import SUBJECTS
@@ -31,14 +31,17 @@ def recipe_of(config: Config) -> str | None:
 def make(folder: Path, to: Path, name: str | None = None, tolerance: float = TOLERANCE) -> Path:
     """Puts the evaluated run in `folder` into `to` as NAME.horq and NAME.md and returns the first.
 
-    Raises `FileNotFoundError` if the run was not evaluated and `ValueError` if its evaluation found predictions other
-    than PyTorch's or logits further apart than `tolerance`, if PyTorch took fewer than all images, if the file is not
-    the one evaluated, or if it does not answer its own golden inputs as it says.
+    Raises `FileNotFoundError` if the run was not evaluated, `ConfigError` if it came from a model itself, and
+    `ValueError` if its evaluation found predictions other than PyTorch's or logits further apart than `tolerance`, if
+    PyTorch took fewer than all images, if the file is not the one evaluated, or if it does not answer its own golden
+    inputs as it says.
     """
     figures = evaluation(folder)
     if figures is None:
         raise FileNotFoundError(f"{folder} has no evaluation; run: python -m horq.results evaluate {folder}")
     runs.load(folder)  # kept figures alone make no model
+    if "restored" in runs.result(folder):
+        raise ConfigError(f"{folder} was restored from a model; hand that one out")
     model = Model(file_of(folder))
     model.verify_digest()
     if model.digest != figures["digest"]:

@@ -28,11 +28,14 @@ def keep(folder: Path, to: Path) -> Path:
     held = [name for name in ("final.pt", "checkpoint.pt") if (kept / name).exists()]
     if held:
         raise ConfigError(f"{kept} is a run with a {held[0]} of its own; give another folder with --to")
-    result, log = runs.result(folder), (folder / "log.csv").read_text()
+    result, log = runs.result(folder), folder / "log.csv"
     kept.mkdir(parents=True, exist_ok=True)
     (kept / "result.json").unlink(missing_ok=True)
     runs.write_whole(kept / "config.json", runs.plain(config))
-    runs.write_whole(kept / "log.csv", log)
+    if log.exists():  # a run that was restored from its model has none
+        runs.write_whole(kept / "log.csv", log.read_text())
+    else:
+        (kept / "log.csv").unlink(missing_ok=True)
     for name in MEASURED:
         figures = read_json(folder / name, folder)
         if figures is None:

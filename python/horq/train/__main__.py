@@ -51,7 +51,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         configs = read(args.config)
-        wanted = _wanted(configs, args.names)
+        wanted = _wanted(configs, args.names, args.out)
         if args.list:
             for config in wanted:
                 done = runs.finished(args.out / config.name)
@@ -97,8 +97,8 @@ def check_device(name: str) -> None:
         ) from error
 
 
-def _wanted(configs: dict[str, Config], names: list[str]) -> list[Config]:
-    """The runs of those names, each after the runs that it needs."""
+def _wanted(configs: dict[str, Config], names: list[str], out: Path) -> list[Config]:
+    """The runs of those names, each after the runs that it needs; what a finished one was made from is not needed."""
     for name in names:
         if name not in configs:
             raise ConfigError(f"the recipe has no run {name!r}; it has {', '.join(configs)}")
@@ -109,7 +109,7 @@ def _wanted(configs: dict[str, Config], names: list[str]) -> list[Config]:
             raise ConfigError(f"runs wait for each other: {' -> '.join((*waiting, name))}")
         config = configs[name]
         for needed in (config.init, config.teacher):
-            if needed in configs:
+            if needed in configs and not runs.finished(out / name):
                 add(needed, (*waiting, name))
         ordered.setdefault(name, config)
 

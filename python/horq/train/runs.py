@@ -127,10 +127,14 @@ def has_figures(folder: Path) -> bool:
     return (folder / "result.json").exists()
 
 
+def config_from(fields: Mapping[str, Any]) -> Config:
+    """The run whose fields `plain` made into those."""
+    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
 def load_config(folder: Path) -> Config:
     """The fields of the run in `folder`."""
-    fields = json.loads((folder / "config.json").read_text())
-    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    return config_from(json.loads((folder / "config.json").read_text()))
 
 
 def load(folder: Path) -> tuple[nn.Module, Config]:

@@ -1,0 +1,308 @@
+"""What a `.horq` file holds, back in the PyTorch module that it was exported from."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from ._core import Error, Model
+from .exporter import Converter, Value
+from .folding import NORMS, folded, is_leaf, trace
+from .nn import (
+    Affine,
+    BatchNorm1d,
+    BatchNorm2d,
+    BinaryWeight,
+    HorqConv2d,
+    HorqLinear,
+    Inq,
+    PowerOfTwo,
+    PReLU,
+    RPReLU,
+    Shift,
+    SwitchableBatchNorm,
+    set_order,
+)
+from .nn.functional import MAX_ORDER
+from .nn.inq import inq_layers
+
+MAGNITUDE = 0.1
+"""Of the real-valued weights behind binary ones without a scale, of which a file holds the signs alone."""
+TOLERANCE = 1e-4
+"""Of the golden answers, relative to the largest: the format's own."""
+
+
+class RestoreError(Error):
+    """Why a file cannot be restored into a module, and what to do."""
+
+
+@torch.no_grad()
+def restore(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+    """Puts the parameters of the file at `path` into `module`, whose structure it was exported from, and returns it.
+
+    Exporting the module again gives the same tensors, so training, or converting, can go on from a model whose own
+    checkpoint is gone. A file does not hold all that a checkpoint does:
+
+    - of binary weights it has signs and scales, so every real-valued weight comes back as +alpha or -alpha of its
+      filter, and those of power-of-two and INQ layers as the values of their codebook;
+    - batch norms come back as the affine map that they are in eval mode: mean 0, variance 1. Before training goes on
+      they need the statistics of what they read (`horq.nn.take_statistics_`), because training mode divides by those.
+
+    Known are the layers that `horq.export` knows, but for `Codebook` and `Int8`, which are made from trained ones, and
+    layers with several weight bases. Raises `RestoreError` if the file's graph is not what the module exports, naming
+    the first node that differs, and `horq.Error` for a damaged file; the module is then as it was.
+    """
+    model = Model(path)
+    model.verify_digest()
+    walk = _Walk(module, model)
+    target = copy.deepcopy(module)
+    for step in walk.steps(target):
+        _RESTORERS[type(step.layer)](step)
+    _check_golden(target, model)
+    module.load_state_dict(target.state_dict())
+    return module
+
+
+def _check_golden(module: nn.Module, model: Model) -> None:
+    pair = model.golden()
+    if pair is None:
+        return
+    module = copy.deepcopy(module).float().cpu().eval()
+    set_order(module, MAX_ORDER)
+    answers, expected = module(_channels_first(pair[0])), _channels_first(pair[1])
+    if not torch.allclose(answers, expected, rtol=0, atol=TOLERANCE * expected.abs().max().item()):
+        raise RestoreError(
+            "the restored module does not answer the file's golden inputs as the file says; it computes with values "
+            "that the file does not hold, or the file's answers are another program's"
+        )
+
+
+def _channels_first(values: np.ndarray) -> Tensor:
+    """A batch of the engine's as PyTorch has it."""
+    tensor = torch.from_numpy(np.array(values))
+    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 else tensor
+
+
+@dataclass
+class _Step:
+    """A layer of the module and what the file has of it."""
+
+    layer: nn.Module
+    node: Mapping[str, Any]
+    """The last node that the layer became."""
+    read: Value
+    """What it reads."""
+    made: Value
+    """What it makes."""
+    norm: nn.Module | None
+    """The batch norm that was folded into it."""
+    walk: _Walk
+
+    def tensor(self, field: str) -> Tensor:
+        return self.walk.tensor(self.node[field])
+
+    def before(self) -> _Step:
+        """The same for the node before, where a layer became several."""
+        return _Step(self.layer, self.walk.nodes[self.node["inputs"][0]], self.read, self.made, None, self.walk)
+
+    def arrange(self, parameter: Tensor, values: Tensor) -> None:
+        """Sets a parameter of one value a channel, or of one for all."""
+        if parameter.numel() == 1 and len(values) > 1:
+            if bool((values != values[0]).any()):
+                raise self.refuse("the module has one slope for all channels, the file one for each")
+            values = values[:1]
+        elif self.made.order is not None:
+            values = torch.empty_like(values).index_copy_(0, self.made.order, values)
+        parameter.copy_(values.view_as(parameter))
+
+    def weight(self, values: Tensor) -> Tensor:
+        """Weights [filters, rows, columns, channels] as the layer's own lie."""
+        if not isinstance(_inner(self.layer), nn.Linear | HorqLinear):
+            return values.permute(0, 3, 1, 2)
+        flat = values.flatten(1)
+        return flat if self.read.order is None else torch.empty_like(flat).index_copy_(1, self.read.order, flat)
+
+    def refuse(self, why: str) -> RestoreError:
+        return RestoreError(f"cannot restore node `{self.node['name']}`: {why}")
+
+
+class _Walk:
+    """The layers of a module beside the nodes that it exports, which must be those of a file."""
+
+    def __init__(self, module: nn.Module, model: Model) -> None:
+        self.model = model
+        self.nodes: dict[str, Any] = {node["name"]: node for node in model.graph["nodes"]}
+        self.whole = is_leaf(module)
+        frozen = copy.deepcopy(module)
+        for layer in inq_layers(frozen):
+            layer.freeze(1.0)
+        _, traced = trace(frozen)
+        calls = {node: str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
+        kinds = {target: type(traced.get_submodule(target)) for target in calls.values()}
+        before = {calls[node]: calls.get(node.all_input_nodes[0]) for node in calls if kinds[calls[node]] in NORMS}
+        shape = model.input_shape
+        size = (2, shape[-1], *shape[:-1])
+        self.converter = Converter(folded(traced), torch.zeros(size))
+        builder, output = self.converter.run()
+        self._compare(Model.from_bytes(builder.to_bytes(output)).graph)
+        left = {str(node.target) for node in self._calls()}
+        self.folded = {layer: norm for norm, layer in before.items() if norm not in left and layer is not None}
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor of that name, in plain order."""
+        return torch.from_numpy(self.model.tensor(name))
+
+    def _calls(self) -> list[fx.Node]:
+        return [node for node in self.converter.module.graph.nodes if node.op == "call_module"]
+
+    def _compare(self, ours: Mapping[str, Any]) -> None:
+        """Raises `RestoreError` unless the file's graph is the one that the module exports."""
+        theirs = self.model.graph
+        for own, found in zip(ours["nodes"], theirs["nodes"], strict=False):
+            if own != found:
+                fields = [key for key in {**own, **found} if own.get(key) != found.get(key)]
+                raise RestoreError(
+                    f"the file is not of this module: node `{found['name']}` ({found['op']}) differs from the module's "
+                    f"`{own['name']}` ({own['op']}) in {', '.join(fields)}"
+                )
+        counts = len(ours["nodes"]), len(theirs["nodes"])
+        if counts[0] != counts[1] or ours["output"] != theirs["output"]:
+            raise RestoreError(f"the file is not of this module: it has {counts[1]} nodes, the module's {counts[0]}")
+
+    def steps(self, module: nn.Module) -> list[_Step]:
+        """Every layer of `module` that has parameters, in the order of the graph."""
+
+        def found(target: str) -> nn.Module:
+            return module if self.whole else module.get_submodule(target)
+
+        steps = []
+        for call in self._calls():
+            target = str(call.target)
+            layer, made = found(target), self.converter.values[call]
+            if type(layer) not in _RESTORERS:
+                if any(True for _ in layer.state_dict()):
+                    known = ", ".join(sorted(kind.__name__ for kind in _RESTORERS))
+                    raise RestoreError(f"cannot restore `{target}` ({type(layer).__name__}); known are {known}")
+                continue
+            read = self.converter.values[call.all_input_nodes[0]]
+            norm = found(self.folded[target]) if target in self.folded else None
+            steps.append(_Step(layer, self.nodes[made.name], read, made, norm, self))
+        return steps
+
+
+def _inner(layer: nn.Module) -> nn.Module:
+    """The layer with the weights."""
+    return layer.layer if isinstance(layer, BinaryWeight | PowerOfTwo | Inq) else layer
+
+
+def _bias(step: _Step, layer: nn.Module) -> None:
+    if "bias" in step.node:
+        layer.bias.copy_(step.tensor("bias"))
+
+
+def _float(step: _Step) -> None:
+    layer = step.layer
+    layer.weight.copy_(step.weight(step.tensor("weight")))
+    if step.norm is None:
+        return _bias(step, layer)
+    if layer.bias is not None:
+        layer.bias.zero_()
+    shift = step.tensor("bias")
+    _set_norm(step, step.norm, torch.ones_like(shift), shift)
+
+
+def _signed(step: _Step, signs: Tensor, alpha: Tensor) -> Tensor:
+    return step.weight(signs * alpha.view(-1, 1, 1, 1))
+
+
+def _horq(step: _Step) -> None:
+    layer = step.layer
+    if layer.bases > 1:
+        raise step.refuse("it has several weight bases, which no real-valued weights can be told from")
+    basis = step.node["bases"][0]
+    alpha = step.walk.tensor(basis["alpha"])
+    if layer.weight_scale == "none":
+        alpha = torch.full_like(alpha, MAGNITUDE)
+    layer.weight.copy_(_signed(step, step.walk.tensor(basis["weight"]), alpha))
+    if layer.scales is not None:
+        layer.scales.copy_(step.tensor("scales"))
+    _bias(step, layer)
+
+
+def _binary_weight(step: _Step) -> None:
+    if step.layer.bases > 1:
+        raise step.refuse("it has several weight bases, which no real-valued weights can be told from")
+    step.layer.layer.weight.copy_(_signed(step, step.tensor("weight"), step.tensor("alpha")))
+    _bias(step, step.layer.layer)
+
+
+def _coded(step: _Step) -> None:
+    layer, codebook = step.layer, step.tensor("codebook")
+    values = step.weight(codebook[step.tensor("codes").long()])
+    layer.layer.weight.copy_(values)
+    if layer.top is not None:
+        layer.top.copy_(codebook.max().log2().round())
+    if isinstance(layer, Inq):
+        layer.fixed.copy_(values)
+        layer.frozen.fill_(True)
+    _bias(step, layer.layer)
+
+
+def _affine(step: _Step) -> None:
+    step.arrange(step.layer.scale, step.tensor("scale"))
+    step.arrange(step.layer.shift, step.tensor("shift"))
+
+
+def _set_norm(step: _Step, norm: nn.Module, scale: Tensor, shift: Tensor) -> None:
+    if norm.weight is None:
+        raise step.refuse("its batch norm has no gain and offset; build it with affine=True")
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1 - norm.eps)
+    step.arrange(norm.weight, scale)
+    step.arrange(norm.bias, shift)
+
+
+def _norm(step: _Step) -> None:
+    _set_norm(step, step.layer, step.tensor("scale"), step.tensor("shift"))
+
+
+def _norms(step: _Step) -> None:
+    for norm, row in zip(step.layer.norms, step.node["rows"], strict=True):
+        _set_norm(step, norm, step.walk.tensor(row["scale"]), step.walk.tensor(row["shift"]))
+
+
+def _prelu(step: _Step) -> None:
+    step.arrange(step.layer.weight, step.tensor("slope"))
+
+
+def _rprelu(step: _Step) -> None:
+    step.arrange(step.layer.after, step.tensor("shift"))
+    slope = step.before()
+    slope.arrange(step.layer.weight, slope.tensor("slope"))
+    first = slope.before()
+    first.arrange(step.layer.before, first.tensor("shift"))
+
+
+_RESTORERS: dict[type, Callable[[_Step], None]] = {
+    nn.Conv2d: _float,
+    nn.Linear: _float,
+    HorqConv2d: _horq,
+    HorqLinear: _horq,
+    BinaryWeight: _binary_weight,
+    PowerOfTwo: _coded,
+    Inq: _coded,
+    Affine: _affine,
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d), _norm),
+    SwitchableBatchNorm: _norms,
+    nn.PReLU: _prelu,
+    PReLU: _prelu,
+    RPReLU: _rprelu,
+    Shift: lambda step: step.arrange(step.layer.shift, step.tensor("shift")),
+}

@@ -1,0 +1,300 @@
+"""Modules from the files that were exported from them."""
+
+import contextlib
+import copy
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from made_up import call
+from torch import nn
+
+import horq
+import horq.nn as hn
+from horq.fields import channels_last
+from horq.results import __main__ as command
+from horq.results import restore as restoring
+from horq.results.evaluate import evaluate
+from horq.results.keep import keep
+from horq.train import ConfigError, read, runs
+from horq.train import __main__ as train
+from horq.train.loop import Trainer
+from horq.train.networks import NETWORKS, build, finish
+
+METHODS = {
+    "float": {},
+    "horq": {"order": 3},
+    "xnor": {},
+    "bnn": {},
+    "bwn": {},
+    "dqc": {"bits": 4},
+    "sqc": {"bits": 4, "zero": True},
+    "inq": {"bits": 5},
+}
+
+
+def trained(net, example):
+    """A module as if it were trained: statistics, gains, slopes and scales that are no defaults."""
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if parameter.dim() == 1 and not name.endswith("alpha"):
+                parameter.add_(0.3 * torch.rand(parameter.shape, generator=generator))
+    if any(isinstance(layer, hn.Inq) for layer in net.modules()):
+        hn.freeze_(net, 1.0)
+    net.train()(example)
+    return net.eval()
+
+
+def tensors(path):
+    """Every tensor that the graph of a file names, and its answers."""
+    model = horq.Model(path)
+    found = {}
+
+    def gather(value):
+        for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+            gather(part)
+        if isinstance(value, str):
+            with contextlib.suppress(horq.Error):  # no tensor's name
+                found[value] = model.tensor(value)
+
+    for node in model.graph["nodes"]:
+        gather(node)
+    return model, found
+
+
+def same(first, second):
+    (ours, mine), (theirs, found) = tensors(first), tensors(second)
+    assert ours.graph == theirs.graph
+    assert len(mine) > 1
+    assert mine.keys() == found.keys()
+    for name, value in mine.items():
+        assert value.dtype == found[name].dtype
+        assert np.array_equal(value, found[name]), name
+
+
+def goes_round(make, example, tmp_path):
+    """Exports a module, restores the file into a fresh one, and exports that: the tensors must be equal."""
+    torch.manual_seed(3)
+    net = trained(make(), example)
+    horq.export(net, example, tmp_path / "first.horq")
+    torch.manual_seed(4)
+    fresh = make()
+    assert horq.restore(fresh, tmp_path / "first.horq") is fresh
+    horq.export(fresh, example, tmp_path / "second.horq")
+    same(tmp_path / "first.horq", tmp_path / "second.horq")
+    return net, fresh.eval()
+
+
+def images(name, count=6):
+    size = (1, 28, 28) if name in ("lenet5", "mlp") else (3, 32, 32)
+    return torch.randint(0, 256, (count, *size), generator=torch.Generator().manual_seed(4)).float()
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("resnet32", "resnet44", "resnet56")])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_network_and_method_goes_round(name, method, tmp_path):
+    def make():
+        net = hn.convert(build(name, 1 / 8), method, **METHODS[method])
+        return hn.switch_norms_(net, 3) if method == "horq" and name != "resnet20" else net
+
+    example = images(name)
+    net, fresh = goes_round(make, example, tmp_path)
+    with torch.no_grad():
+        answers, expected = fresh(example), net(example)
+    assert torch.allclose(answers, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+class Permuted(nn.Module):
+    """Vectors in the engine's order before weights and elementwise steps, one slope for all, biases, groups."""
+
+    def __init__(self, binary=True):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1, groups=1)
+        self.folded = nn.BatchNorm2d(8)
+        self.deep = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
+        self.slope = nn.PReLU()
+        self.groups = hn.HorqConv2d(8, 12, 3, padding=1, groups=2, order=2, bias=True)
+        self.norm = hn.BatchNorm1d(12 * 20)
+        self.shift = hn.Shift(12 * 20)
+        self.hidden = hn.HorqLinear(12 * 20, 9, 2, bias=True) if binary else nn.Linear(12 * 20, 9)
+        self.act = hn.RPReLU(9)
+        self.head = nn.Linear(9, 4)
+
+    def forward(self, x):
+        x = self.slope(self.deep(self.folded(self.stem(x))))
+        return self.head(self.act(self.hidden(self.shift(self.norm(torch.flatten(self.groups(x), 1))))))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_vectors_in_the_engines_order_come_back(binary, tmp_path):
+    example = torch.randn(5, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    net, fresh = goes_round(lambda: Permuted(binary), example, tmp_path)
+    with torch.no_grad():
+        assert torch.allclose(fresh(example), net(example), rtol=1e-5, atol=1e-5)
+
+
+def test_a_single_layer_comes_back(tmp_path):
+    example = torch.randn(3, 10, generator=torch.Generator().manual_seed(1))
+    goes_round(lambda: nn.Linear(10, 3), example, tmp_path)
+    goes_round(lambda: hn.HorqLinear(10, 3, 2), example, tmp_path)
+
+
+def test_what_is_not_of_the_module_is_refused_and_nothing_changes(tmp_path):
+    example = torch.randn(3, 3, 8, 8)
+
+    def make(filters=4, **options):
+        return nn.Sequential(nn.Conv2d(3, filters, 3), hn.HorqConv2d(filters, 5, 3, **options), hn.MaxPool2d())
+
+    horq.export(make(), example, tmp_path / "file.horq")
+    for other, words in {
+        make(8): "node `0` .* in filters",
+        make(order=3): "node `1` .binary_conv2d. differs from the module's `1` .* in order",
+        nn.Sequential(*list(make())[:2]): "it has 3 nodes, the module's 2",
+        nn.Sequential(nn.ReLU(), *make()): "node `0` .conv2d. differs from the module's `0` .relu.",
+    }.items():
+        before = copy.deepcopy(other.state_dict())
+        with pytest.raises(horq.RestoreError, match=words):
+            horq.restore(other, tmp_path / "file.horq")
+        assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+
+
+def test_what_no_weights_can_be_told_from_is_refused(tmp_path):
+    example = torch.randn(3, 16)
+    twice = nn.Sequential(hn.HorqLinear(16, 5, bases=2))
+    horq.export(twice, example, tmp_path / "twice.horq")
+    with pytest.raises(horq.RestoreError, match="`0`: it has several weight bases"):
+        horq.restore(twice, tmp_path / "twice.horq")
+    coded = nn.Sequential(hn.Codebook(nn.Linear(16, 5), torch.linspace(-1, 1, 8)))
+    horq.export(coded, example, tmp_path / "coded.horq")
+    with pytest.raises(horq.RestoreError, match=r"cannot restore `0` \(Codebook\)"):
+        horq.restore(coded, tmp_path / "coded.horq")
+    slopes = nn.Sequential(nn.Linear(16, 5), nn.PReLU(5))
+    with torch.no_grad():
+        slopes[1].weight.copy_(torch.linspace(0, 1, 5))
+    horq.export(slopes, example, tmp_path / "slopes.horq")
+    with pytest.raises(horq.RestoreError, match="one slope for all channels"):
+        horq.restore(nn.Sequential(nn.Linear(16, 5), nn.PReLU()), tmp_path / "slopes.horq")
+    with pytest.raises(horq.Error, match=r"none\.horq"):
+        horq.restore(slopes, tmp_path / "none.horq")
+
+
+def test_a_damaged_weight_is_noticed(tmp_path):
+    net, file = nn.Sequential(nn.Linear(16, 5)), tmp_path / "net.horq"
+    horq.export(net, torch.randn(2, 16), file)
+    whole = bytearray(file.read_bytes())
+    start = whole.index(net[0].weight.detach().numpy()[0, 0].tobytes())
+    whole[start] ^= 1
+    file.write_bytes(bytes(whole))
+    with pytest.raises(horq.Error, match="was changed after it was written"):
+        horq.restore(net, file)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_statistics_change_no_answer_and_fit_what_is_read(own, tmp_path):
+    example = images("vgg-small", 40)
+
+    def make():
+        net = hn.convert(build("vgg-small", 1 / 8), "horq", order=2)
+        return hn.switch_norms_(net, 2) if own else net
+
+    _, net = goes_round(make, example, tmp_path)
+    answers = {}
+    for order in (1, 2):
+        hn.set_order(net, order)
+        with torch.no_grad():
+            answers[order] = net(example)
+    hn.take_statistics_(net, example.split(20), (1, 2))
+    assert not net.training
+    assert all(layer.order == 2 for layer in hn.horq_layers(net))
+    for order in (1, 2):
+        hn.set_order(net, order)
+        with torch.no_grad():
+            largest = answers[order].abs().max().item()
+            # A sign near 0 may change with the last bit: most answers, not all, are equal.
+            close = (net(example) - answers[order]).abs().amax(1) <= 1e-3 * largest
+        assert close.double().mean() >= 0.9
+    norm = net.blocks[0][-1].norms[0] if own else net.blocks[0][-1]
+    read = []
+    handle = norm.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    hn.set_order(net, 1)
+    with torch.no_grad():
+        net(example)
+    handle.remove()
+    mean, variance = read[0].mean((0, 2, 3)), read[0].var((0, 2, 3), unbiased=False)
+    assert torch.allclose(norm.running_mean, mean, rtol=1e-4, atol=1e-4 * variance.sqrt().max().item())
+    assert torch.allclose(norm.running_var, variance, rtol=1e-3)
+
+
+def test_statistics_need_gains(tmp_path):
+    with pytest.raises(ValueError, match="affine=True"):
+        hn.take_statistics_(nn.Sequential(nn.BatchNorm1d(4, affine=False)), [torch.randn(3, 4)])
+
+
+def test_runs_come_back_from_their_models(evaluated, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "out"
+    for name in ("net-dial", "net-order1"):
+        file = evaluated.out / name / f"{name}.horq"
+        call(monkeypatch, command, "restore", file, "--out", out, "--data", evaluated.data)
+        assert capsys.readouterr().out.splitlines() == [str(out / name)]
+        net, config = runs.load(out / name)
+        assert config == runs.load_config(evaluated.out / name)
+        assert runs.result(out / name)["restored"] == horq.Model(file).digest
+        images_of = torch.randint(0, 256, (20, 1, 28, 28), generator=torch.Generator().manual_seed(2)).float()
+        expected = torch.from_numpy(horq.Model(file).run(channels_last(images_of)))
+        with torch.no_grad():
+            close = (net(images_of) - expected).abs().amax(1) <= 1e-3 * expected.abs().max()
+        assert close.double().mean() >= 0.9
+        with pytest.raises(SystemExit, match=f"{name} is a run already"):
+            call(monkeypatch, command, "restore", file, "--out", out, "--data", evaluated.data)
+        figures = evaluate(out / name, evaluated.data)
+        for order, found in figures["orders"].items():
+            assert abs(found["accuracy"] - evaluated.found[name]["orders"][order]["accuracy"]) <= 0.02
+        with pytest.raises(SystemExit, match="was restored from a model; hand that one out"):
+            call(monkeypatch, command, "card", out / name, "--to", tmp_path / "models")
+        assert (keep(out / name, tmp_path / "kept") / "result.json").exists()
+
+
+def test_training_goes_on_from_a_run_that_came_back(evaluated, tmp_path):
+    out, file = tmp_path / "out", evaluated.out / "net-dial" / "net-dial.horq"
+    restoring.restore_run(file, out, evaluated.data)
+    configs = read(evaluated.recipe)
+    config = configs["net-dial"]
+    further = dataclasses.replace(config, name="further", init="net-dial", teacher="net-dial", epochs=1)
+    result = Trainer(further, evaluated.data, out, progress=False).go()
+    assert result["sources"] == {"net-dial": runs.digest(out / "net-dial")}
+    for order, found in result["accuracy"].items():
+        assert found >= runs.result(out / "net-dial")["accuracy"][order] - 0.1, "nothing was lost by the way"
+
+
+def test_a_model_that_does_not_say_how_it_was_trained_is_refused(evaluated, tmp_path):
+    file = tmp_path / "bare.horq"
+    for notes in ({}, {"training": "{"}, {"training": "{}"}, {"training": "[]"}, {"training": '{"name": 1}'}):
+        horq.export(nn.Linear(4, 2), torch.randn(2, 4), file, notes=notes)
+        with pytest.raises(ConfigError, match=r"bare\.horq does not say how it was trained"):
+            restoring.restore_run(file, tmp_path / "out", evaluated.data)
+    assert not (tmp_path / "out").exists()
+
+
+def test_finished_first_layers_come_back_exactly(tmp_path):
+    example = images("lenet5")
+    net = hn.convert(build("lenet5", 1 / 4), "horq", order=2)
+    finish(net)
+    horq.export(trained(net, example), example, tmp_path / "net.horq")
+    fresh = horq.restore(hn.convert(build("lenet5", 1 / 4), "horq", order=2), tmp_path / "net.horq")
+    assert torch.equal(fresh.conv1.weight, net.conv1.weight)
+
+
+def test_what_a_finished_run_was_made_from_is_not_trained_again(made, tmp_path):
+    configs = read(made.recipe)
+    configs["middle"] = dataclasses.replace(configs["net-dial"], name="middle", init="net-float")
+    configs["further"] = dataclasses.replace(configs["net-dial"], name="further", init="middle", teacher="middle")
+
+    def wanted():
+        return [config.name for config in train._wanted(configs, ["further"], tmp_path)]
+
+    assert wanted() == ["net-float", "middle", "further"]
+    shutil.copytree(made.out / "net-dial", tmp_path / "middle")
+    assert wanted() == ["middle", "further"]
