@@ -37,7 +37,7 @@ OWN_LAYERS = (
 """The layers of horq.nn, which a trace leaves whole."""
 
 _DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d)
 
 
 class _Tracer(fx.Tracer):
@@ -84,8 +84,9 @@ def trace(module: nn.Module) -> tuple[nn.Module, fx.GraphModule]:
     return module, fx.GraphModule(module, graph)
 
 
-def folded(traced: fx.GraphModule) -> fx.GraphModule:
-    """Folds a trace, which is changed; see `fold`."""
+def folded(traced: fx.GraphModule, pairs: list[tuple[str, str]] | None = None) -> fx.GraphModule:
+    """Folds a trace, which is changed; see `fold`. The names of each layer and of the batch norm that went into it are
+    appended to `pairs`."""
     calls = [node for node in traced.graph.nodes if node.op == "call_module"]
     uses = [node.target for node in calls]
     for node in calls:
@@ -93,10 +94,12 @@ def folded(traced: fx.GraphModule) -> fx.GraphModule:
         if isinstance(layer, _DROPPED):
             node.replace_all_uses_with(node.all_input_nodes[0])
             traced.graph.erase_node(node)
-        elif type(layer) in NORMS:
+        elif type(layer) in _NORMS:
             before = node.all_input_nodes[0]
             if _foldable(traced, before, layer) and uses.count(before.target) == 1:
                 _into_weights(traced.get_submodule(before.target), layer)
+                if pairs is not None:
+                    pairs.append((str(before.target), str(node.target)))
                 node.replace_all_uses_with(before)
                 traced.graph.erase_node(node)
             else:

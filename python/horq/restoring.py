@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._core import Error, Model
-from .exporter import Converter, Value
-from .folding import NORMS, folded, is_leaf, trace
+from .exporter import Converter, ExportError, Value
+from .folding import folded, is_leaf, trace
 from .nn import (
     Affine,
+    AffineByOrder,
     BatchNorm1d,
     BatchNorm2d,
     BinaryWeight,
@@ -28,15 +30,13 @@ from .nn import (
     RPReLU,
     Shift,
     SwitchableBatchNorm,
-    set_order,
 )
-from .nn.functional import MAX_ORDER
 from .nn.inq import inq_layers
 
 MAGNITUDE = 0.1
 """Of the real-valued weights behind binary ones without a scale, of which a file holds the signs alone."""
-TOLERANCE = 1e-4
-"""Of the golden answers, relative to the largest: the format's own."""
+_TENSORS = {"weight", "codes", "codebook", "bias", "alpha", "scale", "shift", "slope", "scales"}
+"""The fields of a node that name tensors (docs/format.md, section 4)."""
 
 
 class RestoreError(Error):
@@ -47,17 +47,21 @@ class RestoreError(Error):
 def restore(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Puts the parameters of the file at `path` into `module`, whose structure it was exported from, and returns it.
 
-    Exporting the module again gives the same tensors, so training, or converting, can go on from a model whose own
-    checkpoint is gone. A file does not hold all that a checkpoint does:
+    Exporting the module again gives the same tensors, which is checked, so training, or converting, can go on from a
+    model whose own checkpoint is gone. A file does not hold all that a checkpoint does:
 
     - of binary weights it has signs and scales, so every real-valued weight comes back as +alpha or -alpha of its
-      filter, and those of power-of-two and INQ layers as the values of their codebook;
+      filter (+0.1 or -0.1 where weights have no scale, as BNN's), and those of power-of-two and INQ layers as the
+      values of their codebook;
     - batch norms come back as the affine map that they are in eval mode: mean 0, variance 1. Before training goes on
       they need the statistics of what they read (`horq.nn.take_statistics_`), because training mode divides by those.
 
-    Known are the layers that `horq.export` knows, but for `Codebook` and `Int8`, which are made from trained ones, and
-    layers with several weight bases. Raises `RestoreError` if the file's graph is not what the module exports, naming
-    the first node that differs, and `horq.Error` for a damaged file; the module is then as it was.
+    Known are the layers that `horq.export` knows, but for `Codebook` and `Int8`, which are made from trained ones,
+    layers with several weight bases, and batch norms without gains. `module` must hold what the file does: f32 or
+    wider, and no parameters that several layers share where the file has them apart.
+
+    Raises `RestoreError` if the file's graph is not what the module exports, naming the first node that differs, and
+    `horq.Error` for a damaged file or a module that cannot be traced; the module is then as it was.
     """
     model = Model(path)
     model.verify_digest()
@@ -65,29 +69,9 @@ def restore(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     target = copy.deepcopy(module)
     for step in walk.steps(target):
         _RESTORERS[type(step.layer)](step)
-    _check_golden(target, model)
+    walk.check(target)
     module.load_state_dict(target.state_dict())
     return module
-
-
-def _check_golden(module: nn.Module, model: Model) -> None:
-    pair = model.golden()
-    if pair is None:
-        return
-    module = copy.deepcopy(module).float().cpu().eval()
-    set_order(module, MAX_ORDER)
-    answers, expected = module(_channels_first(pair[0])), _channels_first(pair[1])
-    if not torch.allclose(answers, expected, rtol=0, atol=TOLERANCE * expected.abs().max().item()):
-        raise RestoreError(
-            "the restored module does not answer the file's golden inputs as the file says; it computes with values "
-            "that the file does not hold, or the file's answers are another program's"
-        )
-
-
-def _channels_first(values: np.ndarray) -> Tensor:
-    """A batch of the engine's as PyTorch has it."""
-    tensor = torch.from_numpy(np.array(values))
-    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 else tensor
 
 
 @dataclass
@@ -101,8 +85,8 @@ class _Step:
     """What it reads."""
     made: Value
     """What it makes."""
-    norm: nn.Module | None
-    """The batch norm that was folded into it."""
+    norms: list[nn.Module]
+    """The batch norms that were folded into it, in this order."""
     walk: _Walk
 
     def tensor(self, field: str) -> Tensor:
@@ -110,7 +94,7 @@ class _Step:
 
     def before(self) -> _Step:
         """The same for the node before, where a layer became several."""
-        return _Step(self.layer, self.walk.nodes[self.node["inputs"][0]], self.read, self.made, None, self.walk)
+        return _Step(self.layer, self.walk.nodes[self.node["inputs"][0]], self.read, self.made, [], self.walk)
 
     def arrange(self, parameter: Tensor, values: Tensor) -> None:
         """Sets a parameter of one value a channel, or of one for all."""
@@ -133,6 +117,26 @@ class _Step:
         return RestoreError(f"cannot restore node `{self.node['name']}`: {why}")
 
 
+def _names(node: Mapping[str, Any]) -> list[str]:
+    """The tensors that a node names."""
+    own = [value for key, value in node.items() if key in _TENSORS and value is not None]
+    return own + [name for part in [*node.get("bases", []), *node.get("rows", [])] for name in _names(part)]
+
+
+def _harmless(module: nn.Module) -> nn.Module:
+    """A copy that can be exported whatever the module holds: its graph does not depend on values."""
+    module = copy.deepcopy(module)
+    for parameter in module.parameters():
+        parameter.fill_(0.5)
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None:
+            layer.reset_running_stats()
+    for layer in inq_layers(module):
+        layer.frozen.fill_(False)
+        layer.freeze(1.0)
+    return module
+
+
 class _Walk:
     """The layers of a module beside the nodes that it exports, which must be those of a file."""
 
@@ -140,20 +144,22 @@ class _Walk:
         self.model = model
         self.nodes: dict[str, Any] = {node["name"]: node for node in model.graph["nodes"]}
         self.whole = is_leaf(module)
-        frozen = copy.deepcopy(module)
-        for layer in inq_layers(frozen):
-            layer.freeze(1.0)
-        _, traced = trace(frozen)
-        calls = {node: str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
-        kinds = {target: type(traced.get_submodule(target)) for target in calls.values()}
-        before = {calls[node]: calls.get(node.all_input_nodes[0]) for node in calls if kinds[calls[node]] in NORMS}
-        shape = model.input_shape
-        size = (2, shape[-1], *shape[:-1])
-        self.converter = Converter(folded(traced), torch.zeros(size))
-        builder, output = self.converter.run()
-        self._compare(Model.from_bytes(builder.to_bytes(output)).graph)
-        left = {str(node.target) for node in self._calls()}
-        self.folded = {layer: norm for norm, layer in before.items() if norm not in left and layer is not None}
+        self.folded: list[tuple[str, str]] = []
+        """Layers and the batch norms that went into them."""
+        self.converter, exported = self._exported(_harmless(module), self.folded)
+        self._compare(exported.graph)
+
+    def _exported(self, module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[Converter, Model]:
+        """What the module exports, for inputs of the file's shape."""
+        _, traced = trace(module)
+        *size, channels = self.model.input_shape
+        try:
+            converter = Converter(folded(traced, pairs), torch.zeros(2, channels, *size))
+            builder, output = converter.run()
+        except ExportError as error:
+            shape = " x ".join(map(str, self.model.input_shape))
+            raise RestoreError(f"the file, which reads {shape}, is not of this module: {error}") from error
+        return converter, Model.from_bytes(builder.to_bytes(output))
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name, in plain order."""
@@ -172,9 +178,24 @@ class _Walk:
                     f"the file is not of this module: node `{found['name']}` ({found['op']}) differs from the module's "
                     f"`{own['name']}` ({own['op']}) in {', '.join(fields)}"
                 )
-        counts = len(ours["nodes"]), len(theirs["nodes"])
-        if counts[0] != counts[1] or ours["output"] != theirs["output"]:
-            raise RestoreError(f"the file is not of this module: it has {counts[1]} nodes, the module's {counts[0]}")
+        if ours != theirs:
+            counts = len(theirs["nodes"]), len(ours["nodes"])
+            raise RestoreError(
+                f"the file is not of this module: it has {counts[0]} nodes and the output `{theirs['output']}`, the "
+                f"module's {counts[1]} and `{ours['output']}`"
+            )
+
+    def check(self, module: nn.Module) -> None:
+        """Raises `RestoreError` unless `module` exports the file's tensors, bit for bit."""
+        exported = self._exported(module, [])[1]
+        for node in self.model.graph["nodes"]:
+            for name in _names(node):
+                if not np.array_equal(exported.tensor(name), self.model.tensor(name)):
+                    raise RestoreError(
+                        f"node `{node['name']}` ({node['op']}) would be exported with another {name} than the file's: "
+                        "the module cannot hold those values; build it in float32, without parameters or batch norms "
+                        "that several layers share"
+                    )
 
     def steps(self, module: nn.Module) -> list[_Step]:
         """Every layer of `module` that has parameters, in the order of the graph."""
@@ -188,12 +209,12 @@ class _Walk:
             layer, made = found(target), self.converter.values[call]
             if type(layer) not in _RESTORERS:
                 if any(True for _ in layer.state_dict()):
-                    known = ", ".join(sorted(kind.__name__ for kind in _RESTORERS))
+                    known = ", ".join(sorted({kind.__name__ for kind in _RESTORERS}))
                     raise RestoreError(f"cannot restore `{target}` ({type(layer).__name__}); known are {known}")
                 continue
             read = self.converter.values[call.all_input_nodes[0]]
-            norm = found(self.folded[target]) if target in self.folded else None
-            steps.append(_Step(layer, self.nodes[made.name], read, made, norm, self))
+            norms = [found(norm) for into, norm in self.folded if into == target]
+            steps.append(_Step(layer, self.nodes[made.name], read, made, norms, self))
         return steps
 
 
@@ -203,19 +224,20 @@ def _inner(layer: nn.Module) -> nn.Module:
 
 
 def _bias(step: _Step, layer: nn.Module) -> None:
-    if "bias" in step.node:
+    if layer.bias is not None:
         layer.bias.copy_(step.tensor("bias"))
 
 
 def _float(step: _Step) -> None:
     layer = step.layer
     layer.weight.copy_(step.weight(step.tensor("weight")))
-    if step.norm is None:
+    if not step.norms:
         return _bias(step, layer)
     if layer.bias is not None:
         layer.bias.zero_()
     shift = step.tensor("bias")
-    _set_norm(step, step.norm, torch.ones_like(shift), shift)
+    for norm in step.norms:
+        _set_norm(step, norm, torch.ones_like(shift), shift if norm is step.norms[-1] else torch.zeros_like(shift))
 
 
 def _signed(step: _Step, signs: Tensor, alpha: Tensor) -> Tensor:
@@ -260,6 +282,12 @@ def _affine(step: _Step) -> None:
     step.arrange(step.layer.shift, step.tensor("shift"))
 
 
+def _affines(step: _Step) -> None:
+    for layer, row in zip(step.layer.rows, step.node["rows"], strict=True):
+        step.arrange(layer.scale, step.walk.tensor(row["scale"]))
+        step.arrange(layer.shift, step.walk.tensor(row["shift"]))
+
+
 def _set_norm(step: _Step, norm: nn.Module, scale: Tensor, shift: Tensor) -> None:
     if norm.weight is None:
         raise step.refuse("its batch norm has no gain and offset; build it with affine=True")
@@ -301,6 +329,7 @@ _RESTORERS: dict[type, Callable[[_Step], None]] = {
     Affine: _affine,
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d), _norm),
     SwitchableBatchNorm: _norms,
+    AffineByOrder: _affines,
     nn.PReLU: _prelu,
     PReLU: _prelu,
     RPReLU: _rprelu,

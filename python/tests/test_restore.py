@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -152,7 +153,9 @@ def test_what_is_not_of_the_module_is_refused_and_nothing_changes(tmp_path):
     for other, words in {
         make(8): "node `0` .* in filters",
         make(order=3): "node `1` .binary_conv2d. differs from the module's `1` .* in order",
-        nn.Sequential(*list(make())[:2]): "it has 3 nodes, the module's 2",
+        nn.Sequential(*list(make())[:2]): "it has 3 nodes and the output `2`, the module's 2 and `1`",
+        nn.Sequential(nn.Conv2d(2, 4, 3)): "which reads 8 x 8 x 3, is not of this module: the module does not run",
+        nn.Sequential(nn.Linear(16, 3)): "which reads 8 x 8 x 3, is not of this module",
         nn.Sequential(nn.ReLU(), *make()): "node `0` .conv2d. differs from the module's `0` .relu.",
     }.items():
         before = copy.deepcopy(other.state_dict())
@@ -179,6 +182,107 @@ def test_what_no_weights_can_be_told_from_is_refused(tmp_path):
         horq.restore(nn.Sequential(nn.Linear(16, 5), nn.PReLU()), tmp_path / "slopes.horq")
     with pytest.raises(horq.Error, match=r"none\.horq"):
         horq.restore(slopes, tmp_path / "none.horq")
+
+
+class Folding(nn.Module):
+    """Batch norms that export folds into what is before them, or not, for each way there is."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.near = nn.Sequential(nn.Conv2d(3, 4, 3, bias=bias), nn.BatchNorm2d(4))
+        self.behind = nn.Sequential(nn.Conv2d(4, 5, 3, bias=bias), nn.Dropout(), nn.Identity(), nn.BatchNorm2d(5))
+        self.twice = nn.Sequential(nn.Conv2d(5, 6, 1, bias=bias), nn.BatchNorm2d(6), nn.BatchNorm2d(6))
+        self.kept = nn.Conv2d(6, 6, 1, bias=bias)
+        self.norm = nn.BatchNorm2d(6)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x):
+        x = torch.relu(self.twice(torch.relu(self.behind(torch.relu(self.near(x))))))
+        x = self.kept(x)
+        return self.pool(x + self.norm(x))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_folded_batch_norms_come_back(bias, tmp_path):
+    example = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    net, fresh = goes_round(lambda: Folding(bias), example, tmp_path)
+    with torch.no_grad():
+        assert torch.allclose(fresh(example), net(example), rtol=1e-5, atol=1e-5)
+    goes_round(lambda: nn.BatchNorm2d(3), example, tmp_path)
+
+
+class Shared(nn.Module):
+    """One batch norm behind two layers: in a file each has its own weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.norm = nn.Linear(4, 4), nn.Linear(4, 4), nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(self.second(torch.relu(self.norm(self.first(x)))))
+
+
+def test_what_the_module_cannot_hold_is_refused(tmp_path):
+    example, file = torch.randn(6, 4), tmp_path / "net.horq"
+    horq.export(trained(Shared(), example), example, file)
+    with pytest.raises(horq.RestoreError, match=r"node `first` .* that several layers share"):
+        horq.restore(Shared(), file)
+    net = nn.Sequential(nn.Linear(4, 4))
+    horq.export(net, example, file)
+    with pytest.raises(horq.RestoreError, match=r"node `0` .* float32"):
+        horq.restore(copy.deepcopy(net).half(), file)
+    assert torch.equal(horq.restore(copy.deepcopy(net).double(), file)[0].weight.float(), net[0].weight)
+    four = nn.Sequential(hn.Codebook(nn.Linear(4, 4), torch.linspace(-1, 1, 8)))
+    horq.export(four, example, file)
+    with pytest.raises(horq.RestoreError, match=r"node `0` \(codebook_dense\) would be exported with another"):
+        horq.restore(nn.Sequential(hn.PowerOfTwo(nn.Linear(4, 4), 3)), file)
+    norm = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(4, affine=False))
+    horq.export(norm.eval(), example, file)
+    with pytest.raises(horq.RestoreError, match="build it with affine=True"):
+        horq.restore(norm, file)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_module_that_went_astray_comes_back(method, tmp_path):
+    def make():
+        return hn.convert(build("lenet5", 1 / 8), method, **METHODS[method])
+
+    example, file = images("lenet5"), tmp_path / "net.horq"
+    horq.export(trained(make(), example), example, file)
+    astray = make()
+    with torch.no_grad():
+        for parameter in astray.parameters():
+            parameter.fill_(float("nan"))
+    horq.export(horq.restore(astray, file), example, tmp_path / "again.horq")
+    same(file, tmp_path / "again.horq")
+
+
+def test_folded_modules_are_restored_as_they_are(tmp_path):
+    example = images("vgg-small")
+
+    def make():
+        torch.manual_seed(1)
+        return trained(hn.switch_norms_(hn.convert(build("vgg-small", 1 / 8), "horq", order=2), 2), example)
+
+    horq.export(make(), example, tmp_path / "first.horq")
+    plain = horq.fold(make())
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.fill_(0.25)
+    horq.export(horq.restore(plain, tmp_path / "first.horq"), example, tmp_path / "second.horq")
+    same(tmp_path / "first.horq", tmp_path / "second.horq")
+
+
+def test_tensors_of_a_model(tmp_path):
+    net = nn.Sequential(hn.Int8(nn.Linear(6, 3), -1, 1))
+    horq.export(net, torch.randn(2, 6), tmp_path / "net.horq")
+    model = horq.Model(tmp_path / "net.horq")
+    weight = model.tensor("0.weight")
+    assert weight.dtype == np.int8
+    assert np.array_equal(weight.reshape(3, 6), net[0].layer.weight.numpy())
+    assert np.array_equal(model.tensor("0.input_scale"), [net[0].scale.item()])
+    with pytest.raises(horq.Error, match='no node of the graph names a tensor "0"'):
+        model.tensor("0")
 
 
 def test_a_damaged_weight_is_noticed(tmp_path):
@@ -228,9 +332,31 @@ def test_statistics_change_no_answer_and_fit_what_is_read(own, tmp_path):
     assert torch.allclose(norm.running_var, variance, rtol=1e-3)
 
 
-def test_statistics_need_gains(tmp_path):
+def test_statistics_refuse_what_they_cannot_take():
+    net, batch = nn.Sequential(nn.BatchNorm1d(4), hn.HorqLinear(4, 3, order=2)), torch.randn(3, 4)
     with pytest.raises(ValueError, match="affine=True"):
-        hn.take_statistics_(nn.Sequential(nn.BatchNorm1d(4, affine=False)), [torch.randn(3, 4)])
+        hn.take_statistics_(nn.Sequential(nn.BatchNorm1d(4, affine=False)), [batch])
+    with pytest.raises(ValueError, match="no batches"):
+        hn.take_statistics_(net, iter([]))
+    with pytest.raises(ValueError, match="order must be"):
+        hn.take_statistics_(net, [batch], (1, 9))
+    assert net[1].order == 2
+
+
+def test_statistics_leave_modes_alone():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.frozen = nn.BatchNorm1d(4), nn.Dropout()
+
+        def forward(self, x):
+            return self.frozen(self.norm(input=x))
+
+    net, batch = Named().train(), torch.randn(50, 4)
+    net.frozen.eval()
+    hn.take_statistics_(net, [batch])
+    assert (net.training, net.norm.training, net.frozen.training) == (True, True, False)
+    assert torch.allclose(net.norm.running_mean, batch.mean(0), atol=1e-6)
 
 
 def test_runs_come_back_from_their_models(evaluated, monkeypatch, capsys, tmp_path):
@@ -269,13 +395,49 @@ def test_training_goes_on_from_a_run_that_came_back(evaluated, tmp_path):
         assert found >= runs.result(out / "net-dial")["accuracy"][order] - 0.1, "nothing was lost by the way"
 
 
-def test_a_model_that_does_not_say_how_it_was_trained_is_refused(evaluated, tmp_path):
-    file = tmp_path / "bare.horq"
-    for notes in ({}, {"training": "{"}, {"training": "{}"}, {"training": "[]"}, {"training": '{"name": 1}'}):
-        horq.export(nn.Linear(4, 2), torch.randn(2, 4), file, notes=notes)
-        with pytest.raises(ConfigError, match=r"bare\.horq does not say how it was trained"):
-            restoring.restore_run(file, tmp_path / "out", evaluated.data)
+@pytest.mark.parametrize(
+    "note",
+    [
+        None,
+        "{",
+        "{}",
+        "[]",
+        "[" * 5000,
+        {"name": 1},
+        {"name": "../above"},
+        {"name": ""},
+        {"name": "/tmp/elsewhere"},
+        {"name": "a\\b"},
+        {"options": None},
+        {"options": {"colour": 1}},
+        {"options": {"order": 99}},
+        {"seed": 1.5},
+        {"seed": None},
+        {"held_out": "x"},
+        {"augment": None},
+        {"init": 7},
+        {"colour": "red"},
+    ],
+)
+def test_a_model_that_does_not_say_how_it_was_trained_is_refused(note, evaluated, tmp_path):
+    file, whole = tmp_path / "bare.horq", runs.plain(read(evaluated.recipe)["net-dial"])
+    text = json.dumps({**whole, **note}) if note and isinstance(note, dict) else note
+    horq.export(nn.Linear(4, 2), torch.randn(2, 4), file, notes={} if text is None else {"training": text})
+    with pytest.raises(ConfigError, match=r"bare\.horq does not say how it was trained"):
+        restoring.restore_run(file, tmp_path / "out", evaluated.data)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_config_is_named(evaluated, tmp_path):
+    shutil.copytree(evaluated.out / "net-dial", tmp_path / "net-dial")
+    file = tmp_path / "net-dial" / "config.json"
+    for text, words in (
+        ("{", r"config\.json is damaged"),
+        ('{"name": "x", "lr": "fast"}', r"config\.json: lr must be"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            runs.load(tmp_path / "net-dial")
 
 
 def test_finished_first_layers_come_back_exactly(tmp_path):

@@ -56,21 +56,25 @@ def take_statistics_(module: nn.Module, batches: Iterable[Tensor], orders: Itera
     highest is left set; a norm that they share takes the statistics of all, one of an order's own those of its own.
     Norms that do not run stay as they are.
 
-    Raises `ValueError` for a norm without running statistics or without gains and offsets.
+    Raises `ValueError` without batches, for an order that no layer can have, and for a norm without running statistics
+    or without gains and offsets.
     """
+    turns, kept = sorted(check_order(order) for order in orders), list(batches)
+    if not kept:
+        raise ValueError("no batches to take statistics of; an iterator gives its batches only once")
     norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     maps = {norm: affine_of(norm) for norm in norms}
     if any(norm.weight is None for norm in norms):
         raise ValueError("a batch norm has no gain and offset that could be changed; build it with affine=True")
     sums: dict[nn.Module, list[Tensor]] = {}
 
-    def add(norm: nn.Module, inputs: tuple[Tensor]) -> None:
-        x = inputs[0].double().transpose(0, 1).flatten(1)
+    def add(norm: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor]) -> None:
+        x = (inputs[0] if inputs else keywords["input"]).double().transpose(0, 1).flatten(1)
         found = [x.new_tensor(x.shape[1]), x.sum(1), x.square().sum(1)]
         sums[norm] = [a + b for a, b in zip(sums[norm], found, strict=True)] if norm in sums else found
 
-    was_training, turns, kept = module.training, sorted(orders), list(batches)
-    handles = [norm.register_forward_pre_hook(add) for norm in norms]
+    modes = {layer: layer.training for layer in module.modules()}
+    handles = [norm.register_forward_pre_hook(add, with_kwargs=True) for norm in norms]
     try:
         module.eval()
         for order in turns or [None]:
@@ -81,7 +85,8 @@ def take_statistics_(module: nn.Module, batches: Iterable[Tensor], orders: Itera
     finally:
         for handle in handles:
             handle.remove()
-        module.train(was_training)
+        for layer, training in modes.items():
+            layer.training = training
     for norm, (count, total, squares) in sums.items():
         mean = total / count
         scale, shift = (value.double() for value in maps[norm])

@@ -9,23 +9,27 @@ from pathlib import Path
 import torch
 
 from .._core import Model
-from ..nn import set_order, take_statistics_
+from ..nn import take_statistics_
 from ..restoring import restore
 from ..train import Config, ConfigError, data, runs
-from ..train.loop import CALIBRATION, EVAL_BATCH, WATCHED, accuracy
+from ..train.config import restored
+from ..train.loop import CALIBRATION, EVAL_BATCH, accuracy, dial, images, watched_on
 
 
 def config_of(model: Model, file: Path) -> Config:
-    """The fields of the run that the model in `file` was made of."""
-    note = model.notes.get("training")
+    """The fields of the run that the model in `file` was made of, from its note `training`.
+
+    Raises `ConfigError` if it has none or they are those of no run.
+    """
+    where = f"{file}, note `training`"
     try:
-        fields = json.loads(note or "")
-        return runs.config_from(fields)
-    except (json.JSONDecodeError, TypeError, KeyError, AttributeError, ConfigError) as error:
+        config = restored(where, json.loads(model.notes.get("training", "null")))
+        runs.made(config)
+    except (ValueError, TypeError, RuntimeError, RecursionError) as error:  # whatever odd options lead to
         raise ConfigError(
-            f"{file} does not say how it was trained (its note `training`: {error}); build its module yourself and use "
-            "horq.restore"
+            f"{file} does not say how it was trained ({error}); build its module yourself and use horq.restore"
         ) from error
+    return config
 
 
 def restore_run(file: Path, out: Path, root: Path) -> Path:
@@ -39,32 +43,28 @@ def restore_run(file: Path, out: Path, root: Path) -> Path:
     """
     model = Model(file)
     config = config_of(model, file)
+    train, watched = images(config, root)
     folder = out / config.name
-    present = [name for name in ("result.json", "checkpoint.pt") if (folder / name).exists()]
-    if present:
-        raise ConfigError(f"{folder} is a run already; give another folder with --out")
-    net = restore(runs.made(config), file)
-    train = data.load(config.data, root, "train", config.held_out)
-    generator = torch.Generator().manual_seed(config.seed)
-    chosen = train.images[torch.randperm(len(train), generator=generator)[:CALIBRATION]]
-    parts = [data.augmented(config.data, part, config.augment, generator) for part in chosen.split(EVAL_BATCH)]
-    if any(isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) for layer in net.modules()):
-        take_statistics_(net, parts, [order for order in config.orders if order])
-    watched = data.load(config.data, root, "held-out", config.held_out) if config.held_out else train
-    watched = data.Part(watched.images[: config.held_out or WATCHED], watched.labels[: config.held_out or WATCHED])
-    figures = {}
-    for order in config.orders:
-        if order:
-            set_order(net, order)
-        figures[str(order)] = accuracy(net, watched)
     with runs.locked(folder):
+        present = [name for name in ("result.json", "final.pt", "checkpoint.pt") if (folder / name).exists()]
+        if present:
+            raise ConfigError(f"{folder} is a run already; give another folder with --out")
+        net = restore(runs.made(config), file)
+        generator = torch.Generator().manual_seed(config.seed)
+        chosen = train.images[torch.randperm(len(train), generator=generator)[:CALIBRATION]]
+        parts = [data.augmented(config.data, part, config.augment, generator) for part in chosen.split(EVAL_BATCH)]
+        take_statistics_(net, parts, [order for order in config.orders if order])
+        figures = {}
+        for order in config.orders:
+            dial(net, order)
+            figures[str(order)] = accuracy(net, watched)
         runs.write_whole(folder / "config.json", runs.plain(config))
         runs.write_whole(folder / "final.pt", net.state_dict())
         result = {
             "name": config.name,
             "network": runs.digest(folder),
             "accuracy": figures,
-            "on": f"{len(watched)} images " + ("held out" if config.held_out else "of the training set"),
+            "on": watched_on(config, watched),
             "restored": model.digest,
             "epochs": config.epochs,
             "torch": torch.__version__,

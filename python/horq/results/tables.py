@@ -189,7 +189,10 @@ def is_current(config: Config, out: Path) -> bool:
         return False
     if runs.load_config(folder) != config:
         raise ConfigError(f"{folder} was trained with other settings than its recipe has; remove it to train anew")
-    known = runs.result(folder)["sources"]
+    result = runs.result(folder)
+    if "restored" in result:
+        return True  # what its model was made from is not known
+    known = result["sources"]
     for name, digest in runs.sources(config, out).items():
         if known.get(name) != digest:
             raise ConfigError(f"{folder} was made from another training of {name}; remove it to train anew")

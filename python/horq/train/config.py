@@ -7,7 +7,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from .data import SETS
@@ -82,6 +82,8 @@ class Config:
     """Whether torch.compile fuses the network; it needs a C++ compiler."""
 
     def __post_init__(self) -> None:
+        if "\0" in self.name or self.name in ("", "..") or PureWindowsPath(self.name).name != self.name:
+            raise ConfigError(f"a run's name is the name of a folder, not {self.name!r}")
         for name in ("init", "teacher"):  # TOML has no null: "" takes back what the top of a recipe says
             object.__setattr__(self, name, getattr(self, name) or None)
         for name, choices in _CHOICES.items():
@@ -172,6 +174,26 @@ def _checked(where: str, name: str, value: Any) -> Any:
     if kind == "tuple[float, ...]":
         return tuple(float(entry) for entry in value)
     return float(value) if kind == "float" else value
+
+
+def restored(where: str, fields: Any) -> Config:
+    """The run whose fields were written down as JSON; `where` says in errors by whom.
+
+    Raises `ConfigError` for what no run can have.
+    """
+    if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
+        raise ConfigError(f"{where} holds no fields of a run")
+    values = {
+        key: None if value is None and "None" in str(_TYPES.get(key)) else _checked(where, key, value)
+        for key, value in fields.items()
+        if key != "name"
+    }
+    try:
+        return Config(name=fields["name"], **values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except TypeError as error:
+        raise ConfigError(f"{where}: {str(error).replace('Config.__init__() ', '')}") from error
 
 
 def read(path: str | Path) -> dict[str, Config]:

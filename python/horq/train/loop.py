@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, set_order
+from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, horq_layers, set_order
 from . import data, runs
 from .config import Config, ConfigError
 from .networks import build, finish
@@ -27,6 +27,21 @@ CALIBRATION = 5000
 """Training images over which the statistics of batch norms are taken anew."""
 WATCHED = 2000
 """Images that the accuracy in the log is taken on where nothing is held out: of the training set, not augmented."""
+
+
+def images(config: Config, root: Path) -> tuple[data.Part, data.Part]:
+    """The images that a run trains on, and those that it is watched on."""
+    train = data.load(config.data, root, "train", config.held_out)
+    if config.subset is not None:
+        train = data.Part(train.images[: config.subset], train.labels[: config.subset])
+    if config.held_out:
+        return train, data.load(config.data, root, "held-out", config.held_out)
+    return train, data.Part(train.images[:WATCHED], train.labels[:WATCHED])
+
+
+def watched_on(config: Config, watched: data.Part) -> str:
+    """What those images are called in `result.json`."""
+    return f"{len(watched)} images " + ("held out" if config.held_out else "of the training set")
 
 
 def norms(net: nn.Module) -> list[_BatchNorm]:
@@ -91,15 +106,9 @@ class Trainer:
         self.folder = out / config.name
         self.out = out
         self.progress = progress
-        self.train = data.load(config.data, root, "train", config.held_out)
-        if config.subset is not None:
-            self.train = data.Part(self.train.images[: config.subset], self.train.labels[: config.subset])
+        self.train, self.watched = images(config, root)
         if len(self.train) < config.batch:
             raise ValueError(f"{config.name}: a batch of {config.batch} needs more than {len(self.train)} images")
-        if config.held_out:
-            self.watched = data.load(config.data, root, "held-out", config.held_out)
-        else:
-            self.watched = data.Part(self.train.images[:WATCHED], self.train.labels[:WATCHED])
         self.train, self.watched = self.train.to(self.device), self.watched.to(self.device)
         self.net = self._placed(runs.made(config))
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -127,6 +136,8 @@ class Trainer:
         net, config = runs.load(self.out / self.config.teacher)
         if config.data != self.config.data:
             raise ValueError(f"{self.config.name}: teacher {config.name} was trained on {config.data}")
+        for layer in horq_layers(net):
+            layer.train()  # the planes are summed and multiplied once: eval mode's exact sums take a product each
         net = self._placed(net.requires_grad_(False))
         return torch.compile(net) if self.config.compile else net
 
@@ -362,7 +373,7 @@ class Trainer:
             "name": config.name,
             "network": runs.digest(self.folder),
             "accuracy": figures,
-            "on": f"{len(self.watched)} images " + ("held out" if config.held_out else "of the training set"),
+            "on": watched_on(config, self.watched),
             "epochs": self.epoch,
             "seconds": round(self.seconds, 1),
             "torch": torch.__version__,

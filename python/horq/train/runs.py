@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from ..nn import convert, switch_norms_
-from .config import Config, ConfigError
+from .config import Config, ConfigError, restored
 from .networks import build
 
 try:
@@ -127,14 +127,13 @@ def has_figures(folder: Path) -> bool:
     return (folder / "result.json").exists()
 
 
-def config_from(fields: Mapping[str, Any]) -> Config:
-    """The run whose fields `plain` made into those."""
-    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
-
-
 def load_config(folder: Path) -> Config:
-    """The fields of the run in `folder`."""
-    return config_from(json.loads((folder / "config.json").read_text()))
+    """The fields of the run in `folder`; raises `ConfigError` if they are damaged."""
+    file = folder / "config.json"
+    try:
+        return restored(str(file), json.loads(file.read_text()))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is damaged; train the run anew: {error}") from error
 
 
 def load(folder: Path) -> tuple[nn.Module, Config]:
