@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from horq import convert
-from horq.nn import BinaryWeight, HorqConv2d, HorqLinear, PowerOfTwo
+from horq.nn import BinaryWeight, HorqConv2d, HorqLinear, PowerOfTwo, SwitchableBatchNorm
 from horq.results.tables import is_current
 from horq.train import Config, ConfigError, build, load, read
 from horq.train import data as sets
@@ -327,8 +327,10 @@ def test_a_dial_run_starts_the_run_of_one_order(root, tmp_path):
     assert list(result["accuracy"]) == ["1"]
     with pytest.raises(ValueError, match="init one is mlp of width"):
         train(root, tmp_path, "wide", **fields, init="one", width=1 / 8)
-    with pytest.raises(ValueError, match="starts from a run of float or its own method, not horq"):
-        train(root, tmp_path, "other", method="bwn", epochs=1, init="one")
+    with pytest.raises(ValueError, match=r"other \(dqc\) starts from a run of float or its own method, not horq"):
+        train(root, tmp_path, "other", method="dqc", epochs=1, init="one")
+    with pytest.raises(ValueError, match=r"other \(bwnh\) starts from a run of float or its own method, not horq"):
+        train(root, tmp_path, "other", method="bwnh", epochs=1, init="one")
 
 
 def test_binary_activations_start_from_binary_weights(root, tmp_path):
@@ -346,6 +348,29 @@ def test_binary_activations_start_from_binary_weights(root, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(*norms, strict=True))
     with pytest.raises(ValueError, match=r"other \(dqc\) starts from a run of float or its own method, not bwn"):
         train(root, tmp_path, "other", method="dqc", init="weights")
+
+
+@pytest.mark.parametrize("method", ["bwn", "xnor", "bnn"])
+def test_binary_weights_start_from_those_of_a_dial(root, tmp_path, method):
+    kept = {"skip": ["classifier"]}
+    fields = {"method": "horq", "options": {"order": 3, **kept}, "dial": True, "own_norms": True, "settle": 0.0}
+    train(root, tmp_path, "dial", **fields, epochs=1)
+    source, _ = load(tmp_path / "dial")
+    trainer = Trainer(config(method=method, options=kept, init="dial"), root, tmp_path, progress=False)
+    trainer._initialize()
+    weights = [layer.weight for layer in source.modules() if isinstance(layer, HorqLinear)]
+    own = [
+        getattr(layer, "layer", layer)
+        for layer in trainer.net.modules()
+        if isinstance(layer, BinaryWeight | HorqLinear)
+    ]
+    assert len(own) == len(weights) == 3
+    assert all(torch.equal(a.weight, b) for a, b in zip(own, weights, strict=True))
+    highest = [norm.norms[2] for norm in source.modules() if isinstance(norm, SwitchableBatchNorm)]
+    norms = [norm for norm in trainer.net.modules() if hasattr(norm, "running_var")]
+    assert len(norms) == len(highest) > 0
+    for a, b in zip(norms, highest, strict=True):
+        assert all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
 
 
 def test_orders_are_drawn_as_often_as_told(root, tmp_path):

@@ -44,8 +44,8 @@ class Config:
     own_norms: bool = False
     """With `dial`: whether each order has batch norms of its own; see `horq.nn.SwitchableBatchNorm`."""
     init: str | None = None
-    """The run whose weights this one starts from, of the same network: float, of this method, or, for a network with
-    binary activations, BWN or BWNH."""
+    """The run whose weights this one starts from, of the same network: float, of this method, or, for a method with
+    binary weights that are not hashed, of any other with binary weights."""
     teacher: str | None = None
     """The run whose logits this one follows; any network for the same data."""
     follow: float = 0.5

@@ -85,6 +85,8 @@ def dial(net: nn.Module, order: int) -> None:
         set_order(net, order)
 
 
+_BINARY = ("horq", "xnor", "bnn", "bwn", "bwnh")
+"""The methods with binary weights; BWNH's are found from float ones, so it starts from no other."""
 _OF_AN_ORDER = re.compile(r"(?<=\.)norms\.(\d+)\.")
 """What the name of a batch norm's parameter has besides where each order has its own: the order, counted from 0."""
 
@@ -153,12 +155,12 @@ class Trainer:
             self.net = self._placed(runs.adapted(source, config))
         elif given.method == config.method:
             self._take_over(source, given)
-        elif given.method in ("bwn", "bwnh") and config.order:
+        elif given.method in _BINARY and config.method in _BINARY and config.method != "bwnh":
             self.net = self._placed(runs.adapted(_unwrapped(source, given), config))
         else:
             raise ValueError(
                 f"{config.name} ({config.method}) starts from a run of float or its own method"
-                f"{', of bwn or bwnh' if config.order else ''}, not {given.method}"
+                f"{', or of any with binary weights' if config.method in _BINARY[:-1] else ''}, not {given.method}"
             )
         clip_weights_(self.net)
         if config.method == "bwnh":
@@ -387,9 +389,12 @@ class Trainer:
 
 
 def _unwrapped(source: nn.Module, given: Config) -> nn.Module:
-    """The float network whose weights a trained BWN network binarizes: what binary activations can start from."""
+    """The float network whose weights a trained network binarizes, with the norms of its highest order: what other
+    methods with binary weights can start from."""
     net = build(given.network, given.width)
-    net.load_state_dict({name.replace(".layer.", "."): value for name, value in source.state_dict().items()})
+    values = {_OF_AN_ORDER.sub("", name): value for name, value in source.state_dict().items()}
+    named = {name.replace(".layer.", "."): value for name, value in values.items() if not name.endswith(".scales")}
+    net.load_state_dict(named)
     return net
 
 
