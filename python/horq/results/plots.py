@@ -224,7 +224,7 @@ def _curves(table: Table, configs: Mapping[str, Config], out: Path) -> Figure | 
 
 def _energies(name: str, figures: Mapping[str, Any]) -> Figure:
     """What each order leaves in each layer, with means over a sample and with the layer's scales."""
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure, panels = _panels(2, f"{name}: energy left after each order, {figures['images']} test images")
     for axes, (key, kind) in zip(
@@ -236,7 +236,9 @@ def _energies(name: str, figures: Mapping[str, Any]) -> Figure:
             style = {"color": COLOURS[at % len(COLOURS)], "marker": MARKS[at % len(MARKS)], "markersize": 4}
             axes.plot(range(1, len(shares[key]) + 1), shares[key], linewidth=1, label=layer, **style)
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(kind, fontsize=8)
         axes.set_xlabel("order")
         axes.set_ylabel("share of the energy left")
