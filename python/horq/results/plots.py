@@ -19,6 +19,7 @@ from .tables import Row, Table, first_seed, network, rows, stages, wanted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
@@ -113,19 +114,19 @@ def _against(measure: Callable[[Row], float | None]) -> Callable[[Axes, Sequence
                 axes.annotate(tag, (x, y), (4, 4), textcoords="offset points", fontsize=7, color=colour)
         axes.set_xscale("log")
         axes.margins(0.12)
-        _plain_ticks(axes)
+        _plain_ticks(axes.xaxis, lambda value: f"{value:,.10g}")
 
     return draw
 
 
-def _plain_ticks(axes: Axes) -> None:
-    """Numbers rather than powers of ten on the horizontal axis, also between decades."""
+def _plain_ticks(axis: Axis, shown: Callable[[float], str]) -> None:
+    """Values as `shown` writes them rather than powers of ten on a logarithmic axis, also between decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _microseconds(row: Row) -> float | None:
@@ -224,8 +225,6 @@ def _curves(table: Table, configs: Mapping[str, Config], out: Path) -> Figure | 
 
 def _energies(name: str, figures: Mapping[str, Any]) -> Figure:
     """What each order leaves in each layer, with means over a sample and with the layer's scales."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     figure, panels = _panels(2, f"{name}: energy left after each order, {figures['images']} test images")
     for axes, (key, kind) in zip(
         panels, (("means", "scales: means over a sample"), ("own", "its own scales")), strict=True
@@ -236,9 +235,6 @@ def _energies(name: str, figures: Mapping[str, Any]) -> Figure:
             style = {"color": COLOURS[at % len(COLOURS)], "marker": MARKS[at % len(MARKS)], "markersize": 4}
             axes.plot(range(1, len(shares[key]) + 1), shares[key], linewidth=1, label=layer, **style)
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(kind, fontsize=8)
         axes.set_xlabel("order")
         axes.set_ylabel("share of the energy left")
@@ -247,6 +243,7 @@ def _energies(name: str, figures: Mapping[str, Any]) -> Figure:
     low = min(axes.get_ylim()[0] for axes in panels)
     for axes in panels:
         axes.set_ylim(low, top)
+        _plain_ticks(axes.yaxis, lambda share: f"{100 * share:.3g} %")
     _legend(panels[-1])
     return figure
 

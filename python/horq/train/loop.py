@@ -85,8 +85,8 @@ def dial(net: nn.Module, order: int) -> None:
         set_order(net, order)
 
 
-_BINARY = ("horq", "xnor", "bnn", "bwn", "bwnh")
-"""The methods with binary weights; BWNH's are found from float ones, so it starts from no other."""
+_BINARY = ("horq", "xnor", "bnn", "bwn")
+"""The methods with binary weights that start from each other's, and from BWNH's, which are found from float ones."""
 _OF_AN_ORDER = re.compile(r"(?<=\.)norms\.(\d+)\.")
 """What the name of a batch norm's parameter has besides where each order has its own: the order, counted from 0."""
 
@@ -155,12 +155,12 @@ class Trainer:
             self.net = self._placed(runs.adapted(source, config))
         elif given.method == config.method:
             self._take_over(source, given)
-        elif given.method in _BINARY and config.method in _BINARY and config.method != "bwnh":
+        elif given.method in (*_BINARY, "bwnh") and config.method in _BINARY:
             self.net = self._placed(runs.adapted(_unwrapped(source, given), config))
         else:
             raise ValueError(
                 f"{config.name} ({config.method}) starts from a run of float or its own method"
-                f"{', or of any with binary weights' if config.method in _BINARY[:-1] else ''}, not {given.method}"
+                f"{', or of any with binary weights' if config.method in _BINARY else ''}, not {given.method}"
             )
         clip_weights_(self.net)
         if config.method == "bwnh":
