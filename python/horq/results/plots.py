@@ -7,6 +7,7 @@ same file.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,12 +42,15 @@ class Series:
 
 
 def _series(entries: Sequence[Row]) -> list[Series]:
-    """The evaluated rows in series, in their order."""
+    """The evaluated rows in series, in their order; what two runs would both be called gives way to their names."""
+    shown = [row for row in entries if row.evaluations]
+    often = Counter((row.label(), row.order) for row in shown)
+    shared = {row.label(bits=False) for row in shown if often[row.label(), row.order] > 1}
     found: dict[str, Series] = {}
-    for row in entries:
-        if row.evaluations:
-            name = row.label(bits=False)
-            found.setdefault(name, Series(name)).rows.append(row)
+    for row in shown:
+        label = row.label(bits=False)
+        name = row.config.name if label in shared else label
+        found.setdefault(name, Series(name)).rows.append(row)
     return list(found.values())
 
 
