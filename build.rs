@@ -1,4 +1,4 @@
-//! Refuses targets on which the engine would be wrong, and records what it is built from and with.
+//! Refuses targets on which horq would be wrong, and records what it is built from and with.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +26,6 @@ fn refuse_targets() {
 /// The commit, marked where tracked files differ from it: of a packaged crate as cargo recorded it, else of this checkout.
 fn commit() -> Option<String> {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=engine");
     if let Ok(recorded) = std::fs::read_to_string(".cargo_vcs_info.json") {
         let (_, rest) = recorded.split_once("\"sha1\": \"")?;
         let dirty = if recorded.contains("\"dirty\": true") { "-dirty" } else { "" };
@@ -36,7 +35,9 @@ fn commit() -> Option<String> {
     if !Path::new(".git").exists() {
         return None;
     }
-    println!("cargo::rerun-if-changed=kernels");
+    for sources in ["engine", "kernels"] {
+        println!("cargo::rerun-if-changed={sources}");
+    }
     // Grows with each commit, checkout and rebase, wherever a worktree keeps it.
     println!("cargo::rerun-if-changed={}", output("git", &["rev-parse", "--git-path", "logs/HEAD"])?);
     let commit = output("git", &["rev-parse", "--short=12", "HEAD"])?;

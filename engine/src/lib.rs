@@ -62,7 +62,6 @@ mod model;
 mod plain;
 mod plan;
 mod profile;
-pub mod provenance;
 mod session;
 mod threads;
 
@@ -73,6 +72,7 @@ pub use format::{
     MAX_VALUE_ELEMENTS, VERSION,
 };
 pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};
+pub use horq_provenance as provenance;
 pub use model::{Golden, Model};
 pub use plain::{Plain, PlainValues};
 pub use profile::{BinaryProfile, LayerProfile};

@@ -1,4 +1,4 @@
-//! What this library was built from and with, for records of measurements.
+//! What horq was built from and with, for records of measurements; its build script refuses targets that horq cannot run on.
 
 /// The compiler, as `rustc --version` names it.
 pub const RUSTC: &str = env!("HORQ_RUSTC");
