@@ -2,9 +2,11 @@
 
 mod common;
 
-use common::{Net, lenet::lenet, random, run};
+use common::{Net, isas, keep, lenet::lenet, random, run};
 use horq::graph::Shape;
-use horq::{BinaryBase, Error, Isa, Layer, Quantize, ScaleMode, Session, SessionOptions, Threads};
+use horq::{
+    BinaryBase, Error, Int8Quantize, Isa, Layer, Padding, Quantize, ScaleMode, Session, SessionOptions, Threads, Window,
+};
 
 fn session(net: &Net) -> Session {
     Session::new(&net.model(), SessionOptions::new().batch(4)).unwrap()
@@ -98,6 +100,143 @@ fn a_value_that_overflows_inside_names_its_layer() {
     // A float network is asked for its answer.
     let float = Net::new(Shape::Flat(2)).then("blow-up", blow_up).then("answer", dense(1, &[1.0, 1.0]));
     assert_eq!(layer_of(float, &[2.0, 2.0]), "answer");
+}
+
+/// Layers that an image of 4 x 4 pixels with two channels can go through, every pixel being read.
+fn every_layer() -> Vec<Layer<'static>> {
+    let window = Window::square(2);
+    let (weight, alpha): (&[f32], &[f32]) = (&[0.5; 3 * 4 * 2], &[1.0; 3]);
+    let base = BinaryBase { weight, alpha };
+    let bases: &'static [BinaryBase<'_>] = keep(vec![base; 2]);
+    let (filters, groups, pad_value) = (3, 1, Padding::One);
+    let mut layers = vec![
+        Layer::Conv2d { window, filters, groups, weight, bias: None },
+        Layer::BinaryWeightConv2d { window, filters, groups, base, bias: None },
+        Layer::CodebookConv2d { window, filters, groups, codes: &[1; 24], codebook: &[0.0, 0.25, 1.0], bias: None },
+        Layer::Int8Conv2d {
+            window,
+            filters,
+            groups,
+            quantize: Int8Quantize { scale: 0.5, zero_point: 3 },
+            weight: &[1; 24],
+            alpha,
+            bias: None,
+        },
+        Layer::Affine { scale: &[0.0, 1.0], shift: &[0.0; 2] },
+        Layer::Relu,
+        Layer::Prelu { slope: &[0.0, 0.5] },
+        Layer::MaxPool { window },
+        Layer::MaxPool { window: Window::square(3) },
+        Layer::AveragePool { window },
+        Layer::GlobalAveragePool,
+        Layer::Flatten,
+        Layer::Softmax,
+    ];
+    for mode in random::MODES {
+        let scales = (mode == ScaleMode::Fixed).then_some(&[1.0, 0.5][..]);
+        for order in [1, 2] {
+            let quantize = Quantize { order, mode, scales: scales.map(|scales| &scales[..order]) };
+            layers.push(Layer::BinaryConv2d { window, filters, groups, pad_value, quantize, bases, bias: None });
+        }
+    }
+    layers
+}
+
+#[test]
+fn an_infinity_inside_is_never_lost() {
+    let image = Shape::Image { height: 4, width: 4, channels: 2 };
+    let finish = |net: Net| {
+        let features = net.model().output_shape().len();
+        let net = if let Shape::Flat(_) = net.model().output_shape() { net } else { net.then("flat", Layer::Flatten) };
+        net.then("answer", dense(1, keep(vec![1e-30; features])))
+    };
+    let overflow = || Net::new(image).then("overflow", Layer::Affine { scale: &[f32::MAX; 2], shift: &[0.0; 2] });
+    let mut nets: Vec<Net> = every_layer().into_iter().map(|layer| finish(overflow().then("layer", layer))).collect();
+    // The same behind a convolution, where relu and sums are part of its own pass over the values.
+    let large = Layer::Conv2d { window: Window::square(1), filters: 2, groups: 2, weight: &[f32::MAX; 2], bias: None };
+    let fused = || Net::new(image).then("overflow", large);
+    nets.push(finish(fused().then("relu", Layer::Relu)));
+    nets.push(finish(fused().then("prelu", Layer::Prelu { slope: &[0.0, 0.5] })));
+    nets.push(finish(fused().then("pool", Layer::MaxPool { window: Window::square(2) })));
+    nets.push(finish(fused().node("sum", &["overflow", "x"], Layer::Add).then("relu", Layer::Relu)));
+    nets.push(finish(fused().node("both", &["x", "overflow"], Layer::Concat).then("relu", Layer::Relu)));
+    for net in nets {
+        let (model, name) = (net.model(), format!("{:?}", net.nodes));
+        for isa in isas() {
+            let mut session = Session::new(&model, SessionOptions::new().isa(isa)).unwrap();
+            for value in [2.0, -2.0] {
+                for at in 0..image.len() {
+                    let mut input = vec![0.0; image.len()];
+                    input[at] = value;
+                    let error = session.run(&input, &mut [0.0]);
+                    assert!(
+                        matches!(error, Err(Error::LayerNotFinite { .. })),
+                        "{isa}, {value} at {at}: {error:?}\n{name}"
+                    );
+                }
+            }
+            session.run(&vec![0.0; image.len()], &mut [0.0]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_infinity_behind_a_binary_layer_is_never_lost() {
+    // Sums of four signs times the largest factor overflow where all four agree; both signs of infinity occur.
+    for factor in [f32::MAX, -f32::MAX] {
+        let alpha = keep(vec![factor; 2]);
+        for order in [1, 2] {
+            let bases = keep(vec![BinaryBase { weight: &[1.0; 8], alpha }]);
+            let quantize = Quantize { order, mode: ScaleMode::Fixed, scales: Some(&[1.0, 0.5][..order]) };
+            let conv = Layer::BinaryConv2d {
+                window: Window::square(1),
+                filters: 2,
+                groups: 1,
+                pad_value: Padding::One,
+                quantize,
+                bases,
+                bias: None,
+            };
+            let next = keep(vec![BinaryBase { weight: &[1.0, -1.0], alpha: &[1.0] }]);
+            let reader = Layer::BinaryConv2d {
+                window: Window::square(1),
+                filters: 1,
+                groups: 1,
+                pad_value: Padding::One,
+                quantize: Quantize { order, mode: ScaleMode::Fixed, scales: Some(&[1.0, 0.5][..order]) },
+                bases: next,
+                bias: None,
+            };
+            let start = || Net::new(Shape::Image { height: 2, width: 2, channels: 4 }).then("overflow", conv);
+            let pool = Layer::MaxPool { window: Window::square(2).with_stride(2) };
+            let prelu = Layer::Prelu { slope: &[0.5, 0.25] };
+            for (what, net) in [
+                ("relu", start().then("relu", Layer::Relu)),
+                ("pool", start().then("pool", pool)),
+                ("pool, relu", start().then("pool", pool).then("relu", Layer::Relu)),
+                ("relu, pool", start().then("relu", Layer::Relu).then("pool", pool)),
+                ("hand-over", start().then("reader", reader)),
+                ("relu, hand-over", start().then("relu", Layer::Relu).then("reader", reader)),
+                ("pool, prelu, hand-over", start().then("pool", pool).then("prelu", prelu).then("reader", reader)),
+            ] {
+                let model = net.model();
+                for isa in isas() {
+                    let mut session = Session::new(&model, SessionOptions::new().isa(isa)).unwrap();
+                    let mut output = vec![0.0; session.output_len()];
+                    // One pixel overflows, the others are balanced.
+                    for at in 0..4 {
+                        for sign in [1.0, -1.0] {
+                            let mut input = [1.0, -1.0, 1.0, -1.0].repeat(4);
+                            input[4 * at..][..4].fill(sign);
+                            let error = session.run(&input, &mut output);
+                            let lost = !matches!(error, Err(Error::LayerNotFinite { .. }));
+                            assert!(!lost, "{what}, order {order}, factor {factor}, {isa}, pixel {at}: {error:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

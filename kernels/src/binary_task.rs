@@ -368,9 +368,9 @@ impl Finish<'_> {
                 // SAFETY: the caller vouches for the vectors; none of these steps adds values.
                 unsafe { step_rows(simd, step, &mut y, filter, 0, 0, LANES) };
             }
-            largest[r] = y[0];
+            largest[r] = simd.finite_or_nan(y[0]);
             for j in 1..POOLED {
-                largest[r] = simd.greater(largest[r], y[j]);
+                largest[r] = simd.greater(largest[r], simd.finite_or_nan(y[j]));
             }
         }
         (self.basis + 1 == self.task.call.bases.len()).then_some(largest)

@@ -1,7 +1,7 @@
 //! Elementwise operations on f32 NHWC values, any number of samples at once.
 //!
 //! Every operation stands in a fixed order, so all instruction sets and any number of threads give the same bits. NaN is
-//! passed on: what reads a NaN gives NaN. The sign of a zero is what the stated operations make of it. Slices of per-channel
+//! passed on: what reads a NaN gives NaN. An infinity is passed on or becomes NaN, so that neither is ever lost. The sign of a zero is what the stated operations make of it. Slices of per-channel
 //! values may be longer than there are channels (model files pad them to whole panels); what is past the last channel is not
 //! read.
 
@@ -61,7 +61,7 @@ pub fn affine<'a>(
     );
 }
 
-/// y = max(x, 0): 0 where x < 0, else x itself.
+/// y = max(x, 0): 0 where x < 0, else x itself; NaN where x is infinite.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -75,6 +75,7 @@ pub fn relu<'a>(runner: impl Into<Runner<'a>>, input: &[f32], output: &mut [f32]
         #[inline(always)]
         |at, output| {
             for (y, &x) in output.iter_mut().zip(&input[at]) {
+                let x = finite_or_nan(x);
                 *y = if x < 0.0 { 0.0 } else { x };
             }
         },
@@ -135,7 +136,7 @@ pub fn concat<'a>(
 }
 
 /// exp(x - max x) / sum over the channels of each pixel; the sum runs in the channels' order. A pixel that holds NaN or
-/// +infinity, or nothing but -infinity, gives NaN in every channel.
+/// an infinity gives NaN in every channel.
 ///
 /// # Panics
 /// If `input` is no whole number of pixels, or the lengths differ.
@@ -148,7 +149,8 @@ pub fn softmax<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[f32]
         EXP,
         #[inline(always)]
         |x, y| {
-            let largest = x.iter().fold(f32::NEG_INFINITY, |best, &x| if x > best || x.is_nan() { x } else { best });
+            let values = x.iter().map(|&x| finite_or_nan(x));
+            let largest = values.fold(f32::NEG_INFINITY, |best, x| if x > best || x.is_nan() { x } else { best });
             for (y, x) in y.iter_mut().zip(x) {
                 *y = exp(x - largest);
             }
@@ -156,6 +158,13 @@ pub fn softmax<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[f32]
             y.iter_mut().for_each(|y| *y /= sum);
         },
     );
+}
+
+/// `x` if it is finite, else NaN.
+#[inline(always)]
+fn finite_or_nan(x: f32) -> f32 {
+    let zero = x * 0.0;
+    zero + x
 }
 
 /// e^x for x <= 0 or NaN, the same bits everywhere, which the exp of C libraries is not.

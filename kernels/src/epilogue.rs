@@ -142,7 +142,7 @@ pub(crate) unsafe fn step_rows<S: Simd, const N: usize>(
         }
         Step::Relu => {
             for y in rows {
-                *y = simd.relu(*y);
+                *y = simd.relu(simd.finite_or_nan(*y));
             }
         }
         Step::Prelu(slope) => {

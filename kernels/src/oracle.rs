@@ -301,6 +301,7 @@ fn step_through(steps: &[Step<'_>], mut y: f32, filter: usize, at: usize) -> f32
                 let product = y * scale[filter];
                 product + shift[filter]
             }
+            Step::Relu if y.is_infinite() => f32::NAN,
             Step::Relu if y < 0.0 => 0.0,
             Step::Relu => y,
             Step::Prelu(_) if y >= 0.0 => y,
@@ -402,6 +403,9 @@ fn convolve(g: &Geometry, input: &[f32], weights: &[f32], mut each: impl FnMut(u
 /// Max pooling of one or more samples of `height` x `width` x `channels`.
 pub fn max_pool(window: &Window, [height, width, channels]: [usize; 3], input: &[f32]) -> Vec<f32> {
     pool(window, [height, width, channels], input, |values| {
+        if values.iter().any(|x| x.is_infinite()) {
+            return f32::NAN;
+        }
         let largest = values.iter().copied().reduce(|best, x| if x > best || x.is_nan() { x } else { best });
         largest.unwrap_or(0.0)
     })

@@ -67,13 +67,13 @@ impl Pooling for Largest {
     }
 
     #[inline(always)]
-    fn first<S: Simd>(_: S, x: S::Floats) -> S::Floats {
-        x
+    fn first<S: Simd>(simd: S, x: S::Floats) -> S::Floats {
+        simd.finite_or_nan(x)
     }
 
     #[inline(always)]
     fn tap<S: Simd>(simd: S, y: S::Floats, x: S::Floats) -> S::Floats {
-        simd.greater(y, x)
+        simd.greater(y, simd.finite_or_nan(x))
     }
 
     #[inline(always)]
@@ -276,8 +276,8 @@ impl<P: Pooling> Op for Pool<'_, P> {
     }
 }
 
-/// The largest value of each window, padded taps left out; NaN if one is NaN, the first of equal values (zeros of either
-/// sign), and 0 if the window lies in the padding altogether.
+/// The largest value of each window, padded taps left out; NaN if one is NaN or infinite, the first of equal values (zeros of
+/// either sign), and 0 if the window lies in the padding altogether.
 ///
 /// `input` and `output` hold a whole number of samples.
 ///

@@ -166,6 +166,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// `a` where `x` is less than zero, else `b`.
     fn if_negative(self, x: Self::Floats, a: Self::Floats, b: Self::Floats) -> Self::Floats;
 
+    /// `x` where it is finite, else NaN: an infinity that a comparison drops would end as a wrong answer without a word.
+    #[inline(always)]
+    fn finite_or_nan(self, x: Self::Floats) -> Self::Floats {
+        self.add(self.mul(x, self.splat_float(0.0)), x)
+    }
+
     /// 0 where `x` is less than zero, else `x`: -0.0 and NaN stay what they are.
     #[inline(always)]
     fn relu(self, x: Self::Floats) -> Self::Floats {

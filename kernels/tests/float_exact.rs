@@ -363,21 +363,13 @@ fn softmax_is_near_the_formula_and_the_same_everywhere() {
 #[test]
 fn softmax_passes_on_what_is_not_a_number() {
     for isa in backends() {
-        for bad in [f32::NAN, f32::INFINITY] {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut output = [0.0; 8];
-            elementwise::softmax(
-                isa,
-                4,
-                &[1.0, bad, 2.0, f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 1.0, 1.0],
-                &mut output,
-            );
+            elementwise::softmax(isa, 4, &[1.0, bad, 2.0, -1.0, 1.0, -200.0, 1.0, 1.0], &mut output);
             assert!(output[..4].iter().all(|y| y.is_nan()), "{isa}: {output:?}");
             assert_eq!(output[5], 0.0, "{isa}");
             assert_eq!(output[4].to_bits(), (1.0f32 / 3.0).to_bits(), "{isa}");
         }
-        let mut output = [0.0; 2];
-        elementwise::softmax(isa, 2, &[f32::NEG_INFINITY; 2], &mut output);
-        assert!(output.iter().all(|y| y.is_nan()), "{isa}");
     }
 }
 

@@ -345,6 +345,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn finite_or_nan(self, x: [__m256; 2]) -> [__m256; 2] {
+        self.fma(x, self.splat_float(0.0), x)
+    }
+
+    #[inline(always)]
     fn abs(self, a: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
         both(

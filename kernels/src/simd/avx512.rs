@@ -266,6 +266,11 @@ impl<C: Count512> Simd for Avx512<C> {
     }
 
     #[inline(always)]
+    fn finite_or_nan(self, x: __m512) -> __m512 {
+        self.fma(x, self.splat_float(0.0), x)
+    }
+
+    #[inline(always)]
     fn abs(self, a: __m512) -> __m512 {
         // SAFETY: the token proves AVX-512 F.
         unsafe { _mm512_abs_ps(a) }

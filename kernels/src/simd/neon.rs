@@ -284,6 +284,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn finite_or_nan(self, x: [float32x4_t; 4]) -> [float32x4_t; 4] {
+        self.fma(x, self.splat_float(0.0), x)
+    }
+
+    #[inline(always)]
     fn abs(self, a: [float32x4_t; 4]) -> [float32x4_t; 4] {
         // SAFETY: the token proves NEON.
         from_fn(
