@@ -5,6 +5,7 @@ mod sources;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use horq_kernels::float_env::in_default;
 use horq_kernels::{Padding, ScaleMode, Window};
 use sources::{Sources, describe, padded};
 
@@ -250,12 +251,14 @@ impl Int8Quantize {
     /// assert_eq!(Int8Quantize::of_range(-32.0, 95.5), Int8Quantize { scale: 0.5, zero_point: 64 });
     /// ```
     pub fn of_range(low: f32, high: f32) -> Self {
-        let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
-        let scale = ((high - low) / 255.0) as f32;
-        if scale < f32::MIN_POSITIVE {
-            return Self { scale: 1.0, zero_point: 0 };
-        }
-        Self { scale, zero_point: (-low / f64::from(scale)).round().clamp(0.0, 255.0) as u8 }
+        in_default(|| {
+            let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
+            let scale = ((high - low) / 255.0) as f32;
+            if scale < f32::MIN_POSITIVE {
+                return Self { scale: 1.0, zero_point: 0 };
+            }
+            Self { scale, zero_point: (-low / f64::from(scale)).round().clamp(0.0, 255.0) as u8 }
+        })
     }
 }
 
@@ -321,7 +324,7 @@ impl Builder {
         };
         let shape = infer(&node, &shapes, &Limits::default())?;
         let mut sources = Sources::new(name, node.op.geometry(shapes[0]));
-        sources.pack(&layer, shapes[0])?;
+        in_default(|| sources.pack(&layer, shapes[0]))?;
         let (specs, packed) = (node.op.tensors(shapes[0]), sources.finish());
         debug_assert_eq!(specs.len(), packed.len());
         self.tensors
@@ -340,7 +343,7 @@ impl Builder {
     pub fn add_image8(&mut self, name: &str, input: &str, white: f32) -> Result<&mut Self, Error> {
         let channels = self.shape(input).map_or(0, Shape::channels);
         // A `white` that is infinite would make a scale of 0.
-        let scale = if white.is_finite() { 510.0 / white } else { f32::NAN };
+        let scale = if white.is_finite() { in_default(|| 510.0 / white) } else { f32::NAN };
         let (scale, shift) = (vec![scale; channels], vec![-255.0; channels]);
         self.add(name, &[input], Layer::Affine { scale: &scale, shift: &shift })
     }

@@ -6,6 +6,8 @@
 //! looks for the next layer for [`PATIENCE`] before it sleeps. A helper that comes late finds the tasks done, so a crew
 //! whose cores are taken by others costs little more than no crew.
 
+use crate::forks::Process;
+use horq_kernels::float_env::in_default;
 use horq_kernels::{Inline, Parallel};
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -25,6 +27,7 @@ const LOOKS: usize = 32;
 /// The caller and its helpers.
 pub(crate) struct Crew {
     board: Arc<Board>,
+    process: Process,
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -162,12 +165,20 @@ impl Crew {
             // Helpers without a core of their own would take the caller's.
             patience: if threads <= cores { PATIENCE } else { Duration::ZERO },
         };
-        let mut crew = Self { board: Arc::new(board), helpers: Vec::with_capacity(threads - 1) };
+        let (board, process) = (Arc::new(board), Process::current()?);
+        let mut crew = Self { board, process, helpers: Vec::with_capacity(threads - 1) };
         for who in 1..threads {
             let board = crew.board.clone();
-            crew.helpers.push(thread::Builder::new().name(format!("horq-{who}")).spawn(move || board.help(who))?);
+            crew.helpers.push(
+                thread::Builder::new().name(format!("horq-{who}")).spawn(move || in_default(|| board.help(who)))?,
+            );
         }
         Ok(crew)
+    }
+
+    /// Whether this process was forked from the one that has the helpers.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        !self.process.is_current()
     }
 }
 
@@ -221,6 +232,10 @@ unsafe impl Parallel for Crew {
 impl Drop for Crew {
     fn drop(&mut self) {
         self.board.closed.store(true, SeqCst);
+        if self.is_left_behind() {
+            // There are no such threads here, so they can be neither joined nor detached.
+            return std::mem::forget(std::mem::take(&mut self.helpers));
+        }
         for helper in self.helpers.drain(..) {
             helper.thread().unpark();
             // A helper catches the panics of its tasks.

@@ -490,6 +490,11 @@ pub enum Error {
         /// Why they could not be started.
         reason: String,
     },
+    /// A session with a pool of the caller's, used in a process that was forked after the session was made.
+    #[error(
+        "the session's thread pool belongs to the parent of this process, and a fork leaves threads behind; make the pool and the session after forking, or use Threads::Own, whose helpers are made anew"
+    )]
+    PoolLeftBehind,
     /// An input that is no whole number of samples, or more of them than the batch.
     #[error(
         "the input has {found} values, but must be 1 to {batch} samples of {sample}; pass whole samples, or make the session with a larger batch"

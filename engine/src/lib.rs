@@ -55,6 +55,7 @@
 mod builder;
 mod crew;
 mod error;
+mod forks;
 mod format;
 pub mod graph;
 mod layers;

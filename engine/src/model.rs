@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use horq_kernels::float_env::in_default;
 use safetensors::Dtype;
 
 use crate::Error;
@@ -112,7 +113,7 @@ impl Model {
         let metadata = Metadata::parse(&header, file, limits)?;
         header.check_layout()?;
         let data = &file[header.data_start..];
-        let checked = check_tensors(&metadata.graph, metadata.golden.as_ref(), &header, data, limits)?;
+        let checked = in_default(|| check_tensors(&metadata.graph, metadata.golden.as_ref(), &header, data, limits))?;
         let data_start = header.data_start;
         let (shapes, output, tensors) = (checked.shapes, checked.output, checked.tensors);
         Ok(Self(Arc::new(Inner { memory, data_start, metadata, shapes, output, tensors })))

@@ -6,6 +6,7 @@ use crate::layers::{self, Context};
 use crate::plan::Plan;
 use crate::threads::Team;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Threads};
+use horq_kernels::float_env::in_default;
 use horq_kernels::{Isa, Parallel, StageClock};
 use pass::{Lane, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -107,6 +108,10 @@ impl Session {
     /// there is; [`Error::NoThreads`] and [`Error::ThreadPool`] for threads that cannot be had; [`Error::Kernel`] if this CPU
     /// lacks the instruction set; [`Error::LayerKernel`] if no kernel runs a layer's shape.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
+        in_default(|| Self::prepare(model, options))
+    }
+
+    fn prepare(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         if options.batch == 0 {
             return Err(Error::Batch);
         }
@@ -189,12 +194,19 @@ impl Session {
     ///
     /// `input` holds the samples one after another, NHWC, unpadded; `output` takes [`Self::output_len`] values a sample.
     /// On the caller's thread alone ([`Threads::Inline`]) a run that succeeds allocates nothing, takes no lock and makes no system
-    /// call. The answer to a sample does not depend on the others of its batch, nor on threads or instruction sets.
+    /// call. The answer to a sample does not depend on the others of its batch, nor on threads or instruction sets, nor on the
+    /// rounding or the treatment of denormals that the calling thread is set to: a run computes in the default
+    /// floating-point environment and leaves the caller's as it was.
     ///
     /// # Errors
     /// [`Error::InputLength`] and [`Error::OutputLength`] for lengths that do not fit; [`Error::InputNotFinite`] and
     /// [`Error::LayerNotFinite`] if a value is NaN or infinite or overflows on the way. After an error `output` is unspecified.
     pub fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
+        in_default(|| self.compute(input, output))
+    }
+
+    fn compute(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
+        self.team.follow_fork()?;
         let samples = self.samples(input, output)?;
         if let Some(index) = first_not_finite(input) {
             let input_name = self.model.graph().input.name.clone();

@@ -2,6 +2,8 @@
 
 use crate::Error;
 use crate::crew::Crew;
+use crate::forks::Process;
+use horq_kernels::float_env::{in_callers, in_default};
 use horq_kernels::{Inline, Parallel};
 use rayon::ThreadPool;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
@@ -15,9 +17,11 @@ pub enum Threads {
     #[default]
     Inline,
     /// That many threads, the one that calls [`crate::Session::run`] and helpers that belong to the session. The quickest
-    /// hand-over: after a run the helpers look for the next one for 0.1 ms before they sleep.
+    /// hand-over: after a run the helpers look for the next one for 0.1 ms before they sleep. In a forked child, which has none
+    /// of its parent's threads, the first run makes new helpers.
     Own(usize),
     /// A pool that the caller keeps and may share among sessions; [`crate::rayon`] makes it. Rayon's global pool is never used.
+    /// In a forked child the pool has no threads left, so a run is refused there: make pool and session after the fork.
     Pool(Arc<ThreadPool>),
 }
 
@@ -36,7 +40,7 @@ const CREW_CYCLES: u64 = 10_000;
 pub(crate) enum Team {
     Inline,
     Crew(Crew),
-    Pool(Arc<ThreadPool>),
+    Pool(Arc<ThreadPool>, Process),
 }
 
 impl Team {
@@ -49,15 +53,32 @@ impl Team {
             Threads::Own(count) => {
                 Crew::new(count).map_or_else(|error| refusal(count, error.to_string()), |crew| Ok(Self::Crew(crew)))
             }
-            Threads::Pool(pool) => Ok(Self::Pool(pool)),
+            Threads::Pool(pool) => match Process::current() {
+                Ok(process) => Ok(Self::Pool(pool, process)),
+                Err(error) => refusal(pool.current_num_threads(), error.to_string()),
+            },
         }
+    }
+
+    /// Makes up for a fork of the process, which leaves all threads but one behind: a crew gets new helpers.
+    ///
+    /// # Errors
+    /// [`Error::ThreadPool`] if they cannot be had; [`Error::PoolLeftBehind`] if the threads are those of a pool, which only
+    /// its owner can make again.
+    pub(crate) fn follow_fork(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Crew(crew) if crew.is_left_behind() => *self = Self::new(Threads::Own(crew.threads()))?,
+            Self::Pool(_, process) if !process.is_current() => return Err(Error::PoolLeftBehind),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Runs `work` where its tasks can be cut: inside a pool that was handed over if the estimated cycles of the longest
     /// layer and of the whole run are worth it. Inside, no layer has to enter the pool again.
     pub(crate) fn enter<R: Send>(&self, run: u64, longest: u64, work: impl FnOnce() -> R + Send) -> R {
         match self {
-            Self::Pool(pool) if self.pays(run, longest) => pool.install(work),
+            Self::Pool(pool, _) if self.pays(run, longest) => in_callers(|| pool.install(|| in_default(work))),
             _ => work(),
         }
     }
@@ -72,7 +93,7 @@ impl Team {
         let least = match self {
             Self::Inline => return false,
             Self::Crew(_) => CREW_CYCLES,
-            Self::Pool(_) => POOL_CYCLES,
+            Self::Pool(..) => POOL_CYCLES,
         };
         run >= RUN_CYCLES && layer >= least
     }
@@ -84,7 +105,7 @@ unsafe impl Parallel for Team {
         match self {
             Self::Inline => 1,
             Self::Crew(crew) => crew.threads(),
-            Self::Pool(pool) => pool.current_num_threads(),
+            Self::Pool(pool, _) => pool.current_num_threads(),
         }
     }
 
@@ -92,7 +113,11 @@ unsafe impl Parallel for Team {
         match self {
             Self::Inline => Inline.run(tasks, task),
             Self::Crew(crew) => crew.run(tasks, task),
-            Self::Pool(pool) => pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(task)),
+            // A thread that waits for the pool may run tasks that are not ours, which find the environment they expect.
+            Self::Pool(pool, _) => in_callers(|| {
+                let tasks = (0..tasks).into_par_iter().with_max_len(1);
+                pool.install(|| tasks.for_each(|number| in_default(|| task(number))));
+            }),
         }
     }
 }

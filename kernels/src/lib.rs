@@ -2,7 +2,8 @@
 //!
 //! The crate knows no model and no file. Its users prepare a layer once ([`BinaryConv::new`], [`FloatConv::new`]) and run
 //! it on slices, with scratch memory of their own and any [`Parallel`]; nothing allocates after preparation. Every backend
-//! gives the same bits: counts are integers, and float operations stand in a fixed order.
+//! gives the same bits: counts are integers, and float operations stand in a fixed order. They compute in the floating-point
+//! environment that they are called in; [`float_env`] puts the default one in place around a call.
 
 mod binary_conv;
 mod binary_task;
@@ -16,6 +17,7 @@ mod epilogue;
 mod error;
 mod finish;
 mod float_conv;
+pub mod float_env;
 mod float_tile;
 pub mod gemm;
 mod geometry;
