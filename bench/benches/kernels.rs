@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use horq_kernels::{
     BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
-    Inline, Isa, Padding, ScaleMode, Window, gemm, panel,
+    Inline, Isa, Padding, ScaleMode, Window, float_env, gemm, panel,
 };
 use std::time::Duration;
 
@@ -100,12 +100,20 @@ fn float_convolution(criterion: &mut Criterion) {
     });
 }
 
+/// What [`float_env::in_default`] adds to a call, in the caller's usual mode; `horq-bench` cannot see so little.
+fn float_environment(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("floating-point environment");
+    let call = || std::hint::black_box(std::hint::black_box(3.0f32) / 7.0);
+    group.bench_function("call", |bencher| bencher.iter(call));
+    group.bench_function("call in the default environment", |bencher| bencher.iter(|| float_env::in_default(call)));
+}
+
 criterion_group! {
     name = kernels;
     config = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(300));
-    targets = bit_product, binary_layers, float_convolution
+    targets = bit_product, binary_layers, float_convolution, float_environment
 }
 criterion_main!(kernels);

@@ -18,6 +18,12 @@ mod registers {
     /// All exceptions masked, no flag set, to nearest, denormals kept.
     pub(super) const DEFAULT: Registers = 0x1f80;
 
+    /// Whether arithmetic is the same with both: they differ in exception flags at the most.
+    #[inline(always)]
+    pub(super) fn alike(a: Registers, b: Registers) -> bool {
+        (a ^ b) & !0x3f == 0
+    }
+
     #[inline(always)]
     pub(super) fn read() -> Registers {
         let mut registers: Registers = 0;
@@ -43,6 +49,12 @@ mod registers {
     pub(super) type Registers = (u64, u64);
     /// No traps, to nearest, denormals kept, NaN payloads kept; no flag set.
     pub(super) const DEFAULT: Registers = (0, 0);
+
+    /// Whether arithmetic is the same with both: they differ in exception flags at the most.
+    #[inline(always)]
+    pub(super) fn alike(a: Registers, b: Registers) -> bool {
+        a.0 == b.0
+    }
 
     #[inline(always)]
     pub(super) fn read() -> Registers {
@@ -71,6 +83,10 @@ mod registers {
     pub(super) type Registers = ();
     pub(super) const DEFAULT: Registers = ();
 
+    pub(super) fn alike((): Registers, (): Registers) -> bool {
+        true
+    }
+
     pub(super) fn read() -> Registers {}
 
     /// # Safety
@@ -78,7 +94,7 @@ mod registers {
     pub(super) unsafe fn write((): Registers) {}
 }
 
-use registers::{DEFAULT, Registers, read, write};
+use registers::{DEFAULT, Registers, alike, read, write};
 
 thread_local! {
     /// What the thread had when it came into [`in_default`], while it is inside.
@@ -86,7 +102,7 @@ thread_local! {
 }
 
 /// Runs `work` in the default environment; then the calling thread has its own back, exception flags included, also if
-/// `work` panics. Costs some nanoseconds, and nothing inside itself.
+/// `work` panics. Costs some nanoseconds, some tens where the caller's mode is another one, and nothing inside itself.
 #[inline(always)]
 pub fn in_default<R>(work: impl FnOnce() -> R) -> R {
     if CALLERS.get().is_some() {
@@ -117,13 +133,16 @@ struct Switch {
     callers: Option<Registers>,
 }
 
+// A write that changes nothing but flags takes tens of nanoseconds, too, so only what has to change is written.
 impl Switch {
     /// Goes from the registers `from` to `to`, with `callers` as what the thread came with.
     #[inline(always)]
     fn new(from: Registers, to: Registers, callers: Option<Registers>) -> Self {
         let back = Self { registers: from, callers: CALLERS.replace(callers) };
-        // SAFETY: `to` is the default, which Rust's arithmetic expects, or what a caller's code ran with before.
-        unsafe { write(to) };
+        if !alike(from, to) {
+            // SAFETY: `to` is the default, which Rust's arithmetic expects, or what a caller's code ran with before.
+            unsafe { write(to) };
+        }
         back
     }
 }
@@ -132,7 +151,9 @@ impl Drop for Switch {
     #[inline(always)]
     fn drop(&mut self) {
         CALLERS.set(self.callers);
-        // SAFETY: as in `new`.
-        unsafe { write(self.registers) };
+        if read() != self.registers {
+            // SAFETY: as in `new`.
+            unsafe { write(self.registers) };
+        }
     }
 }

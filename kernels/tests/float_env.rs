@@ -21,9 +21,14 @@ fn write(mode: u32) {
     unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const mode) };
 }
 
-/// The registers before, within and after, with the default put back.
+/// The registers within and after, called in a hostile mode.
 fn observe(around: impl FnOnce(&dyn Fn() -> u32) -> u32) -> (u32, u32) {
-    write(HOSTILE);
+    observe_from(HOSTILE, around)
+}
+
+/// The same, called in `mode`; the default is put back.
+fn observe_from(mode: u32, around: impl FnOnce(&dyn Fn() -> u32) -> u32) -> (u32, u32) {
+    write(mode);
     let inside = around(&read);
     let after = read();
     write(DEFAULT);
@@ -40,6 +45,9 @@ fn the_default_inside_and_the_callers_outside() {
     // Exceptions inside leave no flag behind, and trap nobody.
     let divided = |read: &dyn Fn() -> u32| in_default(|| read() + (1.0 / std::hint::black_box(0.0f32) < 0.0) as u32);
     assert_eq!(observe(divided), (DEFAULT, HOSTILE));
+    assert_eq!(observe_from(DEFAULT, divided), (DEFAULT, DEFAULT));
+    // Flags alone change no arithmetic, so they may stay; they are what they were afterwards.
+    assert_eq!(observe_from(DEFAULT | 0x20, divided), (DEFAULT | 0x20, DEFAULT | 0x20));
 }
 
 #[test]
