@@ -13,7 +13,10 @@ pub enum Error {
     )]
     NotFinite,
     /// `HORQ_ISA` or `HORQ_REQUIRE_ISA` (or a call) names an instruction set that does not exist.
-    #[error("unknown instruction set `{0}`; the names are portable, popcnt, avx2, avx512bw, avx512vpopcnt and neon")]
+    #[error(
+        "unknown instruction set `{}`; the names are portable, popcnt, avx2, avx512bw, avx512vpopcnt and neon",
+        .0.escape_debug()
+    )]
     UnknownIsa(String),
     /// A forced or required instruction set that this CPU lacks.
     #[error(

@@ -54,12 +54,17 @@ impl Isa {
     }
 
     /// The backend to use: the one that `HORQ_ISA` names, else the best of this CPU. If `HORQ_REQUIRE_ISA` lists names
-    /// (separated by commas), each of them must be available.
+    /// (separated by commas), each of them must be available. An empty variable counts as unset.
     ///
     /// # Errors
-    /// [`Error::UnknownIsa`], or [`Error::MissingIsa`] if a forced or required one is not available.
+    /// [`Error::UnknownIsa`], also for a value that is no text, or [`Error::MissingIsa`] if a forced or required one is not
+    /// available.
     pub fn from_env() -> Result<Self, Error> {
-        let read = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let read = |name| {
+            // What is no UTF-8 gets replacement characters, which no name has.
+            let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+            Some(value).filter(|value| !value.trim().is_empty())
+        };
         for required in read("HORQ_REQUIRE_ISA").unwrap_or_default().split(',').filter(|name| !name.trim().is_empty()) {
             required.trim().parse::<Self>()?.check()?;
         }

@@ -5,6 +5,7 @@ mod common;
 use common::{Layer, MODES, PADDINGS, backends, rng, values};
 use horq_kernels::{BinaryConv, Error, FloatConv, Geometry, Isa, MAX_DEPTH, MAX_ORDER, Padding, ScaleMode, Window};
 use rand::Rng;
+use std::ffi::OsStr;
 
 /// Shapes whose inputs are read in different ways: dense, packed tails, a stride that skips pixels, groups.
 fn geometries() -> Vec<Geometry> {
@@ -192,10 +193,11 @@ fn backends_are_those_that_the_cpu_has() {
 
 /// Runs a test of this file in a process of its own with those variables, and says whether it passed.
 #[cfg(target_arch = "x86_64")]
-fn passes(test: &str, variables: &[(&str, &str)]) -> bool {
+fn passes<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> bool {
     let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", "--include-ignored", test]).env_remove("HORQ_ISA").env_remove("HORQ_REQUIRE_ISA");
-    command.envs(variables.iter().copied()).output().expect("this program runs").status.success()
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    command.output().expect("this program runs").status.success()
 }
 
 /// Not a test of its own: what the process that `the_environment_is_honoured` starts looks at.
@@ -210,6 +212,12 @@ fn from_env_gives_what_is_expected() {
         Err(error) => error.to_string(),
     };
     assert_eq!(got, expected);
+}
+
+#[test]
+fn an_unknown_name_cannot_forge_a_line() {
+    let error = "a\n\u{1b}[2J\u{202e}b".parse::<Isa>().unwrap_err();
+    assert!(error.to_string().contains(r"`a\n\u{1b}[2J\u{202e}b`"), "{error}");
 }
 
 #[test]
@@ -230,6 +238,16 @@ fn the_environment_is_honoured() {
     from_env("missing neon", &[("HORQ_REQUIRE_ISA", "portable,neon")]);
     from_env("unknown mmx", &[("HORQ_REQUIRE_ISA", "mmx")]);
     from_env("missing neon", &[("HORQ_ISA", "portable"), ("HORQ_REQUIRE_ISA", "neon")]);
+    from_env(&best, &[("HORQ_ISA", " "), ("HORQ_REQUIRE_ISA", "")]);
+    // What is no text is no name either, and not ignored.
+    #[cfg(unix)]
+    for name in ["HORQ_ISA", "HORQ_REQUIRE_ISA"] {
+        use std::os::unix::ffi::OsStrExt;
+        for (value, expected) in [(&b"\xff"[..], "unknown \u{fffd}"), (b"avx2\xc3", "unknown avx2\u{fffd}")] {
+            let variables = [(name, OsStr::from_bytes(value)), ("EXPECTED", OsStr::new(expected))];
+            assert!(passes("from_env_gives_what_is_expected", &variables), "{variables:?}");
+        }
+    }
     // And the tests themselves fail where a required one is missing.
     assert!(passes("backends_are_those_that_the_cpu_has", &[("HORQ_REQUIRE_ISA", "portable")]));
     assert!(!passes("backends_are_those_that_the_cpu_has", &[("HORQ_REQUIRE_ISA", "portable,neon")]));
