@@ -9,7 +9,8 @@ use horq_kernels::float_env::in_default;
 use horq_kernels::{Padding, ScaleMode, Window};
 use sources::{Sources, describe, padded};
 
-use crate::format::{GoldenRef, Limits, Parts, TensorData, assemble, write_atomic};
+use crate::files::replace_file;
+use crate::format::{GoldenRef, Limits, Parts, TensorData, assemble};
 use crate::graph::{Graph, Input, Node, Shape, check_name, infer};
 use crate::{Error, Model};
 
@@ -403,11 +404,12 @@ impl Builder {
     }
 
     /// Writes the file so that whoever opens the path sees the old file or the whole new one, also after a crash.
+    /// [`replace_file`](crate::replace_file) does it and says what becomes of links, permissions and devices.
     ///
     /// # Errors
-    /// As [`Self::to_bytes`], and [`Error::Io`].
+    /// As [`Self::to_bytes`], and [`Error::Io`] or [`Error::NotReplaceable`].
     pub fn write(&self, output: &str, path: impl AsRef<Path>) -> Result<(), Error> {
-        write_atomic(path.as_ref(), &self.to_bytes(output)?)
+        replace_file(path, &self.to_bytes(output)?)
     }
 
     fn golden_samples(&self, input: usize, output: usize, output_shape: Shape) -> Result<usize, Error> {

@@ -2,15 +2,19 @@
 
 use std::path::PathBuf;
 
+use crate::escaped;
 use crate::graph::Shape;
 
 /// What went wrong: one variant for each rule of the format, of the graph and of a session.
+///
+/// Its text is one line, whatever a file or a path holds: what comes from outside stands in it as [`escaped`] shows it. The
+/// fields hold it as it is.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     // The file as bytes.
     /// The operating system refused.
-    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[error("cannot {action} `{}`: {source}", escaped(path))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -18,6 +22,14 @@ pub enum Error {
         path: PathBuf,
         /// Why it failed.
         source: std::io::Error,
+    },
+    /// What lies at a path is nothing that a new file may take the place of; see [`crate::replace_file`].
+    #[error("cannot write `{}`: {reason}", escaped(path))]
+    NotReplaceable {
+        /// The path.
+        path: PathBuf,
+        /// What it is, and what to do.
+        reason: &'static str,
     },
     /// The file is longer than [`crate::Limits::file_bytes`].
     #[error("the file has {length} bytes, more than the limit of {limit}; raise `Limits::file_bytes` if you trust it")]
@@ -52,7 +64,7 @@ pub enum Error {
         offset: usize,
     },
     /// The header is not the JSON that safetensors asks for.
-    #[error("not a safetensors file: {reason}; check that the path names a .horq file and export it again")]
+    #[error("not a safetensors file: {}; check that the path names a .horq file and export it again", escaped(reason))]
     NotSafetensors {
         /// What the safetensors parser says.
         reason: String,
@@ -70,13 +82,20 @@ pub enum Error {
 
     // The metadata.
     /// A safetensors file, but not one of this format.
-    #[error("the metadata says format {found}, not \"horq\"; export the model with horq's exporter or `horq::Builder`")]
+    #[error(
+        "the metadata says format {}, not \"horq\"; export the model with horq's exporter or `horq::Builder`",
+        escaped(found)
+    )]
     NotHorq {
         /// The value of the key `format`, or `nothing`.
         found: String,
     },
     /// A version of the format that this library cannot read.
-    #[error("format version \"{found}\" is not supported, this library reads {supported}; update horq or export again")]
+    #[error(
+        "format version \"{}\" is not supported, this library reads {}; update horq or export again",
+        escaped(found),
+        escaped(supported)
+    )]
     Version {
         /// The version of the file.
         found: String,
@@ -90,7 +109,7 @@ pub enum Error {
         key: &'static str,
     },
     /// A key's value does not parse.
-    #[error("the metadata key `{key}` is malformed: {reason}; see docs/format.md")]
+    #[error("the metadata key `{key}` is malformed: {}; see docs/format.md", escaped(reason))]
     Malformed {
         /// The key.
         key: &'static str,
@@ -99,7 +118,9 @@ pub enum Error {
     },
     /// A node of the graph does not parse.
     #[error(
-        "node {index} (`{node}`) of the graph is malformed: {reason}; see docs/format.md for the fields of each operation"
+        "node {index} (`{}`) of the graph is malformed: {}; see docs/format.md for the fields of each operation",
+        escaped(node),
+        escaped(reason)
     )]
     NodeMalformed {
         /// Its place in the graph, from 0.
@@ -111,7 +132,9 @@ pub enum Error {
     },
     /// A stored digest differs from the bytes: the file was damaged or edited.
     #[error(
-        "the {part} was changed after it was written: its sha256 is {computed}, but the file states {stored}; copy or export it again"
+        "the {part} was changed after it was written: its sha256 is {}, but the file states {}; copy or export it again",
+        escaped(computed),
+        escaped(stored)
     )]
     Digest {
         /// `header` or `data`.
@@ -140,14 +163,16 @@ pub enum Error {
         reason: &'static str,
     },
     /// Two values of one name.
-    #[error("the name `{node}` is taken by an earlier node or the graph's input; rename one of them")]
+    #[error("the name `{}` is taken by an earlier node or the graph's input; rename one of them", escaped(node))]
     DuplicateName {
         /// The name.
         node: String,
     },
     /// A node reads a value that does not stand before it.
     #[error(
-        "node `{node}` reads `{input}`, which is neither the graph's input nor an earlier node; order the nodes so that each follows what it reads"
+        "node `{}` reads `{}`, which is neither the graph's input nor an earlier node; order the nodes so that each follows what it reads",
+        escaped(node),
+        escaped(input)
     )]
     UnknownInput {
         /// The reading node.
@@ -156,7 +181,7 @@ pub enum Error {
         input: String,
     },
     /// A node with the wrong number of inputs.
-    #[error("node `{node}` ({op}) reads {found} values, but must read {expected}")]
+    #[error("node `{}` ({op}) reads {found} values, but must read {expected}", escaped(node))]
     InputCount {
         /// The node.
         node: String,
@@ -168,7 +193,11 @@ pub enum Error {
         found: usize,
     },
     /// A node's input has the wrong rank.
-    #[error("node `{node}` ({op}) reads `{input}`, which has shape {shape}, but it needs {expected}")]
+    #[error(
+        "node `{}` ({op}) reads `{}`, which has shape {shape}, but it needs {expected}",
+        escaped(node),
+        escaped(input)
+    )]
     Rank {
         /// The node.
         node: String,
@@ -182,7 +211,7 @@ pub enum Error {
         shape: Shape,
     },
     /// Two inputs of a node do not go together.
-    #[error("node `{node}` ({op}) reads values of shapes {first} and {second}; {rule}")]
+    #[error("node `{}` ({op}) reads values of shapes {first} and {second}; {rule}", escaped(node))]
     ShapesDiffer {
         /// The node.
         node: String,
@@ -196,7 +225,7 @@ pub enum Error {
         rule: &'static str,
     },
     /// A window or convolution that does not fit its input.
-    #[error("node `{node}` ({op}) does not fit its input of shape {shape}: {reason}")]
+    #[error("node `{}` ({op}) does not fit its input of shape {shape}: {}", escaped(node), escaped(reason))]
     Geometry {
         /// The node.
         node: String,
@@ -208,7 +237,7 @@ pub enum Error {
         reason: String,
     },
     /// A value of zero elements, or of more than [`crate::Limits::value_elements`].
-    #[error("value `{name}` of shape {shape} has {elements} elements a sample; it must have 1 to {limit}")]
+    #[error("value `{}` of shape {shape} has {elements} elements a sample; it must have 1 to {limit}", escaped(name))]
     ValueSize {
         /// The value's name.
         name: String,
@@ -220,13 +249,17 @@ pub enum Error {
         limit: usize,
     },
     /// The graph's output is not one of its nodes.
-    #[error("the output `{output}` is not a node of the graph; name one of its nodes")]
+    #[error("the output `{}` is not a node of the graph; name one of its nodes", escaped(output))]
     UnknownOutput {
         /// The name.
         output: String,
     },
     /// A node whose value goes nowhere.
-    #[error("nobody reads node `{node}` and it is not the output `{output}`; remove it or make it the output")]
+    #[error(
+        "nobody reads node `{}` and it is not the output `{}`; remove it or make it the output",
+        escaped(node),
+        escaped(output)
+    )]
     Unread {
         /// The node.
         node: String,
@@ -234,7 +267,7 @@ pub enum Error {
         output: String,
     },
     /// An order outside 1 to 8.
-    #[error("node `{node}` has order {order}; it must be 1 to {limit}")]
+    #[error("node `{}` has order {order}; it must be 1 to {limit}", escaped(node))]
     Order {
         /// The node.
         node: String,
@@ -244,7 +277,11 @@ pub enum Error {
         limit: usize,
     },
     /// An `affine_by_order` that names no binary layer.
-    #[error("node `{node}` goes by the order of `{layer}`, which is no binary layer of the graph; name one")]
+    #[error(
+        "node `{}` goes by the order of `{}`, which is no binary layer of the graph; name one",
+        escaped(node),
+        escaped(layer)
+    )]
     OrderOf {
         /// The node.
         node: String,
@@ -253,7 +290,9 @@ pub enum Error {
     },
     /// An `affine_by_order` with rows for other orders than its layer has.
     #[error(
-        "node `{node}` has {rows} rows, but `{layer}`, by whose order it goes, has {order} orders; give one row an order"
+        "node `{}` has {rows} rows, but `{}`, by whose order it goes, has {order} orders; give one row an order",
+        escaped(node),
+        escaped(layer)
     )]
     RowsByOrder {
         /// The node.
@@ -266,7 +305,7 @@ pub enum Error {
         order: usize,
     },
     /// No weight basis, or too many.
-    #[error("node `{node}` has {count} weight bases; it must have 1 to {limit}")]
+    #[error("node `{}` has {count} weight bases; it must have 1 to {limit}", escaped(node))]
     Bases {
         /// The node.
         node: String,
@@ -276,7 +315,7 @@ pub enum Error {
         limit: usize,
     },
     /// A codebook without entries, or with too many.
-    #[error("node `{node}` has a codebook of {entries} entries; it must have 1 to {limit}")]
+    #[error("node `{}` has a codebook of {entries} entries; it must have 1 to {limit}", escaped(node))]
     CodebookEntries {
         /// The node.
         node: String,
@@ -286,14 +325,19 @@ pub enum Error {
         limit: usize,
     },
     /// Mode `fixed` without its constants.
-    #[error("node `{node}` has scale mode fixed, but names no `scales`; give one positive constant an order")]
+    #[error(
+        "node `{}` has scale mode fixed, but names no `scales`; give one positive constant an order",
+        escaped(node)
+    )]
     ScalesMissing {
         /// The node.
         node: String,
     },
     /// Constants in a mode that has none.
     #[error(
-        "node `{node}` names the scales `{tensor}`, but only scale mode fixed has any; remove them or change the mode"
+        "node `{}` names the scales `{}`, but only scale mode fixed has any; remove them or change the mode",
+        escaped(node),
+        escaped(tensor)
     )]
     ScalesUnexpected {
         /// The node.
@@ -304,7 +348,7 @@ pub enum Error {
 
     // The tensors.
     /// A tensor whose length is no multiple of 64, so that the next one does not start on a boundary.
-    #[error("tensor `{tensor}` has {length} bytes, which is no multiple of 64; pad it with zeros")]
+    #[error("tensor `{}` has {length} bytes, which is no multiple of 64; pad it with zeros", escaped(tensor))]
     TensorLength {
         /// The tensor.
         tensor: String,
@@ -312,7 +356,11 @@ pub enum Error {
         length: usize,
     },
     /// The graph names a tensor that is not there.
-    #[error("node `{node}` needs the tensor `{tensor}`, which the file does not hold; export the model again")]
+    #[error(
+        "node `{}` needs the tensor `{}`, which the file does not hold; export the model again",
+        escaped(node),
+        escaped(tensor)
+    )]
     TensorMissing {
         /// The node.
         node: String,
@@ -320,13 +368,18 @@ pub enum Error {
         tensor: String,
     },
     /// A tensor that nothing names.
-    #[error("nothing in the graph names the tensor `{tensor}`; remove it or name it")]
+    #[error("nothing in the graph names the tensor `{}`; remove it or name it", escaped(tensor))]
     TensorUnknown {
         /// The tensor.
         tensor: String,
     },
     /// A tensor that is named twice.
-    #[error("nodes `{first}` and `{second}` both name the tensor `{tensor}`; give each a tensor of its own")]
+    #[error(
+        "nodes `{}` and `{}` both name the tensor `{}`; give each a tensor of its own",
+        escaped(first),
+        escaped(second),
+        escaped(tensor)
+    )]
     TensorShared {
         /// The node that names it first.
         first: String,
@@ -336,7 +389,12 @@ pub enum Error {
         tensor: String,
     },
     /// A tensor of the wrong element type.
-    #[error("tensor `{tensor}` of node `{node}` has elements of type {found}, but must have {expected}")]
+    #[error(
+        "tensor `{}` of node `{}` has elements of type {}, but must have {expected}",
+        escaped(tensor),
+        escaped(node),
+        escaped(found)
+    )]
     TensorDtype {
         /// The node.
         node: String,
@@ -349,7 +407,11 @@ pub enum Error {
     },
     /// A tensor of the wrong shape.
     #[error(
-        "tensor `{tensor}` of node `{node}` has shape {found}, but the graph makes it {expected}; export the model again"
+        "tensor `{}` of node `{}` has shape {}, but the graph makes it {}; export the model again",
+        escaped(tensor),
+        escaped(node),
+        escaped(found),
+        escaped(expected)
     )]
     TensorShape {
         /// The node.
@@ -362,7 +424,11 @@ pub enum Error {
         found: String,
     },
     /// A float that is NaN or infinite.
-    #[error("value {index} of tensor `{tensor}` of node `{node}` is {value}; every float of a model must be finite")]
+    #[error(
+        "value {index} of tensor `{}` of node `{}` is {value}; every float of a model must be finite",
+        escaped(tensor),
+        escaped(node)
+    )]
     NotFinite {
         /// The node.
         node: String,
@@ -375,7 +441,9 @@ pub enum Error {
     },
     /// A constant of mode `fixed` that is zero or negative.
     #[error(
-        "scale {index} of tensor `{tensor}` of node `{node}` is {value}; the constants of mode fixed must be positive"
+        "scale {index} of tensor `{}` of node `{}` is {value}; the constants of mode fixed must be positive",
+        escaped(tensor),
+        escaped(node)
     )]
     ScaleNotPositive {
         /// The node.
@@ -388,7 +456,11 @@ pub enum Error {
         value: f32,
     },
     /// Padding that is not zero.
-    #[error("element {index} of tensor `{tensor}` of node `{node}` holds {bits:#010x} where padding must be zero")]
+    #[error(
+        "element {index} of tensor `{}` of node `{}` holds {bits:#010x} where padding must be zero",
+        escaped(tensor),
+        escaped(node)
+    )]
     DirtyPadding {
         /// The node.
         node: String,
@@ -401,7 +473,9 @@ pub enum Error {
     },
     /// A code that names no entry of its codebook.
     #[error(
-        "element {index} of tensor `{tensor}` of node `{node}` holds code {code}, but the codebook has {entries} entries; codes count from 0"
+        "element {index} of tensor `{}` of node `{}` holds code {code}, but the codebook has {entries} entries; codes count from 0",
+        escaped(tensor),
+        escaped(node)
     )]
     CodeBeyond {
         /// The node.
@@ -418,7 +492,9 @@ pub enum Error {
 
     /// An 8-bit weight of -128.
     #[error(
-        "element {index} of tensor `{tensor}` of node `{node}` is -128; 8-bit weights are -127 to 127, scaled alike on both sides"
+        "element {index} of tensor `{}` of node `{}` is -128; 8-bit weights are -127 to 127, scaled alike on both sides",
+        escaped(tensor),
+        escaped(node)
     )]
     Int8Range {
         /// The node.
@@ -430,7 +506,9 @@ pub enum Error {
     },
     /// An 8-bit layer whose input scale cannot be divided by.
     #[error(
-        "the input scale in tensor `{tensor}` of node `{node}` is {value:e}; it must be finite and at least 2^-126"
+        "the input scale in tensor `{}` of node `{}` is {value:e}; it must be finite and at least 2^-126",
+        escaped(tensor),
+        escaped(node)
     )]
     InputScale {
         /// The node.
@@ -443,7 +521,7 @@ pub enum Error {
 
     // Building a model.
     /// Source values of the wrong length.
-    #[error("node `{node}` takes {expected} values of `{source_name}`, but {found} were given")]
+    #[error("node `{}` takes {expected} values of `{}`, but {found} were given", escaped(node), escaped(source_name))]
     SourceLength {
         /// The node.
         node: String,
@@ -483,7 +561,7 @@ pub enum Error {
     #[error("a pool needs at least 1 thread; `Threads::Inline` uses the caller's")]
     NoThreads,
     /// The operating system refused threads.
-    #[error("cannot start {count} threads: {reason}; ask for fewer")]
+    #[error("cannot start {count} threads: {}; ask for fewer", escaped(reason))]
     ThreadPool {
         /// How many were asked for.
         count: usize,
@@ -523,7 +601,8 @@ pub enum Error {
     },
     /// The caller's input holds NaN or infinity.
     #[error(
-        "value {index} of the input `{input}` is {value}; every value must be finite, so check what prepares the input"
+        "value {index} of the input `{}` is {value}; every value must be finite, so check what prepares the input",
+        escaped(input)
     )]
     InputNotFinite {
         /// The name of the graph's input.
@@ -535,7 +614,8 @@ pub enum Error {
     },
     /// A value became NaN or infinite inside the network.
     #[error(
-        "a value of layer `{layer}` is NaN or infinite, or its scale overflows; the input is too large for this model, so check how it is prepared"
+        "a value of layer `{}` is NaN or infinite, or its scale overflows; the input is too large for this model, so check how it is prepared",
+        escaped(layer)
     )]
     LayerNotFinite {
         /// The binary layer whose input it is, or the output.
@@ -543,7 +623,8 @@ pub enum Error {
     },
     /// An order that a layer cannot run at.
     #[error(
-        "layer `{layer}` can run at orders 1 to {limit}, not {order}; export the model with a higher order if you need it"
+        "layer `{}` can run at orders 1 to {limit}, not {order}; export the model with a higher order if you need it",
+        escaped(layer)
     )]
     LayerOrder {
         /// The layer.
@@ -554,7 +635,7 @@ pub enum Error {
         limit: usize,
     },
     /// No binary layer of that name.
-    #[error("the model has no binary layer `{layer}`; its binary layers are: {known}")]
+    #[error("the model has no binary layer `{}`; its binary layers are: {}", escaped(layer), escaped(known))]
     UnknownLayer {
         /// The name asked for.
         layer: String,
@@ -562,7 +643,7 @@ pub enum Error {
         known: String,
     },
     /// No kernel runs a layer.
-    #[error("layer `{layer}` cannot run: {error}")]
+    #[error("layer `{}` cannot run: {error}", escaped(layer))]
     LayerKernel {
         /// The layer.
         layer: String,

@@ -10,7 +10,7 @@ pub(crate) use header::{Header, sha256};
 pub(crate) use memory::Memory;
 pub(crate) use metadata::{GoldenRef, Metadata};
 pub(crate) use validate::check_tensors;
-pub(crate) use write::{Parts, TensorData, assemble, write_atomic};
+pub(crate) use write::{Parts, TensorData, assemble};
 
 /// The version that this library writes, and the newest whose every part it knows.
 pub const VERSION: (u32, u32) = (1, 0);

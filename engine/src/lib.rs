@@ -45,7 +45,8 @@
 //! time of each layer goes. Results are the same bits on every instruction set, with any threads and in any batch.
 //!
 //! # Errors
-//! Every fallible call returns [`Error`], which says what was wrong and what to do. NaN and infinity are errors, not
+//! Every fallible call returns [`Error`], which says what was wrong and what to do, on one line: names and other text from
+//! files stand in it as [`escaped`] shows them, so that no file forges a line of a log. NaN and infinity are errors, not
 //! results. No file and no input makes this crate panic.
 //!
 //! # Environment
@@ -55,6 +56,8 @@
 mod builder;
 mod crew;
 mod error;
+mod escape;
+mod files;
 mod forks;
 mod format;
 pub mod graph;
@@ -68,6 +71,8 @@ mod threads;
 
 pub use builder::{AffineRow, BinaryBase, Builder, Int8Quantize, Layer, Quantize};
 pub use error::Error;
+pub use escape::{Escaped, escaped};
+pub use files::replace_file;
 pub use format::{
     ALIGNMENT, Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_NODES,
     MAX_VALUE_ELEMENTS, VERSION,

@@ -5,7 +5,8 @@ mod common;
 use common::{Net, isas, keep, lenet::lenet, random, run};
 use horq::graph::Shape;
 use horq::{
-    BinaryBase, Error, Int8Quantize, Isa, Layer, Padding, Quantize, ScaleMode, Session, SessionOptions, Threads, Window,
+    BinaryBase, Builder, Error, Int8Quantize, Isa, Layer, Model, Padding, Quantize, ScaleMode, Session, SessionOptions,
+    Threads, Window, escaped,
 };
 
 fn session(net: &Net) -> Session {
@@ -282,4 +283,66 @@ fn the_dial_tells_its_range_and_the_names() {
     session.set_layer_order("conv2", 1).unwrap();
     let orders: Vec<usize> = session.profile().iter().filter_map(|layer| layer.order()).collect();
     assert_eq!(orders, [1, 3]);
+}
+
+/// Errors end in logs, where no name of a file, no argument and no path may forge a line.
+#[test]
+fn no_error_shows_text_from_outside_as_it_is() {
+    const EVIL: &str = "a\u{1b}[2J\r\nINFO all is well\u{202e}\u{9b}\u{feff}\u{2028}";
+    const SHOWN: &str = r"a\u{1b}[2J\r\nINFO all is well\u{202e}\u{9b}\u{feff}\u{2028}";
+    // Names in files and builders hold no control characters, but the rest.
+    const NAME: &str = "name\u{202e}\u{200b}\u{feff}\u{2028}";
+    let folder = tempfile::tempdir().unwrap();
+    let mut builder = Builder::new("x", Shape::Flat(2));
+    builder.add(NAME, &["x"], dense(2, &[1.0; 4])).unwrap();
+    let mut session = session(&lenet(ScaleMode::Image, 2));
+    let string = || EVIL.to_owned();
+    let errors = [
+        Model::open(folder.path().join(EVIL)).unwrap_err(),
+        builder.write(NAME, folder.path().join(EVIL).join("no folder")).unwrap_err(),
+        horq::replace_file(folder.path().join(EVIL).join(".."), b"").unwrap_err(),
+        builder.to_bytes(EVIL).unwrap_err(),
+        builder.clone().add(EVIL, &["x"], Layer::Relu).unwrap_err(),
+        builder.clone().add(NAME, &["x"], Layer::Relu).unwrap_err(),
+        builder.clone().add("y", &[EVIL], Layer::Relu).unwrap_err(),
+        builder.clone().add("y\u{202e}", &[NAME], dense(2, &[1.0; 5])).unwrap_err(),
+        session.set_layer_order(EVIL, 1).unwrap_err(),
+        Error::NotSafetensors { reason: string() },
+        Error::NotHorq { found: string() },
+        Error::Version { found: string(), supported: "1.x".into() },
+        Error::Malformed { key: "graph", reason: string() },
+        Error::NodeMalformed { index: 0, node: string(), reason: string() },
+        Error::TensorDtype { node: string(), tensor: string(), expected: "F32", found: string() },
+        Error::TensorShared { first: string(), second: string(), tensor: string() },
+        Error::Kernel(EVIL.parse::<Isa>().unwrap_err()),
+        Error::LayerKernel { layer: string(), error: EVIL.parse::<Isa>().unwrap_err() },
+    ];
+    for error in errors {
+        let text = error.to_string();
+        assert_eq!(escaped(&text).to_string(), text, "{error:?}");
+        assert!(
+            [SHOWN, "name\\u{202e}", "y\\u{202e}", "a\\u{1b}[2J"].iter().any(|shown| text.contains(shown)),
+            "{text}"
+        );
+    }
+    // Letters of any script stay letters.
+    let text = builder.add("y", &["größe 漢字 'n'"], Layer::Relu).unwrap_err().to_string();
+    assert!(text.contains("`größe 漢字 'n'`"), "{text}");
+}
+
+/// No variant can forget: what is a string or a path in its fields does not stand in its message by its bare name.
+#[test]
+fn every_message_escapes_its_strings() {
+    let source = include_str!("../src/error.rs");
+    let mut variants = 0;
+    for variant in source.split("#[error(").skip(1) {
+        let (message, rest) = variant.split_once(")]").expect("an attribute ends");
+        let fields =
+            rest.split("},").next().unwrap_or_default().lines().filter_map(|line| line.trim().split_once(": "));
+        for (field, kind) in fields.filter(|(_, kind)| matches!(*kind, "String," | "PathBuf,")) {
+            assert!(!message.contains(&format!("{{{field}}}")), "{message} shows `{field}`, a {kind} as it is");
+            variants += 1;
+        }
+    }
+    assert!(variants > 70, "{variants} strings found");
 }

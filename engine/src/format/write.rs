@@ -1,8 +1,6 @@
-//! Writing: the bytes of a file from its parts, and their way to the disk.
+//! The bytes of a file from its parts.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::Path;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -12,7 +10,6 @@ use super::metadata::{
     DATA_SHA256, DIGITS, FORMAT, FORMAT_VALUE, FORMAT_VERSION, GOLDEN, GRAPH, HEADER_SHA256, NOTE, PRODUCER,
 };
 use super::{ALIGNMENT, GoldenRef, VERSION, sha256};
-use crate::Error;
 use crate::graph::Graph;
 
 /// The elements of a tensor to be written; a whole number of lines.
@@ -97,23 +94,4 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Vec<u8> {
 
 fn json(value: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(value).expect("strings, numbers and maps with string keys always serialize")
-}
-
-/// Puts bytes into a file so that whoever opens the path sees the old file or the whole new one, also after a crash: a
-/// temporary file in the same folder, synced, renamed, the folder synced.
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let fail = |action| move |source| Error::Io { action, path: path.into(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".horq-");
-    // Readable like any new file, and not by its owner alone as temporary files are; the process's mask still applies.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(fail("create a temporary file beside"))?;
-    file.write_all(bytes).map_err(fail("write"))?;
-    file.as_file().sync_all().map_err(fail("sync"))?;
-    file.persist(path).map_err(|error| fail("rename the temporary file to")(error.error))?;
-    #[cfg(unix)]
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail("sync the folder of"))?;
-    Ok(())
 }

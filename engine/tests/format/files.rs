@@ -1,4 +1,4 @@
-//! Files on disk: reading, mapping without a copy, writing in one step.
+//! Files on disk: reading, mapping without a copy.
 
 use horq::{Error, Limits, Model};
 
@@ -73,20 +73,6 @@ fn a_mapping_takes_no_memory_for_weights() {
     assert!(held < MEGABYTE, "{held}");
 }
 
-#[test]
-fn writing_replaces_a_file_whole_and_leaves_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("model.horq");
-    std::fs::write(&path, "what was there before").unwrap();
-    small().write("logits", &path).unwrap();
-    assert_eq!(std::fs::read(&path).unwrap(), small().to_bytes("logits").unwrap());
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
-    // A model that breaks a rule replaces nothing.
-    assert!(small().write("nothing", &path).is_err());
-    Model::open(&path).unwrap();
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
-}
-
 /// A mapped file that is replaced by another write stays what it was, as `Model::map` promises.
 #[cfg(unix)]
 #[test]
@@ -99,18 +85,6 @@ fn a_mapping_outlives_the_replacement_of_its_file() {
     every_op().write("probabilities", &path).unwrap();
     model.verify_digest().unwrap();
     assert_ne!(model.digest(), Model::open(&path).unwrap().digest());
-}
-
-#[cfg(unix)]
-#[test]
-fn a_new_file_is_as_readable_as_any_other() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
-    let (plain, model) = (folder.path().join("plain"), folder.path().join("model.horq"));
-    std::fs::write(&plain, "x").unwrap();
-    small().write("logits", &model).unwrap();
-    assert_eq!(mode(&plain), mode(&model));
 }
 
 #[test]

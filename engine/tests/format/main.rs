@@ -8,4 +8,5 @@ mod mutations;
 mod reader;
 mod rules;
 mod spec;
+mod writing;
 mod zoo;
