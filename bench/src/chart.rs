@@ -8,6 +8,7 @@ mod svg;
 
 pub(crate) use axis::Scale;
 
+use crate::lab::save;
 use std::path::Path;
 
 /// A figure of panels side by side.
@@ -88,7 +89,7 @@ impl Figure {
         let png = render(&svg)?;
         for (extension, bytes) in [("svg", svg.as_bytes()), ("png", &png)] {
             let path = folder.join(name).with_extension(extension);
-            std::fs::write(&path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            save(&path, bytes)?;
         }
         Ok(())
     }

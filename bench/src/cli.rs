@@ -3,8 +3,9 @@
 use crate::clock::ClockChoice;
 use crate::networks::Network;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use horq::escaped;
 use horq_kernels::{Geometry, Isa, MAX_ORDER, ScaleMode, Window};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const AFTER_HELP: &str = "\
@@ -35,6 +36,9 @@ Keys of a result (--json, results.jsonl, results.csv; one that means nothing for
   minor_faults, major_faults        page faults of a cold start
   cpu, commit, rustc, clock, date   on what, with what, by which clock (perf, cpu-time or time), when (UTC)
 
+Exit codes: 0 done, or the reader of the output has left (as `head` does); 1 --fail-on-regression found something; 2 an
+argument, a file, the run or the output failed.
+
 How all this is measured, and why: docs/measuring.md.";
 
 /// Measures horq beside the limits of this machine and the fastest float engines.
@@ -50,7 +54,7 @@ pub(crate) struct Cli {
 /// What every suite takes.
 #[derive(Args, Debug)]
 pub(crate) struct Common {
-    /// Write one JSON object a line and result; `-` is standard output, tables then go to standard error
+    /// Write one JSON object a line and result, as they come; `-` is standard output, tables then go to standard error
     #[arg(long, value_name = "FILE", global = true)]
     pub json: Option<PathBuf>,
     /// Write results.jsonl, results.csv and the figures here [default without subcommand and for curve: horq-bench-out]
@@ -80,6 +84,13 @@ pub(crate) struct Common {
     /// Rewrite the marked tables of this file from the kept record (with --record, or for `tables`)
     #[arg(long, value_name = "FILE.md", global = true)]
     pub readme: Option<PathBuf>,
+}
+
+impl Common {
+    /// Whether standard output is for lines of JSON.
+    pub(crate) fn json_to_stdout(&self) -> bool {
+        self.json.as_deref() == Some(Path::new("-"))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -267,7 +278,7 @@ fn positive(text: &str) -> Result<usize, String> {
     match text.trim().parse() {
         Ok(0) => Err("a size must be at least 1".into()),
         Ok(number) => Ok(number),
-        Err(_) => Err(format!("`{text}` is no number")),
+        Err(_) => Err(format!("`{}` is no number", escaped(text))),
     }
 }
 
@@ -292,7 +303,7 @@ fn source(text: &str) -> Result<Source, String> {
         return Ok(Source::File(path));
     }
     let names: Vec<String> = Network::value_variants().iter().map(|network| network.name()).collect();
-    Err(format!("`{text}` is neither a file nor one of {}", names.join(", ")))
+    Err(format!("`{}` is neither a file nor one of {}", escaped(text), names.join(", ")))
 }
 
 fn threads(text: &str) -> Result<usize, String> {

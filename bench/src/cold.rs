@@ -3,9 +3,10 @@
 //! The process is this same program, called with [`CHILD`] as its first argument. It maps the model's file, prepares a session,
 //! runs it once and writes one line of JSON.
 
-use horq::{Isa, Model, Session, SessionOptions, Threads};
+use horq::{Isa, Model, Session, SessionOptions, Threads, escaped};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -57,7 +58,7 @@ pub(crate) fn measure(file: &Path, setup: Setup, times: usize) -> Result<Start, 
     for _ in 0..times.max(1) {
         let mut command = Command::new(&program);
         command.arg(CHILD).arg(file).arg(&setup).arg(now().to_string());
-        let output = command.output().map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        let output = command.output().map_err(|error| format!("cannot start {}: {error}", escaped(&program)))?;
         if !output.status.success() {
             return Err(format!("the cold process failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
         }
@@ -98,8 +99,8 @@ pub(crate) fn child(mut arguments: impl Iterator<Item = OsString>) -> Result<(),
     let arena = session.arena_bytes() + session.scratch_bytes();
     let [started, opened, prepared, answered] = [started, opened, prepared, answered].map(|at| at - origin);
     let start = Start { started, opened, prepared, answered, minor_faults, major_faults, arena, rss, peak_rss };
-    println!("{}", serde_json::to_string(&start).expect("a start is plain data"));
-    Ok(())
+    let line = serde_json::to_string(&start).expect("a start is plain data");
+    writeln!(std::io::stdout(), "{line}").map_err(|error| readable(&error))
 }
 
 /// Nanoseconds of a clock that all processes of the machine share.

@@ -1,6 +1,7 @@
 //! Two records side by side: what became faster or slower by more than noise explains.
 
 use crate::record::Row;
+use crate::show::name;
 use crate::text;
 use std::collections::HashMap;
 
@@ -110,7 +111,7 @@ impl<'a> Comparison<'a> {
         let (Some(old), Some(new)) = (old.first(), new.first()) else { return };
         for (what, old, new) in [("CPU", &old.cpu, &new.cpu), ("clock", &old.clock, &new.clock)] {
             if old != new {
-                self.remarks.push(format!("the {what} differs: {old}, now {new}"));
+                self.remarks.push(format!("the {what} differs: {}, now {}", name(old), name(new)));
             }
         }
         let mut limits: Vec<f64> =
@@ -174,7 +175,7 @@ impl<'a> Comparison<'a> {
             let of_suite = self.pairs.iter().filter(|pair| pair.is_ours() && pair.new.suite == suite);
             let logs: Vec<f64> = of_suite.map(|pair| (1.0 + pair.change()).ln()).collect();
             let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp() - 1.0;
-            lines.push(format!("{suite}: {} on the mean of {} cases", signed(mean), logs.len()));
+            lines.push(format!("{}: {} on the mean of {} cases", name(suite), signed(mean), logs.len()));
         }
         for (count, which) in self.only.iter().zip(["the old record only", "the new results only"]) {
             if *count > 0 {

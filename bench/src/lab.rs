@@ -1,16 +1,18 @@
 //! What every suite works with: the clock, the limits, threads, and where results go.
 
 use crate::clock::{Clock, Timing};
+use crate::output::{Output, complain};
 use crate::peak::{Peaks, Unit};
 use crate::record::{self, Provenance, Record};
 use crate::text;
-use horq::Threads;
+use horq::{Threads, escaped};
 use horq_kernels::{Inline, Isa, Parallel};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +27,16 @@ pub(crate) struct Lab {
     workers: Workers,
     provenance: Provenance,
     records: Vec<Record>,
-    json: Option<Box<dyn Write>>,
-    tables_to_stderr: bool,
+    json: Json,
+    output: Rc<Output>,
     progress: ProgressBar,
+}
+
+/// Where lines of JSON go.
+enum Json {
+    Nowhere,
+    Output,
+    File(PathBuf, fs::File),
 }
 
 /// Who runs the work: the caller's thread, or a pool of its own.
@@ -67,20 +76,18 @@ impl Lab {
     ///
     /// # Errors
     /// A message if an option cannot be met.
-    pub(crate) fn new(common: &crate::cli::Common) -> Result<Self, String> {
+    pub(crate) fn new(common: &crate::cli::Common, output: Rc<Output>) -> Result<Self, String> {
         let default_isa = Isa::from_env().map_err(|error| error.to_string())?;
         let isas = if common.isa.is_empty() { vec![default_isa] } else { common.isa.clone() };
         if let Some(missing) = isas.iter().find(|isa| !isa.is_available()) {
             let available: Vec<&str> = Isa::available().map(Isa::name).collect();
             return Err(format!("--isa {missing}: this CPU has only {}", available.join(", ")));
         }
-        let tables_to_stderr = common.json.as_deref() == Some(Path::new("-"));
-        let json: Option<Box<dyn Write>> = match &common.json {
-            None => None,
-            Some(_) if tables_to_stderr => Some(Box::new(std::io::stdout())),
-            Some(path) => Some(Box::new(
-                fs::File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?,
-            )),
+        let json = match &common.json {
+            None => Json::Nowhere,
+            Some(_) if common.json_to_stdout() => Json::Output,
+            // Line by line as they come, so a device or a FIFO will do.
+            Some(path) => Json::File(path.clone(), fs::File::create(path).map_err(|error| unwritten(path, &error))?),
         };
         let workers = match common.threads {
             1 => Workers(None),
@@ -113,7 +120,7 @@ impl Lab {
             provenance,
             records: vec![],
             json,
-            tables_to_stderr,
+            output,
             progress,
         };
         lab.say(&lab.heading());
@@ -186,9 +193,9 @@ impl Lab {
         step(&self.progress, what);
     }
 
-    /// Prints for people.
+    /// Prints for people; what comes from outside has been escaped.
     pub(crate) fn say(&self, text: &str) {
-        self.progress.suspend(|| if self.tables_to_stderr { eprintln!("{text}") } else { println!("{text}") });
+        self.progress.suspend(|| self.output.say(text));
     }
 
     /// Prints a table: the first column to the left, numbers to the right.
@@ -199,15 +206,16 @@ impl Lab {
     /// Keeps a result and writes its line.
     ///
     /// # Errors
-    /// A message if the line cannot be written.
+    /// A message if the line, or something before it, cannot be written.
     pub(crate) fn emit(&mut self, record: Record) -> Result<(), String> {
-        if let Some(json) = &mut self.json {
-            writeln!(json, "{}", record::json(&record, &self.provenance))
-                .and_then(|()| json.flush())
-                .map_err(|error| format!("cannot write the JSON lines: {error}"))?;
+        let line = record::json(&record, &self.provenance);
+        match &mut self.json {
+            Json::Nowhere => {}
+            Json::Output => self.output.line(&line),
+            Json::File(path, file) => writeln!(file, "{line}").map_err(|error| unwritten(path, &error))?,
         }
         self.records.push(record);
-        Ok(())
+        self.output.check()
     }
 
     /// Times `work` of so many products of a kind beside their limit on a backend, or on the machine if none is named; on several threads the limit is the limit of
@@ -255,7 +263,7 @@ impl Lab {
         let csv = self.csv();
         if let Some(out) = out {
             let lines: String = self.records.iter().map(|r| record::json(r, &self.provenance) + "\n").collect();
-            save(&out.join("results.jsonl"), lines.as_bytes())?;
+            save(&out.join("results.jsonl"), lines)?;
             save(&out.join("results.csv"), &csv)?;
         }
         let Some(kept) = kept else { return Ok(None) };
@@ -271,7 +279,7 @@ impl Lab {
         let suite = suite.map_or(String::new(), |suite| format!("-{suite}"));
         let path = folder.join(format!("{}{suite}.csv", self.provenance.date));
         save(&path, &csv)?;
-        self.say(&format!("record kept in {}", path.display()));
+        self.say(&format!("record kept in {}", escaped(&path)));
         Ok(Some(path))
     }
 }
@@ -284,10 +292,11 @@ impl Drop for Lab {
 
 /// Progress: a line that changes where people look at it, a line a step where it goes to a file.
 fn step(progress: &ProgressBar, what: &str) {
+    let message = format!("measuring {}", escaped(what));
     if progress.is_hidden() {
-        eprintln!("measuring {what}");
+        complain(&message);
     } else {
-        progress.set_message(format!("measuring {what}"));
+        progress.set_message(message);
         progress.tick();
     }
 }
@@ -297,9 +306,17 @@ fn step(progress: &ProgressBar, what: &str) {
 /// # Errors
 /// A message that names it.
 pub(crate) fn create_folder(folder: &Path) -> Result<(), String> {
-    fs::create_dir_all(folder).map_err(|error| format!("cannot create the folder {}: {error}", folder.display()))
+    fs::create_dir_all(folder).map_err(|error| format!("cannot create the folder {}: {error}", escaped(folder)))
 }
 
-fn save(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// A message that names it.
+pub(crate) fn save(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), String> {
+    horq::replace_file(path, bytes.as_ref()).map_err(|error| error.to_string())
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}", escaped(path))
 }

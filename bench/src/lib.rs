@@ -3,3 +3,5 @@
 
 pub mod clock;
 pub mod peak;
+#[cfg(feature = "show")]
+pub mod show;

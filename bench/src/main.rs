@@ -16,6 +16,7 @@ mod lab;
 mod machine;
 mod network;
 mod networks;
+mod output;
 mod peers;
 mod record;
 mod suites;
@@ -24,7 +25,9 @@ mod text;
 mod weights;
 
 use clap::Parser;
-use horq_bench::{clock, peak};
+use horq::escaped;
+use horq_bench::{clock, peak, show};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -32,13 +35,25 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let result = match arguments.next() {
         Some(first) if first == cold::CHILD => cold::child(arguments).map(|()| ExitCode::SUCCESS),
-        _ => suites::run(&cli::Cli::parse()),
+        _ => match cli::Cli::try_parse() {
+            Ok(cli) => suites::run(&cli),
+            Err(error) => help(error),
+        },
     };
     match result {
         Ok(code) => code,
         Err(message) => {
-            eprintln!("horq-bench: {message}");
+            output::complain(&format!("horq-bench: {}", escaped(&message)));
             ExitCode::from(2)
         }
+    }
+}
+
+/// Help and version, too.
+fn help(error: clap::Error) -> Result<ExitCode, String> {
+    match show::usage(error) {
+        Ok(code) => Ok(ExitCode::from(code)),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(format!("cannot write to standard output: {error}")),
     }
 }

@@ -10,11 +10,11 @@ use crate::clock::Timing;
 use crate::cold::{self, Setup, Start};
 use crate::conv::mode_name;
 use crate::data::Numbers;
-use crate::lab::{Lab, create_folder};
+use crate::lab::{Lab, create_folder, save};
 use crate::networks::Network;
 use crate::peak::Unit;
 use crate::record::{Record, Run};
-use horq::{Model, ScaleMode, Session, SessionOptions};
+use horq::{Model, ScaleMode, Session, SessionOptions, escaped};
 use horq_kernels::Isa;
 use latency::Latency;
 use layers::Layers;
@@ -102,10 +102,10 @@ pub(crate) fn check(command: Option<&Command>) -> Result<(), String> {
         if let Source::File(path) = source {
             let highest = highest_order(&open(path)?);
             if !networks.mode.is_empty() {
-                return Err(format!("{}: a file has its own scale modes; leave --mode out", path.display()));
+                return Err(format!("{}: a file has its own scale modes; leave --mode out", escaped(path)));
             }
             if let Some(order) = networks.order.iter().find(|&&order| order > highest) {
-                return Err(format!("{}: order {order} was asked for, but it holds {highest}", path.display()));
+                return Err(format!("{}: order {order} was asked for, but it holds {highest}", escaped(path)));
             }
         }
     }
@@ -155,7 +155,7 @@ fn choices(source: &Source, networks: &Networks) -> Result<Vec<(usize, Option<Sc
 }
 
 fn open(path: &Path) -> Result<Model, String> {
-    Model::open(path).map_err(|error| format!("{}: {error}", path.display()))
+    Model::open(path).map_err(|error| format!("{}: {error}", escaped(path)))
 }
 
 /// The highest order of any layer; 1 for a network without binary layers.
@@ -193,7 +193,7 @@ impl Case {
     fn save(&self, folder: &Path) -> Result<(), String> {
         let mode = self.mode.map_or("mixed", mode_name);
         let path = folder.join(format!("{}-{mode}-{}.horq", self.name, self.order));
-        std::fs::write(&path, self.model.file()).map_err(|error| format!("cannot write {}: {error}", path.display()))
+        save(&path, self.model.file())
     }
 
     fn measure(&self, lab: &mut Lab, isa: Isa, networks: &Networks, depth: Depth) -> Result<Measured, String> {

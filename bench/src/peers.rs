@@ -16,6 +16,7 @@ use crate::peak::Unit;
 use crate::record::{self, Row};
 use cases::{Case, Kind, ORDERS, Ours};
 use clap::Args;
+use horq::escaped;
 use horq_kernels::ScaleMode;
 use install::{Home, PEERS, Peer};
 use process::{Failure, Process};
@@ -164,7 +165,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Row>, String> {
     }
     Err(format!(
         "{} holds no results of the suite peers; `horq-bench peers --record DIR` makes such a record",
-        path.display()
+        escaped(path)
     ))
 }
 
@@ -179,7 +180,7 @@ fn invite(lab: &Lab, home: &Home, arguments: &PeersArgs) -> Vec<Guest> {
         if arguments.install && !home.has(peer) {
             lab.step(&format!("nothing yet: installing {}", peer.name));
             if let Err(reason) = home.install(peer, &arguments.python) {
-                lab.say(&format!("{}: not compared, it cannot be installed: {reason}", peer.name));
+                lab.say(&format!("{}: not compared, it cannot be installed: {}", peer.name, escaped(&reason)));
                 continue;
             }
         }
@@ -188,10 +189,11 @@ fn invite(lab: &Lab, home: &Home, arguments: &PeersArgs) -> Vec<Guest> {
             Ok((guest, hello)) => {
                 let settings = [peer.environment_settings(), hello.settings].concat().join("; ");
                 let call = guest.call / 1000.0;
-                lab.say(&format!("{} {}: {settings}; an empty call takes {call:.1} us", peer.name, hello.version));
+                let said = format!("{}: {settings}; an empty call takes {call:.1} us", hello.version);
+                lab.say(&format!("{} {}", peer.name, escaped(&said)));
                 guests.push(guest);
             }
-            Err(reason) => lab.say(&format!("{}: not compared: {reason}", peer.name)),
+            Err(reason) => lab.say(&format!("{}: not compared: {}", peer.name, escaped(&reason))),
         }
     }
     guests
@@ -243,7 +245,12 @@ fn compare(lab: &mut Lab, case: &Case, guests: &mut [Guest], arguments: &PeersAr
                     match guest.process.ask::<Sampled>(&Request::Run { id: *id, ns: budget.as_nanos() }) {
                         Ok(sampled) => Spread::of(sampled.ns).median - guest.call,
                         Err(failure) => {
-                            lab.say(&format!("{} of {}: stopped: {}", entry.label, case.name, failure.reason()));
+                            lab.say(&format!(
+                                "{} of {}: stopped: {}",
+                                entry.label,
+                                case.name,
+                                escaped(failure.reason())
+                            ));
                             failed.push(index);
                             continue;
                         }
@@ -264,7 +271,7 @@ fn theirs<'a>(lab: &Lab, case: &Case, guests: &mut [Guest], index: usize, macs: 
     for variant in peer.variants {
         let (unit, order) = cases::variant(variant);
         let label = label(peer, variant);
-        let refuse = |reason: &str| lab.say(&format!("{label} of {}: not compared: {reason}", case.name));
+        let refuse = |reason: &str| lab.say(&format!("{label} of {}: not compared: {}", case.name, escaped(reason)));
         let loaded: Loaded = match process.ask(&Request::Load { case, variant }) {
             Ok(loaded) => loaded,
             Err(failure) => {
@@ -285,7 +292,9 @@ fn theirs<'a>(lab: &Lab, case: &Case, guests: &mut [Guest], index: usize, macs: 
                         continue;
                     }
                 }
-                Err(failure) => lab.say(&format!("{label} of {}: not checked: {}", case.name, failure.reason())),
+                Err(failure) => {
+                    lab.say(&format!("{label} of {}: not checked: {}", case.name, escaped(failure.reason())))
+                }
             }
         }
         let side = Side::Theirs(index, loaded.id);

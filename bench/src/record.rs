@@ -2,6 +2,8 @@
 
 use crate::clock::Timing;
 use crate::peak::Unit;
+use crate::show::printable;
+use horq::escaped;
 use horq_kernels::{Isa, ScaleMode};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -172,7 +174,8 @@ struct Line<'a> {
 
 /// One JSON object, without the line's end.
 pub(crate) fn json(record: &Record, provenance: &Provenance) -> String {
-    serde_json::to_string(&Line { record, run: &record.run, provenance }).expect("a record is plain data")
+    let line = serde_json::to_string(&Line { record, run: &record.run, provenance });
+    printable(&line.expect("a record is plain data"))
 }
 
 /// All records as CSV with a header.
@@ -227,6 +230,6 @@ pub(crate) fn parse(name: &str, csv: &[u8]) -> Result<Vec<Row>, String> {
 /// # Errors
 /// A message that names the file.
 pub(crate) fn read(path: &Path) -> Result<Vec<Row>, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    parse(&path.display().to_string(), &bytes)
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", escaped(path)))?;
+    parse(&escaped(path).to_string(), &bytes)
 }

@@ -5,12 +5,15 @@ use crate::cli::{Cli, Command, Curve};
 use crate::compare::Comparison;
 use crate::lab::{Lab, create_folder};
 use crate::network::Depth;
+use crate::output::Output;
 use crate::peak::Unit;
 use crate::record::{self, Record, Row};
 use crate::{conv, crossover, curve, gemm, network, peers, tables, text, weights};
+use horq::escaped;
 use horq_kernels::{Isa, ScaleMode};
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// Where results go if nobody says.
 const OUT: &str = "horq-bench-out";
@@ -20,11 +23,17 @@ const OUT: &str = "horq-bench-out";
 /// # Errors
 /// A message for the person who asked.
 pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
+    let output = Rc::new(Output::new(cli.common.json_to_stdout()));
+    let result = execute(cli, &output);
+    output.end(result)
+}
+
+fn execute(cli: &Cli, output: &Rc<Output>) -> Result<ExitCode, String> {
     let common = &cli.common;
     match &cli.command {
         Some(Command::Compare { old, new, all }) => {
             let (old, new) = (record::read(old)?, record::read(new)?);
-            return Ok(compare(&old, &new, *all, common.fail_on_regression, &|text| println!("{text}")));
+            return Ok(compare(&old, &new, *all, common.fail_on_regression, &|text| output.say(text)));
         }
         Some(Command::Tables { record }) => {
             let readme = common.readme.as_deref().ok_or("tables needs --readme FILE.md, whose tables it rewrites")?;
@@ -47,7 +56,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
         _ => None,
     };
     let beside = beside.map(peers::read).transpose()?.unwrap_or_default();
-    let mut lab = Lab::new(common)?;
+    let mut lab = Lab::new(common, output.clone())?;
     match &cli.command {
         None => {
             peak(&mut lab)?;
@@ -112,7 +121,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
         }
         let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
         let drawn = if names.is_empty() { String::new() } else { format!(", {} (.svg, .png)", names.join(", ")) };
-        lab.say(&format!("\nwritten to {}: results.jsonl, results.csv{drawn}", out.display()));
+        lab.say(&format!("\nwritten to {}: results.jsonl, results.csv{drawn}", escaped(out)));
     }
     let Some(old) = old else { return Ok(ExitCode::SUCCESS) };
     let new = record::parse("the results", &lab.csv())?;

@@ -12,7 +12,9 @@
 
 mod makers;
 
+use crate::lab::save;
 use crate::record::{self, Row};
+use horq::escaped;
 use makers::Markdown;
 use std::fmt::Write;
 use std::path::Path;
@@ -42,10 +44,10 @@ const TABLES: [(&str, Make); 7] = [
 /// A message that names the file and what is wrong with its marks or with the record.
 pub(crate) fn rewrite(readme: &Path, path: &Path) -> Result<(), String> {
     let rows = record::read(path)?;
-    let named = |error: String| format!("{}: {error}", readme.display());
+    let named = |error: String| format!("{}: {error}", escaped(readme));
     let old = std::fs::read_to_string(readme).map_err(|error| named(format!("cannot be read: {error}")))?;
     let new = filled(&old, &rows, &beside(readme, path)).map_err(named)?;
-    std::fs::write(readme, new).map_err(|error| named(format!("cannot be written: {error}")))
+    save(readme, new)
 }
 
 /// The document with its tables made from `rows`, which `name` says where to find.

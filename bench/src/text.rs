@@ -1,15 +1,18 @@
 //! Tables and the numbers in them.
 
+use crate::show::name;
 use comfy_table::{CellAlignment, Table, presets};
+use horq::escaped;
 
-/// A table under its title: the first column to the left, numbers to the right.
+/// A table under its title: the first column to the left, numbers to the right. Names may come from outside.
 pub(crate) fn table(title: &str, header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
+    table.load_style(presets::NOTHING).set_header(header.iter().map(|cell| name(cell)));
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| name(cell))));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("\n{title}\n{}", table.trim_fmt())
+    format!("\n{}\n{}", escaped(title), table.trim_fmt())
 }
 
 /// Three or four digits; a dash where there is no value.

@@ -10,7 +10,9 @@ Environment:
   HORQ_REQUIRE_ISA=LIST  fail if one of these (separated by commas) is missing
   NO_COLOR=1             no colours
 
-Exit codes: 0 done, 1 a file, a check or the run failed, 2 wrong arguments.";
+Exit codes: 0 done, or the reader of the output has left (as `head` does); 1 a file, a check, the run or the output
+failed; 2 wrong arguments.
+Names and notes of files are shown with what does not print escaped (\\n, \\u{1b}); JSON holds them exactly.";
 
 /// Runs, inspects, verifies and profiles .horq models: binary networks of high order on the CPU.
 #[derive(Debug, Parser)]

@@ -9,6 +9,7 @@ use crate::model::{highest_order, note};
 use crate::table::{Table, percent, time};
 use crate::terminal::{Color, Style};
 use horq::{Session, SessionOptions};
+use horq_bench::show::{columns, padded, padded_left};
 use std::io::Write;
 use std::time::Instant;
 use subject::{Picture, Subject};
@@ -51,7 +52,9 @@ pub(crate) fn demo(args: &cli::Demo, out: &mut dyn Write) -> Result<(), Failure>
     for picture in &subject.pictures {
         let mut card = style.picture(&picture.grey, subject.size, subject.margin);
         let name = &subject.classes[picture.class];
-        card.insert(0, style.paint(Color::Bold, &format!("{:^width$}", format!("{}: {name}", subject.told))));
+        let title = format!("{}: {name}", subject.told);
+        let centred = padded_left(&title, (width + columns(&title)) / 2);
+        card.insert(0, style.paint(Color::Bold, &padded(&centred, width)));
         card.push(style.paint(Color::Dim, &subject.heading()));
         for (&order, total) in orders.iter().zip(&mut totals) {
             session.set_order(order).map_err(fail)?;
@@ -103,7 +106,7 @@ fn read(session: &mut Session, confidence: Confidence, picture: &Picture) -> Res
 fn line(style: Style, subject: &Subject, order: usize, picture: &Picture, reading: &Reading) -> String {
     let (mark, color) = if reading.class == picture.class { (' ', Color::Green) } else { ('!', Color::Red) };
     let width = subject.name_width();
-    let class = style.paint(color, &format!("{:<width$}", format!("{}{mark}", subject.classes[reading.class])));
+    let class = style.paint(color, &padded(&format!("{}{mark}", subject.classes[reading.class]), width));
     let (sure, time) = (percent(reading.confidence), time(reading.nanoseconds));
     format!("{order:>5} {class}{sure:>8}{}", style.paint(Color::Dim, &format!("{time:>8}")))
 }

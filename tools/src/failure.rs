@@ -1,7 +1,8 @@
 //! Why a command stops, and the exit code that says so.
 
+use horq::escaped;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,18 +20,18 @@ pub(crate) enum Failure {
 impl Failure {
     /// A failure that a file is to blame for.
     pub(crate) fn file(path: &Path, what: impl Display) -> Self {
-        Self::Failed(format!("{}: {what}", path.display()))
+        Self::Failed(format!("{}: {what}", escaped(path)))
     }
 
     /// Reports on standard error and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
-        let (message, code) = match self {
+        let (message, advice, code) = match self {
             Self::ReaderGone => return ExitCode::SUCCESS,
-            Self::Failed(message) => (message, 1),
-            Self::Usage(message) => (format!("{message}\nsee `horq --help` or `horq help COMMAND`"), 2),
+            Self::Failed(message) => (message, "", 1),
+            Self::Usage(message) => (message, "see `horq --help` or `horq help COMMAND`\n", 2),
         };
         // Standard error may be closed; the exit code still tells.
-        let _ = io::Write::write_all(&mut io::stderr(), format!("error: {message}\n").as_bytes());
+        let _ = io::stderr().write_all(format!("error: {}\n{advice}", escaped(&message)).as_bytes());
         ExitCode::from(code)
     }
 }

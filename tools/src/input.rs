@@ -11,7 +11,7 @@ pub(crate) use layout::{Arrangement, Layout};
 
 use crate::failure::Failure;
 use flate2::bufread::MultiGzDecoder;
-use std::fs::File;
+use std::fs::{self, File, FileType};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -109,12 +109,27 @@ fn expect_end(reader: &mut dyn BufRead) -> Result<(), String> {
     if rest.is_empty() { Ok(()) } else { Err("has bytes after the end of its data; write it again".into()) }
 }
 
-/// Opens a file for reading, refusing a directory.
+/// Opens a file or a pipe for reading; a directory is refused, and a device, which may never end.
 fn open(path: &Path) -> Result<BufReader<File>, Failure> {
-    if path.is_dir() {
+    let fail = |error| Failure::file(path, format_args!("cannot be opened: {error}"));
+    let kind = fs::metadata(path).map_err(fail)?.file_type();
+    if kind.is_dir() {
         return Err(Failure::file(path, "is a directory; name the files in it"));
     }
-    File::open(path).map(BufReader::new).map_err(|error| Failure::file(path, format_args!("cannot be opened: {error}")))
+    if !kind.is_file() && !is_pipe(kind) {
+        return Err(Failure::file(path, "is a device or socket; name a file or a pipe"));
+    }
+    File::open(path).map(BufReader::new).map_err(fail)
+}
+
+#[cfg(unix)]
+fn is_pipe(kind: FileType) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&kind)
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_kind: FileType) -> bool {
+    false
 }
 
 /// Reads an array or image.
@@ -126,7 +141,7 @@ pub(crate) fn read(path: &Path) -> Result<Array, Failure> {
 fn decode(reader: &mut dyn BufRead, unzip: bool) -> Result<Array, String> {
     // A buffer holds at least these few bytes after one read, unless the file is shorter.
     match reader.fill_buf().map_err(|error| format!("cannot be read: {error}"))? {
-        [] => Err("is empty".into()),
+        [] => Err("is empty; write or copy it again".into()),
         [0x1f, 0x8b, ..] if unzip => decode(&mut BufReader::new(MultiGzDecoder::new(reader)), false),
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy::decode(reader),
         [0x89, b'P', b'N', b'G', ..] => png::decode(reader),

@@ -6,8 +6,9 @@ use crate::input::sizes;
 use crate::model::{self, Cost};
 use crate::table::{Table, amount, bytes};
 use crate::terminal::Style;
-use horq::Model;
 use horq::graph::{Node, Op};
+use horq::{Model, escaped};
+use horq_bench::show::printable;
 use horq_kernels::{Padding, ScaleMode, Window};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -16,21 +17,22 @@ use std::io::Write;
 pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Failure> {
     let model = model::open(&args.model)?;
     if args.json {
-        return Ok(writeln!(out, "{:#}", document(&args.model.display().to_string(), &model))?);
+        let document = document(&args.model.to_string_lossy(), &model);
+        return Ok(writeln!(out, "{}", printable(&format!("{document:#}")))?);
     }
     let graph = model.graph();
     let (major, minor) = model.version();
     let golden = model.golden().map_or("none".into(), |golden| {
         format!("{} samples with answers, for `horq verify --selftest`", golden.samples)
     });
-    writeln!(out, "file      {}: {} bytes, format {major}.{minor}", args.model.display(), model.file_len())?;
-    writeln!(out, "input     {}: {}", graph.input.name, model.input_shape())?;
-    writeln!(out, "output    {}: {}", graph.output, model.output_shape())?;
-    writeln!(out, "producer  {}", model.producer())?;
+    writeln!(out, "file      {}: {} bytes, format {major}.{minor}", escaped(&args.model), model.file_len())?;
+    writeln!(out, "input     {}: {}", escaped(&graph.input.name), model.input_shape())?;
+    writeln!(out, "output    {}: {}", escaped(&graph.output), model.output_shape())?;
+    writeln!(out, "producer  {}", escaped(model.producer()))?;
     writeln!(out, "digest    {}", model.digest())?;
     writeln!(out, "example   {golden}")?;
     for (key, value) in model.notes() {
-        writeln!(out, "note      {key}: {}", value.replace('\n', "\n          "))?;
+        writeln!(out, "note      {}: {}", escaped(key), escaped(value))?;
     }
     let mut table = Table::new(&[
         "layer",

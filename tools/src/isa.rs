@@ -4,6 +4,7 @@ use crate::cli;
 use crate::failure::Failure;
 use crate::table::Table;
 use crate::terminal::Style;
+use horq_bench::show::printable;
 use horq_kernels::Isa;
 use serde_json::json;
 use std::io::Write;
@@ -22,7 +23,7 @@ pub(crate) fn isa(args: &cli::Isa, out: &mut dyn Write) -> Result<(), Failure> {
             "arch": std::env::consts::ARCH, "used": used.name(), "horq_isa": forced, "horq_require_isa": required,
             "instruction_sets": sets,
         });
-        return Ok(writeln!(out, "{document:#}")?);
+        return Ok(writeln!(out, "{}", printable(&format!("{document:#}")))?);
     }
     let mut table = Table::new(&["instruction set", "counts bits with", "here", ""]);
     let mut sets = Isa::ALL;
@@ -52,7 +53,8 @@ pub(crate) fn used() -> Result<Isa, Failure> {
 }
 
 fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    // As `Isa::from_env` reads it, which has accepted it.
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
 fn here(isa: Isa) -> &'static str {

@@ -1,7 +1,7 @@
 //! The command `horq`: run, inspect, verify and profile `.horq` models.
 //!
-//! Answers go to standard output, errors to standard error; the exit code is 0 when done, 1 when a file, a check or the
-//! run failed, and 2 for wrong arguments.
+//! Answers go to standard output, errors to standard error; the exit code is 0 when done, 1 when a file, a check, the run or
+//! the output failed, and 2 for wrong arguments. A reader that leaves, as `head` does, ends the command quietly with 0.
 
 mod answer;
 mod cli;
@@ -21,17 +21,15 @@ mod verify;
 use clap::Parser;
 use cli::{Cli, Command};
 use failure::Failure;
+use horq_bench::show::usage;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help goes to standard output, whose reader may have left; a wrong argument is still a wrong argument.
-            let _ = error.print();
-            return ExitCode::from(error.exit_code() as u8);
-        }
+        // Help and version, too.
+        Err(error) => return usage(error).map_or_else(|error| Failure::from(error).report(), ExitCode::from),
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let done = execute(&cli.command, &mut out);

@@ -4,7 +4,8 @@ use crate::cli::Orders;
 use crate::failure::Failure;
 use crate::table::amount;
 use horq::graph::{Content, Node, Op, Shape};
-use horq::{Error, Model, Session, SessionOptions};
+use horq::{Model, Session, SessionOptions, escaped};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Opens and validates a model.
@@ -12,9 +13,11 @@ pub(crate) fn open(path: &Path) -> Result<Model, Failure> {
     if path.is_dir() {
         return Err(Failure::file(path, "is a directory; name the .horq file in it"));
     }
-    Model::open(path).map_err(|error| match error {
-        Error::Io { .. } => Failure::Failed(error.to_string()),
-        error => Failure::file(path, error),
+    Model::open(path).map_err(|error| {
+        let message = error.to_string();
+        // Errors of the system name the path themselves.
+        let named = message.contains(&format!("`{}`", escaped(path)));
+        if named { Failure::Failed(message) } else { Failure::file(path, message) }
     })
 }
 
@@ -31,15 +34,15 @@ pub(crate) fn session(
         let highest = highest_order(model);
         if order > highest {
             note(&match highest {
-                0 => format!("{}: no layer is binary, so --order {order} changes nothing", path.display()),
-                _ => format!("{}: its layers go up to order {highest}, so --order {order} runs that", path.display()),
+                0 => format!("{}: no layer is binary, so --order {order} changes nothing", escaped(path)),
+                _ => format!("{}: its layers go up to order {highest}, so --order {order} runs that", escaped(path)),
             });
         }
     }
     for (layer, order) in &orders.layer_order {
         session
             .set_layer_order(layer, *order)
-            .map_err(|error| Failure::Usage(format!("--layer-order {layer}={order}: {}: {error}", path.display())))?;
+            .map_err(|error| Failure::Usage(format!("--layer-order {layer}={order}: {}: {error}", escaped(path))))?;
     }
     Ok(session)
 }
@@ -58,7 +61,7 @@ pub(crate) fn classes(model: &Model) -> Option<Vec<&str>> {
 
 /// Says on standard error what the user should know but need not act on.
 pub(crate) fn note(message: &str) {
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("note: {message}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("note: {}\n", escaped(message)).as_bytes());
 }
 
 /// What a node costs, for one sample.

@@ -6,9 +6,10 @@ use crate::inspect::mode;
 use crate::model;
 use crate::table::{Table, amount, bytes, percent, time};
 use crate::terminal::Style;
-use horq::{LayerProfile, Model, Session, SessionOptions};
+use horq::{LayerProfile, Model, Session, SessionOptions, escaped};
 use horq_bench::clock::{Clock, ClockChoice};
 use horq_bench::peak::Peak;
+use horq_bench::show::printable;
 use horq_kernels::{Isa, Stage};
 use serde_json::json;
 use std::io::Write;
@@ -146,7 +147,7 @@ impl Report<'_> {
         writeln!(
             out,
             "{}: {} a run of {} sample{} ({} a sample), {}, 1 thread, {} runs",
-            self.args.model.display(),
+            escaped(&self.args.model),
             time(self.whole),
             self.args.batch,
             if self.args.batch == 1 { "" } else { "s" },
@@ -266,11 +267,11 @@ impl Report<'_> {
             })
             .collect();
         let document = json!({
-            "model": self.args.model.display().to_string(), "isa": self.session.isa().name(), "threads": 1,
+            "model": self.args.model.to_string_lossy(), "isa": self.session.isa().name(), "threads": 1,
             "batch": self.args.batch, "runs": self.runs, "ns": self.whole,
             "limit_binary_macs_per_second": self.limit.map(|limit| limit * 1e9),
             "arena_bytes": self.session.arena_bytes(), "scratch_bytes": self.session.scratch_bytes(), "layers": layers,
         });
-        Ok(writeln!(out, "{document:#}")?)
+        Ok(writeln!(out, "{}", printable(&format!("{document:#}")))?)
     }
 }

@@ -6,7 +6,8 @@ use crate::failure::Failure;
 use crate::input::{self, Arrangement, Array, Layout};
 use crate::model;
 use crate::table::{percent, time};
-use horq::{Model, Session, SessionOptions, Threads};
+use horq::{Model, Session, SessionOptions, Threads, escaped};
+use horq_bench::show::{self, columns, padded};
 use serde_json::json;
 use std::io::Write;
 use std::path::Path;
@@ -36,9 +37,9 @@ struct Sample<'a> {
 }
 
 impl Sample<'_> {
-    /// Its name: the file, and its place where the file holds more than one.
+    /// Its name for people: the file, and its place where the file holds more than one.
     fn name(self) -> String {
-        let file = self.source.path.display();
+        let file = escaped(self.source.path);
         if self.source.layout.samples == 1 { file.to_string() } else { format!("{file}[{}]", self.index) }
     }
 }
@@ -126,7 +127,7 @@ impl Runner<'_> {
             ran.map_err(|error| {
                 let (first, last) = (chunk[0].name(), chunk[chunk.len() - 1].name());
                 let names = if chunk.len() == 1 { first } else { format!("{first} to {last}") };
-                Failure::Failed(format!("{}: running {names}: {error}", self.args.model.display()))
+                Failure::Failed(format!("{}: running {names}: {error}", escaped(&self.args.model)))
             })?;
             for (i, outputs) in outputs.chunks_exact(output_len).enumerate() {
                 take(first + i, chunk[i], outputs)?;
@@ -139,9 +140,9 @@ impl Runner<'_> {
         let (n, json) = (self.args.top, self.args.json);
         let confidence = Confidence::of(self.model);
         let classes = model::classes(self.model);
-        let named = |class: usize| classes.as_ref().map_or(class.to_string(), |names| names[class].to_owned());
-        let longest = (0..self.model.output_shape().len()).map(|class| named(class).chars().count()).max().unwrap_or(0);
-        let width = samples.iter().map(|sample| sample.name().chars().count()).max().unwrap_or(0);
+        let named = |class: usize| classes.as_ref().map_or(class.to_string(), |names| show::name(names[class]));
+        let longest = (0..self.model.output_shape().len()).map(|class| columns(&named(class))).max().unwrap_or(0);
+        let width = samples.iter().map(|sample| columns(&sample.name())).max().unwrap_or(0);
         self.each(samples, |_, sample, outputs| {
             let probabilities = confidence.probabilities(outputs);
             let top = top(outputs, n);
@@ -157,14 +158,15 @@ impl Runner<'_> {
                         entry
                     })
                     .collect();
-                let file = sample.source.path.display().to_string();
-                writeln!(out, "{}", json!({"file": file, "sample": sample.index, "top": top}))?;
+                let file = sample.source.path.to_string_lossy();
+                let line = json!({"file": file, "sample": sample.index, "top": top});
+                writeln!(out, "{}", show::printable(&line.to_string()))?;
             } else if let [value] = outputs {
-                writeln!(out, "{:width$}  {value}", sample.name())?;
+                writeln!(out, "{}  {value}", padded(&sample.name(), width))?;
             } else {
-                write!(out, "{:width$}", sample.name())?;
+                write!(out, "{}", padded(&sample.name(), width))?;
                 for class in top {
-                    write!(out, "  {:longest$} {:>7}", named(class), percent(probabilities[class]))?;
+                    write!(out, "  {} {:>7}", padded(&named(class), longest), percent(probabilities[class]))?;
                 }
                 writeln!(out)?;
             }
@@ -184,11 +186,11 @@ impl Runner<'_> {
         let orders: Vec<usize> = self.session.profile().iter().filter_map(|layer| layer.order()).collect();
         if self.args.json {
             let line = json!({
-                "model": self.args.model.display().to_string(), "samples": all, "right": right, "top1": share,
+                "model": self.args.model.to_string_lossy(), "samples": all, "right": right, "top1": share,
                 "orders": orders, "isa": isa.name(), "threads": self.args.threads, "batch": self.session.batch(),
                 "ns_per_sample": ns / all as f64,
             });
-            return Ok(writeln!(out, "{line}")?);
+            return Ok(writeln!(out, "{}", show::printable(&line.to_string()))?);
         }
         let order = match (orders.iter().min(), orders.iter().max()) {
             (Some(low), Some(high)) if low == high => format!("order {low}"),

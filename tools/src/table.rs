@@ -1,8 +1,9 @@
 //! Tables of text, and numbers as people read them.
 
 use crate::terminal::Style;
+use horq_bench::show::{columns, name, padded, padded_left};
 
-/// Rows under headings; numbers stand to the right.
+/// Rows under headings; numbers stand to the right. Cells are shown as [`name`] shows them.
 pub(crate) struct Table {
     columns: Vec<Column>,
     rows: Vec<Row>,
@@ -31,7 +32,7 @@ impl Table {
     /// Adds a row, one cell a column.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.columns.len());
-        self.rows.push(Row::Cells(cells.into()));
+        self.rows.push(Row::Cells(cells.iter().map(|cell| name(cell)).collect()));
     }
 
     /// Adds a line across, before totals.
@@ -42,13 +43,13 @@ impl Table {
     /// The table as lines of text.
     pub(crate) fn render(&self, style: Style) -> String {
         let cells = self.rows.iter().filter_map(|row| if let Row::Cells(cells) = row { Some(cells) } else { None });
-        let mut widths: Vec<usize> = self.columns.iter().map(|column| column.heading.chars().count()).collect();
+        let mut widths: Vec<usize> = self.columns.iter().map(|column| columns(column.heading)).collect();
         for row in cells {
-            widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
+            widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(columns(cell)));
         }
         let line = |cells: &mut dyn Iterator<Item = &str>| {
             let padded = self.columns.iter().zip(&widths).zip(cells).map(|((column, &width), cell)| {
-                if column.right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                if column.right { padded_left(cell, width) } else { padded(cell, width) }
             });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
         };

@@ -22,8 +22,13 @@ impl Style {
     /// Asks the environment: colour only on a terminal, never with `NO_COLOR` or `TERM=dumb`; Unicode where the locale
     /// says UTF-8.
     pub(crate) fn detect(ascii: bool) -> Self {
-        let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default().to_lowercase();
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .into_iter()
+            .find_map(set)
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         let utf8 = locale.contains("utf-8") || locale.contains("utf8") || cfg!(any(windows, target_os = "macos"));
         let terminal = io::stdout().is_terminal();
         let dumb = set("TERM").is_some_and(|term| term == "dumb");

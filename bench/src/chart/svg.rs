@@ -2,6 +2,7 @@
 
 use super::axis::{Axis, label};
 use super::{Figure, Panel, Series, Style};
+use horq::escaped;
 use std::fmt::Write;
 
 /// The palette of Okabe and Ito, which colour-blind readers can tell apart; yellow is left out, it vanishes on white.
@@ -145,6 +146,6 @@ fn line(svg: &mut String, from: [f64; 2], to: [f64; 2], style: &str) {
 }
 
 fn text(svg: &mut String, at: [f64; 2], text: &str, style: &str) {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let text = escaped(text).to_string().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let _ = writeln!(svg, r#"<text x="{:.1}" y="{:.1}" {style}>{text}</text>"#, at[0], at[1]);
 }

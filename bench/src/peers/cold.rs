@@ -13,6 +13,7 @@ use crate::networks::Network;
 use crate::peak::Unit;
 use crate::record::Record;
 use crate::text;
+use horq::escaped;
 use horq_kernels::ScaleMode;
 use serde::Deserialize;
 use std::io::Write;
@@ -61,7 +62,7 @@ pub(super) fn compare(lab: &mut Lab, home: &Home, guests: &[Guest]) -> Result<()
         for ((peer, variant), times) in forms.iter().zip(&mut theirs) {
             match start_cold(home, peer, &case, variant) {
                 Ok(phases) => times.push(phases),
-                Err(reason) => lab.say(&format!("{}, cold: stopped: {reason}", label(peer, variant))),
+                Err(reason) => lab.say(&format!("{}, cold: stopped: {}", label(peer, variant), escaped(&reason))),
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Where the peers live: a folder with a Python environment for each and the scripts that run them.
 
 use super::process::Process;
-use crate::lab::create_folder;
-use std::fs;
+use crate::lab::{create_folder, save};
+use horq::escaped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,18 +88,18 @@ impl Home {
     /// A message that names what cannot be written, or, unless `create`, the folder that is not there.
     pub(super) fn open(folder: &Path, create: bool) -> Result<Self, String> {
         if !create && !folder.is_dir() {
-            let folder = folder.display();
+            let folder = escaped(folder);
             return Err(format!(
                 "there are no peers in {folder}: `--install` makes the folder and installs them (some 2 GB, by pip)"
             ));
         }
-        let folder = std::path::absolute(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let folder = std::path::absolute(folder).map_err(|error| format!("{}: {error}", escaped(folder)))?;
         for part in ["scripts", "logs"] {
             create_folder(&folder.join(part))?;
         }
         for (name, text) in SCRIPTS {
             let path = folder.join("scripts").join(name);
-            fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            save(&path, text)?;
         }
         Ok(Self(folder))
     }
@@ -135,7 +135,7 @@ impl Home {
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(peer.packages);
         complete(pip, &format!("pip install {}", peer.packages.join(" ")))?;
         let mark = environment.join(COMPLETE);
-        fs::write(&mark, peer.packages.join("\n")).map_err(|error| format!("cannot write {}: {error}", mark.display()))
+        save(&mark, peer.packages.join("\n"))
     }
 
     /// Starts the peer.

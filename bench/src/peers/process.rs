@@ -1,5 +1,6 @@
 //! A peer's process: requests and answers, one JSON object a line (`bench/peers/runner.py`).
 
+use horq::escaped;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -52,7 +53,7 @@ impl Process {
     /// # Errors
     /// A message that names what cannot be started or written.
     pub(super) fn start(name: &str, mut command: Command, log: &Path) -> Result<Self, String> {
-        let file = File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let file = File::create(log).map_err(|error| format!("cannot write {}: {error}", escaped(log)))?;
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdin(Stdio::piped())
@@ -102,7 +103,7 @@ impl Process {
 
     fn ended(&mut self) -> Failure {
         let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-        Failure::Ended(format!("the process of {} ended ({status}); {} may say why", self.name, self.log.display()))
+        Failure::Ended(format!("the process of {} ended ({status}); {} may say why", self.name, escaped(&self.log)))
     }
 }
 

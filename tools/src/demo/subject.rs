@@ -7,6 +7,7 @@ use crate::input::{self, Arrangement, Layout};
 use crate::model::classes;
 use horq::Model;
 use horq::graph::Shape;
+use horq_bench::show::{self, columns, padded};
 use std::path::Path;
 
 /// LeNet-5 and an MLP, trained on MNIST, and VGG-small, trained on CIFAR-10; their cards lie beside the files in `models/`.
@@ -92,7 +93,7 @@ impl Subject {
         };
         let layout = Layout::fit(&array, shape, Arrangement::Nchw).map_err(|message| Failure::file(path, message))?;
         let model = bundled(VGG)?;
-        let named = |class: usize| classes(&model).map_or(class.to_string(), |names| names[class].to_owned());
+        let named = |class: usize| classes(&model).map_or(class.to_string(), |names| show::name(names[class]));
         let classes = (0..model.output_shape().len()).map(named).collect();
         let shown = labels.len().min(SHOWN);
         let first = (seed.wrapping_sub(1) as usize).wrapping_mul(shown) % labels.len();
@@ -118,7 +119,7 @@ impl Subject {
 
     /// Columns of a class's name and the mark behind it.
     pub(super) fn name_width(&self) -> usize {
-        1 + self.classes.iter().map(String::len).max().unwrap_or(0)
+        1 + self.classes.iter().map(|class| columns(class)).max().unwrap_or(0)
     }
 
     /// Columns of a card: of the picture, or of the lines below it.
@@ -128,7 +129,7 @@ impl Subject {
 
     /// The line above the orders.
     pub(super) fn heading(&self) -> String {
-        format!("order {:<name$}{:>8}{:>8}", "is", "sure", "time", name = self.name_width())
+        format!("order {}{:>8}{:>8}", padded("is", self.name_width()), "sure", "time")
     }
 }
 
