@@ -39,6 +39,22 @@ pub enum Error {
         /// Bytes allowed.
         limit: u64,
     },
+    /// The file is of another kind.
+    #[error("the file is {found}, not a .horq file; {advice}")]
+    OtherFormat {
+        /// What it is, by its first bytes.
+        found: &'static str,
+        /// What to do with it.
+        advice: &'static str,
+    },
+    /// There is no memory for the file.
+    #[error(
+        "the file needs {bytes} bytes of memory, which cannot be had; map it, which takes none for weights, or free some"
+    )]
+    FileMemory {
+        /// Bytes of the file; `usize::MAX` if they pass the address space.
+        bytes: usize,
+    },
     /// The file ends inside its header.
     #[error(
         "the file has {length} bytes, but its header needs {needed}; it was cut off or is no .horq file, so copy or export it again"

@@ -1,16 +1,25 @@
 //! The file format `.horq`, version 1: a safetensors file with a graph in its metadata. `docs/format.md` specifies it.
 
+mod contents;
+mod foreign;
 mod header;
+mod json;
+mod layout;
 mod memory;
 mod metadata;
-mod validate;
+mod node;
+mod source;
+mod values;
 mod write;
 
-pub(crate) use header::{Header, sha256};
+pub(crate) use contents::Contents;
+pub(crate) use header::sha256;
 pub(crate) use memory::Memory;
-pub(crate) use metadata::{GoldenRef, Metadata};
-pub(crate) use validate::check_tensors;
+pub(crate) use metadata::GoldenRef;
+pub(crate) use source::Source;
 pub(crate) use write::{Parts, TensorData, assemble};
+
+use crate::Error;
 
 /// The version that this library writes, and the newest whose every part it knows.
 pub const VERSION: (u32, u32) = (1, 0);
@@ -68,4 +77,10 @@ impl Limits {
             value_elements: self.value_elements.min(most.value_elements),
         }
     }
+}
+
+/// Checks a file's length, before memory is taken for it.
+pub(crate) fn check_length(length: u64, limits: &Limits) -> Result<(), Error> {
+    let limit = limits.file_bytes;
+    if length > limit { Err(Error::FileTooLong { length, limit }) } else { Ok(()) }
 }

@@ -85,7 +85,7 @@ impl std::fmt::Display for Shape {
 }
 
 /// A network as data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Graph {
     /// The one input.
     pub input: Input,
@@ -105,7 +105,7 @@ pub struct Input {
 }
 
 /// One operation of the graph.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Node {
     /// A name of its own, which is also the name of its value.
     pub name: String,
@@ -118,7 +118,7 @@ pub struct Node {
 
 /// What a node computes. Strings named `weight`, `codes`, `codebook`, `bias`, `alpha`, `input_scale`, `scale`,
 /// `shift`, `slope` and `scales` name tensors.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Op {
     /// f32 convolution: y = x * w + bias. Padding contributes zero.
@@ -133,7 +133,7 @@ pub enum Op {
         /// Float panels.
         weight: String,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// f32 matrix product on a flat value: y = W x + bias.
@@ -143,7 +143,7 @@ pub enum Op {
         /// Float panels.
         weight: String,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// Convolution of residual-quantized activations with binary weights:
@@ -164,7 +164,7 @@ pub enum Op {
         /// The weight bases, one or more.
         bases: Vec<Base>,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// The same for a flat value.
@@ -177,7 +177,7 @@ pub enum Op {
         /// The weight bases, one or more.
         bases: Vec<Base>,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// Convolution of f32 activations with binary weights (BWN, BWNH): y = alpha * (x . B) + bias. Padding contributes zero.
@@ -194,7 +194,7 @@ pub enum Op {
         /// One value a filter.
         alpha: String,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// The same for a flat value.
@@ -206,7 +206,7 @@ pub enum Op {
         /// One value a filter.
         alpha: String,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// f32 convolution whose weights are entries of a codebook (DQC, INQ). Padding contributes zero.
@@ -225,7 +225,7 @@ pub enum Op {
         /// The entries.
         codebook: String,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// The same for a flat value.
@@ -239,7 +239,7 @@ pub enum Op {
         /// The entries.
         codebook: String,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// Convolution of 8-bit weights and activations quantized to 8 bits: y = alpha * (sum of (q - zero_point) * w) + bias, the
@@ -261,7 +261,7 @@ pub enum Op {
         /// One value a filter.
         alpha: String,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// The same for a flat value.
@@ -277,7 +277,7 @@ pub enum Op {
         /// One value a filter.
         alpha: String,
         /// One value a filter.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<String>,
     },
     /// y = x * scale + shift by channel, rounded after each step.
@@ -345,13 +345,13 @@ pub struct AffineRow {
 }
 
 /// The residual quantizer of a binary layer's input.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Quantizer {
     /// The highest order the layer was made for, 1 to 8; a session may run it at a lower one.
     pub order: usize,
     /// Over what each plane's scale is the mean.
     pub mode: ScaleMode,
     /// The constants of mode `fixed`, one an order; absent in every other mode.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scales: Option<String>,
 }

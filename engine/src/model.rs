@@ -1,7 +1,6 @@
 //! A model: the bytes of a `.horq` file, validated, with views into them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use horq_kernels::float_env::in_default;
 use safetensors::Dtype;
 
 use crate::Error;
-use crate::format::{GoldenRef, Header, Limits, Memory, Metadata, check_tensors, sha256};
+use crate::format::{Contents, GoldenRef, Limits, Memory, Source, check_length, sha256};
 use crate::graph::{Graph, Shape};
 
 /// An immutable model, shared by all sessions made from it. Cloning copies a pointer.
@@ -18,12 +17,7 @@ pub struct Model(Arc<Inner>);
 
 struct Inner {
     memory: Memory,
-    data_start: usize,
-    metadata: Metadata,
-    shapes: Vec<Shape>,
-    output: Shape,
-    /// Type and place of each tensor, its bytes counted from the start of the data.
-    tensors: HashMap<String, (Dtype, Range<usize>)>,
+    contents: Contents,
 }
 
 /// An input and the answer that the producer got for it, at every layer's full order.
@@ -40,8 +34,13 @@ pub struct Golden<'a> {
 impl Model {
     /// Reads a file into memory and validates it.
     ///
+    /// The path must lead to a regular file; pipes, sockets and devices are refused without waiting for them, and what comes
+    /// from one is for [`Self::from_bytes`]. The header is checked before memory is taken for the data. A file must not be
+    /// written while it is read: that its length changes is noticed, that its data changes only by [`Self::verify_digest`].
+    ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, else the rule of the format that it breaks.
+    /// [`Error::Io`] if the file cannot be read, [`Error::FileMemory`] if there is no memory for it, else the rule of the
+    /// format that it breaks.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, &Limits::default())
     }
@@ -52,7 +51,10 @@ impl Model {
     /// As [`Self::open`].
     pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
         let limits = limits.clamped();
-        Self::new(Memory::read(path.as_ref(), &limits)?, &limits)
+        let mut source = Source::open(path.as_ref(), &limits)?;
+        let head = source.head(&limits)?;
+        let contents = Contents::parse(&head, source.len(), &limits)?;
+        Self::new(contents, source.read(&head)?)
     }
 
     /// Maps a file and validates it. No weight is copied: every view lies in the mapping, and processes that map the same
@@ -78,9 +80,11 @@ impl Model {
     /// As [`Self::open`].
     pub unsafe fn map_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
         let limits = limits.clamped();
+        let mut source = Source::open(path.as_ref(), &limits)?;
+        let contents = Contents::parse(&source.head(&limits)?, source.len(), &limits)?;
         // SAFETY: the caller's promise is the same.
-        let memory = unsafe { Memory::map(path.as_ref(), &limits)? };
-        Self::new(memory, &limits)
+        let memory = unsafe { source.map()? };
+        Self::new(contents, memory)
     }
 
     /// Reads a mapped file's pages now, all at once, so that no run has to wait for one. Opening reads only what the validator
@@ -92,7 +96,7 @@ impl Model {
     /// Copies a file's bytes into aligned memory and validates them.
     ///
     /// # Errors
-    /// The rule of the format that they break.
+    /// [`Error::FileMemory`] if there is no memory for the copy, else the rule of the format that they break.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::from_bytes_with(bytes, &Limits::default())
     }
@@ -103,30 +107,25 @@ impl Model {
     /// As [`Self::from_bytes`].
     pub fn from_bytes_with(bytes: &[u8], limits: &Limits) -> Result<Self, Error> {
         let limits = limits.clamped();
-        Self::new(Memory::copy(bytes, &limits)?, &limits)
+        check_length(bytes.len() as u64, &limits)?;
+        let contents = Contents::parse(bytes, bytes.len(), &limits)?;
+        Self::new(contents, Memory::copy(bytes)?)
     }
 
     /// The one way to a model.
-    fn new(memory: Memory, limits: &Limits) -> Result<Self, Error> {
-        let file = memory.bytes();
-        let header = Header::parse(file, limits)?;
-        let metadata = Metadata::parse(&header, file, limits)?;
-        header.check_layout()?;
-        let data = &file[header.data_start..];
-        let checked = in_default(|| check_tensors(&metadata.graph, metadata.golden.as_ref(), &header, data, limits))?;
-        let data_start = header.data_start;
-        let (shapes, output, tensors) = (checked.shapes, checked.output, checked.tensors);
-        Ok(Self(Arc::new(Inner { memory, data_start, metadata, shapes, output, tensors })))
+    fn new(contents: Contents, memory: Memory) -> Result<Self, Error> {
+        in_default(|| contents.check_values(memory.bytes()))?;
+        Ok(Self(Arc::new(Inner { memory, contents })))
     }
 
     /// What the model computes.
     pub fn graph(&self) -> &Graph {
-        &self.0.metadata.graph
+        &self.0.contents.metadata.graph
     }
 
     /// The shape of each node's value, in the order of the graph's nodes.
     pub fn shapes(&self) -> &[Shape] {
-        &self.0.shapes
+        &self.0.contents.layout.shapes
     }
 
     /// The shape of the input, batch left out.
@@ -136,7 +135,7 @@ impl Model {
 
     /// The shape of the output, batch left out.
     pub fn output_shape(&self) -> Shape {
-        self.0.output
+        self.0.contents.layout.output
     }
 
     /// The values of a float tensor, padding included: a view into the file's bytes on a 64-byte boundary.
@@ -164,7 +163,7 @@ impl Model {
     }
 
     fn tensor(&self, name: &str, expected: Dtype) -> &[u8] {
-        match self.0.tensors.get(name) {
+        match self.0.contents.layout.tensors.get(name) {
             Some((dtype, bytes)) if *dtype == expected => &self.data()[bytes.clone()],
             _ => panic!("the model has no {expected} tensor `{name}`; take names from its graph"),
         }
@@ -172,7 +171,7 @@ impl Model {
 
     /// The bytes of all tensors.
     fn data(&self) -> &[u8] {
-        &self.file()[self.0.data_start..]
+        &self.file()[self.0.contents.data_start..]
     }
 
     /// The file's bytes, as they were read or mapped.
@@ -187,22 +186,22 @@ impl Model {
 
     /// The format's version that the file states: major, minor.
     pub fn version(&self) -> (u32, u32) {
-        self.0.metadata.version
+        self.0.contents.metadata.version
     }
 
     /// What wrote the file.
     pub fn producer(&self) -> &str {
-        &self.0.metadata.producer
+        &self.0.contents.metadata.producer
     }
 
     /// Free-form notes: accuracy, licence, input preparation, class labels.
     pub fn notes(&self) -> &BTreeMap<String, String> {
-        &self.0.metadata.notes
+        &self.0.contents.metadata.notes
     }
 
     /// The input and answer that the file carries for a self-test, if it does.
     pub fn golden(&self) -> Option<Golden<'_>> {
-        let GoldenRef { samples, input, output } = self.0.metadata.golden.as_ref()?;
+        let GoldenRef { samples, input, output } = self.0.contents.metadata.golden.as_ref()?;
         let view = |name, shape: Shape| &self.f32s(name)[..samples * shape.len()];
         let (input, output) = (view(input, self.input_shape()), view(output, self.output_shape()));
         Some(Golden { samples: *samples, input, output })
@@ -210,7 +209,7 @@ impl Model {
 
     /// The file's digest, 64 hex digits: the sha256 of the header, which holds the sha256 of the data.
     pub fn digest(&self) -> &str {
-        &self.0.metadata.header_sha256
+        &self.0.contents.metadata.header_sha256
     }
 
     /// Checks the digest of the data, which reads every byte; the header's was checked when the file was opened.
@@ -220,7 +219,7 @@ impl Model {
     /// # Errors
     /// [`Error::Digest`] with both digests.
     pub fn verify_digest(&self) -> Result<(), Error> {
-        let (stored, computed) = (&self.0.metadata.data_sha256, sha256(self.data()));
+        let (stored, computed) = (&self.0.contents.metadata.data_sha256, sha256(self.data()));
         if *stored == computed {
             return Ok(());
         }

@@ -3,10 +3,13 @@
 mod contents;
 mod files;
 mod forge;
+mod hostile;
+mod kinds;
 mod memory;
 mod mutations;
 mod reader;
 mod rules;
+mod seeds;
 mod spec;
 mod writing;
 mod zoo;

@@ -8,7 +8,7 @@ use horq::{Error, Limits, Model};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::forge::{self, Forge};
+use crate::forge;
 use crate::memory::{MEGABYTE, peak};
 use crate::zoo::{self, answers};
 
@@ -56,7 +56,11 @@ fn every_truncation_is_refused() {
     let file = small();
     for length in 0..file.len() {
         let error = open(&file[..length], &|| format!("{length} bytes")).expect_err("a part is not the whole");
-        assert!(matches!(error, Error::Truncated { .. } | Error::DataLength { .. }), "{length}: {error}");
+        let empty = matches!(error, Error::OtherFormat { found: "empty", .. });
+        assert!(
+            matches!(error, Error::Truncated { .. } | Error::DataLength { .. }) || empty && length == 0,
+            "{length}: {error}"
+        );
     }
 }
 
@@ -226,28 +230,4 @@ fn a_deep_model_opens_within_the_bound() {
     let file = builder.to_bytes(&last).unwrap();
     assert!(forge::data_start(&file) > 100_000);
     open(&file, &|| "700 nodes".into()).unwrap();
-}
-
-/// The longest headers that are read at all, made of what takes the most memory: `Limits::header_bytes` states the bound.
-#[test]
-fn the_memory_for_a_hostile_header_is_bounded_by_its_length() {
-    let mut forge = Forge::open(&small());
-    let node = serde_json::json!({ "name": "a", "inputs": ["x"], "op": "relu" });
-    forge.graph["nodes"] = serde_json::Value::Array(vec![node; horq::MAX_NODES]);
-    let room = horq::MAX_HEADER_BYTES - 200;
-    let zeros = "0,".repeat(room / 2);
-    let entries = |entry: fn(usize) -> String| (0..room / 20).map(entry).collect::<Vec<_>>().join(",");
-    let headers = [
-        format!(r#"{{"a":[{zeros}0]}}"#),
-        format!(r#"{{"a":{{"dtype":"F32","shape":[{zeros}0],"data_offsets":[0,0]}}}}"#),
-        format!(r#"{{{}}}"#, entries(|i| format!("\"{i:06}\":[0,0,0]"))),
-        format!(r#"{{"__metadata__":{{{}}}}}"#, entries(|i| format!("\"{i:06}\":\"\""))),
-    ];
-    for file in headers.map(|header| forge::assemble(&header, 64, &[])).iter().chain([&forge.seal()]) {
-        let (opened, held) = peak(|| Model::from_bytes(file));
-        let error = opened.expect_err("no model").to_string();
-        assert!(!error.contains("more than the limit"), "the header was not read at all: {error}");
-        let header = forge::data_start(file);
-        assert!(held <= file.len() + 32 * header, "{error}: {held} bytes for a header of {header}");
-    }
 }

@@ -2,6 +2,7 @@
 
 mod file;
 mod graph;
+mod json;
 mod tensors;
 
 use horq::{Error, Model};

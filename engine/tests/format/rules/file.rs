@@ -4,21 +4,22 @@ use horq::{Error, Model};
 use serde_json::json;
 
 use super::{assert_refused, error_of, refused};
-use crate::forge::{assemble, reseal};
+use crate::forge::{Forge, Tensor, assemble, reseal};
 use crate::zoo::small;
 
 #[test]
 fn the_header_must_be_whole() {
     assert_refused!(error_of(b"horq"), Error::Truncated { length: 4, needed: 8 }, "4 bytes");
-    assert_refused!(error_of(&[255; 100]), Error::Truncated { length: 100, .. }, "cut off");
     let file = small().to_bytes("logits").unwrap();
     assert_refused!(error_of(&file[..200]), Error::Truncated { length: 200, .. }, "200");
 }
 
 #[test]
 fn the_header_must_be_bounded() {
-    let file = assemble(&" ".repeat(horq::MAX_HEADER_BYTES + 1), 64, &[]);
+    let file = assemble(&format!("{{{}", " ".repeat(horq::MAX_HEADER_BYTES)), 64, &[]);
     assert_refused!(error_of(&file), Error::HeaderTooLong { .. }, "1048576");
+    // Also where the file is shorter than the header says.
+    assert_refused!(error_of(&file[..100]), Error::HeaderTooLong { .. }, "1048576");
 }
 
 #[test]
@@ -84,10 +85,44 @@ fn the_metadata_must_be_of_this_format() {
 
 #[test]
 fn the_version_must_be_known() {
-    for version in ["2.0", "0.9", "1", "", "1.", "x.y", "1.0.0", "-1.0", "+1.0", "99999999999.0"] {
-        let refused = refused(|forge| drop(forge.metadata.insert("format_version".into(), version.into())));
-        assert_refused!(refused, Error::Version { .. }, &format!("\"{version}\""), "1.x");
+    let set = |version: &str| {
+        let version = version.to_owned();
+        refused(move |forge| drop(forge.metadata.insert("format_version".into(), version)))
+    };
+    for version in ["2.0", "0.9", "0.0", "4294967295.4294967295"] {
+        assert_refused!(set(version), Error::Version { .. }, &format!("\"{version}\""), "1.x");
     }
+    for version in [
+        "1",
+        "",
+        ".",
+        "1.",
+        ".0",
+        "x.y",
+        "1.0.0",
+        "-1.0",
+        "+1.0",
+        "1.+0",
+        "1.-0",
+        " 1.0",
+        "1.0 ",
+        "1 .0",
+        "1.00",
+        "01.0",
+        "1.01",
+        "1.0\n",
+        "1,0",
+        "1.0e0",
+        "1.4294967296",
+        "99999999999.0",
+        "4294967296.0",
+        "1.\u{661}",
+    ] {
+        assert_refused!(set(version), Error::Malformed { key: "format_version", .. }, "two numbers", "2^32");
+    }
+    let mut forge = Forge::open(&small().to_bytes("logits").unwrap());
+    forge.metadata.insert("format_version".into(), "1.4294967295".into());
+    assert_eq!(Model::from_bytes(&forge.seal()).unwrap().version(), (1, u32::MAX));
 }
 
 #[test]
@@ -157,4 +192,22 @@ fn digests_must_be_those_of_the_bytes() {
     file[data + 3] ^= 0x80;
     let error = Model::from_bytes(&file).unwrap().verify_digest().unwrap_err();
     assert!(matches!(error, Error::Digest { part: "data", .. }), "{error}");
+}
+
+/// The first error found is the same each time, though maps are walked in an order of their own in each.
+#[test]
+fn the_first_error_does_not_vary() {
+    let file = small().to_bytes("logits").unwrap();
+    let mut forge = Forge::open(&file);
+    for name in ["zeta", "alpha", "mid", "beta", "omega"] {
+        let empty = Tensor { dtype: "F32".into(), shape: vec![0], bytes: vec![] };
+        forge.tensors.insert(0, (name.into(), empty));
+    }
+    let texts: Vec<String> = (0..100).map(|_| error_of(&forge.seal()).1).collect();
+    assert!(texts.iter().all(|text| text == &texts[0] && text.contains("`alpha`")), "{texts:?}");
+    // Several places of the data, tensors that overlap, and notes.
+    let overlap = |name| format!(r#""{name}":{{"dtype":"F32","shape":[16],"data_offsets":[0,64]}}"#);
+    let header = format!("{{{}}}", ["q", "a", "z", "m"].map(overlap).join(","));
+    let texts: Vec<String> = (0..100).map(|_| error_of(&assemble(&header, 64, &[0; 64])).1).collect();
+    assert!(texts.iter().all(|text| text == &texts[0] && text.contains("`m`")), "{texts:?}");
 }

@@ -1,0 +1,32 @@
+//! What a file holds, by its header.
+
+use super::Limits;
+use super::header::Header;
+use super::layout::Layout;
+use super::metadata::Metadata;
+use super::values::check_values;
+use crate::Error;
+
+/// Everything that a header says, checked as far as that goes without the data.
+pub(crate) struct Contents {
+    pub(crate) metadata: Metadata,
+    pub(crate) layout: Layout,
+    /// Where the data starts in the file.
+    pub(crate) data_start: usize,
+}
+
+impl Contents {
+    /// Reads the header of a file of `file_len` bytes from its first bytes, up to the data at least.
+    pub(crate) fn parse(head: &[u8], file_len: usize, limits: &Limits) -> Result<Self, Error> {
+        let header = Header::parse(head, file_len, limits)?;
+        let metadata = Metadata::parse(&header, head, limits)?;
+        header.check_alignment()?;
+        let layout = Layout::new(&metadata, &header, limits)?;
+        Ok(Self { metadata, layout, data_start: header.data_start })
+    }
+
+    /// Checks the values of all tensors in a whole file.
+    pub(crate) fn check_values(&self, file: &[u8]) -> Result<(), Error> {
+        check_values(&self.metadata, &self.layout, &file[self.data_start..])
+    }
+}

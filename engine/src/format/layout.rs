@@ -1,0 +1,120 @@
+//! The tensors that the graph implies against those that the header lists: names, types, shapes.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+
+use super::header::Header;
+use super::metadata::Metadata;
+use super::{GoldenRef, Limits};
+use crate::Error;
+use crate::graph::{Content, Graph, Node, Shape, TensorSpec};
+
+/// The name that errors about golden tensors give in place of a node's.
+const GOLDEN_NODE: &str = "golden";
+
+/// Shapes of values and places of tensors.
+pub(crate) struct Layout {
+    /// The shape of each node's value.
+    pub(crate) shapes: Vec<Shape>,
+    /// The shape of the output.
+    pub(crate) output: Shape,
+    /// Type and place of each tensor, its bytes counted from the start of the data.
+    pub(crate) tensors: HashMap<String, (Dtype, Range<usize>)>,
+}
+
+impl Layout {
+    /// Checks the graph, and that the file holds exactly its tensors, each of the type and shape that it must have.
+    pub(super) fn new(metadata: &Metadata, header: &Header, limits: &Limits) -> Result<Self, Error> {
+        let Metadata { graph, golden, .. } = metadata;
+        let shapes = graph.shapes(limits)?;
+        let output = graph.nodes.iter().position(|node| node.name == graph.output);
+        let output = shapes[output.expect("inference has checked that the output is a node")];
+        if let Some(golden) = golden {
+            check_samples(golden, graph.input.shape, output, header)?;
+        }
+        let mut named: HashMap<&str, &str> = HashMap::new();
+        for (node, spec) in specs(metadata, &shapes, output) {
+            let Some(entry) = header.tensor(spec.name) else {
+                return Err(Error::TensorMissing { node: node.to_owned(), tensor: spec.name.to_owned() });
+            };
+            if let Some(first) = named.insert(spec.name, node) {
+                let (first, second, tensor) = (first.to_owned(), node.to_owned(), spec.name.to_owned());
+                return Err(Error::TensorShared { first, second, tensor });
+            }
+            check_type(node, &spec, entry)?;
+        }
+        let mut tensors = HashMap::with_capacity(named.len());
+        for tensor in header.tensor_names() {
+            match header.tensor(&tensor) {
+                Some(info) if named.contains_key(tensor.as_str()) => {
+                    tensors.insert(tensor, (info.dtype, info.data_offsets.0..info.data_offsets.1))
+                }
+                _ => return Err(Error::TensorUnknown { tensor }),
+            };
+        }
+        Ok(Self { shapes, output, tensors })
+    }
+}
+
+/// The tensors that the graph and the golden values name, each with the name of its node.
+pub(super) fn specs<'a>(
+    metadata: &'a Metadata,
+    shapes: &[Shape],
+    output: Shape,
+) -> impl Iterator<Item = (&'a str, TensorSpec<'a>)> {
+    let Metadata { graph, golden, .. } = metadata;
+    let Graph { input, nodes, .. } = graph;
+    let values: HashMap<&str, Shape> = std::iter::once((input.name.as_str(), input.shape))
+        .chain(nodes.iter().map(|node| node.name.as_str()).zip(shapes.iter().copied()))
+        .collect();
+    let of_node = move |node: &'a Node| {
+        let tensors = node.op.tensors(values[node.inputs[0].as_str()]);
+        tensors.into_iter().map(|spec| (node.name.as_str(), spec))
+    };
+    let of_golden = golden.iter().flat_map(move |golden| {
+        let vector = |name, shape: Shape| TensorSpec { name, content: Content::Vector(golden.samples * shape.len()) };
+        [vector(&golden.input, input.shape), vector(&golden.output, output)].map(|spec| (GOLDEN_NODE, spec))
+    });
+    nodes.iter().flat_map(of_node).chain(of_golden)
+}
+
+/// Checks that the golden values have samples, and no more of them than the file has bytes.
+fn check_samples(golden: &GoldenRef, input: Shape, output: Shape, header: &Header) -> Result<(), Error> {
+    let fits = |shape: Shape| golden.samples.checked_mul(shape.len()).is_some_and(|n| n <= header.data_len);
+    let reason = match golden.samples {
+        0 => "it must have at least one sample".into(),
+        _ if fits(input) && fits(output) => return Ok(()),
+        samples => format!("{samples} samples are more than the file can hold"),
+    };
+    Err(Error::Malformed { key: "golden", reason })
+}
+
+fn check_type(node: &str, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(), Error> {
+    let place = || (node.to_owned(), spec.name.to_owned());
+    let (expected, name) = match spec.content {
+        Content::BitPanels(_) | Content::CodePanels(..) => (Dtype::U32, "U32"),
+        Content::Int8Panels(_) => (Dtype::I8, "I8"),
+        _ => (Dtype::F32, "F32"),
+    };
+    if entry.dtype != expected {
+        let (node, tensor) = place();
+        return Err(Error::TensorDtype { node, tensor, expected: name, found: entry.dtype.to_string() });
+    }
+    let shape = spec.content.shape();
+    if entry.shape != shape {
+        let (node, tensor) = place();
+        return Err(Error::TensorShape { node, tensor, expected: brief(&shape), found: brief(&entry.shape) });
+    }
+    Ok(())
+}
+
+/// A shape as text, cut off where a hostile header gives it very many sizes.
+fn brief(shape: &[usize]) -> String {
+    match shape.get(..8) {
+        Some(sizes) if shape.len() > 8 => format!("{sizes:?} and {} sizes more", shape.len() - 8),
+        _ => format!("{shape:?}"),
+    }
+}

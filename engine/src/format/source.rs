@@ -1,0 +1,164 @@
+//! A file on disk: opened without waiting for anybody, its header read before memory is taken for the rest.
+
+use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::header::head_len;
+use super::memory::Aligned;
+use super::{ALIGNMENT, Limits, Memory, check_length};
+use crate::Error;
+
+/// A regular file that is open for reading.
+pub(crate) struct Source {
+    file: File,
+    path: PathBuf,
+    /// Bytes of the file when it was opened.
+    len: usize,
+}
+
+impl Source {
+    /// Opens a regular file whose length is within the limits.
+    pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, Error> {
+        let fail = |source| Error::Io { action: "open", path: path.into(), source };
+        // Looked at before it is opened, since opening a device may set it going and opening a pipe waits for a writer; and
+        // once more when it is open, since another may have taken its place.
+        std::fs::metadata(path).and_then(regular).map_err(fail)?;
+        let mut options = OpenOptions::new();
+        options.read(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+        let file = options.open(path).map_err(fail)?;
+        let len = file.metadata().and_then(regular).map_err(fail)?.len();
+        check_length(len, limits)?;
+        let len = usize::try_from(len).map_err(|_| Error::FileMemory { bytes: usize::MAX })?;
+        Ok(Self { file, path: path.into(), len })
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Reads the bytes up to the data, refusing by the first of them what can be no header.
+    pub(crate) fn head(&mut self, limits: &Limits) -> Result<Vec<u8>, Error> {
+        let mut head = Vec::with_capacity(ALIGNMENT);
+        self.fill(&mut head, self.len.min(ALIGNMENT))?;
+        let end = head_len(&head, self.len, limits)?;
+        let rest = end.saturating_sub(head.len());
+        head.reserve_exact(rest);
+        self.fill(&mut head, rest)?;
+        Ok(head)
+    }
+
+    /// Reads what follows the head, into memory together with it.
+    pub(crate) fn read(mut self, head: &[u8]) -> Result<Memory, Error> {
+        let mut memory = Aligned::with_capacity(self.len)?;
+        memory.buffer().extend_from_slice(head);
+        self.fill(memory.buffer(), self.len.saturating_sub(head.len()))?;
+        match self.file.read(&mut [0]).map_err(|source| self.fail(source))? {
+            0 => Ok(Memory::Owned(memory)),
+            _ => Err(self.changed("longer")),
+        }
+    }
+
+    /// Maps the file.
+    ///
+    /// # Safety
+    /// Nobody may change or shorten the file while the mapping lives.
+    pub(crate) unsafe fn map(self) -> Result<Memory, Error> {
+        // SAFETY: the caller keeps the file as it is while the mapping lives.
+        let mapping = unsafe { memmap2::MmapOptions::new().len(self.len).map(&self.file) };
+        mapping.map(Memory::Mapped).map_err(|source| Error::Io { action: "map", path: self.path, source })
+    }
+
+    /// Reads that many bytes more into a buffer that has room for them.
+    fn fill(&mut self, buffer: &mut Vec<u8>, bytes: usize) -> Result<(), Error> {
+        let read = (&self.file).take(bytes as u64).read_to_end(buffer).map_err(|source| self.fail(source))?;
+        if read < bytes { Err(self.changed("shorter")) } else { Ok(()) }
+    }
+
+    fn changed(&self, how: &str) -> Error {
+        let reason = format!("it became {how} while it was read; open it again when it is complete");
+        self.fail(io::Error::new(ErrorKind::InvalidData, reason))
+    }
+
+    fn fail(&self, source: io::Error) -> Error {
+        Error::Io { action: "read", path: self.path.clone(), source }
+    }
+}
+
+/// Refuses what is no regular file: a pipe may never end, and nothing but a file can be read from its start by all who
+/// open it.
+fn regular(metadata: Metadata) -> io::Result<Metadata> {
+    let found = metadata.file_type();
+    if found.is_file() {
+        return Ok(metadata);
+    }
+    let (kind, advice) = match found.is_dir() {
+        true => (ErrorKind::IsADirectory, "name the .horq file in it"),
+        false => {
+            (ErrorKind::InvalidInput, "name a regular file, or read the bytes and give them to `Model::from_bytes`")
+        }
+    };
+    Err(io::Error::new(kind, format!("it is {}; {advice}", describe(found))))
+}
+
+#[cfg(unix)]
+fn describe(found: FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match found {
+        _ if found.is_dir() => "a directory",
+        _ if found.is_fifo() => "a pipe",
+        _ if found.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+#[cfg(not(unix))]
+fn describe(found: FileType) -> &'static str {
+    if found.is_dir() { "a directory" } else { "no regular file" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A file whose header is 56 braces and spaces, and 64 bytes of data.
+    fn file() -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let bytes = [&56_u64.to_le_bytes()[..], b"{}", &[b' '; 54], &[7; 64]].concat();
+        file.write_all(&bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_file_is_read_in_two_parts() {
+        let file = file();
+        let mut source = Source::open(file.path(), &Limits::default()).unwrap();
+        let head = source.head(&Limits::default()).unwrap();
+        assert_eq!((head.len(), source.len()), (64, 128));
+        let memory = source.read(&head).unwrap();
+        assert_eq!(memory.bytes(), std::fs::read(file.path()).unwrap());
+        assert!(memory.bytes().as_ptr().cast::<u64>().is_aligned() && memory.bytes().as_ptr().addr() % ALIGNMENT == 0);
+    }
+
+    #[test]
+    fn a_file_that_changes_its_length_meanwhile_is_an_error() {
+        for (length, how) in [(100, "shorter"), (129, "longer"), (64, "shorter"), (10, "shorter")] {
+            let file = file();
+            let mut source = Source::open(file.path(), &Limits::default()).unwrap();
+            let head = source.head(&Limits::default()).unwrap();
+            file.as_file().set_len(length).unwrap();
+            let error = source.read(&head).err().expect("it changed").to_string();
+            assert!(error.contains(&format!("it became {how}")) && error.contains("again"), "{error}");
+        }
+        let file = file();
+        let mut source = Source::open(file.path(), &Limits::default()).unwrap();
+        file.as_file().set_len(40).unwrap();
+        let error = source.head(&Limits::default()).unwrap_err().to_string();
+        assert!(error.contains("it became shorter"), "{error}");
+    }
+}

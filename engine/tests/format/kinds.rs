@@ -1,0 +1,224 @@
+//! What a path may lead to: other kinds of files than `.horq`, files that are none, files too large for the memory there is.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use horq::{Error, Model};
+
+use crate::forge::{Forge, assemble, reseal};
+use crate::memory::{MEGABYTE, peak};
+use crate::zoo::small;
+
+/// Opens and maps, which refuse alike.
+fn refused(path: &Path) -> (Error, String) {
+    let error = Model::open(path).expect_err("no model");
+    // SAFETY: nobody changes the file while the test runs.
+    let mapping = unsafe { Model::map(path) }.expect_err("no model");
+    assert_eq!(error.to_string(), mapping.to_string());
+    let text = error.to_string();
+    (error, text)
+}
+
+#[test]
+fn other_files_are_told_what_they_are() {
+    let safetensors = br#"{"__metadata__":{"format":"pt"},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}} "#;
+    let safetensors = [&(safetensors.len() as u64).to_le_bytes()[..], safetensors, &[0; 4]].concat();
+    let padded = |first: &[u8]| [first, &[b'.'; 500]].concat();
+    for (bytes, found, advice) in [
+        (vec![], "empty", "again"),
+        (padded(b"<!DOCTYPE html>\n<html>"), "web page", "download"),
+        (padded(b"\n\n  <!doctype HTML>"), "web page", "download"),
+        (padded(b"<html lang=\"en\">"), "web page", "download"),
+        (padded(b"PK\x03\x04\0\0\x08\x08"), "zip archive, as PyTorch", "export"),
+        (padded(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."), "pickle", "export"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n".to_vec(),
+            "Git LFS pointer",
+            "git lfs pull",
+        ),
+        (padded(b"\x08\x07\x12\x07pytorch"), "ONNX", "export"),
+        (padded(b"\x08\x0a:\xff\x01"), "ONNX", "export"),
+        (padded(b"\x1f\x8b\x08\0"), "gzip", "decompress"),
+        (padded(b"\x28\xb5\x2f\xfd"), "zstd", "decompress"),
+        (padded(b"\x89HDF\r\n\x1a\n"), "HDF5", "export"),
+        (padded(b"\x1c\0\0\0TFL3"), "TensorFlow Lite", "export"),
+        (padded(b"GGUF\x03\0\0\0"), "GGUF", "export"),
+        (padded(b"{\"op\": 1}"), "JSON", "export"),
+    ] {
+        let error = Model::from_bytes(&bytes).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::OtherFormat { .. }), "{text}");
+        assert!(text.contains(found) && text.contains(advice), "`{text}` does not say `{found}` and `{advice}`");
+    }
+    // The longest prefix of anything is not needed: a pointer's first line alone tells.
+    assert!(matches!(Model::from_bytes(b"<html>"), Err(Error::OtherFormat { .. })));
+    let error = Model::from_bytes(&safetensors).unwrap_err();
+    assert!(matches!(error, Error::NotHorq { .. }) && error.to_string().contains("export"), "{error}");
+    // What is none of them gets no guess, and no number of 19 digits either.
+    for bytes in [vec![255; 100], vec![0; 100], vec![b'x'; 100]] {
+        let error = Model::from_bytes(&bytes).unwrap_err();
+        assert!(matches!(error, Error::NotSafetensors { .. }) && error.to_string().len() < 200, "{error}");
+    }
+    assert!(matches!(Model::from_bytes(&[0; 8]), Err(Error::Truncated { length: 8, needed: 9 })));
+}
+
+/// A sparse file takes no disk, and its length no memory, until its header is known to be good.
+#[test]
+fn a_header_is_judged_before_memory_is_taken_for_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sparse.horq");
+    let length = 60_u64 << 30;
+    let sparse = |head: &[u8]| {
+        let mut file = File::create(&path).unwrap();
+        file.write_all(head).unwrap();
+        file.set_len(length).unwrap();
+        let (found, held) = peak(|| refused(&path));
+        assert!(held < MEGABYTE, "{held} bytes for `{}`", found.1);
+        found
+    };
+    let (error, text) = sparse(&[]);
+    assert!(matches!(error, Error::NotSafetensors { .. }), "{text}");
+    let (error, text) = sparse(b"PK\x03\x04");
+    assert!(matches!(error, Error::OtherFormat { .. }), "{text}");
+    let (error, text) = sparse(&[&(2_u64 << 20).to_le_bytes()[..], b"{"].concat());
+    assert!(matches!(error, Error::HeaderTooLong { .. }), "{text}");
+    let (error, text) = sparse(&small().to_bytes("logits").unwrap());
+    assert!(matches!(error, Error::DataLength { .. }), "{text}");
+    // Tensors that fill the file, but are none of the graph's.
+    let mut forge = Forge::open(&small().to_bytes("logits").unwrap());
+    forge.tensors.clear();
+    let empty = forge.seal();
+    let start = crate::forge::data_start(&empty);
+    let header = std::str::from_utf8(&empty[8..start]).unwrap().trim_end().strip_suffix('}').unwrap().to_owned();
+    let bytes = length - 2048;
+    let tensor =
+        format!(r#",{:>pad$}"w":{{"dtype":"U8","shape":[{bytes}],"data_offsets":[0,{bytes}]}}}}"#, "", pad = 0);
+    let head = header + &tensor;
+    let mut file = assemble(&format!("{head}{:pad$}", "", pad = 2040 - head.len()), 64, &[]);
+    reseal(&mut file);
+    let (error, text) = sparse(&file);
+    assert!(matches!(error, Error::TensorMissing { .. }), "{text}");
+}
+
+/// A right model of 6.7 GB, every weight 0, which takes no disk.
+fn large(path: &Path) {
+    const FEATURES: usize = 40_960;
+    let bytes = FEATURES * FEATURES * 4;
+    let graph = format!(
+        r#"{{"input":{{"name":"x","shape":[{FEATURES}]}},"output":"y","nodes":[{{"name":"y","inputs":["x"],"op":"dense","filters":{FEATURES},"weight":"w"}}]}}"#
+    );
+    let metadata = serde_json::json!({
+        "format": "horq", "format_version": "1.0", "producer": "test", "graph": graph,
+        "header_sha256": "0".repeat(64), "data_sha256": "0".repeat(64)
+    });
+    let header = serde_json::json!({
+        "__metadata__": metadata,
+        "w": { "dtype": "F32", "shape": [FEATURES / 16, FEATURES, 16], "data_offsets": [0, bytes] }
+    });
+    let mut head = assemble(&header.to_string(), 64, &[]);
+    reseal(&mut head);
+    let mut file = File::create(path).unwrap();
+    file.write_all(&head).unwrap();
+    file.set_len((head.len() + bytes) as u64).unwrap();
+}
+
+/// Runs one test of this program by itself in a child, started by a shell after a command of its own.
+#[cfg(unix)]
+fn in_child(test: &str, before: &str, path: &Path) {
+    let script = format!("{before} exec \"$0\" --exact kinds::{test} --ignored --nocapture");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(std::env::current_exe().unwrap()).env("HORQ_TEST_PATH", path);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+fn child_path() -> PathBuf {
+    std::env::var_os("HORQ_TEST_PATH").expect("run by another test").into()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_too_large_for_the_memory_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.horq");
+    large(&path);
+    in_child("child_without_memory", "ulimit -v 3000000;", &path);
+}
+
+#[test]
+#[ignore = "the child of another test, which limits its memory"]
+fn child_without_memory() {
+    let path = child_path();
+    let error = Model::open(&path).unwrap_err();
+    assert!(matches!(error, Error::FileMemory { bytes } if bytes > 6 << 30), "{error}");
+    assert!(error.to_string().contains("map it"), "{error}");
+    // SAFETY: nobody changes the file while the test runs.
+    let error = unsafe { Model::map(&path) }.unwrap_err();
+    assert!(matches!(error, Error::Io { action: "map", .. }), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_behind_the_standard_input_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.horq");
+    small().write("logits", &path).unwrap();
+    in_child("child_with_a_file_as_input", "exec < \"$HORQ_TEST_PATH\";", &path);
+    in_child("child_with_a_pipe_as_input", "cat \"$HORQ_TEST_PATH\" |", &path);
+}
+
+#[test]
+#[ignore = "the child of another test, which gives it a file as its input"]
+fn child_with_a_file_as_input() {
+    assert_eq!(Model::open("/dev/stdin").unwrap().digest(), Model::open(child_path()).unwrap().digest());
+}
+
+#[test]
+#[ignore = "the child of another test, which gives it a pipe as its input"]
+fn child_with_a_pipe_as_input() {
+    let (error, text) = refused(Path::new("/dev/stdin"));
+    assert!(matches!(error, Error::Io { .. }) && text.contains("is a pipe") && text.contains("from_bytes"), "{text}");
+}
+
+/// None is waited for, none is read.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, socket) = (folder.path().join("pipe"), folder.path().join("socket"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for (path, what, advice) in [
+        (folder.path().to_owned(), "a directory", "name the .horq file in it"),
+        (pipe, "a pipe", "from_bytes"),
+        (socket, "a socket", "from_bytes"),
+        ("/dev/zero".into(), "a device", "from_bytes"),
+        ("/dev/null".into(), "a device", "from_bytes"),
+    ] {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let opened = path.clone();
+        std::thread::spawn(move || sender.send(refused(&opened)));
+        let found = receiver.recv_timeout(std::time::Duration::from_secs(20));
+        let (error, text) = found.unwrap_or_else(|_| panic!("{} is waited for", path.display()));
+        assert!(matches!(error, Error::Io { action: "open", .. }), "{text}");
+        for part in [what, advice, path.to_str().unwrap()] {
+            assert!(text.contains(part), "`{text}` does not name `{part}`");
+        }
+    }
+}
+
+/// A link is what it leads to.
+#[cfg(unix)]
+#[test]
+fn links_are_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, link, astray) = (folder.path().join("model"), folder.path().join("link"), folder.path().join("astray"));
+    small().write("logits", &model).unwrap();
+    std::os::unix::fs::symlink(&model, &link).unwrap();
+    std::os::unix::fs::symlink("nowhere", &astray).unwrap();
+    Model::open(&link).unwrap();
+    assert!(matches!(refused(&astray).0, Error::Io { action: "open", .. }));
+}
