@@ -85,4 +85,4 @@ pub use profile::{BinaryProfile, LayerProfile};
 #[doc(no_inline)]
 pub use rayon;
 pub use session::{Session, SessionOptions};
-pub use threads::Threads;
+pub use threads::{MAX_THREADS, Threads};

@@ -16,9 +16,9 @@ pub enum Threads {
     /// keep their cores busy with many sessions.
     #[default]
     Inline,
-    /// That many threads, the one that calls [`crate::Session::run`] and helpers that belong to the session. The quickest
-    /// hand-over: after a run the helpers look for the next one for 0.1 ms before they sleep. In a forked child, which has none
-    /// of its parent's threads, the first run makes new helpers.
+    /// That many threads, at most [`MAX_THREADS`]: the one that calls [`crate::Session::run`] and helpers that belong to the
+    /// session. The quickest hand-over: after a run the helpers look for the next one for 0.1 ms before they sleep. In a forked
+    /// child, which has none of its parent's threads, the first run makes new helpers.
     Own(usize),
     /// A pool that the caller keeps and may share among sessions; [`crate::rayon`] makes it. Rayon's global pool is never used.
     /// In a forked child the pool has no threads left, so a run is refused there: make pool and session after the fork.
@@ -26,7 +26,7 @@ pub enum Threads {
 }
 
 /// The most threads of a session's own.
-const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = 1024;
 /// Below that many estimated cycles a whole run stays on the caller's thread: waking a thread that sleeps costs tens of
 /// microseconds.
 const RUN_CYCLES: u64 = 200_000;

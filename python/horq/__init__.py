@@ -1,16 +1,23 @@
 """horq: binary and high-order residual quantized networks, trained in PyTorch, run by a Rust engine.
 
-`Model`, `Session` and `Builder` need numpy only; `horq.nn`, `convert`, `fold`, `export` and `restore` need PyTorch.
+`Model`, `Session` and `Builder` need numpy only; `horq.nn`, `convert`, `fold`, `export` and `restore` need PyTorch,
+which is imported when one of them is first asked for.
+
+What horq refuses is a `horq.Error`; a file that cannot be opened, read or written is a `horq.FileError`, which is also
+the `OSError` that `open` would raise, such as `FileNotFoundError`. Arguments of the wrong type are `TypeError`s.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._core import Builder, Error, Model, Session, __version__
+from .errors import ExportError, FileError
 
 if TYPE_CHECKING:
-    from .exporter import ExportError, export
+    from . import nn
+    from .exporter import export
     from .folding import fold
     from .nn import convert
     from .restoring import RestoreError, restore
@@ -19,6 +26,7 @@ __all__ = [
     "Builder",
     "Error",
     "ExportError",
+    "FileError",
     "Model",
     "RestoreError",
     "Session",
@@ -26,16 +34,33 @@ __all__ = [
     "convert",
     "export",
     "fold",
+    "nn",
     "restore",
 ]
+
+_HOMES = {
+    "convert": "nn",
+    "export": "exporter",
+    "fold": "folding",
+    "restore": "restoring",
+    "RestoreError": "restoring",
+}
+"""The modules that hold what needs PyTorch."""
 
 
 def __getattr__(name: str) -> Any:
     """Imports what needs PyTorch when it is first asked for."""
-    import importlib
-
-    homes = {"export": "exporter", "ExportError": "exporter", "fold": "folding", "convert": "nn"}
-    homes |= {"restore": "restoring", "RestoreError": "restoring"}
-    if name not in homes:
+    if name != "nn" and name not in _HOMES:
         raise AttributeError(f"module 'horq' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"horq.{homes[name]}"), name)
+    try:
+        module = importlib.import_module(f"horq.{_HOMES.get(name, name)}")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        text = f"horq.{name} needs PyTorch, which is not installed; install it: pip install torch"
+        raise ModuleNotFoundError(text, name="torch") from error
+    return module if name == "nn" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({name for name in globals() if name.startswith("__")}.union(__all__))

@@ -1,10 +1,11 @@
 //! numpy arrays as slices, without a copy.
 
+use numpy::npyffi::{PY_ARRAY_API, npy_intp};
 use numpy::prelude::*;
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray, dtype};
 use pyo3::prelude::*;
 
-use crate::refused;
+use crate::errors::refused;
 use horq::graph::Shape;
 
 /// An array of that type in C order, or an error that names `what`, says what is wrong and what to do.
@@ -68,11 +69,28 @@ pub(crate) fn output<'py>(
     let mut sizes = vec![samples];
     sizes.extend(Vec::from(shape));
     let Some(out) = out else {
-        return Ok(PyArrayDyn::<f32>::zeros(py, sizes, false).into_any());
+        return zeros(py, &sizes);
     };
     let found = checked::<f32>(out, "out")?.shape().to_vec();
     if found != sizes {
         return Err(refused(format!("out must have the shape {sizes:?}, not {found:?}")));
     }
     Ok(out.clone())
+}
+
+/// A new array of zeros, or numpy's `MemoryError`, where the numpy crate would panic.
+fn zeros<'py>(py: Python<'py>, sizes: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    let mut sizes: Vec<npy_intp> = sizes.iter().map(|&size| size as npy_intp).collect();
+    // SAFETY: numpy reads as many sizes as it is told there are, takes the reference to the type over, and returns a new
+    // reference, or null with an exception set.
+    unsafe {
+        let made = PY_ARRAY_API.PyArray_Zeros(
+            py,
+            sizes.len() as _,
+            sizes.as_mut_ptr(),
+            dtype::<f32>(py).into_dtype_ptr(),
+            0, // C order
+        );
+        Bound::from_owned_ptr_or_err(py, made)
+    }
 }

@@ -10,7 +10,9 @@ use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::{array, refused};
+use crate::arguments::{Byte, Count, Real};
+use crate::errors::{engine, guard, refused};
+use crate::{arguments, array};
 
 /// Makes a `.horq` file node by node; `horq.export` does so from a `torch.nn.Module`.
 ///
@@ -20,28 +22,10 @@ pub(crate) struct Builder(Mutex<horq::Builder>);
 
 impl Builder {
     fn lock(&self) -> PyResult<MutexGuard<'_, horq::Builder>> {
-        self.0.lock().map_err(refused)
-    }
-}
-
-#[pymethods]
-impl Builder {
-    #[new]
-    fn new(input_name: &str, shape: Vec<usize>) -> PyResult<Self> {
-        let shape = Shape::try_from(shape).map_err(refused)?;
-        Ok(Self(Mutex::new(horq::Builder::new(input_name, shape))))
+        self.0.lock().map_err(|_| refused("an earlier call of the builder broke off; make a new one"))
     }
 
-    /// Adds the node `name` that reads `inputs` (the graph's input or earlier nodes).
-    ///
-    /// `op` is an operation of docs/format.md and the keywords are its fields: kernel, stride, dilation (pairs), padding
-    /// (top, left, bottom, right), filters, groups, pad_value, order, mode, input_scale, zero_point; and float32 arrays:
-    /// weight [filter, kernel row, kernel column, channel of the group] or [filter, feature], alpha, bias, scale, shift,
-    /// slope, scales, codebook, and bases, a list of (weight, alpha). An affine_by_order has order_of, the name of a binary
-    /// layer, and rows, a list of (scale, shift), one for each of that layer's orders. The weight of an 8-bit layer is int8, and codes, in
-    /// the shape of a weight, are uint8.
-    #[pyo3(signature = (name, inputs, op, **fields))]
-    fn add(&self, name: &str, inputs: Vec<String>, op: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+    fn node(&self, name: &str, inputs: &[String], op: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let fields = Fields { node: name, op, values: fields.map(|fields| fields.copy()).transpose()? };
         let source = Source::take(&fields)?;
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
@@ -49,66 +33,66 @@ impl Builder {
         let layer = match op {
             "conv2d" => Layer::Conv2d {
                 window: fields.window()?,
-                filters: fields.required("filters")?,
-                groups: fields.optional("groups")?.unwrap_or(1),
+                filters: fields.count("filters")?,
+                groups: fields.groups()?,
                 weight: source.weight()?,
                 bias: source.bias()?,
             },
             "dense" => {
-                Layer::Dense { filters: fields.required("filters")?, weight: source.weight()?, bias: source.bias()? }
+                Layer::Dense { filters: fields.count("filters")?, weight: source.weight()?, bias: source.bias()? }
             }
             "binary_conv2d" => Layer::BinaryConv2d {
                 window: fields.window()?,
-                filters: fields.required("filters")?,
-                groups: fields.optional("groups")?.unwrap_or(1),
+                filters: fields.count("filters")?,
+                groups: fields.groups()?,
                 pad_value: fields.choice::<Padding>("pad_value")?,
                 quantize: source.quantize(&fields)?,
                 bases: &bases,
                 bias: source.bias()?,
             },
             "binary_dense" => Layer::BinaryDense {
-                filters: fields.required("filters")?,
+                filters: fields.count("filters")?,
                 quantize: source.quantize(&fields)?,
                 bases: &bases,
                 bias: source.bias()?,
             },
             "binary_weight_conv2d" => Layer::BinaryWeightConv2d {
                 window: fields.window()?,
-                filters: fields.required("filters")?,
-                groups: fields.optional("groups")?.unwrap_or(1),
+                filters: fields.count("filters")?,
+                groups: fields.groups()?,
                 base: source.base()?,
                 bias: source.bias()?,
             },
             "binary_weight_dense" => Layer::BinaryWeightDense {
-                filters: fields.required("filters")?,
+                filters: fields.count("filters")?,
                 base: source.base()?,
                 bias: source.bias()?,
             },
             "codebook_conv2d" => Layer::CodebookConv2d {
                 window: fields.window()?,
-                filters: fields.required("filters")?,
-                groups: fields.optional("groups")?.unwrap_or(1),
+                filters: fields.count("filters")?,
+                groups: fields.groups()?,
                 codes: source.codes()?,
                 codebook: source.vector(7, "codebook")?,
                 bias: source.bias()?,
             },
             "codebook_dense" => Layer::CodebookDense {
-                filters: fields.required("filters")?,
+                filters: fields.count("filters")?,
                 codes: source.codes()?,
                 codebook: source.vector(7, "codebook")?,
                 bias: source.bias()?,
             },
             "int8_conv2d" => Layer::Int8Conv2d {
                 window: fields.window()?,
-                filters: fields.required("filters")?,
-                groups: fields.optional("groups")?.unwrap_or(1),
+                filters: fields.count("filters")?,
+                groups: fields.groups()?,
                 quantize: fields.int8()?,
                 weight: source.bytes()?,
                 alpha: source.vector(6, "alpha")?,
                 bias: source.bias()?,
             },
             "int8_dense" => Layer::Int8Dense {
-                filters: fields.required("filters")?,
+                filters: fields.count("filters")?,
                 quantize: fields.int8()?,
                 weight: source.bytes()?,
                 alpha: source.vector(6, "alpha")?,
@@ -128,45 +112,76 @@ impl Builder {
             _ => return Err(refused(format!("node `{name}`: there is no operation {op:?}; see docs/format.md"))),
         };
         fields.finish()?;
-        self.lock()?.add(name, &inputs, layer).map_err(refused)?;
+        self.lock()?.add(name, &inputs, layer).map_err(engine)?;
         Ok(())
+    }
+}
+
+#[pymethods]
+impl Builder {
+    #[new]
+    fn new(input_name: &str, #[pyo3(from_py_with = arguments::sizes)] shape: Vec<usize>) -> PyResult<Self> {
+        guard(|| {
+            let shape = Shape::try_from(shape).map_err(refused)?;
+            Ok(Self(Mutex::new(horq::Builder::new(input_name, shape))))
+        })
+    }
+
+    /// Adds the node `name` that reads `inputs` (the graph's input or earlier nodes).
+    ///
+    /// `op` is an operation of docs/format.md and the keywords are its fields: kernel, stride, dilation (pairs), padding
+    /// (top, left, bottom, right), filters, groups, pad_value, order, mode, input_scale, zero_point; and float32 arrays:
+    /// weight [filter, kernel row, kernel column, channel of the group] or [filter, feature], alpha, bias, scale, shift,
+    /// slope, scales, codebook, and bases, a list of (weight, alpha). An affine_by_order has order_of, the name of a binary
+    /// layer, and rows, a list of (scale, shift), one for each of that layer's orders. The weight of an 8-bit layer is int8, and codes, in
+    /// the shape of a weight, are uint8.
+    #[pyo3(signature = (name, inputs, op, **fields))]
+    fn add(&self, name: &str, inputs: Vec<String>, op: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        guard(|| self.node(name, &inputs, op, fields))
     }
 
     /// The shape of the graph's input or of a node's value, batch left out.
     fn shape(&self, value: &str) -> PyResult<Vec<usize>> {
-        let shape = self.lock()?.shape(value);
-        shape.map(Vec::from).ok_or_else(|| refused(format!("there is no value `{value}`")))
+        guard(|| {
+            let shape = self.lock()?.shape(value);
+            shape.map(Vec::from).ok_or_else(|| refused(format!("there is no value `{value}`")))
+        })
     }
 
     /// Gives the file an input and its answer for a self-test: float32 arrays of a whole number of samples.
     fn golden(&self, input: &Bound<'_, PyAny>, output: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (input, output) =
-            (array::reading(input, "the golden input")?, array::reading(output, "the golden output")?);
-        self.lock()?.golden(input.as_slice()?, output.as_slice()?);
-        Ok(())
+        guard(|| {
+            let (input, output) =
+                (array::reading(input, "the golden input")?, array::reading(output, "the golden output")?);
+            self.lock()?.golden(input.as_slice()?, output.as_slice()?);
+            Ok(())
+        })
     }
 
     /// Names the program that makes the file.
     fn producer(&self, producer: &str) -> PyResult<()> {
-        self.lock()?.producer(producer);
-        Ok(())
+        guard(|| {
+            self.lock()?.producer(producer);
+            Ok(())
+        })
     }
 
     /// Adds a note, or replaces the one of that key.
     fn note(&self, key: &str, value: &str) -> PyResult<()> {
-        self.lock()?.note(key, value);
-        Ok(())
+        guard(|| {
+            self.lock()?.note(key, value);
+            Ok(())
+        })
     }
 
     /// The file's bytes, with the node `output` as the answer.
     fn to_bytes<'py>(&self, py: Python<'py>, output: &str) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = self.lock()?.to_bytes(output).map_err(refused)?;
-        Ok(PyBytes::new(py, &bytes))
+        guard(|| Ok(PyBytes::new(py, &self.lock()?.to_bytes(output).map_err(engine)?)))
     }
 
     /// Writes the file: whoever opens the path sees the old file or the whole new one.
-    fn write(&self, output: &str, path: PathBuf) -> PyResult<()> {
-        self.lock()?.write(output, path).map_err(refused)
+    fn write(&self, output: &str, #[pyo3(from_py_with = arguments::path)] path: PathBuf) -> PyResult<()> {
+        guard(|| self.lock()?.write(output, path).map_err(engine))
     }
 }
 
@@ -190,8 +205,23 @@ impl<'py> Fields<'_, 'py> {
     }
 
     fn optional<T: FromPyObjectOwned<'py>>(&self, key: &str) -> PyResult<Option<T>> {
-        let wrong = |error: PyErr| refused(format!("node `{}` ({}): {key}: {error}", self.node, self.op));
-        self.take(key)?.map(|value| value.extract().map_err(|error: T::Error| wrong(error.into()))).transpose()
+        let Some(value) = self.take(key)? else { return Ok(None) };
+        value.extract().map(Some).map_err(|error: T::Error| {
+            let error: PyErr = error.into();
+            refused(format!("node `{}` ({}): {key}: {}", self.node, self.op, error.value(value.py())))
+        })
+    }
+
+    fn count(&self, key: &str) -> PyResult<usize> {
+        Ok(self.required::<Count>(key)?.0)
+    }
+
+    fn counts<const N: usize>(&self, key: &str) -> PyResult<Option<[usize; N]>> {
+        Ok(self.optional::<[Count; N]>(key)?.map(|counts| counts.map(|count| count.0)))
+    }
+
+    fn groups(&self) -> PyResult<usize> {
+        Ok(self.optional::<Count>("groups")?.map_or(1, |groups| groups.0))
     }
 
     fn required<T: FromPyObjectOwned<'py>>(&self, key: &str) -> PyResult<T> {
@@ -208,7 +238,8 @@ impl<'py> Fields<'_, 'py> {
     }
 
     fn int8(&self) -> PyResult<Int8Quantize> {
-        Ok(Int8Quantize { scale: self.required("input_scale")?, zero_point: self.required("zero_point")? })
+        let (scale, zero_point): (Real, Byte) = (self.required("input_scale")?, self.required("zero_point")?);
+        Ok(Int8Quantize { scale: scale.0, zero_point: zero_point.0 })
     }
 
     /// One of the words of an enumeration of the format.
@@ -220,10 +251,10 @@ impl<'py> Fields<'_, 'py> {
 
     fn window(&self) -> PyResult<Window> {
         Ok(Window {
-            kernel: self.required("kernel")?,
-            stride: self.optional("stride")?.unwrap_or([1; 2]),
-            dilation: self.optional("dilation")?.unwrap_or([1; 2]),
-            padding: self.optional("padding")?.unwrap_or([0; 4]),
+            kernel: self.counts("kernel")?.ok_or_else(|| self.missing("kernel"))?,
+            stride: self.counts("stride")?.unwrap_or([1; 2]),
+            dilation: self.counts("dilation")?.unwrap_or([1; 2]),
+            padding: self.counts("padding")?.unwrap_or([0; 4]),
         })
     }
 
@@ -305,7 +336,7 @@ impl<'py> Source<'py> {
 
     fn quantize(&self, fields: &Fields<'_, '_>) -> PyResult<Quantize<'_>> {
         let mode = fields.choice::<ScaleMode>("mode")?;
-        Ok(Quantize { order: fields.required("order")?, mode, scales: self.maybe(5)? })
+        Ok(Quantize { order: fields.count("order")?, mode, scales: self.maybe(5)? })
     }
 
     fn bases(&self) -> PyResult<Vec<BinaryBase<'_>>> {

@@ -1,19 +1,20 @@
 //! The Python module `horq._core`: models, sessions and the builder of horq over numpy arrays.
 
+mod arguments;
 mod array;
 mod builder;
+mod errors;
 mod model;
 mod session;
 
-use pyo3::create_exception;
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-create_exception!(horq, Error, PyException, "What horq refuses, and what to do about it.");
+use errors::{Error, guard};
 
-/// An error of the engine as a `horq.Error`.
-fn refused(error: impl std::fmt::Display) -> PyErr {
-    Error::new_err(error.to_string())
+/// Panics, so that a test can see what Python gets to see of a panic.
+#[pyfunction]
+fn _panic(message: String) -> PyResult<()> {
+    guard(|| panic!("{message}"))
 }
 
 /// The compiled part of `horq`.
@@ -21,6 +22,7 @@ fn refused(error: impl std::fmt::Display) -> PyErr {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Error", module.py().get_type::<Error>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(_panic, module)?)?;
     module.add_class::<model::Model>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<builder::Builder>()

@@ -9,8 +9,9 @@ use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::errors::{engine, guard, refused};
 use crate::session::{Session, options};
-use crate::{array, refused};
+use crate::{arguments, array};
 
 /// The most samples that [`Model::run`] hands to the engine at once: enough to fill every kernel's tile, while the
 /// activations of common networks stay in the caches.
@@ -30,9 +31,14 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    fn wrap(model: Result<horq::Model, horq::Error>, threads: usize, isa: Option<String>) -> PyResult<Self> {
+    /// The model that `read` reads, unless its sessions could not be had.
+    fn wrap(
+        read: impl FnOnce() -> Result<horq::Model, horq::Error>,
+        threads: usize,
+        isa: Option<String>,
+    ) -> PyResult<Self> {
         options(1, threads, isa.as_deref(), false, None)?;
-        Ok(Self { model: model.map_err(refused)?, threads, isa, idle: Mutex::default() })
+        Ok(Self { model: read().map_err(engine)?, threads, isa, idle: Mutex::default() })
     }
 
     /// An idle session for `batch` samples, or a new one.
@@ -45,7 +51,7 @@ impl Model {
             idle.pop(); // too small: its place is taken by the new one
         }
         let options = options(batch, self.threads, self.isa.as_deref(), false, None)?;
-        horq::Session::new(&self.model, options).map_err(refused)
+        horq::Session::new(&self.model, options).map_err(engine)
     }
 }
 
@@ -53,8 +59,13 @@ impl Model {
 impl Model {
     #[new]
     #[pyo3(signature = (path, *, threads = 1, isa = None))]
-    fn new(py: Python<'_>, path: PathBuf, threads: usize, isa: Option<String>) -> PyResult<Self> {
-        Self::wrap(py.detach(|| horq::Model::open(path)), threads, isa)
+    fn new(
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::path)] path: PathBuf,
+        #[pyo3(from_py_with = arguments::threads)] threads: usize,
+        isa: Option<String>,
+    ) -> PyResult<Self> {
+        guard(|| Self::wrap(|| py.detach(|| horq::Model::open(path)), threads, isa))
     }
 
     /// Maps a file instead of reading it: no weight is copied, and processes share the memory.
@@ -62,69 +73,81 @@ impl Model {
     /// Nobody may change or shorten the file while the model lives; replacing it by renaming is safe.
     #[staticmethod]
     #[pyo3(signature = (path, *, threads = 1, isa = None))]
-    fn map(py: Python<'_>, path: PathBuf, threads: usize, isa: Option<String>) -> PyResult<Self> {
+    fn map(
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::path)] path: PathBuf,
+        #[pyo3(from_py_with = arguments::threads)] threads: usize,
+        isa: Option<String>,
+    ) -> PyResult<Self> {
         // SAFETY: the caller has read the promise above; Python has no other way to say so.
-        let model = py.detach(|| unsafe { horq::Model::map(path) });
-        Self::wrap(model, threads, isa)
+        guard(|| Self::wrap(|| py.detach(|| unsafe { horq::Model::map(path) }), threads, isa))
     }
 
     /// Copies and validates the bytes of a file.
     #[staticmethod]
     #[pyo3(signature = (data, *, threads = 1, isa = None))]
-    fn from_bytes(data: &[u8], threads: usize, isa: Option<String>) -> PyResult<Self> {
-        Self::wrap(horq::Model::from_bytes(data), threads, isa)
+    fn from_bytes(
+        data: &[u8],
+        #[pyo3(from_py_with = arguments::threads)] threads: usize,
+        isa: Option<String>,
+    ) -> PyResult<Self> {
+        guard(|| Self::wrap(|| horq::Model::from_bytes(data), threads, isa))
     }
 
     /// Answers a batch: float32 [N, *input_shape] in C order to float32 [N, *output_shape].
     ///
     /// The input is read where it lies and the answer is written straight into a new array, or into `out`. The GIL is
-    /// released meanwhile, so no other thread may write to the input. `order` turns the dial of every binary layer (a
-    /// layer made for less runs at its highest); without it each layer runs at its highest.
+    /// released meanwhile, so no other thread may write to the input. `order`, 1 to 8, turns the dial of every binary
+    /// layer (a layer made for less runs at its highest); without it each layer runs at its highest.
     #[pyo3(signature = (input, *, order = None, out = None))]
     fn run<'py>(
         &self,
         py: Python<'py>,
         input: &Bound<'py, PyAny>,
-        order: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_order)] order: Option<usize>,
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let values = array::reading(input, "the input")?;
-        let samples = array::samples(values.shape(), self.model.input_shape(), "the input")?;
-        let answer = array::output(py, out, samples, self.model.output_shape())?;
-        {
-            let mut answer = array::writing(&answer, "out")?;
-            let (from, to) = (values.as_slice()?, answer.as_slice_mut()?);
-            let mut session = self.take(samples.min(CHUNK))?;
-            let result = py.detach(|| {
-                session.set_order(order.unwrap_or(horq::MAX_ORDER))?;
-                let batch = session.batch();
-                let chunks = from.chunks(batch * session.input_len()).zip(to.chunks_mut(batch * session.output_len()));
-                chunks.into_iter().try_for_each(|(from, to)| session.run(from, to))
-            });
-            self.idle.lock().map_err(refused)?.push(session);
-            result.map_err(refused)?;
-        }
-        Ok(answer)
+        guard(|| {
+            let values = array::reading(input, "the input")?;
+            let samples = array::samples(values.shape(), self.model.input_shape(), "the input")?;
+            let answer = array::output(py, out, samples, self.model.output_shape())?;
+            {
+                let mut answer = array::writing(&answer, "out")?;
+                let (from, to) = (values.as_slice()?, answer.as_slice_mut()?);
+                let mut session = self.take(samples.min(CHUNK))?;
+                let result = py.detach(|| {
+                    session.set_order(order.unwrap_or(horq::MAX_ORDER))?;
+                    let batch = session.batch();
+                    let [inputs, outputs] = [session.input_len(), session.output_len()].map(|len| batch * len);
+                    from.chunks(inputs).zip(to.chunks_mut(outputs)).try_for_each(|(from, to)| session.run(from, to))
+                });
+                self.idle.lock().map_err(refused)?.push(session);
+                result.map_err(engine)?;
+            }
+            Ok(answer)
+        })
     }
 
     /// Prepares a session: everything that a run needs is chosen and allocated here.
     ///
     /// batch: the most samples of one run. threads: 1 runs on the calling thread, more add helper threads of the session's own.
     /// isa: an instruction set by name; by default the one that HORQ_ISA names, else the best of this CPU. profile:
-    /// whether to measure where the time goes. order: the dial to begin with.
+    /// whether to measure where the time goes. order: the dial to begin with, as `Session.set_order` has it.
     #[pyo3(signature = (*, batch = 1, threads = 1, isa = None, profile = false, order = None))]
     fn session(
         &self,
         py: Python<'_>,
-        batch: usize,
-        threads: usize,
+        #[pyo3(from_py_with = arguments::batch)] batch: usize,
+        #[pyo3(from_py_with = arguments::threads)] threads: usize,
         isa: Option<&str>,
         profile: bool,
-        order: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_order)] order: Option<usize>,
     ) -> PyResult<Session> {
-        let options = options(batch, threads, isa, profile, order)?;
-        let session = py.detach(|| horq::Session::new(&self.model, options)).map_err(refused)?;
-        Ok(Session::new(session))
+        guard(|| {
+            let options = options(batch, threads, isa, profile, order)?;
+            let session = py.detach(|| horq::Session::new(&self.model, options)).map_err(engine)?;
+            Ok(Session::new(session))
+        })
     }
 
     /// The shape of one sample: (features,) or (height, width, channels).
@@ -142,20 +165,24 @@ impl Model {
     /// What the model computes, as the file states it (docs/format.md): a dict with input, output and nodes.
     #[getter]
     fn graph<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let text = serde_json::to_string(self.model.graph()).map_err(refused)?;
-        py.import("json")?.call_method1("loads", (text,))
+        guard(|| {
+            let text = serde_json::to_string(self.model.graph()).map_err(refused)?;
+            py.import("json")?.call_method1("loads", (text,))
+        })
     }
 
     /// The values of a tensor that a node of the graph names, as `Builder.add` takes them: float32 [n] of a vector, weights
     /// [filters, kernel rows, kernel columns, channels of the group], those of a dense layer with one row and one column,
     /// binary ones as +1 and -1; 8-bit weights are int8, codes uint8.
     fn tensor<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        let plain =
-            self.model.plain(name).ok_or_else(|| refused(format!("no node of the graph names a tensor {name:?}")))?;
-        Ok(match plain.values {
-            PlainValues::F32(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
-            PlainValues::I8(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
-            PlainValues::Codes(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
+        guard(|| {
+            let found = self.model.plain(name);
+            let plain = found.ok_or_else(|| refused(format!("no node of the graph names a tensor {name:?}")))?;
+            Ok(match plain.values {
+                PlainValues::F32(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
+                PlainValues::I8(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
+                PlainValues::Codes(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
+            })
         })
     }
 
@@ -189,19 +216,22 @@ impl Model {
 
     /// Checks the digest of the weights, which reads every byte; raises `horq.Error` if it differs.
     fn verify_digest(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.model.verify_digest()).map_err(refused)
+        guard(|| py.detach(|| self.model.verify_digest()).map_err(engine))
     }
 
     /// The (input, answer) that the file carries for a self-test, as arrays, or None.
     fn golden<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
-        let Some(golden) = self.model.golden() else { return Ok(None) };
-        let shaped = |values: &[f32], shape| -> PyResult<Bound<'py, PyAny>> {
-            let mut sizes = vec![golden.samples];
-            sizes.extend(Vec::from(shape));
-            let array: Bound<'py, PyArrayDyn<f32>> = PyArray1::from_slice(py, values).reshape(sizes)?;
-            Ok(array.into_any())
-        };
-        Ok(Some((shaped(golden.input, self.model.input_shape())?, shaped(golden.output, self.model.output_shape())?)))
+        guard(|| {
+            let Some(golden) = self.model.golden() else { return Ok(None) };
+            let shaped = |values: &[f32], shape| -> PyResult<Bound<'py, PyAny>> {
+                let mut sizes = vec![golden.samples];
+                sizes.extend(Vec::from(shape));
+                let array: Bound<'py, PyArrayDyn<f32>> = PyArray1::from_slice(py, values).reshape(sizes)?;
+                Ok(array.into_any())
+            };
+            let (input, output) = (self.model.input_shape(), self.model.output_shape());
+            Ok(Some((shaped(golden.input, input)?, shaped(golden.output, output)?)))
+        })
     }
 
     fn __repr__(&self) -> String {

@@ -6,7 +6,8 @@ use numpy::prelude::*;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::{array, refused};
+use crate::errors::{engine, guard, refused};
+use crate::{arguments, array};
 use horq::{Isa, SessionOptions, Stage, Threads};
 
 /// The options of a session, from Python's arguments.
@@ -19,11 +20,8 @@ pub(crate) fn options(
 ) -> PyResult<SessionOptions> {
     let mut options = SessionOptions::new().batch(batch).profile(profile);
     options.threads = if threads == 1 { Threads::Inline } else { Threads::Own(threads) };
-    options.isa = isa.map(str::parse::<Isa>).transpose().map_err(refused)?;
+    options.isa = isa.map(|name| name.parse().and_then(Isa::check)).transpose().map_err(refused)?;
     options.order = order;
-    if threads == 0 {
-        return Err(refused("threads must be at least 1; 1 runs on the calling thread"));
-    }
     Ok(options)
 }
 
@@ -62,28 +60,33 @@ impl Session {
         input: &Bound<'py, PyAny>,
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut session = self.lock()?;
-        let values = array::reading(input, "the input")?;
-        let samples = array::samples(values.shape(), session.model().input_shape(), "the input")?;
-        let answer = array::output(py, out, samples, session.model().output_shape())?;
-        {
-            let mut answer = array::writing(&answer, "out")?;
-            let (from, to) = (values.as_slice()?, answer.as_slice_mut()?);
-            let session = &mut *session;
-            py.detach(|| session.run(from, to)).map_err(refused)?;
-        }
-        Ok(answer)
+        guard(|| {
+            let mut session = self.lock()?;
+            let values = array::reading(input, "the input")?;
+            let samples = array::samples(values.shape(), session.model().input_shape(), "the input")?;
+            let answer = array::output(py, out, samples, session.model().output_shape())?;
+            {
+                let mut answer = array::writing(&answer, "out")?;
+                let (from, to) = (values.as_slice()?, answer.as_slice_mut()?);
+                let session = &mut *session;
+                py.detach(|| session.run(from, to)).map_err(engine)?;
+            }
+            Ok(answer)
+        })
     }
 
-    /// Turns the dial: every binary layer runs at `order`, or at its highest where that is lower; or only `layer`.
+    /// Turns the dial: every binary layer runs at `order` (1 to 8), or at its highest where that is lower; or only
+    /// `layer`, which must hold that order.
     #[pyo3(signature = (order, layer = None))]
-    fn set_order(&self, order: usize, layer: Option<&str>) -> PyResult<()> {
-        let mut session = self.lock()?;
-        match layer {
-            None => session.set_order(order),
-            Some(layer) => session.set_layer_order(layer, order),
-        }
-        .map_err(refused)
+    fn set_order(&self, #[pyo3(from_py_with = arguments::order)] order: usize, layer: Option<&str>) -> PyResult<()> {
+        guard(|| {
+            let mut session = self.lock()?;
+            match layer {
+                None => session.set_order(order),
+                Some(layer) => session.set_layer_order(layer, order),
+            }
+            .map_err(engine)
+        })
     }
 
     /// What each layer is and, if the session was made with profile=True, what it has cost since the last reset.
@@ -93,32 +96,33 @@ impl Session {
     /// int8_macs of one sample, weight_bytes, activation_bytes, and packed: whether the output goes to the next layer as
     /// packed planes.
     fn profile<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let session = self.lock()?;
-        session.profile().iter().map(|layer| describe(py, layer)).collect()
+        guard(|| self.lock()?.profile().iter().map(|layer| describe(py, layer)).collect())
     }
 
     /// Forgets the times measured so far.
     fn reset_profile(&self) -> PyResult<()> {
-        self.lock()?.reset_profile();
-        Ok(())
+        guard(|| {
+            self.lock()?.reset_profile();
+            Ok(())
+        })
     }
 
     /// The most samples of one run.
     #[getter]
     fn batch(&self) -> PyResult<usize> {
-        Ok(self.lock()?.batch())
+        guard(|| Ok(self.lock()?.batch()))
     }
 
     /// The name of the instruction set of the kernels.
     #[getter]
     fn isa(&self) -> PyResult<&'static str> {
-        Ok(self.lock()?.isa().name())
+        guard(|| Ok(self.lock()?.isa().name()))
     }
 
     /// Bytes of the activations between layers, for the samples that are worked on at a time.
     #[getter]
     fn arena_bytes(&self) -> PyResult<usize> {
-        Ok(self.lock()?.arena_bytes())
+        guard(|| Ok(self.lock()?.arena_bytes()))
     }
 }
 
