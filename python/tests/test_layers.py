@@ -244,3 +244,60 @@ def test_the_gradient_of_the_last_scale_is_the_finite_difference(padding_mode):
     with torch.no_grad():
         numeric = (loss(1e-3) - loss(-2e-3)) / 2e-3  # linear: no sign depends on the last scale
     assert layer.scales.grad[1].item() == pytest.approx(numeric.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (1, 1), ((5, 3), (1, 2)), (2, 2)])
+def test_padding_in_words_is_that_of_torch(kernel, dilation):
+    """Where both sides get the same, as torch.nn.Conv2d pads; elsewhere it is refused when the layer is made."""
+    x = torch.randn(1, 2, 7, 8)
+    for word in ("same", "valid"):
+        layer = hn.HorqConv2d(2, 3, kernel, padding=word, dilation=dilation)
+        plain = torch.nn.Conv2d(2, 3, kernel, padding=word, dilation=dilation)
+        assert layer(x).shape == plain(x).shape
+        assert all(isinstance(size, int) for size in layer.padding)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"padding": "same", "stride": 2}, "'same' with stride 1"),
+        ({"padding": "same", "kernel_size": 2}, "odd kernel"),
+        ({"padding": "full"}, "padding must be numbers, 'valid', or 'same'"),
+        ({"padding": -1}, "padding must be an integer of at least 0, not -1"),
+        ({"padding": (1, 1, 1, 1)}, "padding must be one number or"),
+        ({"padding": 1.0}, "padding must be an integer"),
+        ({"padding": None}, "padding must be an integer"),
+        ({"kernel_size": 0}, "kernel_size must be an integer of at least 1"),
+        ({"kernel_size": (3, 3, 3)}, "kernel_size must be one number or"),
+        ({"kernel_size": "33"}, "kernel_size must be an integer"),
+        ({"stride": 0}, "stride must be an integer of at least 1"),
+        ({"stride": (1, True)}, "stride must be an integer"),
+        ({"dilation": (1, 0)}, "dilation must be an integer of at least 1"),
+        ({"groups": 0}, "groups must be an integer of at least 1"),
+        ({"groups": 1.0}, "groups must be an integer"),
+        ({"in_channels": 0}, "in_channels must be an integer of at least 1"),
+        ({"out_channels": -2}, "out_channels must be an integer of at least 1"),
+        ({"order": 0}, "order must be an integer from 1 to 8"),
+    ],
+)
+def test_options_of_a_convolution_are_checked_when_it_is_made(options, words):
+    with pytest.raises(ValueError, match=words):
+        hn.HorqConv2d(**{"in_channels": 2, "out_channels": 2, "kernel_size": 3, **options})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: hn.HorqLinear(0, 2), "in_features must be"),
+        (lambda: hn.HorqLinear(2, 2.5), "out_features must be"),
+        (lambda: hn.Shift(0), "channels must be"),
+        (lambda: hn.RPReLU(-1), "channels must be"),
+        (lambda: hn.image8(hn.HorqLinear(4, 2, 8), 0), "channels must be"),
+        (lambda: hn.image8(hn.HorqLinear(4, 2, 8), 4, white=0), "white must be"),
+        (lambda: hn.image8(hn.HorqLinear(4, 2, 8), 4, white=float("nan")), "white must be"),
+        (lambda: hn.Int8(torch.nn.Linear(2, 2), float("nan"), 1), "must be finite"),
+    ],
+)
+def test_options_of_other_layers_are_checked_when_they_are_made(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .functional import check_count
+
 
 def _by_channel(vector: Tensor, x: Tensor) -> Tensor:
     """A vector as it is broadcast along axis 1 of x."""
@@ -30,7 +32,7 @@ class Shift(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.shift = nn.Parameter(torch.zeros(channels))
+        self.shift = nn.Parameter(torch.zeros(check_count("channels", channels)))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x + _by_channel(self.shift, x)).to(x.dtype)
@@ -46,7 +48,7 @@ class RPReLU(PReLU):
     """
 
     def __init__(self, channels: int, init: float = 0.25) -> None:
-        super().__init__(channels, init)
+        super().__init__(check_count("channels", channels), init)
         self.before = nn.Parameter(torch.zeros(channels))
         self.after = nn.Parameter(torch.zeros(channels))
 

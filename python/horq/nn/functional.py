@@ -60,6 +60,13 @@ def check_order(order: int, highest: int = MAX_ORDER) -> int:
     return order
 
 
+def check_count(name: str, value: int, least: int = 1) -> int:
+    """Returns `value`; raises `ValueError` unless it is an integer of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
+    return value
+
+
 def sign(x: Tensor) -> Tensor:
     """+1 where x >= 0 and -1 elsewhere, in x's type; unlike `torch.sign`, sign(0) = sign(-0.0) = +1."""
     one = torch.ones((), dtype=x.dtype, device=x.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from .functional import (
     WeightScale,
     binarize_weight,
     check_choice,
+    check_count,
     check_order,
     residual_quantize,
     sign,
@@ -123,7 +126,8 @@ class HorqLinear(_HorqLayer):
         bases: int = 1,
         refined: bool = False,
     ) -> None:
-        super().__init__((out_features, in_features), order, scale_mode, gradient, bias, weight_scale, bases, refined)
+        shape = (check_count("out_features", out_features), check_count("in_features", in_features))
+        super().__init__(shape, order, scale_mode, gradient, bias, weight_scale, bases, refined)
         self.in_features = in_features
         self.out_features = out_features
 
@@ -160,7 +164,8 @@ class HorqConv2d(_HorqLayer):
     [N, out_channels, H', W'] as `torch.nn.Conv2d` has it.
 
     Arguments:
-        kernel_size, stride, padding, dilation: one number or (vertical, horizontal).
+        kernel_size, stride, padding, dilation: one number or (vertical, horizontal). padding may also be ``"valid"``
+            (0), or ``"same"`` where the stride is 1 and the padding comes out alike on both sides.
         groups: divides both channel counts.
         order: the highest order K, 1 to 8. The attribute `order` may be set lower at any time (the order dial).
         scale_mode: over what b_k is a mean: ``window``: one receptive field (of one group), valid taps only, the
@@ -180,7 +185,7 @@ class HorqConv2d(_HorqLayer):
         out_channels: int,
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
+        padding: int | tuple[int, int] | Literal["valid", "same"] = 0,
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         order: int = 2,
@@ -192,18 +197,21 @@ class HorqConv2d(_HorqLayer):
         bases: int = 1,
         refined: bool = False,
     ) -> None:
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            check_count(name, value)
+        if in_channels % groups or out_channels % groups:
             raise ValueError(f"{groups} groups do not divide {in_channels} input and {out_channels} output channels")
         check_choice("padding_mode", padding_mode, Padding)
-        kernel = pair(kernel_size)
+        kernel = check_pair("kernel_size", kernel_size)
+        stride, dilation = check_pair("stride", stride), check_pair("dilation", dilation)
         shape = (out_channels, in_channels // groups, *kernel)
         super().__init__(shape, order, scale_mode, gradient, bias, weight_scale, bases, refined)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel
-        self.stride = pair(stride)
-        self.padding = pair(padding)
-        self.dilation = pair(dilation)
+        self.stride = stride
+        self.padding = check_padding(padding, kernel, stride, dilation)
+        self.dilation = dilation
         self.groups = groups
         self.padding_mode = padding_mode
 
@@ -341,3 +349,29 @@ class HorqConv2d(_HorqLayer):
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """A number as the pair (vertical, horizontal), a pair as it is."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def check_pair(name: str, value: int | tuple[int, int], least: int = 1) -> tuple[int, int]:
+    """`value` as the pair (vertical, horizontal); raises `ValueError` unless it is one or two integers of at least
+    `least`."""
+    if isinstance(value, tuple | list) and len(value) != 2:
+        raise ValueError(f"{name} must be one number or (vertical, horizontal), not {value!r}")
+    vertical, horizontal = value if isinstance(value, tuple | list) else (value, value)
+    return check_count(name, vertical, least), check_count(name, horizontal, least)
+
+
+def check_padding(
+    padding: int | tuple[int, int] | str, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    """The padding at top and bottom, and at left and right; raises `ValueError` where a word is no such pair."""
+    if not isinstance(padding, str):
+        return check_pair("padding", padding, 0)
+    if padding == "valid":
+        return 0, 0
+    whole = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if padding != "same" or stride != (1, 1) or whole[0] % 2 or whole[1] % 2:
+        raise ValueError(
+            f"padding must be numbers, 'valid', or 'same' with stride 1 and an odd kernel, not {padding!r} with stride "
+            f"{stride}, kernel {kernel} and dilation {dilation}; give it as (vertical, horizontal)"
+        )
+    return whole[0] // 2, whole[1] // 2

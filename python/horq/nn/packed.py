@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from .bases import binarized, check_bases, weight_bases
 from .exact import weighted_sum
+from .functional import check_count
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine
 
@@ -143,6 +145,9 @@ def image8(layer: HorqConv2d | HorqLinear, channels: int, white: float = 255.0) 
     """
     if layer.max_order != 8 or layer.scales is None:
         raise ValueError("an 8-bit image takes eight planes: give the layer order=8 and scale_mode='fixed'")
+    check_count("channels", channels)
+    if not 0 < white < math.inf:
+        raise ValueError(f"white must be what the byte 255 is given as, such as 255 or 1, not {white!r}")
     with torch.no_grad():
         layer.scales.copy_(2.0 ** torch.arange(7, -1, -1))
     layer.scales.requires_grad_(False)
