@@ -17,7 +17,6 @@ from horq.train.loop import Trainer
 
 
 def test_figures_are_kept_without_networks(evaluated, monkeypatch, capsys, tmp_path):
-    pytest.importorskip("matplotlib")
     kept, out, names = tmp_path / "kept", tmp_path / "out", ("net-float", "net-dial", "net-order1")
     shutil.copytree(evaluated.out, out)
     table = tables.find(str(evaluated.recipe))

@@ -335,7 +335,6 @@ def test_a_run_with_other_settings_is_refused(evaluated, tmp_path):
 
 
 def test_pictures_of_what_was_measured(evaluated, monkeypatch, capsys, tmp_path):
-    pytest.importorskip("matplotlib")
     latency.measure([evaluated.out / "net-dial"], rounds=10)
     energy.measure(evaluated.out / "net-dial", evaluated.data, images=20)
     for to in (tmp_path / "a", tmp_path / "b"):

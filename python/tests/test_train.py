@@ -3,15 +3,18 @@
 import gzip
 import json
 import lzma
+import re
 import shutil
 
 import pytest
 import torch
+from made_up import call
 
 from horq import convert
 from horq.nn import BinaryWeight, HorqConv2d, HorqLinear, PowerOfTwo, SwitchableBatchNorm
 from horq.results.tables import is_current
 from horq.train import Config, ConfigError, build, load, read
+from horq.train import __main__ as command
 from horq.train import data as sets
 from horq.train.__main__ import main
 from horq.train.loop import Trainer, _optimizer
@@ -435,3 +438,13 @@ def test_a_checkpoint_that_lacks_a_new_field_is_gone_on_from(root, tmp_path):
     torch.save(state, trainer.folder / "checkpoint.pt")
     with pytest.raises(ValueError, match="belongs to other settings"):
         Trainer(config(epochs=2, lr=0.5), root, tmp_path, progress=False).go()
+
+
+def test_the_bundled_recipes_are_listed_without_naming_one(monkeypatch, capsys):
+    call(monkeypatch, command, "--list")
+    lines = capsys.readouterr().out.splitlines()
+    assert "mnist: 42 runs" in [re.sub(r"\d+", "42", line) for line in lines]
+    assert all(read(line.split(":")[0]) for line in lines)
+    with pytest.raises(SystemExit):
+        call(monkeypatch, command)
+    assert "name a CONFIG: a TOML file or a bundled recipe" in capsys.readouterr().err

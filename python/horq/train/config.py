@@ -196,6 +196,11 @@ def restored(where: str, fields: Any) -> Config:
         raise ConfigError(f"{where}: {str(error).replace('Config.__init__() ', '')}") from error
 
 
+def bundled() -> list[str]:
+    """The names of the bundled recipes."""
+    return sorted(entry.stem for entry in RECIPES.glob("*.toml"))
+
+
 def read(path: str | Path) -> dict[str, Config]:
     """The runs of a recipe by name, in its order.
 
@@ -211,8 +216,7 @@ def read(path: str | Path) -> dict[str, Config]:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        bundled = ", ".join(sorted(entry.stem for entry in RECIPES.glob("*.toml")))
-        raise ConfigError(f"no recipe at {file}; bundled are {bundled}") from error
+        raise ConfigError(f"no recipe at {file}; bundled are {', '.join(bundled())}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
