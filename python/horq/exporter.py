@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-import operator
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from ._core import Builder, Error, __version__
+from ._core import Builder, Error, Model, __version__
+from .answers import Reference, rows
+from .errors import ExportError
 from .fields import array, channels_last
-from .folding import folded, trace
+from .folding import NORMS, PARAMETER, copied, folded, trace
 from .handlers import FUNCTIONS, MODULES
+from .lines import refusal
 from .nn import HorqConv2d, HorqLinear
-
-
-class ExportError(Error):
-    """A module that a `.horq` file cannot express: which node, why, and what to do."""
 
 
 def export(
@@ -50,49 +49,60 @@ def export(
     It can express Conv2d, Linear, HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, Inq, BatchNorm1d
     and 2d, SwitchableBatchNorm, Affine, AffineByOrder, Shift, ReLU, PReLU, RPReLU, MaxPool2d, AvgPool2d,
     AdaptiveAvgPool2d(1), Flatten, view and reshape to [N, -1], add, cat, softmax, Dropout and Identity.
-    Raises `ExportError` for anything else, naming the node; then nothing is written. The file appears whole or not at
-    all.
+    Raises `ExportError` for anything else, naming the node and its line in the module's code. Before the file is
+    written, its bytes answer the samples that they store, at every order, beside `module` itself in eval mode. Where
+    the two differ, the module does something that its trace by torch.fx does not show: an `ExportError`, too. After an
+    error nothing is written: the file appears whole or not at all. Raises `FileError` if it cannot be written.
     """
-    plain, traced = trace(module)
-    if example.dim() not in (2, 4) or len(example) == 0:
-        raise ExportError(f"example must be [N, C, H, W] or [N, features] with N >= 1, not {list(example.shape)}")
-    if golden < 1:
-        raise ExportError(f"golden must be at least 1 sample, not {golden}")
-    example = example.detach().float().cpu()
-    probe = example[: max(golden, 2)]
-    if len(probe) == 1:  # one sample cannot tell the batch dimension from others
-        probe = torch.cat([probe, probe])
-    faithful = _is_faithful(plain, traced, probe)  # now, since folding changes the layers that the two share
-    net = folded(traced)
-    converter = Converter(net, probe)
-    builder, output = converter.run()
-    if not faithful:
-        raise ExportError(
-            "the module's trace by torch.fx answers otherwise than the module itself: it changes a value in place "
-            "(such as x += y) that it reads again under another name, or it draws at random; write x = x + y"
-        )
-    builder.producer(f"horq {__version__} (PyTorch {torch.__version__})")
-    for key, value in (notes or {}).items():
-        builder.note(key, value)
+    path = os.fspath(path)
+    _check_arguments(example, notes or {}, golden)
+    example = example.detach().float().cpu().contiguous()
     inputs = example[:golden]
-    with torch.no_grad():
-        answers = net(inputs)
-    builder.golden(channels_last(inputs), channels_last(answers))
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        # One sample cannot tell the batch from other dimensions.
+        probe = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])
+        converter = Converter(folded(trace(module)), probe)
+        builder, output = converter.run()
+        reference = Reference(copied(module), inputs)
+        reference.check_trace(trace(module))
+        answers = rows(converter.module(inputs))
+        builder.producer(f"horq {__version__} (PyTorch {torch.__version__})")
+        for key, value in (notes or {}).items():
+            builder.note(key, value)
+        builder.golden(channels_last(inputs), answers)
+        try:
+            model = Model.from_bytes(builder.to_bytes(output))
+        except Error as error:
+            raise ExportError(str(error)) from error
+        builder.golden(channels_last(inputs), reference.check_engine(model, answers))
+        # What is written are the bytes that the engine has run, but for the stored answers that it has corrected.
     builder.write(output, path)
 
 
-def _is_faithful(plain: nn.Module, traced: fx.GraphModule, probe: Tensor) -> bool:
-    """Whether a module and its trace give the same answers.
+def _check_arguments(example: Tensor, notes: Mapping[str, str], golden: int) -> None:
+    if not isinstance(example, Tensor):
+        raise ExportError(
+            f"example must be one torch.Tensor, not {type(example).__qualname__}; a numpy array becomes one with "
+            "torch.from_numpy, and a file has one input"
+        )
+    if example.dim() not in (2, 4) or example.numel() == 0:
+        raise ExportError(f"example must be [N, C, H, W] or [N, features] with N >= 1, not {list(example.shape)}")
+    if example.is_complex() or not bool(example.float().isfinite().all()):
+        raise ExportError(f"example must hold finite real numbers, and this one of {example.dtype} does not")
+    if not isinstance(golden, int) or isinstance(golden, bool) or golden < 1:
+        raise ExportError(f"golden must be at least 1 sample, not {golden!r}")
+    for key, value in notes.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ExportError(f"notes must be strings, not {key!r}: {value!r}; convert them with str or json.dumps")
 
-    The two are the same operations, so they agree bit for bit, unless a value is changed under a second name (`y = x;
-    x += 1` changes y, but not in a trace) or by chance.
-    """
-    with torch.no_grad():
-        try:
-            expected, given = plain(probe.clone()), traced(probe.clone())
-        except Exception as error:  # the user's module runs here
-            raise ExportError(f"the module does not run on the example: {error}") from error
-    return not isinstance(expected, Tensor) or torch.allclose(given, expected, rtol=0, atol=0, equal_nan=True)
+
+class _Memory:
+    """Memory that several values of the torch graph may lie in: views of each other, and what was changed in place."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.changer = ""
+        """The node that changed it last."""
 
 
 @dataclass
@@ -106,22 +116,33 @@ class Value:
     """Whether the engine holds it as a vector."""
     order: Tensor | None = None
     """Of a vector: element i of the engine's is element order[i] of PyTorch's; None if they agree."""
+    memory: _Memory = field(default_factory=_Memory)
+    version: int = 0
+    """Of its memory; the value is gone when that has a later one."""
 
     def arranged(self, vector: Tensor) -> np.ndarray:
         """A per-channel or per-feature vector in the engine's order."""
         return array(vector if self.order is None else vector[self.order])
 
 
-class _Shapes(fx.Interpreter):
-    """Runs the graph and keeps each node's result: a shape for a tensor, else the result."""
+class _Results(fx.Interpreter):
+    """Runs the graph and keeps each node's result: the shape and type of a tensor, else the result."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
-        self.results: dict[fx.Node, Any] = {}
+        self.tensors: dict[fx.Node, tuple[tuple[int, ...], torch.dtype]] = {}
+        self.others: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        self.results[n] = tuple(result.shape) if isinstance(result, Tensor) else result
+        try:
+            result = super().run_node(n)
+        except Exception as error:  # the user's operations run here
+            layer = self.module.get_submodule(str(n.target)) if n.op == "call_module" else None
+            raise refusal(f"it does not run on the example: {error}", n, layer) from error
+        if isinstance(result, Tensor):
+            self.tensors[n] = tuple(result.shape), result.dtype
+        else:
+            self.others[n] = result
         return result
 
 
@@ -133,8 +154,6 @@ class Converter:
         self.values: dict[fx.Node, Value] = {}
         self.node: fx.Node | None = None
         self.taken = {"input"}
-        self.overwritten: dict[str, str] = {}
-        """By the engine's name of a value that the torch graph changed in place: the node that did."""
         self.binary: dict[fx.Node, str] = {}
         """The engine's names of the binary layers, taken before all others: what goes by the order of one may precede
         it."""
@@ -142,13 +161,13 @@ class Converter:
             layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
             if isinstance(layer, HorqConv2d | HorqLinear):
                 self.binary[node] = self._free(str(node.target), node.name)
-        shapes = _Shapes(module)
-        try:
-            with torch.no_grad():
-                shapes.run(probe)
-        except Exception as error:  # the user's module runs here
-            raise ExportError(f"the module does not run on the example: {error}") from error
-        self.results = shapes.results
+        results = _Results(module)
+        with torch.no_grad():
+            results.run(probe.clone())
+        self.shapes = {node: shape for node, (shape, _) in results.tensors.items()}
+        self.types = {node: dtype for node, (_, dtype) in results.tensors.items()}
+        self.constants = results.others
+        """What is computed on the way and no tensor, such as sizes."""
         self.batch = len(probe)
         channels, *size = probe.shape[1:]
         self.builder = Builder("input", [*size, channels])
@@ -157,23 +176,29 @@ class Converter:
         """The builder with all nodes, and the name of the output."""
         placeholders = [node for node in self.module.graph.nodes if node.op == "placeholder"]
         if len(placeholders) != 1:
-            raise ExportError(f"the module takes {len(placeholders)} inputs; a .horq file has one")
+            raise ExportError(
+                f"the module takes {len(placeholders)} inputs; a .horq file has one, so give the others in the module"
+            )
         for node in self.module.graph.nodes:
             self.node = node
             if node.op == "placeholder":
-                shape = self.results[node][1:]
+                shape = self.shapes[node][1:]
                 self.values[node] = Value("input", shape, flat=len(shape) == 1)
             elif node.op == "output":
                 return self.builder, self._output(node.args[0])
-            elif isinstance(self.results[node], tuple) and self._is_tensor(node):
+            elif node in self.shapes:
                 self._convert(node)
+            else:
+                self._check_constant(node)
         raise ExportError("the module has no output")
 
-    def _is_tensor(self, node: fx.Node) -> bool:
-        """Whether a result that is a tuple is a tensor's shape, and no size() or shape of the traced code."""
-        return not (node.op == "call_method" and node.target == "size") and not (
-            node.op == "call_function" and node.target in (getattr, operator.getitem)
-        )
+    def _check_constant(self, node: fx.Node) -> None:
+        """Refuses what is neither a tensor nor a size that the traced code computes."""
+        kinds = bool | int | float | torch.dtype | torch.device | torch.Size
+        result = self.constants[node]
+        parts = result if isinstance(result, tuple | list) else [result]
+        if not all(isinstance(part, kinds) for part in parts):
+            raise self.refuse("the format has no such operation, and it makes no tensor and no size; leave it out")
 
     def _output(self, result: Any) -> str:
         if not isinstance(result, fx.Node) or result not in self.values:
@@ -190,43 +215,57 @@ class Converter:
 
     def refuse(self, why: str) -> ExportError:
         """An error about the present node."""
-        node = self.node
-        assert node is not None
-        what = f"`{node.name}`"
-        if node.op == "call_module":
-            layer = self.module.get_submodule(str(node.target))
-            what = f"`{node.target}` ({type(layer).__module__}.{type(layer).__qualname__})"
-        elif node.op in ("call_function", "call_method"):
-            what += f" ({getattr(node.target, '__name__', node.target)})"
-        return ExportError(f"cannot export node {what}: {why}")
+        assert self.node is not None
+        return refusal(why, self.node, self._layer(self.node))
+
+    def _layer(self, node: fx.Node) -> nn.Module | None:
+        return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
 
     def _convert(self, node: fx.Node) -> None:
-        shape = self.results[node]
+        if node.op == "get_attr":
+            raise self.refuse(PARAMETER)
+        shape = self.shapes[node]
         if len(shape) not in (2, 4) or shape[0] != self.batch:
             raise self.refuse(
                 f"its value has the shape {list(shape)} for a batch of {self.batch}; "
                 "keep the batch first and values [N, C, H, W] or [N, features]"
             )
+        if self.types[node] != torch.float32:
+            raise self.refuse(f"its value is {self.types[node]}, but the engine computes float32; leave the cast out")
+        call, arguments, keywords = self._call(node)
+        try:
+            call(self, *arguments, **keywords)
+        except ExportError:
+            raise
+        except (Error, TypeError, ValueError, IndexError, AttributeError) as error:  # values that no handler expects
+            raise self.refuse(str(error)) from error
+        if not node.users and self.values[node].version == 0:  # what changes a value in place needs no reader
+            raise self.refuse("nothing reads its value; leave it out, or use it")
+
+    def _call(self, node: fx.Node) -> tuple[Callable[..., None], tuple[Any, ...], dict[str, Any]]:
+        """The handler of a node, and the arguments that it takes behind the converter."""
         if node.op == "call_module":
-            layer = self.module.get_submodule(str(node.target))
+            layer = self._layer(node)
             handler = MODULES.get(type(layer))
             if handler is None:
+                kinds = [kind for kind in type(layer).__mro__ if kind in MODULES or kind in NORMS]
+                if kinds:
+                    base = f"{kinds[0].__module__}.{kinds[0].__qualname__}"
+                    raise self.refuse(f"it is a subclass of {base} and may compute something else; use {base}")
                 raise self.refuse(f"the format has no such layer; it has {_names(MODULES)}")
             if len(node.all_input_nodes) != 1:
                 raise self.refuse(f"it reads {len(node.all_input_nodes)} values; call it with one")
-            handler(self, layer, self.read(node.all_input_nodes[0]))
-        elif node.op in ("call_function", "call_method"):
-            function = FUNCTIONS.get(node.target)
-            if function is None:
-                known = sorted({key if isinstance(key, str) else key.__name__ for key in FUNCTIONS})
-                raise self.refuse(f"the format has no such operation; it has {', '.join(known)}")
-            try:
-                inspect.signature(function).bind(self, *node.args, **node.kwargs)
-            except TypeError as error:
-                raise self.refuse(f"it is called in a way that is not known: {error}") from error
-            function(self, *node.args, **node.kwargs)
-        else:
-            raise self.refuse("a parameter used outside a layer; put it into a layer, such as horq.nn.Affine")
+            return handler, (layer, self.read(node.all_input_nodes[0])), {}
+        handler = FUNCTIONS.get(node.target)
+        if handler is None:
+            known = sorted({key if isinstance(key, str) else key.__name__ for key in FUNCTIONS})
+            raise self.refuse(f"the format has no such operation; it has {', '.join(known)}")
+        arguments, keywords = fx.map_arg((node.args, node.kwargs), lambda read: self.constants.get(read, read))
+        try:
+            inspect.signature(handler).bind(self, *arguments, **keywords)
+        except TypeError as error:
+            raise self.refuse(f"it is called in a way that is not known: {error}") from error
+        return handler, arguments, keywords
 
     def read(self, argument: Any) -> Value:
         """The value of an argument of the present node."""
@@ -235,17 +274,22 @@ class Converter:
         if not isinstance(argument, fx.Node) or argument not in self.values:
             raise self.refuse(f"it reads {argument!r}, which is no value computed from the input")
         value = self.values[argument]
-        if value.name in self.overwritten:
-            changer = self.overwritten[value.name]
+        if value.version < value.memory.version:
             raise self.refuse(
-                f"it reads `{argument.name}`, which `{changer}` changed in place; use the form that does not"
+                f"it reads `{argument.name}`, which `{value.memory.changer}` changed in place; use the form that does "
+                "not"
             )
         return value
 
     def overwrite(self, value: Value) -> None:
-        """The present node changes `value` in place: nothing may read it any more, under whatever name."""
+        """The present node has changed `value` in place: nothing may read that any more, under whatever name or view,
+        but as what this node made of it."""
         assert self.node is not None
-        self.overwritten[value.name] = self.node.name
+        made = self.values[self.node]
+        memory = made.memory = value.memory
+        memory.version += 1
+        memory.changer = self.node.name
+        made.version = memory.version
 
     def add(self, inputs: list[Value], op: str, *, like: Value | None = None, part: str = "", **fields: Any) -> Value:
         """Adds a node for the present one; an elementwise node passes the value that it is `like`.
@@ -259,7 +303,7 @@ class Converter:
         name = self.binary.get(node) or self._free(called + part, node.name + part)
         self.builder.add(name, [value.name for value in inputs], op, **fields)
         flat = len(self.builder.shape(name)) == 1
-        self.values[node] = Value(name, self.results[node][1:], flat, None if like is None else like.order)
+        self.values[node] = Value(name, self.shapes[node][1:], flat, None if like is None else like.order)
         return self.values[node]
 
     def _free(self, name: str, other: str) -> str:
@@ -293,7 +337,7 @@ class Converter:
     def alias(self, value: Value) -> None:
         """The present node is `value` in another shape."""
         assert self.node is not None
-        self.values[self.node] = Value(value.name, self.results[self.node][1:], value.flat, value.order)
+        self.values[self.node] = dataclasses.replace(value, shape=self.shapes[self.node][1:])
 
     def vector(self, value: Value) -> None:
         """Refuses a value that the engine holds as an image."""

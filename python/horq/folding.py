@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
+from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
-from ._core import Error
+from .errors import ExportError
+from .lines import line_above, line_of, refusal
 from .nn import (
     Affine,
     AffineByOrder,
@@ -29,6 +32,7 @@ from .nn import (
 )
 from .nn.functional import MAX_ORDER
 from .nn.norm import affine_of
+from .unseen import check_unseen
 
 OWN_LAYERS = (
     *(HorqConv2d, HorqLinear, BinaryWeight, Codebook, Inq, Int8, PowerOfTwo),
@@ -37,12 +41,24 @@ OWN_LAYERS = (
 """The layers of horq.nn, which a trace leaves whole."""
 
 _DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d)
+PARAMETER = "a file has parameters and constants in layers only; put it into one, such as horq.nn.Affine"
+_WITH_WEIGHTS = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
+"""Layers whose subclasses a trace leaves whole, too, so that they are refused by name."""
 
 
 class _Tracer(fx.Tracer):
+    """Notes for each node the line of the user's code that it comes from."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, OWN_LAYERS) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, OWN_LAYERS + _WITH_WEIGHTS) or super().is_leaf_module(m, module_qualified_name)
+
+    def create_node(self, *arguments: Any, **keywords: Any) -> fx.Node:
+        node = super().create_node(*arguments, **keywords)
+        node.meta["line"] = line_above(trace.__code__)
+        if torch.is_autocast_enabled("cpu"):
+            raise refusal("it runs under torch.autocast, but a file computes float32; keep that out of forward", node)
+        return node
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -59,29 +75,58 @@ def fold(module: nn.Module) -> fx.GraphModule:
     engine runs in the epilogue of the layer before. (Folding it into the scales of a binary layer would save nothing
     there and change the rounding.) Binary layers stand at their highest order.
 
-    Raises `horq.Error` if torch.fx cannot trace the module.
+    Raises `ExportError` if torch.fx cannot trace the module, or its trace would leave out what it computes.
     """
-    _, traced = trace(module)
-    return folded(traced)
+    return folded(trace(module))
 
 
-def trace(module: nn.Module) -> tuple[nn.Module, fx.GraphModule]:
-    """A float32 copy of `module` in eval mode, binary layers at their highest order, and its trace on the same layers.
+def copied(module: nn.Module) -> nn.Module:
+    """A float32 copy of `module` on the CPU in eval mode, binary layers at their highest order.
 
-    Raises `horq.Error` if torch.fx cannot trace the module.
+    Raises `ExportError` where a trace would not show all that it computes.
     """
-    module = copy.deepcopy(module).float().cpu().eval()
-    set_order(module, MAX_ORDER)
-    if is_leaf(module):
-        module = nn.Sequential(module)
+    kind = module if isinstance(module, type) else type(module)
+    if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
+        raise ExportError(
+            f"only a torch.nn.Module as it was written can be exported, not {kind.__module__}.{kind.__qualname__}; "
+            "give the object that was made from its class, before torch.jit or torch.compile (whose _orig_mod it is)"
+        )
+    check_unseen(module, is_leaf)
     try:
-        graph = _Tracer().trace(module)
-    except Exception as error:  # a trace runs the user's code, so anything may come out of it
-        raise Error(
-            f"torch.fx cannot trace {type(module).__name__}: {error}; "
-            "write its forward without control flow that depends on values"
+        module = copy.deepcopy(module).float().cpu().eval()
+    except Exception as error:  # what a user's module holds may refuse to be copied
+        raise ExportError(
+            f"the {type(module).__qualname__} cannot be copied: {error}; hold in it only parameters, buffers, modules "
+            "and plain values"
         ) from error
-    return module, fx.GraphModule(module, graph)
+    set_order(module, MAX_ORDER)
+    return module
+
+
+def trace(module: nn.Module) -> fx.GraphModule:
+    """The trace of a copy of `module`; see `copied`.
+
+    Raises `ExportError` if torch.fx cannot trace the module.
+    """
+    module = copied(module)
+    if is_leaf(module):
+        module = nn.Sequential(module).eval()
+    try:
+        with torch.autocast("cpu", enabled=False):
+            graph = _Tracer().trace(module)
+    except ExportError:
+        raise
+    except Exception as error:  # the user's forward runs here
+        control_flow = isinstance(error, fx.proxy.TraceError)
+        remedy = (
+            "keep Python control flow out of forward that depends on values"
+            if control_flow
+            else ("a trace runs forward on proxies, which stand for tensors of any value; write that line for them")
+        )
+        raise ExportError(
+            f"torch.fx cannot trace {type(module).__name__}{line_of(error)}: {error}; {remedy}"
+        ) from error
+    return fx.GraphModule(module, graph)
 
 
 def folded(traced: fx.GraphModule, pairs: list[tuple[str, str]] | None = None) -> fx.GraphModule:
@@ -89,27 +134,54 @@ def folded(traced: fx.GraphModule, pairs: list[tuple[str, str]] | None = None) -
     appended to `pairs`."""
     calls = [node for node in traced.graph.nodes if node.op == "call_module"]
     uses = [node.target for node in calls]
+    _check_attributes(traced)
     for node in calls:
         layer = traced.get_submodule(node.target)
-        if isinstance(layer, _DROPPED):
+        if type(layer) in _DROPPED:
             node.replace_all_uses_with(node.all_input_nodes[0])
             traced.graph.erase_node(node)
-        elif type(layer) in _NORMS:
+        elif type(layer) in NORMS:
             before = node.all_input_nodes[0]
             if _foldable(traced, before, layer) and uses.count(before.target) == 1:
-                _into_weights(traced.get_submodule(before.target), layer)
+                _into_weights(traced.get_submodule(before.target), *_affine(node, layer))
                 if pairs is not None:
                     pairs.append((str(before.target), str(node.target)))
                 node.replace_all_uses_with(before)
                 traced.graph.erase_node(node)
             else:
-                _replace(traced, node.target, Affine(*affine_of(layer)))
+                _replace(traced, node.target, Affine(*_affine(node, layer)))
         elif isinstance(layer, SwitchableBatchNorm):
-            _replace(traced, node.target, AffineByOrder(Affine(*affine_of(norm)) for norm in layer.norms))
+            _replace(traced, node.target, AffineByOrder(Affine(*_affine(node, norm)) for norm in layer.norms))
     traced.graph.lint()
     traced.recompile()
     traced.delete_all_unused_submodules()
     return traced.eval().requires_grad_(False)
+
+
+def _check_attributes(traced: fx.GraphModule) -> None:
+    """Refuses code that reads a layer's parameter itself, which folding changes."""
+    for node in traced.graph.nodes:
+        owner, _, name = str(node.target).rpartition(".")
+        if node.op == "get_attr" and owner and is_leaf(traced.get_submodule(owner)):
+            raise refusal(f"it reads {name} of a layer beside calling the layer; {PARAMETER}", node)
+
+
+def _affine(node: fx.Node, norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:
+    """`affine_of` a batch norm that `node` calls."""
+    try:
+        scale, shift = affine_of(norm)
+    except ValueError as error:
+        raise refusal(str(error), node, norm) from error
+    for channel, (a, b) in enumerate(zip(scale.tolist(), shift.tolist(), strict=True)):
+        if not math.isfinite(a) or not math.isfinite(b):
+            raise refusal(
+                f"channel {channel} is scaled by {a} and shifted by {b}, and must stay finite: its running variance is "
+                f"{norm.running_var[channel].item()} and eps {norm.eps}; give it a larger eps, or train it on values "
+                "that vary",
+                node,
+                norm,
+            )
+    return scale, shift
 
 
 def _replace(traced: fx.GraphModule, target: str, layer: nn.Module) -> None:
@@ -124,8 +196,8 @@ def _foldable(traced: fx.GraphModule, before: fx.Node, norm: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _into_weights(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
-    scale, shift = (value.double() for value in affine_of(norm))
+def _into_weights(layer: nn.Conv2d | nn.Linear, scale: Tensor, shift: Tensor) -> None:
+    scale, shift = scale.double(), shift.double()
     weight = layer.weight.double() * scale.view(-1, *[1] * (layer.weight.dim() - 1))
     bias = shift if layer.bias is None else layer.bias.double() * scale + shift
     layer.weight = nn.Parameter(weight.float())

@@ -202,13 +202,14 @@ def _global_pool_of(c: Converter, value: Value) -> None:
 def _flatten(c: Converter, value: Any, *_sizes: Any, **_keywords: Any) -> None:
     """flatten, view and reshape: what counts is the shape that comes out."""
     assert c.node is not None
-    value, shape = c.read(value), c.results[c.node][1:]
+    value, shape = c.read(value), c.shapes[c.node][1:]
     one_pixel = value.flat and shape == value.shape[:1]
     if shape == value.shape or one_pixel:
         c.alias(value)
     elif not value.flat and len(shape) == 1:
         channels, height, width = value.shape
         added = c.add([value], "flatten")
+        added.memory, added.version = value.memory, value.version  # a view
         if channels > 1 and height * width > 1:
             order = torch.arange(shape[0]).view(channels, height, width).permute(1, 2, 0).flatten()
             added.order = order
@@ -249,7 +250,7 @@ def _agree(first: Tensor | None, second: Tensor | None) -> bool:
     return torch.equal(first, second)
 
 
-def _concat(c: Converter, values: Any, dim: int = 0, **_keywords: Any) -> None:
+def _concat(c: Converter, values: Any, dim: int = 0) -> None:
     values = [c.read(value) for value in values]
     if any(len(value.shape) != len(values[0].shape) or value.flat != values[0].flat for value in values):
         raise c.refuse("its operands are images and vectors; flatten all or none")
@@ -265,7 +266,7 @@ def _concat(c: Converter, values: Any, dim: int = 0, **_keywords: Any) -> None:
         added.order = torch.cat([order + int(start) for order, start in zip(orders, starts[:-1], strict=True)])
 
 
-def _softmax(c: Converter, value: Any, dim: int | None = None, **_keywords: Any) -> None:
+def _softmax(c: Converter, value: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> None:
     value = c.read(value)
     if dim is None or dim % (1 + len(value.shape)) != 1:
         raise c.refuse(f"softmax runs over channels, dim=1, not dim={dim}")

@@ -151,7 +151,7 @@ class _Walk:
 
     def _exported(self, module: nn.Module, pairs: list[tuple[str, str]]) -> tuple[Converter, Model]:
         """What the module exports, for inputs of the file's shape."""
-        _, traced = trace(module)
+        traced = trace(module)
         *size, channels = self.model.input_shape
         try:
             converter = Converter(folded(traced, pairs), torch.zeros(2, channels, *size))
