@@ -176,7 +176,8 @@ class HorqConv2d(_HorqLayer):
         bias: whether to add one parameter a filter.
         weight_scale, bases, refined: as in `HorqLinear`.
 
-    Training and eval mode differ as `HorqLinear` says.
+    Training and eval mode differ as `HorqLinear` says. The answer lies in memory as that of `torch.nn.Conv2d`:
+    contiguous, or channels last where input or weight lie so.
     """
 
     def __init__(
@@ -226,6 +227,7 @@ class HorqConv2d(_HorqLayer):
         else:
             value, total = residual_quantize(x, self._order(), scales=constants, dims=(1, 2, 3), rule=self.gradient)
             y = self._convolve(value, self._binarized(), total).to(x.dtype)
+        y = y.contiguous(memory_format=_format(x, self.weight))
         return y if self.bias is None else y + self.bias[:, None, None]
 
     def _convolve(self, value: Tensor, weight: Tensor, fill: Tensor | float) -> Tensor:
@@ -344,6 +346,13 @@ class HorqConv2d(_HorqLayer):
         shape = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         rest = f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}"
         return f"{shape}, {rest}, padding_mode={self.padding_mode!r}, " + super().extra_repr()
+
+
+def _format(x: Tensor, weight: Tensor) -> torch.memory_format:
+    """How `torch.nn.Conv2d` lays out its answer: channels last where input or weight lie so, else row by row."""
+    last = torch.channels_last
+    lies_so = any(t.is_contiguous(memory_format=last) and not t.is_contiguous() for t in (x, weight))
+    return last if lies_so else torch.contiguous_format
 
 
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:
