@@ -2,6 +2,7 @@
 
 from .activations import PReLU, RPReLU, Shift
 from .bases import weight_bases
+from .centring import Centre, Centred, Report, explain
 from .conversion import convert
 from .functional import GradientRule, Padding, ScaleMode, WeightScale, binarize_weight, residual_quantize, sign
 from .hashing import hash_weights_
@@ -20,6 +21,8 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BinaryWeight",
+    "Centre",
+    "Centred",
     "Codebook",
     "GradientRule",
     "HorqConv2d",
@@ -31,6 +34,7 @@ __all__ = [
     "Padding",
     "PowerOfTwo",
     "RPReLU",
+    "Report",
     "ScaleMode",
     "Shift",
     "SwitchableBatchNorm",
@@ -38,6 +42,7 @@ __all__ = [
     "binarize_weight",
     "clip_weights_",
     "convert",
+    "explain",
     "freeze_",
     "hash_weights_",
     "horq_layers",

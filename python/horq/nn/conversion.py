@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .functional import GradientRule, Padding, ScaleMode, WeightScale
+from .centring import Centre, batches_of, centred, constant_signs, seen_by, settle, unless_known
+from .functional import GradientRule, Padding, ScaleMode, WeightScale, check_choice
 from .inq import Inq
 from .layers import HorqConv2d, HorqLinear
 from .packed import BinaryWeight, Codebook, Int8, checked
 from .powers import PowerOfTwo
+from .ranges import Values, read_by
 
 _Layer = nn.Conv2d | nn.Linear
 OWN = (HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, Inq)
@@ -99,6 +103,8 @@ _METHODS: dict[str, Callable[..., nn.Module]] = {
 }
 _FLOAT_ENDS = ("horq", "xnor", "bnn", "bwn", "bwnh")
 """The methods whose papers keep the first and the last layer float."""
+_OF_SIGNS = ("horq", "xnor", "bnn")
+"""The methods with binary activations; all have the options centre and data."""
 
 
 def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None, **options: Any) -> nn.Module:
@@ -107,9 +113,11 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
     Arguments:
         method:
             ``horq``: `HorqConv2d` and `HorqLinear`; options order (2), scale_mode (``fixed``), gradient
-            (``per-order``), padding_mode (``valid-taps``), weight_scale (``mean``), bases (1), refined (False);
-            ``xnor``: the same at order 1; options scale_mode (``window``), gradient (``clip``), padding_mode;
-            ``bnn``: the same at order 1 without any scale; options gradient (``clip``), padding_mode;
+            (``per-order``), padding_mode (``valid-taps``), weight_scale (``mean``), bases (1), refined (False), centre,
+            data;
+            ``xnor``: the same at order 1; options scale_mode (``window``), gradient (``clip``), padding_mode, centre,
+            data;
+            ``bnn``: the same at order 1 without any scale; options gradient (``clip``), padding_mode, centre, data;
             ``bwn``: `BinaryWeight`; options bases (1), refined (False);
             ``bwnh``: the same with one basis, for `hash_weights_` to set from the float network next;
             ``dqc``, ``sqc``: `PowerOfTwo`; options bits (4), zero (False);
@@ -118,6 +126,12 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
         skip: names, as `named_modules` has them, of layers or blocks of layers that stay float. By default the first
             and the last layer with weights do, in the order of `named_modules`, but for ``dqc``, ``sqc`` and
             ``inq``, which code every layer. Give ``()`` to convert all.
+        centre: what to put before a binary layer that reads values of one sign, such as those of a ReLU, whose signs
+            would all be +1: ``norm`` (the default), a batch norm; ``shift``, a learned shift that starts at minus the
+            mean; ``none``. The pair is then a `Centred`. A layer that reads both signs gets nothing.
+        data: a batch as `model` takes it, or several; some hundred samples are enough. They tell what a layer reads
+            where the code does not, where a shift starts, and whether signs in the copy are constant. All batch norms
+            of the copy take their statistics anew on them, so that its eval mode is of use before any training.
 
     A layer keeps its name, weights, bias, groups, device and training mode. What `HorqConv2d` and `HorqLinear` hold is
     called as in the float model (``conv1.weight``, ``conv1.bias``; ``conv1.scales`` is new); a layer inside another is
@@ -125,18 +139,27 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
     they would get no gradient. Layers of `horq.nn` in the model stay as they are, so parts of a network can be
     converted one after another.
 
-    A residual quantizer belongs behind a batch norm and not behind a ReLU: convert a network built that way.
+    What a layer reads is found in a trace by torch.fx: through ReLUs as modules and functions, pools, sums, `torch.cat`
+    and the like (`horq.nn.ranges`). `explain` of the copy shows it as a table. Without data, what is put in starts from
+    the mean and variance that the gains and offsets of the batch norms before it tell, else from a guess, which
+    training mode corrects.
 
-    Raises `ValueError` for an unknown method, option or name and where nothing is left to convert, and `TypeError` for
-    a layer with weights that no method knows; both name it.
+    Warns (`UserWarning`, naming the layers) where neither code nor data tell what a layer reads, where a layer reads
+    one sign and `centre` is ``none``, and where in the copy all signs of a plane are constant over the data.
+
+    Raises `ValueError` for an unknown method, option or name, where nothing is left to convert, and for ``shift`` where
+    nothing tells a mean, and `TypeError` for a layer with weights that no method knows; both name it.
     """
     make = _METHODS.get(method)
     if make is None:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
-    known = list(inspect.signature(make).parameters)[1:]
+    known = list(inspect.signature(make).parameters)[1:] + ["centre", "data"] * (method in _OF_SIGNS)
     for option in options:
         if option not in known:
             raise ValueError(f"method {method!r} has no option {option!r}; it has {', '.join(known) or 'none'}")
+    centre, data = options.pop("centre", "norm"), options.pop("data", None)
+    check_choice("centre", centre, Centre)
+    batches = None if data is None else batches_of(data)
     model = copy.deepcopy(model)
     if method == "float":
         return model
@@ -144,12 +167,15 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
     kept = _kept(model, skip)
     if skip is None and method in _FLOAT_ENDS:
         kept |= {name for name, _ in layers[:1] + layers[-1:]}
+    chosen = {name: layer for name, layer in layers if name not in kept}
+    values = _values(model, chosen, centre, batches) if method in _OF_SIGNS else {}
     converted: dict[nn.Module, nn.Module] = {}
-    for name, layer in layers:
-        if name in kept:
-            continue
+    for name, layer in chosen.items():
         try:
-            converted[layer] = make(checked(layer), **options).train(layer.training)
+            new = make(checked(layer), **options).train(layer.training)
+            if layer in values and values[layer].one_sided and centre != "none":
+                new = centred(new, values[layer], centre)
+            converted[layer] = new
         except (TypeError, ValueError) as error:
             raise type(error)(f"cannot convert {name!r}: {error}; name it in skip to leave it float") from error
     if not converted:
@@ -162,7 +188,50 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
         for name, child in parent._modules.items():  # named_children leaves out a layer's second name
             if child in converted:
                 parent._modules[name] = converted[child]
-    return converted.get(model, model)
+    model = converted.get(model, model)
+    if batches is not None and method in _OF_SIGNS:
+        settle(model, batches)
+        _warn_of_constant_signs(model, batches)
+    return model
+
+
+def _values(
+    model: nn.Module, chosen: dict[str, nn.Module], centre: Centre, batches: list[Tensor] | None
+) -> dict[nn.Module, Values]:
+    """What the layers read that will quantize it; warns of those where that is not known or will not do."""
+    values = read_by(model, chosen.values())
+    if batches is not None:
+        seen = seen_by(model, chosen.values(), batches)
+        values |= unless_known(values, seen)
+        values |= {layer: replace(values[layer], moments=own.moments) for layer, own in seen.items()}
+    unknown = [f"{name!r} ({values[layer].source})" for name, layer in chosen.items() if values[layer].ranges is None]
+    if unknown:
+        warnings.warn(
+            f"cannot tell what values these layers read: {', '.join(unknown)}; if they are all 0 and above, as behind "
+            "a ReLU, every sign is +1 and the layer answers a constant: pass data= to have a look, or put a batch norm "
+            "before it",
+            stacklevel=3,
+        )
+    one_sided = [name for name, layer in chosen.items() if values[layer].one_sided]
+    if one_sided and centre == "none":
+        warnings.warn(
+            f"the signs before {', '.join(map(repr, one_sided))} are constant, since the values there are of one sign: "
+            "order 1 learns nothing from them; leave centre at 'norm'",
+            stacklevel=3,
+        )
+    return values
+
+
+def _warn_of_constant_signs(model: nn.Module, batches: list[Tensor]) -> None:
+    names = {layer: name for name, layer in model.named_modules()}
+    for layer, planes in constant_signs(model, batches).items():
+        lost = [str(k + 1) for k, plane in enumerate(planes) if plane.all()]
+        if lost:
+            warnings.warn(
+                f"over the data all signs of plane {', '.join(lost)} before {names[layer]!r} are constant: the layer "
+                "learns nothing from them; put a batch norm before it, or leave it float (skip)",
+                stacklevel=3,
+            )
 
 
 def _weight_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
