@@ -10,7 +10,7 @@ from torch import nn
 
 import horq
 from horq import nn as hn
-from horq.train.networks import NETWORKS, build, finish
+from horq.train.networks import GREY, NETWORKS, build, finish
 
 
 def settled(module, example):
@@ -144,7 +144,7 @@ def test_vectors_flattened_from_images_are_permuted(tmp_path):
 @pytest.mark.parametrize("order", [0, 3])
 def test_the_networks_of_the_results(name, order, tmp_path):
     torch.manual_seed(5)
-    size = (1, 28, 28) if name in ("lenet5", "mlp") else (3, 32, 32)
+    size = (1, 28, 28) if name in GREY else (3, 32, 32)
     example = torch.randint(0, 256, (6, *size), generator=torch.Generator().manual_seed(4)).float()
     net = build(name, 1 / 8)
     net = settled(hn.convert(net, "horq", order=order) if order else net, example)

@@ -71,7 +71,7 @@ FUNCTIONS = {
     "x times itself": ("0 and above", lambda x: x * x),
     "abs": ("0 and above", abs),
     "minus relu": ("0 and below", lambda x: -F.relu(x)),
-    "relu minus a number": ("-1 and above", lambda x: F.relu(x) - 1),
+    "relu minus a number": ("both signs", lambda x: F.relu(x) - 1),
     "a number minus sigmoid": ("0 to 1", lambda x: 1 - torch.sigmoid(x)),
     "max pool": ("0 and above", call, nn.ReLU(), nn.MaxPool2d(2)),
     "max pool without relu": ("both signs", call, nn.MaxPool2d(2)),

@@ -22,7 +22,7 @@ from horq.results.keep import keep
 from horq.train import ConfigError, read, runs
 from horq.train import __main__ as train
 from horq.train.loop import Trainer
-from horq.train.networks import NETWORKS, build, finish
+from horq.train.networks import GREY, NETWORKS, build, finish
 
 METHODS = {
     "float": {},
@@ -97,7 +97,7 @@ def alike(net, fresh, example, within=1e-5):
 
 
 def images(name, count=6):
-    size = (1, 28, 28) if name in ("lenet5", "mlp") else (3, 32, 32)
+    size = (1, 28, 28) if name in GREY else (3, 32, 32)
     return torch.randint(0, 256, (count, *size), generator=torch.Generator().manual_seed(4)).float()
 
 

@@ -18,7 +18,7 @@ from horq.train import __main__ as command
 from horq.train import data as sets
 from horq.train.__main__ import main
 from horq.train.loop import Trainer, _optimizer
-from horq.train.networks import NETWORKS, finish
+from horq.train.networks import GREY, NETWORKS, finish
 from horq.train.runs import locked
 
 COUNT = 96
@@ -107,7 +107,7 @@ def test_crops_and_flips_keep_the_image_whole():
 def test_networks_answer_and_finish_makes_the_first_layer_exact(name):
     torch.manual_seed(0)
     net = build(name, 0.25).eval()
-    side, channels = (28, 1) if name in ("mlp", "lenet5") else (32, 3)
+    side, channels = (28, 1) if name in GREY else (32, 3)
     pixels = torch.randint(0, 256, (2, channels, side, side)).float()
     assert net(pixels).shape == (2, 10)
     finish(net)
@@ -169,7 +169,7 @@ def test_recipes_merge_seeds_and_options(tmp_path):
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 4\nmethod = "inq"', "inq starts from a float run"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nsubset = 0', "subset must be 1 to"),
         ('[runs.a]\nnetwork = "mlp"\ndata = "cifar-10"\nepochs = 1', "mlp does not read the images of cifar-10; nin"),
-        ('[runs.a]\nnetwork = "nin"\ndata = "mnist"\nepochs = 1', "of mnist; lenet5, mlp do"),
+        ('[runs.a]\nnetwork = "nin"\ndata = "mnist"\nepochs = 1', "of mnist; convnet, convnet-prelu, lenet5, mlp do"),
         ('options = 3\n[runs.a]\nnetwork = "nin"\ndata = "mnist"\nepochs = 1', "options must be Mapping"),
         (
             '[runs.a]\nnetwork = "mlp"\ndata = "mnist"\nepochs = 1\nseeds = [1, 2]\n'

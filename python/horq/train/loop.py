@@ -87,6 +87,8 @@ def dial(net: nn.Module, order: int) -> None:
 
 _BINARY = ("horq", "xnor", "bnn", "bwn")
 """The methods with binary weights that start from each other's, and from BWNH's, which are found from float ones."""
+_CENTRE = ".before."
+"""What the name of a parameter has that `horq.convert` put before a binary layer (`horq.nn.Centred`)."""
 _OF_AN_ORDER = re.compile(r"(?<=\.)norms\.(\d+)\.")
 """What the name of a batch norm's parameter has besides where each order has its own: the order, counted from 0."""
 
@@ -157,6 +159,9 @@ class Trainer:
             self._take_over(source, given)
         elif given.method in (*_BINARY, "bwnh") and config.method in _BINARY:
             self.net = self._placed(runs.adapted(_unwrapped(source, given), config))
+            own = self.net.state_dict()
+            centres = {name: v for name, v in source.state_dict().items() if _CENTRE in name and name in own}
+            self.net.load_state_dict(centres, strict=False)
         else:
             raise ValueError(
                 f"{config.name} ({config.method}) starts from a run of float or its own method"
@@ -393,7 +398,11 @@ def _unwrapped(source: nn.Module, given: Config) -> nn.Module:
     methods with binary weights can start from."""
     net = build(given.network, given.width)
     values = {_OF_AN_ORDER.sub("", name): value for name, value in source.state_dict().items()}
-    named = {name.replace(".layer.", "."): value for name, value in values.items() if not name.endswith(".scales")}
+    named = {
+        name.replace(".layer.", "."): value
+        for name, value in values.items()
+        if not name.endswith(".scales") and _CENTRE not in name
+    }
     net.load_state_dict(named)
     return net
 

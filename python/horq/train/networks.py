@@ -1,7 +1,8 @@
 """The networks of the results, as plain float modules of [N, C, H, W] pixel values 0 to 255.
 
 `horq.convert` puts a method into them. Every convolution and dense layer is followed by a PReLU and a batch norm, in
-that order, so that what the next layer quantizes is normalized and a high order has a nonlinearity of its own. Pixels
+that order, so that what the next layer quantizes is normalized and a high order has a nonlinearity of its own; but for
+`ResNet` and `ConvNet`, which have the order of float networks. Pixels
 are centred and scaled by powers of two, so that `finish` can make the first layer exact.
 """
 
@@ -175,7 +176,35 @@ class Mlp(nn.Module):
         return self.classifier(self.blocks(self.pixels(torch.flatten(x, 1))))
 
 
+class ConvNet(nn.Module):
+    """A small network in the order of most float ones, convolution, batch norm, ReLU: [N, 1, 28, 28] to [N, 10].
+
+    3x3 convolutions of 16, pool, 32 (stride 2) and 32 channels times `width`, dense 64 times `width`, dense 10.
+    `activation` makes the nonlinearity behind a batch norm from its channel count.
+    """
+
+    def __init__(self, width: float = 1.0, activation: Callable[[int], nn.Module] = lambda _: nn.ReLU()) -> None:
+        super().__init__()
+        first, second, hidden = _widths((16, 32, 64), width)
+        self.pixels = pixels(1)
+        blocks, before = [], 1
+        for filters, stride in ((first, 1), (second, 2), (second, 1)):
+            norm = nn.BatchNorm2d(filters)
+            blocks.append(nn.Sequential(_conv(before, filters, 3, stride), norm, activation(filters)))
+            before = filters
+        blocks[0].append(nn.MaxPool2d(2))
+        self.blocks = nn.Sequential(*blocks)
+        self.fc, self.norm, self.act = nn.Linear(49 * before, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()
+        self.classifier = nn.Linear(hidden, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.flatten(self.blocks(self.pixels(x)), 1)
+        return self.classifier(self.act(self.norm(self.fc(x))))
+
+
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "convnet": ConvNet,
+    "convnet-prelu": lambda width=1.0: ConvNet(width, PReLU),
     "lenet5": LeNet5,
     "mlp": Mlp,
     "nin": Nin,
@@ -189,7 +218,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-GREY = ("lenet5", "mlp")
+GREY = ("convnet", "convnet-prelu", "lenet5", "mlp")
 """The networks that read grey images of 28x28 pixels; the others read colours, 32x32."""
 
 
