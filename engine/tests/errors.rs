@@ -334,15 +334,15 @@ fn no_error_shows_text_from_outside_as_it_is() {
 #[test]
 fn every_message_escapes_its_strings() {
     let source = include_str!("../src/error.rs");
-    let mut variants = 0;
+    let mut strings = 0;
     for variant in source.split("#[error(").skip(1) {
         let (message, rest) = variant.split_once(")]").expect("an attribute ends");
         let fields =
             rest.split("},").next().unwrap_or_default().lines().filter_map(|line| line.trim().split_once(": "));
         for (field, kind) in fields.filter(|(_, kind)| matches!(*kind, "String," | "PathBuf,")) {
             assert!(!message.contains(&format!("{{{field}}}")), "{message} shows `{field}`, a {kind} as it is");
-            variants += 1;
+            strings += 1;
         }
     }
-    assert!(variants > 70, "{variants} strings found");
+    assert!(strings >= 70, "{strings} strings found");
 }
