@@ -66,7 +66,9 @@ pub enum Error {
         needed: u64,
     },
     /// The header is longer than [`crate::Limits::header_bytes`].
-    #[error("the header has {length} bytes, more than the limit of {limit}; shorten the notes or split the model")]
+    #[error(
+        "the header has {length} bytes, more than the limit of {limit}; shorten a .horq file's notes or split its model, export any other file with horq"
+    )]
     HeaderTooLong {
         /// Bytes of the header.
         length: u64,

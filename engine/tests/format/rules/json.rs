@@ -4,7 +4,7 @@ use horq::{Error, Model};
 use serde_json::json;
 
 use super::{assert_refused, error_of, refused, refused_full};
-use crate::forge::{assemble, data_start, reseal};
+use crate::forge::{Forge, assemble, data_start, reseal};
 use crate::zoo::small;
 
 /// The small model with its header's text changed, padded and sealed again.
@@ -185,6 +185,25 @@ fn integers_must_be_written_as_integers() {
     assert_refused!(odd, Error::Order { order: 9_007_199_254_740_993, .. }, "9007199254740993");
     let most = refused(|forge| forge.node("binary")["order"] = json!(u64::MAX));
     assert_refused!(most, Error::Order { .. }, "18446744073709551615");
+}
+
+/// Also where a reader looks no further: what one takes, every one takes.
+#[test]
+fn unknown_fields_must_be_json_that_every_reader_takes() {
+    let field = |text: &str| {
+        let mut forge = Forge::open(&small().to_bytes("logits").unwrap());
+        let graph = forge.graph.to_string().replacen("\"filters\":3", &format!("\"filters\":3,\"later\":{text}"), 1);
+        forge.metadata.insert("graph".into(), graph);
+        forge.seal()
+    };
+    let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    // The graph, its nodes and the node are three levels.
+    for text in ["2.0", "-0", "1e300", "18446744073709551616", "null", "\"\\ud83d\\ude00\"", &nested(124)] {
+        assert!(Model::from_bytes(&field(text)).is_ok(), "{text}");
+    }
+    for text in ["1e400", "\"\\ud83d\"", "\"\\ude00\"", "\"\u{1}\"", "NaN", "01", "[1,]", "'a'", &nested(125)] {
+        assert_refused!(error_of(&field(text)), Error::Malformed { key: "graph", .. }, "graph");
+    }
 }
 
 /// Messages quote what is wrong, but not a megabyte of it.
