@@ -165,8 +165,9 @@ impl<'de> Visitor<'de> for EntriesVisitor {
 /// The sha256 of a file's first bytes up to the data, the digits of `stored` in it replaced by zeros, in lower-case hex.
 pub(super) fn header_sha256(header: &[u8], stored: &str) -> String {
     let mut hasher = Sha256::new();
-    let place = header.windows(stored.len().max(1)).position(|window| window == stored.as_bytes());
-    match place {
+    // No digit lies among the bytes of the length. A search in text is some ten times as fast as one in bytes.
+    let json = std::str::from_utf8(&header[LENGTH_BYTES..]).unwrap_or_default();
+    match json.find(stored).map(|place| LENGTH_BYTES + place) {
         Some(place) => {
             hasher.update(&header[..place]);
             hasher.update("0".repeat(stored.len()));
