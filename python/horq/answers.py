@@ -28,7 +28,7 @@ time."""
 
 ORIGINS = (
     "a value changed in place (such as x += y) that is read again under another name, state that one call leaves for "
-    "the next, a draw at random, or answers that depend on the rest of the batch"
+    "the next, a draw at random, or a layer that stays in training mode"
 )
 
 
@@ -91,10 +91,11 @@ class Reference:
         (`NUDGE`). What a file leaves out, such as a hook, moves also answers that do not hang on last bits.
         """
         inputs = channels_last(self.inputs)
-        answer = stored
+        session, answer = model.session(batch=len(inputs)), stored
         for order in self.orders:
             try:
-                answer = model.session(batch=len(inputs), order=order).run(inputs).reshape(len(inputs), -1)
+                session.set_order(order)
+                answer = session.run(inputs).reshape(len(inputs), -1)
             except Error as error:
                 raise ExportError(f"the engine cannot answer the example at order {order}: {error}") from error
             expected = rows(self.answers[order])

@@ -87,13 +87,15 @@ def _check_arguments(example: Tensor, notes: Mapping[str, str], golden: int) -> 
         )
     if example.dim() not in (2, 4) or example.numel() == 0:
         raise ExportError(f"example must be [N, C, H, W] or [N, features] with N >= 1, not {list(example.shape)}")
-    if example.is_complex() or not bool(example.float().isfinite().all()):
-        raise ExportError(f"example must hold finite real numbers, and this one of {example.dtype} does not")
+    if example.layout != torch.strided or example.is_meta or example.is_complex():
+        raise ExportError(f"example must be a dense tensor of real numbers, not {example.type()} on {example.device}")
+    if not bool(example.float().isfinite().all()):
+        raise ExportError("example must be finite, but holds NaN or infinity; check what prepares it")
     if not isinstance(golden, int) or isinstance(golden, bool) or golden < 1:
         raise ExportError(f"golden must be at least 1 sample, not {golden!r}")
     for key, value in notes.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise ExportError(f"notes must be strings, not {key!r}: {value!r}; convert them with str or json.dumps")
+        if not all(isinstance(text, str) and text.encode(errors="ignore").decode() == text for text in (key, value)):
+            raise ExportError(f"notes must be text, not {key!r}: {value!r}; convert values with str or json.dumps")
 
 
 class _Memory:
@@ -130,6 +132,7 @@ class _Results(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
+        self.extra_traceback = False  # the errors below say more
         self.tensors: dict[fx.Node, tuple[tuple[int, ...], torch.dtype]] = {}
         self.others: dict[fx.Node, Any] = {}
 
@@ -161,6 +164,12 @@ class Converter:
             layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
             if isinstance(layer, HorqConv2d | HorqLinear):
                 self.binary[node] = self._free(str(node.target), node.name)
+        inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+        if len(inputs) != 1:
+            raise ExportError(
+                f"the module takes {len(inputs)} inputs ({', '.join(node.name for node in inputs)}); a .horq file has "
+                "one, so hold the others in the module"
+            )
         results = _Results(module)
         with torch.no_grad():
             results.run(probe.clone())
@@ -174,11 +183,6 @@ class Converter:
 
     def run(self) -> tuple[Builder, str]:
         """The builder with all nodes, and the name of the output."""
-        placeholders = [node for node in self.module.graph.nodes if node.op == "placeholder"]
-        if len(placeholders) != 1:
-            raise ExportError(
-                f"the module takes {len(placeholders)} inputs; a .horq file has one, so give the others in the module"
-            )
         for node in self.module.graph.nodes:
             self.node = node
             if node.op == "placeholder":
@@ -193,12 +197,16 @@ class Converter:
         raise ExportError("the module has no output")
 
     def _check_constant(self, node: fx.Node) -> None:
-        """Refuses what is neither a tensor nor a size that the traced code computes."""
+        """Refuses what is neither a tensor nor a size that the traced code computes, such as the parts of a tensor."""
         kinds = bool | int | float | torch.dtype | torch.device | torch.Size
         result = self.constants[node]
         parts = result if isinstance(result, tuple | list) else [result]
         if not all(isinstance(part, kinds) for part in parts):
-            raise self.refuse("the format has no such operation, and it makes no tensor and no size; leave it out")
+            raise self._unknown()
+
+    def _unknown(self) -> ExportError:
+        known = sorted({key if isinstance(key, str) else key.__name__ for key in FUNCTIONS})
+        return self.refuse(f"the format has no such operation; it has {', '.join(known)}")
 
     def _output(self, result: Any) -> str:
         if not isinstance(result, fx.Node) or result not in self.values:
@@ -258,8 +266,7 @@ class Converter:
             return handler, (layer, self.read(node.all_input_nodes[0])), {}
         handler = FUNCTIONS.get(node.target)
         if handler is None:
-            known = sorted({key if isinstance(key, str) else key.__name__ for key in FUNCTIONS})
-            raise self.refuse(f"the format has no such operation; it has {', '.join(known)}")
+            raise self._unknown()
         arguments, keywords = fx.map_arg((node.args, node.kwargs), lambda read: self.constants.get(read, read))
         try:
             inspect.signature(handler).bind(self, *arguments, **keywords)

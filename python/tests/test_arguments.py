@@ -81,6 +81,11 @@ def test_numbers(name, kind, data, tmp_path):
         refuses(words, horq.Model.from_bytes, data, threads=value)
 
 
+@pytest.mark.parametrize("value", [1, None, "yes", 1.0, []])
+def test_flags(value, model):
+    refuses("", model.session, profile=value)
+
+
 def test_integers_of_numpy_count(model):
     assert model.session(batch=np.int64(3), threads=np.uint8(2), order=np.int8(1)).batch == 3
     model.run(X, order=np.int32(8))

@@ -255,9 +255,17 @@ def test_state_that_one_call_leaves_for_the_next_is_refused(tmp_path):
     refused(Averaging(), r"node `mean` \(mean\) at .*test_refusals.py:\d+: its value has the shape \[2\]", tmp_path)
 
 
+class StubbornBlock(nn.Sequential):
+    """Its layers do."""
+
+    def train(self, mode=True):
+        return super().train(True)
+
+
 def test_what_stays_in_training_mode_is_refused(tmp_path):
     net = nn.Sequential(nn.Conv2d(2, 2, 1), Stubborn(2))
     refused(net, "Stubborn.*subclass of .*BatchNorm2d", tmp_path)
+    refused(StubbornBlock(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)), "layer that stays in training mode", tmp_path)
 
 
 def test_training_mode_is_left_as_it_is_and_eval_mode_exported(tmp_path):
@@ -491,8 +499,10 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
         (None, "not NoneType"),
         (IMAGE[0], r"must be \[N, C, H, W\]"),
         (IMAGE[:0], r"must be \[N, C, H, W\] .* not \[0, 2, 5, 5\]"),
-        (IMAGE.to(torch.complex64), "finite real numbers"),
-        (IMAGE / 0, "finite real numbers"),
+        (IMAGE.to(torch.complex64), "dense tensor of real numbers"),
+        (IMAGE.to_sparse(), "dense tensor of real numbers"),
+        (IMAGE.to("meta"), "dense tensor of real numbers, not .* on meta"),
+        (IMAGE / 0, "must be finite"),
     ],
 )
 def test_examples_of_the_wrong_kind_are_refused(example, words, tmp_path):
@@ -506,7 +516,8 @@ def test_examples_of_the_wrong_kind_are_refused(example, words, tmp_path):
         ({"golden": -1}, "not -1"),
         ({"golden": 2.0}, "not 2.0"),
         ({"golden": True}, "not True"),
-        ({"notes": {"accuracy": 0.9}}, "notes must be strings.*'accuracy': 0.9"),
+        ({"notes": {"accuracy": 0.9}}, "notes must be text.*'accuracy': 0.9"),
+        ({"notes": {"\ud800": "x"}}, "notes must be text"),
     ],
 )
 def test_options_of_the_wrong_kind_are_refused(options, words, tmp_path):
@@ -519,6 +530,12 @@ def test_what_is_no_module_is_refused(tmp_path):
     refused(torch.compile(nn.Conv2d(2, 2, 1)), "OptimizedModule.*_orig_mod", tmp_path)
     refused(nn.Sequential(nn.LazyConv2d(2, 1)), "`0` .*no weights yet; call the module", tmp_path)
     refused(Net(lambda module, x: (x, x)), "must return one tensor", tmp_path)
+    refused(Two(), r"takes 2 inputs \(x, y\); a .horq file has one", tmp_path)
+
+
+class Two(nn.Module):
+    def forward(self, x, y):
+        return x + y
 
 
 def test_what_does_not_belong_to_the_module_does_not_change_the_file(tmp_path):

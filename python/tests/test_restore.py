@@ -156,7 +156,9 @@ def test_what_is_not_of_the_module_is_refused_and_nothing_changes(tmp_path):
         make(8): "node `0` .* in filters",
         make(order=3): "node `1` .binary_conv2d. differs from the module's `1` .* in order",
         nn.Sequential(*list(make())[:2]): "it has 3 nodes and the output `2`, the module's 2 and `1`",
-        nn.Sequential(nn.Conv2d(2, 4, 3)): "which reads 8 x 8 x 3, is not of this module: the module does not run",
+        nn.Sequential(
+            nn.Conv2d(2, 4, 3)
+        ): "which reads 8 x 8 x 3, is not of this module: cannot export node `0` .*does not run",
         nn.Sequential(nn.Linear(16, 3)): "which reads 8 x 8 x 3, is not of this module",
         nn.Sequential(nn.ReLU(), *make()): "node `0` .conv2d. differs from the module's `0` .relu.",
     }.items():
