@@ -19,11 +19,14 @@ fn whole(value: &Bound<'_, PyAny>, what: &str, range: RangeInclusive<usize>) -> 
         let kind = value.get_type().name().map_or_else(|_| "this".into(), |name| name.to_string());
         PyTypeError::new_err(format!("{what} must be an integer, not {kind}"))
     };
-    if value.is_instance_of::<PyBool>() {
-        return Err(wrong_kind());
-    }
-    let number = value.call_method0("__index__").map_err(|_| wrong_kind())?;
-    let number = number.cast::<PyInt>().map_err(|_| wrong_kind())?;
+    let number = match value.cast_exact::<PyInt>() {
+        Ok(number) => number.clone(),
+        Err(_) if value.is_instance_of::<PyBool>() => return Err(wrong_kind()),
+        Err(_) => {
+            let number = value.call_method0("__index__").map_err(|_| wrong_kind())?;
+            number.cast_into().map_err(|_| wrong_kind())?
+        }
+    };
     number.extract().ok().filter(|number| range.contains(number)).ok_or_else(|| {
         let (low, high) = range.clone().into_inner();
         let allowed = if high == MOST { format!("at least {low}") } else { format!("{low} to {high}") };
