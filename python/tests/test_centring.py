@@ -58,7 +58,7 @@ def test_answers_depend_on_the_image(method, data):
     with pytest.warns(UserWarning, match="the signs before 'conv2', 'conv3', 'fc1' are constant"):
         new = horq.convert(net(), method, centre="none", **METHODS[method])
     y = new.eval()(images())
-    assert torch.equal(y[0], y[1])
+    assert torch.equal(y[0], y[1]) == (method != "xnor")  # the means of XNOR-Net's windows still say something
 
 
 @pytest.mark.parametrize("method", METHODS)

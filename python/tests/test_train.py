@@ -376,6 +376,21 @@ def test_binary_weights_start_from_those_of_a_dial(root, tmp_path, method):
         assert all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_what_stands_before_binary_layers_goes_along(root, tmp_path, own):
+    fields = {"network": "convnet", "width": 1 / 4, "method": "horq", "options": {"order": 2}, "dial": True}
+    train(root, tmp_path, "dial", **fields, own_norms=own, settle=0.0, epochs=1)
+    source = load(tmp_path / "dial")[0].state_dict()
+    name = "blocks.1.0.before.norms.1.running_mean" if own else "blocks.1.0.before.running_mean"
+    for method, taken in (("xnor", True), ("horq", True), ("bwn", False)):
+        given = config(network="convnet", width=1 / 4, method=method, init="dial")
+        trainer = Trainer(given, root, tmp_path, progress=False)
+        trainer._initialize()
+        state = trainer.net.state_dict()
+        assert ("blocks.1.0.before.running_mean" in state) == taken
+        assert not taken or torch.equal(state["blocks.1.0.before.running_mean"], source[name])
+
+
 def test_orders_are_drawn_as_often_as_told(root, tmp_path):
     fields = {"method": "horq", "options": {"order": 3}, "dial": True}
     told = Trainer(config(**fields, draws=(3.0, 1.0, 2.0)), root, tmp_path, progress=False)

@@ -159,9 +159,7 @@ class Trainer:
             self._take_over(source, given)
         elif given.method in (*_BINARY, "bwnh") and config.method in _BINARY:
             self.net = self._placed(runs.adapted(_unwrapped(source, given), config))
-            own = self.net.state_dict()
-            centres = {name: v for name, v in source.state_dict().items() if _CENTRE in name and name in own}
-            self.net.load_state_dict(centres, strict=False)
+            self.net.load_state_dict(_centres(source, self.net), strict=False)
         else:
             raise ValueError(
                 f"{config.name} ({config.method}) starts from a run of float or its own method"
@@ -405,6 +403,13 @@ def _unwrapped(source: nn.Module, given: Config) -> nn.Module:
     }
     net.load_state_dict(named)
     return net
+
+
+def _centres(source: nn.Module, net: nn.Module) -> dict[str, Tensor]:
+    """What stands before the binary layers of `source`, of its highest order, under the names that `net` has for it."""
+    values = {_OF_AN_ORDER.sub("", name): value for name, value in source.state_dict().items()}
+    named = {name: _OF_AN_ORDER.sub("", name) for name in net.state_dict() if _CENTRE in name}
+    return {name: values[plain] for name, plain in named.items() if plain in values}
 
 
 def _optimizer(net: nn.Module, config: Config) -> torch.optim.Optimizer:
