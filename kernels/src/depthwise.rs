@@ -42,7 +42,7 @@ impl Op for Depthwise<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Geometry { width, channels, window, .. } = *self.geometry;
         let pixels = STRIP_BYTES / (size_of::<f32>() * channels * window.kernel[0] * window.stride[1]);
-        let strip = pixels.next_multiple_of(PIXELS);
+        let strip = pixels.max(1).next_multiple_of(PIXELS);
         // Strips end where groups of inner pixels do.
         let inner = window.inner(1, width, self.out_width);
         let mut first = 0;
