@@ -41,14 +41,16 @@ pub(super) fn handovers(
     shape: &dyn Fn(usize) -> Shape,
     batch: usize,
 ) -> Vec<Option<Handover>> {
+    let mut reads = vec![Vec::new(); storage.class.len()];
+    for (reader, step) in steps.iter().enumerate() {
+        for (i, &value) in step.inputs.iter().enumerate() {
+            reads[storage.class[value]].push((reader, i, value));
+        }
+    }
     let handover = |step: &Step| {
         let writer = graph.nodes[step.node].op.binary_spec(shape(step.inputs[0]), batch)?.geometry;
         let class = storage.class[step.output];
-        let mut reads = steps.iter().enumerate().flat_map(|(reader, step)| {
-            let of_class = move |&(_, &value): &(usize, &usize)| storage.class[value] == class;
-            step.inputs.iter().enumerate().filter(of_class).map(move |(i, &value)| (reader, i, value))
-        });
-        let (Some((reader, 0, value)), None) = (reads.next(), reads.next()) else { return None };
+        let [(reader, 0, value)] = reads[class][..] else { return None };
         let spec = graph.nodes[steps[reader].node].op.binary_spec(shape(value), batch)?;
         let layout = PlaneLayout::new(&spec)?;
         let layout = match (shape(step.output), shape(value)) {
