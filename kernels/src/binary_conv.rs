@@ -3,7 +3,7 @@
 mod call;
 mod planes;
 
-pub use call::{BaseRef, BinaryCall, BinaryInput, BinaryScratch, BinarySpec, Packing, ScratchLen};
+pub use call::{BaseRef, BinaryCall, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Packing, ScratchLen};
 
 use crate::binary_task::{BinaryTask, RowScales};
 use crate::borders::Borders;
@@ -14,7 +14,9 @@ use crate::simd::dispatch;
 use crate::thresholds::FindThresholds;
 use crate::tile::Walk;
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
-use crate::{Epilogue, Error, Geometry, Isa, MAX_ORDER, PlaneLayout, ScaleMode, Step, Thresholds, Window};
+use crate::{
+    Epilogue, Error, Geometry, Isa, MAX_ELEMENTS, MAX_ORDER, Memory, PlaneLayout, ScaleMode, Step, Thresholds, Window,
+};
 use call::{Sample, SampleInput};
 
 /// Panels from which on the parity basis pays for parities that only one window uses.
@@ -40,35 +42,60 @@ impl BinaryConv {
     /// Checks the shapes and prepares the tables of the padded borders, for which it reads `bases` once.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a size does not fit; [`Error::MissingIsa`] if this CPU lacks `isa`.
+    /// [`Error::Shape`] if a size does not fit; [`Error::MissingIsa`] if this CPU lacks `isa`; [`Error::Memory`] if there is
+    /// no memory for the tables.
     pub fn new(isa: Isa, spec: BinarySpec, bases: &[&[u32]]) -> Result<Self, Error> {
-        let geometry = spec.geometry;
-        let out = geometry.validate()?;
-        if !(1..=MAX_ORDER).contains(&spec.max_order) || spec.max_batch == 0 || bases.is_empty() {
-            return Err(Error::Shape(format!(
-                "order {} (1 to {MAX_ORDER} is possible), batch {} and {} weight bases (each at least 1) do not make a layer",
-                spec.max_order,
-                spec.max_batch,
-                bases.len()
-            )));
-        }
+        let mut conv = Self::without_tables(isa, spec, bases.len())?;
+        let geometry = &conv.spec.geometry;
         if let Some(panels) = bases.iter().find(|panels| panels.len() != geometry.bit_panel_len()) {
             let (found, wanted) = (panels.len(), geometry.bit_panel_len());
             return Err(Error::Shape(format!(
                 "a weight basis holds {found} words of panels, the layer needs {wanted}"
             )));
         }
+        conv.borders = Borders::new(isa, geometry, spec.padding, conv.out, bases)?;
+        if !conv.is_contiguous() {
+            conv.windows.place()?;
+        }
+        Ok(conv)
+    }
+
+    /// What a layer with that many weight bases takes, whose input comes as values; allocates nothing of it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn memory(isa: Isa, spec: BinarySpec, bases: usize) -> Result<BinaryMemory, Error> {
+        let conv = Self::without_tables(isa, spec, bases)?;
+        let [borders, table] = Borders::bytes(&spec.geometry, spec.padding, conv.out, bases);
+        let places = if conv.is_contiguous() { 0 } else { conv.windows.places_bytes() };
+        let tables = borders.saturating_add(places);
+        let of = |ScratchLen { words, scales }| Memory { tables, words, floats: scales };
+        let (of_values, of_planes) = (of(conv.scratch_len()), of(conv.scratch_len_of_planes()));
+        Ok(BinaryMemory { of_values, of_planes, thresholds: Thresholds::bytes(&spec.geometry, table) })
+    }
+
+    /// The layer, all but what lists and weights take memory for.
+    fn without_tables(isa: Isa, spec: BinarySpec, bases: usize) -> Result<Self, Error> {
+        let geometry = spec.geometry;
+        let out = geometry.validate()?;
+        let possible = (1..=MAX_ORDER).contains(&spec.max_order) && (1..=MAX_ELEMENTS).contains(&spec.max_batch);
+        if !possible || bases == 0 {
+            return Err(Error::Shape(format!(
+                "order {} (1 to {MAX_ORDER} is possible), batch {} (1 to {MAX_ELEMENTS}) and {bases} weight bases (at least 1) do not make a layer",
+                spec.max_order, spec.max_batch,
+            )));
+        }
         let pooled = spec.output()?;
         let windows = Windows::of_bits(&geometry, out[1], None);
-        let borders = Borders::new(isa.check()?, &geometry, spec.padding, out, bases);
-        let mut conv = Self { isa, spec, out, pooled, windows, borders, bases: bases.len(), parity: None };
+        let isa = isa.check()?;
+        let mut conv = Self { isa, spec, out, pooled, windows, borders: Borders::default(), bases, parity: None };
         conv.count_triples();
         if spec.pool.is_some() {
             conv.windows.pool();
         }
         let (lines, words) = (conv.lines().checked_mul(spec.max_order), conv.plane_len().checked_mul(spec.max_order));
         match (lines, words) {
-            (Some(lines), Some(words)) if lines.max(words) <= crate::MAX_ELEMENTS => Ok(conv),
+            (Some(lines), Some(words)) if lines.max(words) <= MAX_ELEMENTS => Ok(conv),
             _ => Err(Error::Shape(format!(
                 "the planes of {} samples at order {} are too large",
                 spec.max_batch, spec.max_order
@@ -80,7 +107,7 @@ impl BinaryConv {
     fn count_triples(&mut self) {
         let geometry = &self.spec.geometry;
         let words = self.plane_len().saturating_mul(self.spec.max_order);
-        let fits = words.saturating_mul(2) <= crate::MAX_ELEMENTS;
+        let fits = words.saturating_mul(2) <= MAX_ELEMENTS;
         let rows = self.lines() * self.spec.max_order;
         if !fits || rows < parity::MIN_ROWS || !dispatch(self.isa, TakesTriples) {
             return;
@@ -116,16 +143,19 @@ impl BinaryConv {
     /// first plane has the constant `scale` (1 in mode [`ScaleMode::None`]); none where the epilogue is not monotone in the sum
     /// (an addend, a negative slope), where a value overflows, or where there are several bases.
     ///
+    /// # Errors
+    /// [`Error::Memory`] if there is no memory for them.
+    ///
     /// # Panics
     /// If a vector is too short, or the steps before the layer's pool are not there or add values.
-    pub fn thresholds(&self, scale: f32, alpha: &[f32], steps: &[Step<'_>]) -> Option<Thresholds> {
+    pub fn thresholds(&self, scale: f32, alpha: &[f32], steps: &[Step<'_>]) -> Result<Option<Thresholds>, Error> {
         let geometry = &self.spec.geometry;
         let constant = matches!(self.spec.mode, ScaleMode::Fixed | ScaleMode::None);
         assert!(alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
         Epilogue { steps }.check(geometry.padded_filters(), 0);
         self.check_pool(steps);
         let find = FindThresholds { geometry, borders: &self.borders, scale, alpha, steps, pool: self.spec.pool };
-        if constant && self.bases == 1 { dispatch(self.isa, find) } else { None }
+        if constant && self.bases == 1 { dispatch(self.isa, find) } else { Ok(None) }
     }
 
     /// The same for calls whose input comes as planes.

@@ -6,7 +6,7 @@ use crate::finish::Finish;
 use crate::panel::LANES;
 use crate::simd::{Op, Simd, dispatch};
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
-use crate::{Epilogue, Error, Geometry, Isa, Parallel, StageClock};
+use crate::{Epilogue, Error, Geometry, Isa, Memory, Parallel, StageClock};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -48,8 +48,23 @@ impl CodebookConv {
     ///
     /// # Errors
     /// [`Error::Shape`] as [`Geometry::validate`] says or if `bits` is not in [`codebook::CODE_BITS`];
-    /// [`Error::MissingIsa`] if this CPU lacks `isa`.
+    /// [`Error::MissingIsa`] if this CPU lacks `isa`; [`Error::Memory`] if there is no memory for its tables.
     pub fn new(isa: Isa, geometry: Geometry, bits: u32) -> Result<Self, Error> {
+        let mut conv = Self::without_tables(isa, geometry, bits)?;
+        conv.windows.list()?;
+        Ok(conv)
+    }
+
+    /// What a layer takes; allocates nothing of it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn memory(isa: Isa, geometry: Geometry, bits: u32) -> Result<Memory, Error> {
+        let conv = Self::without_tables(isa, geometry, bits)?;
+        Ok(Memory { tables: conv.windows.list_bytes(), floats: conv.scratch_len(), ..Memory::default() })
+    }
+
+    fn without_tables(isa: Isa, geometry: Geometry, bits: u32) -> Result<Self, Error> {
         let out = geometry.validate()?;
         codebook::panel_len(&geometry, bits)?;
         let windows = Windows::new(&geometry, geometry.group_channels(), out[1]);

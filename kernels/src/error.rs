@@ -7,6 +7,12 @@ pub enum Error {
     /// A shape that no kernel can run.
     #[error("{0}")]
     Shape(String),
+    /// Memory for a layer's tables that cannot be had.
+    #[error("{bytes} bytes of memory for a layer's tables cannot be had; make the layer smaller")]
+    Memory {
+        /// Bytes of the allocation that failed.
+        bytes: usize,
+    },
     /// An input holds NaN or infinity, or values so large that their mean is infinite.
     #[error(
         "the input is not finite: it holds NaN or infinity, or its mean magnitude overflows; check what feeds this layer"

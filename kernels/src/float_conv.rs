@@ -6,7 +6,7 @@ use crate::float_tile::FloatJob;
 use crate::panel::LANES;
 use crate::simd::{Op, Simd, dispatch};
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Starts, Windows};
-use crate::{Epilogue, Error, Geometry, Isa, Parallel, StageClock};
+use crate::{Epilogue, Error, Geometry, Isa, Memory, Parallel, StageClock};
 
 /// Rows of a task at a time: a multiple of the tile heights (5 and 8, 4, 2).
 const ROWS: usize = 40;
@@ -45,8 +45,27 @@ impl FloatConv {
     /// Checks the geometry.
     ///
     /// # Errors
-    /// [`Error::Shape`] as [`Geometry::validate`] says; [`Error::MissingIsa`] if this CPU lacks `isa`.
+    /// [`Error::Shape`] as [`Geometry::validate`] says; [`Error::MissingIsa`] if this CPU lacks `isa`; [`Error::Memory`] if
+    /// there is no memory for its tables.
     pub fn new(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
+        let mut conv = Self::without_tables(isa, geometry)?;
+        if !geometry.is_depthwise() {
+            conv.windows.list()?;
+        }
+        Ok(conv)
+    }
+
+    /// What a layer takes; allocates nothing of it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn memory(isa: Isa, geometry: Geometry) -> Result<Memory, Error> {
+        let conv = Self::without_tables(isa, geometry)?;
+        let tables = if geometry.is_depthwise() { 0 } else { conv.windows.list_bytes() };
+        Ok(Memory { tables, floats: conv.scratch_len(), ..Memory::default() })
+    }
+
+    fn without_tables(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
         let out = geometry.validate()?;
         let windows = Windows::new(&geometry, geometry.group_channels(), out[1]);
         Ok(Self { isa: isa.check()?, geometry, windows, pixels: out[0] * out[1] })

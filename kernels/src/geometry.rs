@@ -45,7 +45,7 @@ impl Window {
 
     /// The number of taps.
     pub const fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
+        self.kernel[0].saturating_mul(self.kernel[1])
     }
 
     /// The taps of an axis (0: rows, 1: columns) that fall inside an input of `size` pixels at an output position; they are
@@ -61,6 +61,38 @@ impl Window {
         taps_before(self.padding[axis])..taps_before(self.padding[axis] + size)
     }
 
+    /// The valid taps of an axis at `outputs` output positions, each with the positions that have them, in order.
+    ///
+    /// Both ends of a range of valid taps only ever fall from position to position, so equal ranges are neighbours. The end
+    /// of a stretch is found in doubling, then halving steps: there are at most two stretches a tap and one, but up to 2^31
+    /// positions.
+    pub(crate) fn stretches(
+        self,
+        axis: usize,
+        size: usize,
+        outputs: usize,
+    ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let mut first = 0;
+        std::iter::from_fn(move || {
+            let taps = (first < outputs).then(|| self.valid_taps(axis, size, first))?;
+            let same = |position| position < outputs && self.valid_taps(axis, size, position) == taps;
+            let (mut last, mut step) = (first, 1);
+            while same(last + step) {
+                last += step;
+                step *= 2;
+            }
+            while step > 1 {
+                step /= 2;
+                if same(last + step) {
+                    last += step;
+                }
+            }
+            let positions = first..last + 1;
+            first = last + 1;
+            Some((taps, positions))
+        })
+    }
+
     /// The output positions of an axis, out of `outputs`, whose taps all fall inside an input of `size` pixels.
     #[inline(always)]
     pub(crate) fn inner(&self, axis: usize, size: usize, outputs: usize) -> Range<usize> {
@@ -74,7 +106,7 @@ impl Window {
     ///
     /// # Errors
     /// [`Error::Shape`] if a size, stride or dilation is zero, if the window does not fit into the padded input, or if a
-    /// size passes [`MAX_ELEMENTS`].
+    /// size, the padded size, or a number of the window passes [`MAX_ELEMENTS`].
     pub fn output(&self, height: usize, width: usize) -> Result<[usize; 2], Error> {
         let mut out = [0; 2];
         for (axis, size) in [height, width].into_iter().enumerate() {
@@ -82,8 +114,17 @@ impl Window {
             if kernel == 0 || stride == 0 || dilation == 0 || size == 0 {
                 return Err(Error::Shape("sizes, kernel, stride and dilation must be at least 1".into()));
             }
+            // So no product of two of them overflows, whatever they are good for: a stride may step far past the image.
+            let [before, after] = [self.padding[axis], self.padding[axis + 2]];
+            if let Some(most) =
+                [kernel, stride, dilation, before, after].into_iter().max().filter(|&n| n > MAX_ELEMENTS)
+            {
+                return Err(Error::Shape(format!(
+                    "kernel, stride, dilation and padding must be at most {MAX_ELEMENTS}, but one of them is {most}"
+                )));
+            }
             let span = (kernel - 1).checked_mul(dilation).and_then(|taps| taps.checked_add(1));
-            let padded = size.checked_add(self.padding[axis]).and_then(|size| size.checked_add(self.padding[axis + 2]));
+            let padded = size.checked_add(before).and_then(|size| size.checked_add(after));
             let (Some(span), Some(padded)) = (span, padded) else {
                 return Err(Error::Shape("kernel, dilation or padding overflows".into()));
             };
@@ -163,10 +204,10 @@ impl Geometry {
         let product =
             |sizes: &[usize]| sizes.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&n| n <= MAX_ELEMENTS);
         let [top, left, bottom, right] = self.window.padding;
-        let channel_words =
-            self.channels.div_ceil(self.groups).div_ceil(WORD_BITS).checked_mul(WORD_BITS * self.groups);
-        let lanes = self.filters.div_ceil(self.groups).div_ceil(LANES).checked_mul(LANES * self.groups);
-        let (Some(channel_bits), Some(lanes)) = (channel_words, lanes) else {
+        let padded = |size: usize, unit: usize| {
+            (size / self.groups).checked_next_multiple_of(unit).and_then(|padded| padded.checked_mul(self.groups))
+        };
+        let (Some(channel_bits), Some(lanes)) = (padded(self.channels, WORD_BITS), padded(self.filters, LANES)) else {
             return Err(Error::Shape("channels or filters overflow".into()));
         };
         let taps = self.window.kernel[0].checked_mul(self.window.kernel[1]);
@@ -241,11 +282,19 @@ impl Geometry {
     /// Lays a vector of per-filter values (at least `filters` long) out as [`Self::padded_filters`] says, zeros between.
     pub fn pad_filters(&self, values: &[f32]) -> Vec<f32> {
         let mut padded = vec![0.0; self.padded_filters()];
+        self.pad_filters_into(values, &mut padded);
+        padded
+    }
+
+    /// The same into [`Self::padded_filters`] zeros.
+    ///
+    /// # Panics
+    /// If `values` or `padded` is too short.
+    pub fn pad_filters_into(&self, values: &[f32], padded: &mut [f32]) {
         for group in 0..self.groups {
             let (to, from, n) =
                 (group * self.group_panels() * LANES, group * self.group_filters(), self.group_filters());
             padded[to..to + n].copy_from_slice(&values[from..from + n]);
         }
-        padded
     }
 }

@@ -138,8 +138,8 @@ pub fn out_of_range(panels: &[i8]) -> Option<usize> {
 }
 
 /// `factor` times the sum of each padded filter's weights.
-pub(crate) fn weight_sums(geometry: &Geometry, panels: &[i8], factor: i32) -> Vec<i32> {
-    let panel = |panel: &[i8]| {
+pub(crate) fn weight_sums(geometry: &Geometry, panels: &[i8], factor: i32) -> impl Iterator<Item = i32> {
+    let panel = move |panel: &[i8]| {
         let mut sums = [0i32; LANES];
         for row in panel.as_chunks::<ROW>().0 {
             for (sum, quad) in sums.iter_mut().zip(row.as_chunks::<QUAD>().0) {
@@ -148,7 +148,7 @@ pub(crate) fn weight_sums(geometry: &Geometry, panels: &[i8], factor: i32) -> Ve
         }
         sums.map(|sum| sum * factor)
     };
-    panels.chunks_exact(Runs::new(geometry).rows() * ROW).flat_map(panel).collect()
+    panels.chunks_exact(Runs::new(geometry).rows() * ROW).flat_map(panel)
 }
 
 fn check_len(geometry: &Geometry, panels: &[i8]) -> Result<(), Error> {

@@ -3,10 +3,11 @@
 use crate::clock::{Stage, timed};
 use crate::int8::{self, QUAD, Runs};
 use crate::int8_tile::Int8Job;
+use crate::memory::{bytes, room};
 use crate::panel::LANES;
 use crate::simd::{Op, Simd, dispatch};
 use crate::windows::{GROUP, Grid, ROW_GROUP, Shared, Starts, Windows};
-use crate::{Epilogue, Error, Geometry, Isa, Parallel, StageClock};
+use crate::{Epilogue, Error, Geometry, Isa, MAX_ELEMENTS, Memory, Parallel, StageClock};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -100,46 +101,62 @@ impl Int8Conv {
     ///
     /// # Errors
     /// [`Error::Shape`] if a size does not fit, if an output sums more than [`int8::MAX_DEPTH`] products, or if the scale is not
-    /// positive and finite; [`Error::MissingIsa`] if this CPU lacks `isa`, or a dot product of bytes that the spec wants.
+    /// positive and finite; [`Error::MissingIsa`] if this CPU lacks `isa`, or a dot product of bytes that the spec wants;
+    /// [`Error::Memory`] if there is no memory for its tables.
     pub fn new(isa: Isa, spec: Int8Spec, panels: &[i8]) -> Result<Self, Error> {
+        let mut conv = Self::without_tables(isa, spec)?;
+        let geometry = &spec.geometry;
+        let wanted = int8::panel_len(geometry);
+        if panels.len() != wanted {
+            let found = panels.len();
+            return Err(Error::Shape(format!("{found} bytes of 8-bit panels were given, the layer needs {wanted}")));
+        }
+        let runs = Runs::new(geometry);
+        conv.windows.list()?;
+        conv.offsets = room(runs.rows())?;
+        for run in std::mem::take(&mut conv.windows.offsets).chunks_exact(runs.len) {
+            conv.offsets.extend(run.iter().step_by(QUAD));
+        }
+        conv.start = room(geometry.padded_filters())?;
+        conv.start.extend(int8::weight_sums(geometry, panels, -conv.offset));
+        Ok(conv)
+    }
+
+    /// What a layer takes; allocates nothing of it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn memory(isa: Isa, spec: Int8Spec) -> Result<Memory, Error> {
+        let conv = Self::without_tables(isa, spec)?;
+        let kept = bytes::<u32>(&[Runs::new(&spec.geometry).rows()]) + bytes::<i32>(&[spec.geometry.padded_filters()]);
+        Ok(Memory { tables: kept + conv.windows.list_bytes(), words: conv.scratch_len(), ..Memory::default() })
+    }
+
+    fn without_tables(isa: Isa, spec: Int8Spec) -> Result<Self, Error> {
         let geometry = spec.geometry;
         let out = geometry.validate()?;
         int8::check_depth(&geometry)?;
-        if spec.max_batch == 0 {
-            return Err(Error::Shape("a batch of 0 samples does not make a layer".into()));
+        if !(1..=MAX_ELEMENTS).contains(&spec.max_batch) {
+            let batch = spec.max_batch;
+            return Err(Error::Shape(format!(
+                "a batch of {batch} samples does not make a layer; it must be 1 to {MAX_ELEMENTS}"
+            )));
         }
         if !(spec.scale > 0.0 && spec.scale.is_finite() && spec.scale.recip().is_finite()) {
             let scale = spec.scale;
             return Err(Error::Shape(format!("scale {scale:e} must be positive, and its reciprocal finite")));
-        }
-        let wanted = int8::panel_len(&geometry);
-        if panels.len() != wanted {
-            let found = panels.len();
-            return Err(Error::Shape(format!("{found} bytes of 8-bit panels were given, the layer needs {wanted}")));
         }
         let isa = isa.check()?;
         if spec.dot && !isa.has_dot() {
             return Err(Error::MissingIsa("a dot product of bytes", format!("{isa} without it")));
         }
         let windows = Windows::new(&geometry, geometry.group_channels(), out[1]);
-        let runs = Runs::new(&geometry);
-        let quads = |run: &[u32]| (0..run.len()).step_by(QUAD).map(|at| run[at]).collect::<Vec<_>>();
-        let offsets = windows.offsets.chunks_exact(runs.len).flat_map(quads).collect();
         let bytes_from = if dispatch(isa, SignedBytes(spec.dot)) { i32::from(i8::MIN) } else { 0 };
         let offset = i32::from(spec.zero_point) + bytes_from;
         let pixels = out[0] * out[1];
         let is_dense = pixels == 1 && geometry.window.padding == [0; 4] && windows.is_straight();
         let batch = if is_dense { (BATCH_BYTES / windows.len).max(BATCH_ROWS).min(spec.max_batch) } else { 0 };
-        Ok(Self {
-            isa,
-            spec,
-            offsets,
-            pixels,
-            start: int8::weight_sums(&geometry, panels, -offset),
-            offset,
-            batch,
-            windows,
-        })
+        Ok(Self { isa, spec, offsets: Vec::new(), pixels, start: Vec::new(), offset, batch, windows })
     }
 
     /// Words of scratch that [`Self::run`] needs.

@@ -42,7 +42,9 @@ mod tile;
 mod walk;
 mod windows;
 
-pub use binary_conv::{BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Packing, ScratchLen};
+pub use binary_conv::{
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Packing, ScratchLen,
+};
 pub use clock::{Stage, StageClock, timed};
 pub use codebook_conv::{CodebookCall, CodebookConv};
 pub use epilogue::{Epilogue, Step};
@@ -52,7 +54,7 @@ pub use geometry::{Geometry, MAX_DEPTH, MAX_ELEMENTS, MAX_ORDER, Padding, ScaleM
 pub use handover::{PackInto, PlaneLayout};
 pub use int8_conv::{Int8Call, Int8Conv, Int8Spec};
 pub use isa::Isa;
-pub use memory::Aligned;
+pub use memory::{Aligned, Memory};
 pub use parallel::{Inline, Parallel, Runner};
 pub use table_conv::{BinaryWeightCall, BinaryWeightConv};
 pub use thresholds::Thresholds;

@@ -1,5 +1,7 @@
-//! Memory for operands: on a cache line's boundary, all of it present, on huge pages where it is large.
+//! Memory for operands: on a cache line's boundary, all of it present, on huge pages where it is large. And memory for the
+//! tables of a layer, whose sizes come from files: where it cannot be had, that is an error.
 
+use crate::Error;
 use memmap2::MmapMut;
 use pulp::bytemuck::Pod;
 use std::marker::PhantomData;
@@ -39,9 +41,13 @@ impl<T: Pod> Aligned<T> {
             // pages refuses, and the memory is as good, only slower.
             let _ = memory.advise_range(memmap2::Advice::HugePage, start, bytes / HUGE * HUGE);
         }
-        // One system call for all pages instead of a fault each, which in a virtual machine takes microseconds.
+        // One system call for all pages instead of a fault each, which in a virtual machine takes microseconds. Systems
+        // without it touch the pages instead; one that has no memory left says so here, and would kill the process there.
         #[cfg(target_os = "linux")]
-        let present = memory.advise_range(memmap2::Advice::PopulateWrite, start, bytes).is_ok();
+        let present = match memory.advise_range(memmap2::Advice::PopulateWrite, start, bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::OutOfMemory => return Err(error),
+            populated => populated.is_ok(),
+        };
         #[cfg(not(target_os = "linux"))]
         let present = false;
         if !present {
@@ -65,6 +71,36 @@ impl<T: Pod> DerefMut for Aligned<T> {
     }
 }
 
+/// What a layer takes, known from its shape before anything is allocated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The most bytes that its tables take while it is prepared; it keeps no more.
+    pub tables: usize,
+    /// Words of scratch that a call needs.
+    pub words: usize,
+    /// f32 values of scratch that a call needs.
+    pub floats: usize,
+}
+
+/// An empty vector with room for `len` values.
+pub(crate) fn room<T>(len: usize) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    let reserved = values.try_reserve_exact(len);
+    reserved.map_or_else(|_| Err(Error::Memory { bytes: len.saturating_mul(size_of::<T>()) }), |()| Ok(values))
+}
+
+/// A vector of `len` times `value`.
+pub(crate) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>, Error> {
+    let mut values = room(len)?;
+    values.resize(len, value);
+    Ok(values)
+}
+
+/// Bytes of a vector of `lens[0] * lens[1] * ..` values.
+pub(crate) fn bytes<T>(lens: &[usize]) -> usize {
+    lens.iter().fold(size_of::<T>(), |bytes, &len| bytes.saturating_mul(len))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +121,7 @@ mod tests {
     fn more_than_there_is_an_error() {
         assert!(Aligned::<u32>::new(usize::MAX / 2).is_err());
         assert!(Aligned::<u32>::new(1 << 60).is_err());
+        assert_eq!(room::<u32>(1 << 60), Err(Error::Memory { bytes: 1 << 62 }));
+        assert_eq!(filled(usize::MAX, 0u32), Err(Error::Memory { bytes: usize::MAX }));
     }
 }

@@ -140,7 +140,7 @@ fn run<P: Pooling>(runner: Runner<'_>, shape: &PoolShape, input: &[f32], output:
     assert_eq!(output.len(), samples * rows * columns * shape.channels, "output length");
     let output = Shared::new(output);
     // A load, a comparison and a choice each.
-    let work = 3 * columns * shape.channels.div_ceil(LANES) * shape.window.taps();
+    let work = (3 * columns * shape.channels.div_ceil(LANES)).saturating_mul(shape.window.taps());
     let grid = Grid::lines(runner.parallel, samples * rows, work);
     grid.run(runner.parallel, &|task| {
         let rows = grid.task(task).1;

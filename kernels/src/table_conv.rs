@@ -2,11 +2,12 @@
 
 use crate::clock::{Stage, timed};
 use crate::finish::Finish;
+use crate::memory::{bytes, room};
 use crate::panel::{LANES, WORD_BITS};
 use crate::simd::{Op, Simd, dispatch};
 use crate::table::SignedJob;
 use crate::windows::{Grid, Shared, Windows};
-use crate::{Epilogue, Error, Geometry, Isa, Parallel, StageClock};
+use crate::{Epilogue, Error, Geometry, Isa, Memory, Parallel, StageClock};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -74,8 +75,32 @@ impl BinaryWeightConv {
     ///
     /// # Errors
     /// [`Error::Shape`] as [`Geometry::validate`] says, or if the tables of one row of windows are too large;
-    /// [`Error::MissingIsa`] if this CPU lacks `isa`.
+    /// [`Error::MissingIsa`] if this CPU lacks `isa`; [`Error::Memory`] if there is no memory for its list of offsets.
     pub fn new(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
+        let mut conv = Self::without_tables(isa, geometry)?;
+        let ([rows, columns], words) = (geometry.window.kernel, geometry.group_words());
+        let mut offsets = room(geometry.window.taps() * words)?;
+        for row in 0..rows {
+            for column in 0..columns {
+                let pixel = conv.windows.tap(row, column);
+                offsets.extend((0..words).map(|word| pixel + word * conv.tables));
+            }
+        }
+        conv.offsets = offsets;
+        Ok(conv)
+    }
+
+    /// What a layer takes; allocates nothing of it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn memory(isa: Isa, geometry: Geometry) -> Result<Memory, Error> {
+        let conv = Self::without_tables(isa, geometry)?;
+        let tables = bytes::<usize>(&[geometry.window.taps(), geometry.group_words()]);
+        Ok(Memory { tables, floats: conv.scratch_len(), ..Memory::default() })
+    }
+
+    fn without_tables(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
         let out = geometry.validate()?;
         let isa = isa.check()?;
         let tables = dispatch(isa, TablesLen);
@@ -93,19 +118,14 @@ impl BinaryWeightConv {
             )));
         }
         let windows = Windows::new(&geometry, unit, out[1]);
-        let mut offsets = Vec::with_capacity(window.taps() * geometry.group_words());
-        for row in 0..window.kernel[0] {
-            for column in 0..window.kernel[1] {
-                let pixel =
-                    row * window.dilation[0] * windows.row_len + column * window.dilation[1] * unit * geometry.groups;
-                offsets.extend((0..geometry.group_words()).map(|word| pixel + word * tables));
-            }
-        }
         let input_lines = (STRIP_BYTES / size_of::<f32>() / windows.row_len).max(span);
         let most = ((input_lines - span) / window.stride[0] + 1).min(STRIP_LINES);
+        // Where taps lie so far apart that most lines of a strip would be read by none, it is one row: see `Strip::line`.
+        let read = window.kernel[0] * most;
+        let most = if window.dilation[0] > 1 && read < (most - 1) * window.stride[0] + span { 1 } else { most };
         // A matrix product's lines are its samples, however many there will be.
         let strip = if is_dense(&geometry) { most } else { out[0].div_ceil(out[0].div_ceil(most)) };
-        Ok(Self { geometry, isa, windows, out, tables, offsets, strip })
+        Ok(Self { geometry, isa, windows, out, tables, offsets: Vec::new(), strip })
     }
 
     /// Values of scratch that [`Self::run`] needs, whatever the number of samples.
@@ -187,17 +207,25 @@ struct Strip<'a> {
 }
 
 impl Strip<'_> {
-    /// The tables of every padded pixel that the strip reads.
+    /// The tables of every padded pixel of the lines that the strip reads.
     fn build(&self, scratch: &mut [f32]) {
         let Self { conv, geometry, .. } = self;
         let columns = geometry.width + geometry.window.padding[1] + geometry.window.padding[3];
-        let pixels = conv.input_lines(self.lines) * columns;
+        let lines = if self.lines == 1 { geometry.window.kernel[0] } else { conv.input_lines(self.lines) };
+        let pixels = lines * columns;
         let tables = Shared::new(scratch);
         let work = geometry.groups * geometry.group_words() * 40;
         let grid = Grid::new(self.call.parallel, pixels, 0, 1, work);
         grid.run(self.call.parallel, &|task| {
             dispatch(conv.isa, Build { strip: self, columns, pixels: grid.task(task).1, tables: &tables });
         });
+    }
+
+    /// Where line `n` of those that are read lies, counted from the strip's first: every line is read, but by a single row
+    /// only those of its taps.
+    #[inline(always)]
+    fn line(&self, n: usize) -> usize {
+        if self.lines == 1 { n * self.geometry.window.dilation[0] } else { n }
     }
 
     fn multiply(&self, tables: &[f32], output: &Shared<f32>, first_output: usize) {
@@ -230,7 +258,7 @@ struct Build<'a> {
     strip: &'a Strip<'a>,
     /// Padded columns.
     columns: usize,
-    /// Counted from the strip's first.
+    /// Of the lines that are read, counted from the strip's first.
     pixels: Range<usize>,
     tables: &'a Shared<f32>,
 }
@@ -247,7 +275,8 @@ impl Op for Build<'_> {
         let unit = strip.conv.windows.row_len / (columns * geometry.groups);
         let first_line = strip.from * geometry.window.stride[0];
         for pixel in self.pixels {
-            let (y, x) = (first_line + pixel / columns, pixel % columns);
+            let (line, x) = (strip.line(pixel / columns), pixel % columns);
+            let (y, pixel) = (first_line + line, line * columns + x);
             let inside = (top..top + geometry.height).contains(&y) && (left..left + geometry.width).contains(&x);
             for group in 0..geometry.groups {
                 for word in 0..words {

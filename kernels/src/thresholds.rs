@@ -10,9 +10,10 @@
 
 use crate::borders::Borders;
 use crate::epilogue::{Lanes, step_rows};
+use crate::memory::{bytes, filled, room};
 use crate::panel::LANES;
 use crate::simd::{Op, Simd};
-use crate::{Geometry, Step};
+use crate::{Error, Geometry, Step};
 
 /// The thresholds of a layer.
 #[derive(Clone, Debug)]
@@ -27,6 +28,11 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
+    /// Bytes of those of a layer whose table takes `table` bytes.
+    pub(crate) fn bytes(geometry: &Geometry, table: usize) -> usize {
+        table.saturating_add(2 * bytes::<u16>(&[geometry.padded_filters() / LANES]))
+    }
+
     /// The thresholds of a border class.
     #[inline(always)]
     pub(crate) fn of(&self, class: usize) -> &[i32] {
@@ -67,22 +73,23 @@ pub(crate) struct FindThresholds<'a> {
 }
 
 impl Op for FindThresholds<'_> {
-    type Output = Option<Thresholds>;
+    type Output = Result<Option<Thresholds>, Error>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Option<Thresholds> {
+    fn run<S: Simd>(self, simd: S) -> Result<Option<Thresholds>, Error> {
         if !is_monotone(self.steps) {
-            return None;
+            return Ok(None);
         }
         let filters = self.geometry.padded_filters();
+        let panels = filters / LANES;
         // Sums lie between these: a window differs in no bit or in all, and padded taps add as much to the base as to the count.
         let depth = (self.geometry.window.taps() * self.geometry.group_words() * 32) as i32;
-        let table = vec![0; self.borders.classes() * filters];
-        let mut found = Thresholds { table, flips: Vec::new(), any: Vec::new(), filters };
-        for panel in 0..filters / LANES {
+        let table = filled(self.borders.classes() * filters, 0)?;
+        let mut found = Thresholds { table, flips: room(panels)?, any: room(panels)?, filters };
+        for panel in 0..panels {
             let filter = panel * LANES;
             let signs = |s: &[i32; LANES]| self.signs(simd, filter, s);
-            let (low, high) = (signs(&[-depth; LANES])?, signs(&[depth; LANES])?);
+            let (Some(low), Some(high)) = (signs(&[-depth; LANES]), signs(&[depth; LANES])) else { return Ok(None) };
             // The first sum whose sign is that of the highest, found in all lanes at once; lanes of one sign have none.
             let [mut before, mut first] = [[-depth; LANES], [depth; LANES]];
             while (0..LANES).any(|lane| first[lane] - before[lane] > 1) {
@@ -90,7 +97,7 @@ impl Op for FindThresholds<'_> {
                 for lane in 0..LANES {
                     middle[lane] = before[lane] + (first[lane] - before[lane]) / 2;
                 }
-                let signs = signs(&middle)?;
+                let Some(signs) = signs(&middle) else { return Ok(None) };
                 for lane in 0..LANES {
                     if (signs ^ high) >> lane & 1 == 0 {
                         first[lane] = middle[lane];
@@ -99,8 +106,8 @@ impl Op for FindThresholds<'_> {
                     }
                 }
             }
-            let panels = self.geometry.group_panels();
-            let lanes = Lanes::new(self.geometry, panel / panels, panel % panels).lanes;
+            let of_group = self.geometry.group_panels();
+            let lanes = Lanes::new(self.geometry, panel / of_group, panel % of_group).lanes;
             for class in 0..self.borders.classes() {
                 let bases = &self.borders.of(0, class)[filter..][..LANES];
                 // No count is above the thresholds of filters that are only padding: their bits stay zero.
@@ -116,7 +123,7 @@ impl Op for FindThresholds<'_> {
             found.flips.push(!low & ((1u32 << lanes) - 1) as u16);
             found.any.push(self.falls(filter));
         }
-        Some(found)
+        Ok(Some(found))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where windows lie in memory, and how the rows of a layer are cut into tasks.
 
+use crate::memory::{bytes, room};
 use crate::panel::LANES;
 use crate::tile::{Place, Walk};
-use crate::{Geometry, Parallel};
+use crate::{Error, Geometry, Parallel};
 
 /// The most rows that a task multiplies at a time; with four panels their results take 8 KiB of the L1 cache.
 pub(crate) const ROWS: usize = 32;
@@ -14,9 +15,9 @@ pub(crate) const ROW_GROUP: usize = 8;
 /// How the windows of a convolution lie in a padded image whose pixels hold `unit` elements a group.
 #[derive(Clone, Debug)]
 pub(crate) struct Windows {
-    /// Where the elements of a window lie, counted from its first.
+    /// Where the elements of a window lie, counted from its first, once [`Self::list`] has found it out.
     pub offsets: Vec<u32>,
-    /// The same beside their panel rows, for windows of bits that are not straight.
+    /// The same beside their panel rows, for windows of bits that are not straight, once [`Self::place`] has.
     places: Vec<Place>,
     /// Triples of a window of bits, words from a word to the parity of its triple, and words between those of a triple.
     triples: usize,
@@ -27,6 +28,9 @@ pub(crate) struct Windows {
     /// Elements of a padded image.
     pub len: usize,
     unit: usize,
+    kernel: [usize; 2],
+    /// Elements from a tap to the one below and to the one beside it.
+    tap_step: [usize; 2],
     step: [usize; 2],
     out_width: usize,
     /// From the first of the windows that make an output pixel to each of them; one, or four where they are pooled.
@@ -34,20 +38,15 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// Windows of a valid geometry with `out_width` output columns.
+    /// Windows of a valid geometry with `out_width` output columns, whose elements nobody has listed.
     pub(crate) fn new(geometry: &Geometry, unit: usize, out_width: usize) -> Self {
         let window = geometry.window;
         let [top, left, bottom, right] = window.padding;
         let pixel = unit * geometry.groups;
+        // Validated: a padded image has at most `MAX_ELEMENTS` elements, and so have its strides and dilations.
         let row_len = (geometry.width + left + right) * pixel;
-        let tap_step = [window.dilation[0] * row_len, window.dilation[1] * pixel];
-        // Validated: a padded image has at most `MAX_ELEMENTS` elements.
-        let offsets = (0..window.taps())
-            .map(|tap| tap / window.kernel[1] * tap_step[0] + tap % window.kernel[1] * tap_step[1])
-            .flat_map(|tap| (tap..tap + unit).map(|at| at as u32))
-            .collect();
         Self {
-            offsets,
+            offsets: Vec::new(),
             places: Vec::new(),
             triples: 0,
             parity: 0,
@@ -55,10 +54,49 @@ impl Windows {
             row_len,
             len: (geometry.height + top + bottom) * row_len,
             unit,
+            kernel: window.kernel,
+            tap_step: [window.dilation[0] * row_len, window.dilation[1] * pixel],
             step: [window.stride[0] * row_len, window.stride[1] * pixel],
             out_width,
             joined: vec![0],
         }
+    }
+
+    /// Elements of a window.
+    pub(crate) fn elements(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.unit
+    }
+
+    /// Where a tap lies, counted from a window's first element.
+    pub(crate) fn tap(&self, row: usize, column: usize) -> usize {
+        row * self.tap_step[0] + column * self.tap_step[1]
+    }
+
+    /// Where element `k` of a window lies, counted from its first.
+    fn offset(&self, k: usize) -> usize {
+        let (tap, columns) = (k / self.unit, self.kernel[1]);
+        self.tap(tap / columns, tap % columns) + k % self.unit
+    }
+
+    /// Bytes that [`Self::list`] takes.
+    pub(crate) fn list_bytes(&self) -> usize {
+        bytes::<u32>(&[self.elements()])
+    }
+
+    /// Lists where the elements of a window lie.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if there is no memory for the list.
+    pub(crate) fn list(&mut self) -> Result<(), Error> {
+        let mut offsets = room(self.elements())?;
+        for row in 0..self.kernel[0] {
+            for column in 0..self.kernel[1] {
+                let tap = self.tap(row, column);
+                offsets.extend((tap..tap + self.unit).map(|at| at as u32));
+            }
+        }
+        self.offsets = offsets;
+        Ok(())
     }
 
     /// Joins 2 x 2 windows into an output pixel; an odd row or column is left out.
@@ -78,36 +116,50 @@ impl Windows {
     /// Windows of packed planes, whose elements are words; with triples if the parities of a plane lie `parity` words behind
     /// it, each in place of its triple's first word, as [`crate::parity::sweep`] makes them with [`Self::parity_step`].
     pub(crate) fn of_bits(geometry: &Geometry, out_width: usize, parity: Option<usize>) -> Self {
-        let unit = geometry.group_words();
-        let mut windows = Self::new(geometry, unit, out_width);
+        let mut windows = Self::new(geometry, geometry.group_words(), out_width);
         windows.parity = parity.unwrap_or(0);
-        let place =
-            |k: usize, behind: usize| Place { at: windows.offsets[k] + behind as u32, weights: (k * LANES) as u32 };
         if windows.is_straight() {
-            windows.triples = parity.map_or(0, |_| windows.offsets.len() / 3);
-            windows.parity_step = windows.offsets.len() / 3;
-            return windows;
+            windows.parity_step = windows.elements() / 3;
+            windows.triples = parity.map_or(0, |_| windows.parity_step);
+        } else {
+            // Three taps side by side are a triple, word by word.
+            windows.parity_step = geometry.window.dilation[1] * windows.unit * geometry.groups;
+            windows.triples = parity.map_or(0, |_| windows.kernel[0] * (windows.kernel[1] / 3) * windows.unit);
         }
-        // Three taps side by side are a triple, word by word.
-        let [height, width] = geometry.window.kernel;
-        let whole = if parity.is_some() { width / 3 } else { 0 };
-        let (mut triples, mut rest) = (Vec::new(), Vec::new());
+        windows
+    }
+
+    /// Bytes that [`Self::place`] takes.
+    pub(crate) fn places_bytes(&self) -> usize {
+        if self.is_straight() { 0 } else { bytes::<Place>(&[self.elements()]) }
+    }
+
+    /// Lists the words of windows that are not straight beside their panel rows: triples, then the rest.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if there is no memory for the list.
+    pub(crate) fn place(&mut self) -> Result<(), Error> {
+        if self.is_straight() {
+            return Ok(());
+        }
+        let ([height, width], unit) = (self.kernel, self.unit);
+        let mut places = room(self.elements())?;
+        let place =
+            |k: usize, behind: usize| Place { at: (self.offset(k) + behind) as u32, weights: (k * LANES) as u32 };
+        let whole = if self.triples > 0 { width / 3 } else { 0 };
         for row in 0..height {
             for tap in (0..whole).map(|i| row * width + 3 * i) {
                 for k in tap * unit..(tap + 1) * unit {
-                    triples.push(place(k, 0));
-                    triples.push(place(k + unit, 0));
-                    let first = place(k, windows.parity);
-                    triples.push(Place { at: first.at, ..place(k + 2 * unit, 0) });
+                    let first = place(k, self.parity);
+                    places.extend([place(k, 0), place(k + unit, 0), Place { at: first.at, ..place(k + 2 * unit, 0) }]);
                 }
             }
-            rest.extend(((row * width + 3 * whole) * unit..(row + 1) * width * unit).map(|k| place(k, 0)));
         }
-        windows.triples = triples.len() / 3;
-        triples.append(&mut rest);
-        windows.places = triples;
-        windows.parity_step = geometry.window.dilation[1] * unit * geometry.groups;
-        windows
+        for row in 0..height {
+            places.extend(((row * width + 3 * whole) * unit..(row + 1) * width * unit).map(|k| place(k, 0)));
+        }
+        self.places = places;
+        Ok(())
     }
 
     /// Triples of a window.
@@ -122,13 +174,13 @@ impl Windows {
 
     /// Whether the elements of a window follow each other.
     pub(crate) fn is_straight(&self) -> bool {
-        self.offsets.last().is_some_and(|&last| last as usize + 1 == self.offsets.len())
+        self.offset(self.elements() - 1) + 1 == self.elements()
     }
 
     /// How a window of bits lies.
     pub(crate) fn walk(&self) -> Walk<'_> {
         if self.places.is_empty() {
-            Walk::Straight { len: self.offsets.len(), triples: self.triples, parity: self.parity }
+            Walk::Straight { len: self.elements(), triples: self.triples, parity: self.parity }
         } else {
             Walk::Places { places: &self.places, triples: self.triples }
         }

@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use crate::{BinaryConv, PlaneLayout};
-use crate::{Epilogue, Error, Geometry, PackInto, Padding, Parallel, ScaleMode, StageClock, Thresholds};
+use crate::{Epilogue, Error, Geometry, Memory, PackInto, Padding, Parallel, ScaleMode, StageClock, Thresholds};
 
 /// What a binary layer is, whatever the order it is run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,17 @@ pub struct ScratchLen {
     pub words: usize,
     /// Length of [`BinaryScratch::scales`].
     pub scales: usize,
+}
+
+/// What a binary layer takes; [`BinaryConv::memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BinaryMemory {
+    /// Where calls give values.
+    pub of_values: Memory,
+    /// Where calls give planes.
+    pub of_planes: Memory,
+    /// Bytes of [`BinaryConv::thresholds`], if they are asked for.
+    pub thresholds: usize,
 }
 
 /// What a sample is given as.

@@ -405,7 +405,7 @@ impl Layer {
         let conv = BinaryConv::new(isa, self.spec, &panels).expect("a good layer");
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
         let scale = if self.spec.mode == ScaleMode::Fixed { self.scales[0] } else { 1.0 };
-        conv.thresholds(scale, &Fenced::of(&geometry.pad_filters(&self.bases[0].1)), &steps)
+        conv.thresholds(scale, &Fenced::of(&geometry.pad_filters(&self.bases[0].1)), &steps).expect("memory")
     }
 
     /// Compares every backend with the oracle, bit for bit, and returns the number of cases. `name` says how to find the
