@@ -11,7 +11,8 @@ use sources::{Sources, describe, padded};
 
 use crate::files::replace_file;
 use crate::format::{GoldenRef, Limits, Parts, TensorData, assemble};
-use crate::graph::{Graph, Input, Node, Shape, check_name, infer};
+use crate::graph::{Graph, Input, Node, Shape, check_name, check_size, infer};
+use crate::memory::filled;
 use crate::{Error, Model};
 
 /// A layer in plain floats. Weights are `[filter][kernel row][kernel column][channel of the group]` or
@@ -315,8 +316,7 @@ impl Builder {
         }
         let mut shapes = Vec::with_capacity(inputs.len());
         for &input in inputs {
-            let shape = self.shapes.get(input);
-            shapes.push(*shape.ok_or_else(|| Error::UnknownInput { node: name.into(), input: input.into() })?);
+            shapes.push(self.read(name, input)?);
         }
         let node = Node {
             name: name.into(),
@@ -342,11 +342,22 @@ impl Builder {
     /// # Errors
     /// As [`Self::add`]; [`Error::NotFinite`] also if `white` is 0 or not finite.
     pub fn add_image8(&mut self, name: &str, input: &str, white: f32) -> Result<&mut Self, Error> {
-        let channels = self.shape(input).map_or(0, Shape::channels);
+        let channels = self.read(name, input)?.channels();
         // A `white` that is infinite would make a scale of 0.
         let scale = if white.is_finite() { in_default(|| 510.0 / white) } else { f32::NAN };
-        let (scale, shift) = (vec![scale; channels], vec![-255.0; channels]);
+        let (scale, shift) = (filled(channels, scale)?, filled(channels, -255.0)?);
         self.add(name, &[input], Layer::Affine { scale: &scale, shift: &shift })
+    }
+
+    /// The shape of a value that a node reads. That of the graph's input is checked here, that of a node's was when it was
+    /// added.
+    fn read(&self, node: &str, input: &str) -> Result<Shape, Error> {
+        if input == self.input.name {
+            check_name(input)?;
+            check_size(input, self.input.shape, &Limits::default())?;
+        }
+        let shape = self.shape(input);
+        shape.ok_or_else(|| Error::UnknownInput { node: node.into(), input: input.into() })
     }
 
     /// The shape of the graph's input or of a node's value.
@@ -385,7 +396,7 @@ impl Builder {
                 let samples = self.golden_samples(input.len(), answer.len(), shape)?;
                 let golden = GoldenRef { samples, input: "golden.input".into(), output: "golden.output".into() };
                 for (name, values) in [(&golden.input, input), (&golden.output, answer)] {
-                    let values = padded(values);
+                    let values = padded(values)?;
                     tensors.push((name.clone(), vec![values.len()], TensorData::F32(values)));
                 }
                 Some(golden)

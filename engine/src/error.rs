@@ -569,8 +569,22 @@ pub enum Error {
     /// A batch of no samples.
     #[error("a session's batch must be at least 1; it is the most samples of one run")]
     Batch,
-    /// Activations that do not fit into memory.
-    #[error("the session needs {bytes} bytes of memory, which cannot be had; make its batch smaller")]
+    /// A session that would take more than [`crate::Limits::session_bytes`].
+    #[error(
+        "the session needs {bytes} bytes of memory, more than the limit of {limit}; layer `{layer}` takes most, {layer_bytes} bytes: make its padding, its image or the batch smaller, or open the model with a higher `Limits::session_bytes` if you trust it"
+    )]
+    SessionMemory {
+        /// Bytes that it would take, with one pass at a time.
+        bytes: usize,
+        /// Bytes allowed.
+        limit: usize,
+        /// The layer that takes most.
+        layer: String,
+        /// Bytes of that layer's tables, scratch and values.
+        layer_bytes: usize,
+    },
+    /// Memory that cannot be had.
+    #[error("{bytes} bytes of memory are needed, which cannot be had; make the batch or the model smaller")]
     Memory {
         /// Bytes of the allocation that failed; `usize::MAX` if they pass the address space.
         bytes: usize,

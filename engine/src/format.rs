@@ -37,11 +37,18 @@ pub const MAX_VALUE_ELEMENTS: usize = 1 << 28;
 pub const MAX_BASES: usize = 8;
 /// The most entries of a codebook.
 pub const MAX_CODEBOOK_ENTRIES: usize = 32;
+/// The most bytes that a session takes unless its model was opened with another limit: 4 GiB. The memory of a network that
+/// keeps images of 3840 x 2160 pixels in 64 channels of f32 is about as large.
+pub const SESSION_BYTES: usize = 1 << 32;
 /// The most bytes of a name.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// What a reader puts up with; the format's own bounds by default. A caller who opens files of strangers can lower each,
-/// but not raise them: larger values count as the constant.
+/// What a reader puts up with; the format's own bounds by default. A caller who opens files of strangers can lower each.
+/// Those of the file cannot be raised: larger values count as the constant.
+///
+/// How long a run takes is not limited: at most `value_elements` sums of up to [`horq_kernels::MAX_DEPTH`] products a layer,
+/// and for a pool as many values a window as the image has pixels. `Session::profile` tells the products of each layer
+/// before the first run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the file, at most [`MAX_FILE_BYTES`].
@@ -51,8 +58,14 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Nodes of the graph, at most [`MAX_NODES`].
     pub nodes: usize,
-    /// Elements of any value of one sample, at most [`MAX_VALUE_ELEMENTS`]. A session takes memory in proportion to it.
+    /// Elements of any value of one sample, at most [`MAX_VALUE_ELEMENTS`].
     pub value_elements: usize,
+    /// Bytes that one session of the model may take beside the file and its threads' stacks: values between layers, packed
+    /// planes, padded copies of images and other scratch, for all samples and passes that are worked on at a time, and the
+    /// tables of the layers. [`SESSION_BYTES`] by default; this bound is one of the machine, so it may also be raised. A
+    /// small file can ask for much: padding is not in the file. Where passes side by side would take more, a session works on
+    /// one pass at a time, with all threads; where that is too much, it is refused before anything is allocated.
+    pub session_bytes: usize,
 }
 
 impl Default for Limits {
@@ -62,12 +75,13 @@ impl Default for Limits {
             header_bytes: MAX_HEADER_BYTES,
             nodes: MAX_NODES,
             value_elements: MAX_VALUE_ELEMENTS,
+            session_bytes: SESSION_BYTES,
         }
     }
 }
 
 impl Limits {
-    /// The limits, none above the format's.
+    /// The limits, none of the file's above the format's.
     pub(crate) fn clamped(self) -> Self {
         let most = Self::default();
         Self {
@@ -75,6 +89,7 @@ impl Limits {
             header_bytes: self.header_bytes.min(most.header_bytes),
             nodes: self.nodes.min(most.nodes),
             value_elements: self.value_elements.min(most.value_elements),
+            session_bytes: self.session_bytes,
         }
     }
 }

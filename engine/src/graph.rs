@@ -6,7 +6,7 @@
 mod infer;
 
 pub use infer::{Content, TensorSpec};
-pub(crate) use infer::{check_name, code_bits, infer, is_input_scale};
+pub(crate) use infer::{check_name, check_size, code_bits, infer, is_input_scale};
 
 use horq_kernels::{Padding, ScaleMode, Window};
 use serde::{Deserialize, Serialize};

@@ -62,6 +62,7 @@ mod forks;
 mod format;
 pub mod graph;
 mod layers;
+mod memory;
 mod model;
 mod plain;
 mod plan;
@@ -75,7 +76,7 @@ pub use escape::{Escaped, escaped};
 pub use files::replace_file;
 pub use format::{
     ALIGNMENT, Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_NODES,
-    MAX_VALUE_ELEMENTS, VERSION,
+    MAX_VALUE_ELEMENTS, SESSION_BYTES, VERSION,
 };
 pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};
 pub use horq_provenance as provenance;

@@ -18,6 +18,8 @@ pub struct Model(Arc<Inner>);
 struct Inner {
     memory: Memory,
     contents: Contents,
+    /// [`Limits::session_bytes`].
+    session_bytes: usize,
 }
 
 /// An input and the answer that the producer got for it, at every layer's full order.
@@ -54,7 +56,7 @@ impl Model {
         let mut source = Source::open(path.as_ref(), &limits)?;
         let head = source.head(&limits)?;
         let contents = Contents::parse(&head, source.len(), &limits)?;
-        Self::new(contents, source.read(&head)?)
+        Self::new(contents, source.read(&head)?, &limits)
     }
 
     /// Maps a file and validates it. No weight is copied: every view lies in the mapping, and processes that map the same
@@ -84,7 +86,7 @@ impl Model {
         let contents = Contents::parse(&source.head(&limits)?, source.len(), &limits)?;
         // SAFETY: the caller's promise is the same.
         let memory = unsafe { source.map()? };
-        Self::new(contents, memory)
+        Self::new(contents, memory, &limits)
     }
 
     /// Reads a mapped file's pages now, all at once, so that no run has to wait for one. Opening reads only what the validator
@@ -109,13 +111,18 @@ impl Model {
         let limits = limits.clamped();
         check_length(bytes.len() as u64, &limits)?;
         let contents = Contents::parse(bytes, bytes.len(), &limits)?;
-        Self::new(contents, Memory::copy(bytes)?)
+        Self::new(contents, Memory::copy(bytes)?, &limits)
     }
 
     /// The one way to a model.
-    fn new(contents: Contents, memory: Memory) -> Result<Self, Error> {
+    fn new(contents: Contents, memory: Memory, limits: &Limits) -> Result<Self, Error> {
         in_default(|| contents.check_values(memory.bytes()))?;
-        Ok(Self(Arc::new(Inner { memory, contents })))
+        Ok(Self(Arc::new(Inner { memory, contents, session_bytes: limits.session_bytes })))
+    }
+
+    /// The most bytes that a session may take.
+    pub(crate) fn session_bytes(&self) -> usize {
+        self.0.session_bytes
     }
 
     /// What the model computes.

@@ -1,11 +1,13 @@
 //! A session: a model made ready to run on this CPU, with all the memory it needs.
 
+mod budget;
 mod pass;
 
 use crate::layers::{self, Context};
 use crate::plan::Plan;
 use crate::threads::Team;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Threads};
+use budget::Budget;
 use horq_kernels::float_env::in_default;
 use horq_kernels::{Isa, Parallel, StageClock};
 use pass::{Lane, Prepared, Run, lock};
@@ -77,6 +79,7 @@ pub struct Session {
     orders: Vec<usize>,
     /// Memory for as many passes as run side by side, at least one.
     lanes: Vec<Mutex<Lane>>,
+    budget: Budget,
     team: Team,
     plan: Plan,
     model: Model,
@@ -104,8 +107,9 @@ impl Session {
     /// Prepares `model`: everything that a run needs is chosen, checked and allocated here.
     ///
     /// # Errors
-    /// [`Error::Batch`] or [`Error::LayerOrder`] if an option is zero; [`Error::Memory`] if the batch needs more memory than
-    /// there is; [`Error::NoThreads`] and [`Error::ThreadPool`] for threads that cannot be had; [`Error::Kernel`] if this CPU
+    /// [`Error::Batch`] or [`Error::LayerOrder`] if an option is zero; [`Error::SessionMemory`] if it would take more than
+    /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`Error::Memory`] if there is not as much;
+    /// [`Error::NoThreads`] and [`Error::ThreadPool`] for threads that cannot be had; [`Error::Kernel`] if this CPU
     /// lacks the instruction set; [`Error::LayerKernel`] if no kernel runs a layer's shape.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         in_default(|| Self::prepare(model, options))
@@ -123,13 +127,13 @@ impl Session {
         let sample_bytes = values.saturating_mul(size_of::<f32>());
         let [slice, sides] = passes(sample_bytes, options.batch, team.threads());
         let plan = plan(slice)?;
+        let context = |index| Context { model, graph, layers: &plan.layers, index, isa, batch: slice };
+        let budget = Budget::new(&plan, context, sides, model.session_bytes())?;
         let mut layers = Vec::with_capacity(plan.layers.len());
         let mut profiles = Vec::with_capacity(plan.layers.len());
-        let (mut words, mut floats) = (0, 0);
         for (index, planned) in plan.layers.iter().enumerate() {
-            let layer = layers::prepare(&Context { model, graph, layers: &plan.layers, index, isa, batch: slice })?;
+            let layer = layers::prepare(&context(index))?;
             let facts = layer.facts();
-            (words, floats) = (facts.scratch_words.max(words), facts.scratch_floats.max(floats));
             let (mut weight_bytes, mut copied_bytes) = (0, 0);
             let file = model.file().as_ptr_range();
             layer.weights(&mut |bytes| {
@@ -173,9 +177,8 @@ impl Session {
             orders: vec![1; layers.len()],
             layers,
             profiles,
-            lanes: (0..sides)
-                .map(|_| Lane::new([plan.arena_len, words, floats]).map(Mutex::new))
-                .collect::<Result<_, _>>()?,
+            lanes: (0..budget.sides).map(|_| Lane::new(budget.lane).map(Mutex::new)).collect::<Result<_, _>>()?,
+            budget,
             team,
             plan,
             model: model.clone(),
@@ -345,6 +348,12 @@ impl Session {
     pub fn scratch_bytes(&self) -> usize {
         let lane = lock(&self.lanes[0]);
         self.lanes.len() * (size_of_val(&lane.words[..]) + size_of_val(&lane.floats[..]))
+    }
+
+    /// Bytes that count against [`crate::Limits::session_bytes`]: the arena and the scratch in whole pages, and the most that
+    /// the tables of the layers took while they were made.
+    pub fn memory_bytes(&self) -> usize {
+        self.budget.bytes()
     }
 
     /// Bytes that the activations would take without sharing.

@@ -9,6 +9,7 @@ use super::{BinaryBase, Layer, Quantize};
 use crate::Error;
 use crate::format::TensorData;
 use crate::graph::{AffineRow, Base, Op, Quantizer, Shape, code_bits, is_input_scale};
+use crate::memory::filled;
 
 /// The operation of a layer. Tensors are named after the node and their role, which no two nodes can share.
 pub(super) fn describe(node: &str, layer: &Layer<'_>) -> Op {
@@ -223,7 +224,7 @@ impl<'a> Sources<'a> {
 
     fn vector(&mut self, source: &str, values: &[f32], expected: usize) -> Result<(), Error> {
         self.check(source, values, expected)?;
-        self.packed.push(TensorData::F32(padded(values)));
+        self.packed.push(TensorData::F32(padded(values)?));
         Ok(())
     }
 
@@ -243,8 +244,8 @@ impl<'a> Sources<'a> {
 }
 
 /// Values and zeros up to whole lines.
-pub(super) fn padded(values: &[f32]) -> Vec<f32> {
-    let mut padded = values.to_vec();
-    padded.resize(values.len().next_multiple_of(LANES), 0.0);
-    padded
+pub(super) fn padded(values: &[f32]) -> Result<Vec<f32>, Error> {
+    let mut padded = filled(values.len().next_multiple_of(LANES), 0.0)?;
+    padded[..values.len()].copy_from_slice(values);
+    Ok(padded)
 }

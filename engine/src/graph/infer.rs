@@ -115,6 +115,23 @@ impl Op {
         }
     }
 
+    /// The bias of a convolution or matrix product, if it has one.
+    pub(crate) fn bias(&self) -> Option<&str> {
+        match self {
+            Self::Conv2d { bias, .. }
+            | Self::Dense { bias, .. }
+            | Self::BinaryConv2d { bias, .. }
+            | Self::BinaryDense { bias, .. }
+            | Self::BinaryWeightConv2d { bias, .. }
+            | Self::BinaryWeightDense { bias, .. }
+            | Self::CodebookConv2d { bias, .. }
+            | Self::CodebookDense { bias, .. }
+            | Self::Int8Conv2d { bias, .. }
+            | Self::Int8Dense { bias, .. } => bias.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The geometry of a convolution or matrix product on an input of that shape; none for other operations.
     pub const fn geometry(&self, input: Shape) -> Option<Geometry> {
         match (self, input) {
@@ -409,7 +426,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     Err(Error::Name { name: name.chars().take(64).collect(), reason })
 }
 
-fn check_size(name: &str, shape: Shape, limits: &Limits) -> Result<(), Error> {
+/// Checks that a value has elements, and no more than allowed.
+pub(crate) fn check_size(name: &str, shape: Shape, limits: &Limits) -> Result<(), Error> {
     let (elements, limit) = (shape.len(), limits.value_elements);
     if elements == 0 || elements > limit {
         return Err(Error::ValueSize { name: name.to_owned(), shape, elements, limit });

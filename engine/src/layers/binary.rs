@@ -5,12 +5,12 @@ use super::view::{PerFilter, View};
 use super::{Call, Compute, Context, Facts};
 use crate::Error;
 use crate::format::MAX_BASES;
-use crate::graph::Op;
-use crate::plan::Room;
+use crate::graph::{Base, Op};
+use crate::plan::{Handover, Room};
 use bytemuck::{cast_slice, cast_slice_mut};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, PackInto, Packing, PlaneLayout,
-    ScaleMode, ScratchLen, Thresholds,
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Memory, PackInto, Packing,
+    PlaneLayout, ScaleMode, ScratchLen, Thresholds,
 };
 
 pub(super) struct Binary {
@@ -45,42 +45,59 @@ fn scales(context: &Context<'_>, op: &Op) -> Option<View<f32>> {
     Some(View::new(context.model, |model| model.f32s(name)))
 }
 
+/// What the layer is, and its weight bases.
+fn parts<'a>(context: &'a Context<'_>) -> (BinarySpec, &'a [Base]) {
+    let op = &context.node().op;
+    let (Op::BinaryConv2d { bases, .. } | Op::BinaryDense { bases, .. }) = op else {
+        unreachable!("{op:?} is no binary layer")
+    };
+    let spec = op.binary_spec(context.input(), context.batch).expect("a binary layer");
+    (BinarySpec { pool: Steps::before_pool(context, op.bias().is_some()), ..spec }, bases)
+}
+
+fn reads_planes(context: &Context<'_>) -> bool {
+    matches!(context.planned().inputs[0].room, Room::Planes { .. })
+}
+
+/// What the layer takes.
+pub(super) fn memory(context: &Context<'_>) -> Result<Memory, Error> {
+    let (spec, bases) = parts(context);
+    let kernel = BinaryConv::memory(context.isa, spec, bases.len()).map_err(context.refusal())?;
+    let mut memory = if reads_planes(context) { kernel.of_planes } else { kernel.of_values };
+    if context.planned().handover.is_some() {
+        memory.tables = memory.tables.saturating_add(kernel.thresholds);
+    }
+    Ok(context.with_vectors(memory, &spec.geometry, bases.len()))
+}
+
 impl Binary {
     pub(super) fn new(context: &Context<'_>) -> Result<Self, Error> {
         let op = &context.node().op;
-        let (Op::BinaryConv2d { bases, bias, .. } | Op::BinaryDense { bases, bias, .. }) = op else {
-            unreachable!("{op:?} is no binary layer")
-        };
-        let spec = BinarySpec {
-            pool: Steps::before_pool(context, bias.is_some()),
-            ..op.binary_spec(context.input(), context.batch).expect("a binary layer")
-        };
+        let (spec, bases) = parts(context);
         let (geometry, _) = context.geometry()?;
-        let bases: Vec<Basis> = bases
-            .iter()
-            .map(|base| Basis {
-                panels: View::new(context.model, |model| model.u32s(&base.weight)),
-                alpha: PerFilter::new(context.model, &base.alpha, &geometry),
-            })
-            .collect();
+        let basis = |base: &Base| {
+            let panels = View::new(context.model, |model| model.u32s(&base.weight));
+            Ok(Basis { panels, alpha: PerFilter::new(context.model, &base.alpha, &geometry)? })
+        };
+        let bases: Vec<Basis> = bases.iter().map(basis).collect::<Result<_, Error>>()?;
         let panels: Vec<&[u32]> = bases.iter().map(|base| &*base.panels).collect();
         let kernel = BinaryConv::new(context.isa, spec, &panels).map_err(context.refusal())?;
-        let steps = Steps::new(context, &geometry, bias.as_deref());
+        let steps = Steps::new(context, &geometry, op.bias())?;
         let constants = scales(context, op);
-        let pack = context.planned().handover.map(|handover| {
+        let pack = |handover: Handover| -> Result<Pack, Error> {
             let scale = constants.as_ref().map_or(1.0, |scales| scales[0]);
             let reader = &context.graph.nodes[handover.node].op;
-            let steps = steps.at_order_1_of(&[context.index, handover.reader]);
-            let thresholds = steps.and_then(|steps| kernel.thresholds(scale, &bases[0].alpha, &steps));
-            Pack { layout: handover.layout, scales: scales(context, reader), thresholds }
-        });
-        let reads_planes = matches!(context.planned().inputs[0].room, Room::Planes { .. });
-        let scratch = if reads_planes { kernel.scratch_len_of_planes() } else { kernel.scratch_len() };
+            let thresholds = match steps.at_order_1_of(&[context.index, handover.reader]) {
+                Some(steps) => kernel.thresholds(scale, &bases[0].alpha, &steps).map_err(context.refusal())?,
+                None => None,
+            };
+            Ok(Pack { layout: handover.layout, scales: scales(context, reader), thresholds })
+        };
+        let pack = context.planned().handover.map(pack).transpose()?;
+        let scratch = if reads_planes(context) { kernel.scratch_len_of_planes() } else { kernel.scratch_len() };
         let facts = Facts {
             binary: Some((spec.max_order, spec.mode)),
             bit_macs: (kernel.windows() * geometry.filters * geometry.depth() * bases.len()) as u64,
-            scratch_words: scratch.words,
-            scratch_floats: scratch.scales,
             ..Facts::default()
         };
         Ok(Self { kernel, bases, scales: constants, steps, pack, scratch, facts })

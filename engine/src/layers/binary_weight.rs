@@ -6,7 +6,7 @@ use super::{Call, Compute, Context, Facts};
 use crate::Error;
 use crate::graph::Op;
 use bytemuck::cast_slice;
-use horq_kernels::{BinaryWeightCall, BinaryWeightConv, Epilogue};
+use horq_kernels::{BinaryWeightCall, BinaryWeightConv, Epilogue, Memory};
 
 pub(super) struct BinaryWeight {
     kernel: BinaryWeightConv,
@@ -14,6 +14,13 @@ pub(super) struct BinaryWeight {
     alpha: PerFilter,
     steps: Steps,
     facts: Facts,
+}
+
+/// What the layer takes.
+pub(super) fn memory(context: &Context<'_>) -> Result<Memory, Error> {
+    let (geometry, _) = context.geometry()?;
+    let kernel = BinaryWeightConv::memory(context.isa, geometry).map_err(context.refusal())?;
+    Ok(context.with_vectors(kernel, &geometry, 1))
 }
 
 impl BinaryWeight {
@@ -27,9 +34,9 @@ impl BinaryWeight {
         let (geometry, macs) = context.geometry()?;
         let kernel = BinaryWeightConv::new(context.isa, geometry).map_err(context.refusal())?;
         let panels = View::new(context.model, |model| model.u32s(weight));
-        let alpha = PerFilter::new(context.model, alpha, &geometry);
-        let steps = Steps::new(context, &geometry, bias.as_deref());
-        let facts = Facts { sign_macs: macs, scratch_floats: kernel.scratch_len(), ..Facts::default() };
+        let alpha = PerFilter::new(context.model, alpha, &geometry)?;
+        let steps = Steps::new(context, &geometry, bias.as_deref())?;
+        let facts = Facts { sign_macs: macs, ..Facts::default() };
         Ok(Self { kernel, panels, alpha, steps, facts })
     }
 }
@@ -45,7 +52,7 @@ impl Compute for BinaryWeight {
             parallel: call.parallel,
             clock: call.clock,
         };
-        self.kernel.run(operands, call.output, &mut call.floats[..self.facts.scratch_floats]);
+        self.kernel.run(operands, call.output, &mut call.floats[..self.kernel.scratch_len()]);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::{Call, Compute, Context, Facts};
 use crate::Error;
 use crate::graph::{Op, code_bits};
 use bytemuck::cast_slice;
-use horq_kernels::{CodebookCall, CodebookConv, Epilogue};
+use horq_kernels::{CodebookCall, CodebookConv, Epilogue, Memory};
 
 pub(super) struct Codebook {
     kernel: CodebookConv,
@@ -15,6 +15,17 @@ pub(super) struct Codebook {
     book: Vec<f32>,
     steps: Steps,
     facts: Facts,
+}
+
+/// What the layer takes.
+pub(super) fn memory(context: &Context<'_>) -> Result<Memory, Error> {
+    let op = &context.node().op;
+    let (Op::CodebookConv2d { entries, .. } | Op::CodebookDense { entries, .. }) = op else {
+        unreachable!("{op:?} has no codebook")
+    };
+    let (geometry, _) = context.geometry()?;
+    let kernel = CodebookConv::memory(context.isa, geometry, code_bits(*entries)).map_err(context.refusal())?;
+    Ok(context.with_vectors(kernel, &geometry, 0))
 }
 
 impl Codebook {
@@ -31,8 +42,8 @@ impl Codebook {
         let codes = View::new(context.model, |model| model.u32s(codes));
         let mut book = context.model.f32s(codebook)[..*entries].to_vec();
         book.resize(1 << bits, 0.0);
-        let steps = Steps::new(context, &geometry, bias.as_deref());
-        let facts = Facts { code_macs: macs, scratch_floats: kernel.scratch_len(), ..Facts::default() };
+        let steps = Steps::new(context, &geometry, bias.as_deref())?;
+        let facts = Facts { code_macs: macs, ..Facts::default() };
         Ok(Self { kernel, codes, book, steps, facts })
     }
 }
@@ -48,7 +59,7 @@ impl Compute for Codebook {
             parallel: call.parallel,
             clock: call.clock,
         };
-        self.kernel.run(operands, call.output, &mut call.floats[..self.facts.scratch_floats]);
+        self.kernel.run(operands, call.output, &mut call.floats[..self.kernel.scratch_len()]);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::view::PerFilter;
 use super::{Context, MAX_STEPS, Operands};
+use crate::Error;
 use crate::graph::Op;
 use bytemuck::cast_slice;
 use horq_kernels::{Geometry, Step};
@@ -46,19 +47,25 @@ impl Prepared {
 
 impl Steps {
     /// The layer's own bias and the nodes that were fused into it.
-    pub(super) fn new(context: &Context<'_>, geometry: &Geometry, bias: Option<&str>) -> Self {
+    pub(super) fn new(context: &Context<'_>, geometry: &Geometry, bias: Option<&str>) -> Result<Self, Error> {
         let vector = |name: &str| PerFilter::new(context.model, name, geometry);
-        let mut steps: Vec<Prepared> = bias.map(|bias| Prepared::Bias(vector(bias))).into_iter().collect();
+        let mut steps = Vec::new();
+        if let Some(bias) = bias {
+            steps.push(Prepared::Bias(vector(bias)?));
+        }
         let mut operand = 0;
         for &node in &context.planned().fused {
             steps.push(match &context.graph.nodes[node].op {
-                Op::Affine { scale, shift } => Prepared::Affine { scale: vector(scale), shift: vector(shift) },
+                Op::Affine { scale, shift } => Prepared::Affine { scale: vector(scale)?, shift: vector(shift)? },
                 Op::AffineByOrder { order_of, rows } => Prepared::AffineByOrder {
                     layer: context.layer_of(order_of),
-                    rows: rows.iter().map(|row| [vector(&row.scale), vector(&row.shift)]).collect(),
+                    rows: rows
+                        .iter()
+                        .map(|row| Ok([vector(&row.scale)?, vector(&row.shift)?]))
+                        .collect::<Result<_, Error>>()?,
                 },
                 Op::Relu => Prepared::Relu,
-                Op::Prelu { slope } => Prepared::Prelu(vector(slope)),
+                Op::Prelu { slope } => Prepared::Prelu(vector(slope)?),
                 Op::Add => {
                     operand += 1; // input 0 is the kernel's own
                     Prepared::Add(operand)
@@ -68,7 +75,19 @@ impl Steps {
             });
         }
         assert!(steps.len() <= MAX_STEPS, "the plan fuses at most that many");
-        Self(steps)
+        Ok(Self(steps))
+    }
+
+    /// Bytes that [`Self::new`] takes: its vectors, where they are copied.
+    pub(super) fn bytes(context: &Context<'_>, geometry: &Geometry, bias: bool) -> usize {
+        let vectors = |&node: &usize| match &context.graph.nodes[node].op {
+            Op::Affine { .. } => 2,
+            Op::AffineByOrder { rows, .. } => 2 * rows.len(),
+            Op::Prelu { .. } => 1,
+            _ => 0,
+        };
+        let vectors = context.planned().fused.iter().map(vectors).sum::<usize>() + usize::from(bias);
+        vectors * PerFilter::bytes(geometry)
     }
 
     /// The number of steps before the pool that was fused into a layer, with a bias or not; none if it has no pool.

@@ -6,13 +6,20 @@ use super::{Call, Compute, Context, Facts};
 use crate::Error;
 use crate::graph::Op;
 use bytemuck::cast_slice;
-use horq_kernels::{Epilogue, FloatCall, FloatConv};
+use horq_kernels::{Epilogue, FloatCall, FloatConv, Memory};
 
 pub(super) struct Float {
     kernel: FloatConv,
     weight: View<f32>,
     steps: Steps,
     facts: Facts,
+}
+
+/// What the layer takes.
+pub(super) fn memory(context: &Context<'_>) -> Result<Memory, Error> {
+    let (geometry, _) = context.geometry()?;
+    let kernel = FloatConv::memory(context.isa, geometry).map_err(context.refusal())?;
+    Ok(context.with_vectors(kernel, &geometry.float_layout(), 0))
 }
 
 impl Float {
@@ -24,8 +31,8 @@ impl Float {
         let (geometry, macs) = context.geometry()?;
         let kernel = FloatConv::new(context.isa, geometry).map_err(context.refusal())?;
         let weight = View::new(context.model, |model| model.f32s(weight));
-        let steps = Steps::new(context, &geometry.float_layout(), bias.as_deref());
-        let facts = Facts { float_macs: macs, scratch_floats: kernel.scratch_len(), ..Facts::default() };
+        let steps = Steps::new(context, &geometry.float_layout(), bias.as_deref())?;
+        let facts = Facts { float_macs: macs, ..Facts::default() };
         Ok(Self { kernel, weight, steps, facts })
     }
 }
@@ -40,7 +47,7 @@ impl Compute for Float {
             parallel: call.parallel,
             clock: call.clock,
         };
-        self.kernel.run(operands, call.output, &mut call.floats[..self.facts.scratch_floats]);
+        self.kernel.run(operands, call.output, &mut call.floats[..self.kernel.scratch_len()]);
         Ok(())
     }
 

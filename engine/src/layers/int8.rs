@@ -6,7 +6,7 @@ use super::{Call, Compute, Context, Facts};
 use crate::Error;
 use crate::graph::Op;
 use bytemuck::cast_slice;
-use horq_kernels::{Epilogue, Int8Call, Int8Conv, Int8Spec};
+use horq_kernels::{Epilogue, Geometry, Int8Call, Int8Conv, Int8Spec, Memory};
 
 pub(super) struct Int8 {
     kernel: Int8Conv,
@@ -16,27 +16,39 @@ pub(super) struct Int8 {
     facts: Facts,
 }
 
+/// What the layer takes.
+pub(super) fn memory(context: &Context<'_>) -> Result<Memory, Error> {
+    let (geometry, _) = context.geometry()?;
+    let kernel = Int8Conv::memory(context.isa, spec(context, geometry)).map_err(context.refusal())?;
+    Ok(context.with_vectors(kernel, &geometry, 1))
+}
+
+fn spec(context: &Context<'_>, geometry: Geometry) -> Int8Spec {
+    let op = &context.node().op;
+    let (Op::Int8Conv2d { zero_point, input_scale, .. } | Op::Int8Dense { zero_point, input_scale, .. }) = op else {
+        unreachable!("{op:?} has no 8-bit weights")
+    };
+    Int8Spec {
+        geometry,
+        scale: context.model.f32s(input_scale)[0],
+        zero_point: *zero_point,
+        max_batch: context.batch,
+        dot: context.isa.has_dot(),
+    }
+}
+
 impl Int8 {
     pub(super) fn new(context: &Context<'_>) -> Result<Self, Error> {
         let op = &context.node().op;
-        let (Op::Int8Conv2d { zero_point, input_scale, weight, alpha, bias, .. }
-        | Op::Int8Dense { zero_point, input_scale, weight, alpha, bias, .. }) = op
-        else {
+        let (Op::Int8Conv2d { weight, alpha, bias, .. } | Op::Int8Dense { weight, alpha, bias, .. }) = op else {
             unreachable!("{op:?} has no 8-bit weights")
         };
         let (geometry, macs) = context.geometry()?;
         let panels = View::new(context.model, |model| model.i8s(weight));
-        let spec = Int8Spec {
-            geometry,
-            scale: context.model.f32s(input_scale)[0],
-            zero_point: *zero_point,
-            max_batch: context.batch,
-            dot: context.isa.has_dot(),
-        };
-        let kernel = Int8Conv::new(context.isa, spec, &panels).map_err(context.refusal())?;
-        let alpha = PerFilter::new(context.model, alpha, &geometry);
-        let steps = Steps::new(context, &geometry, bias.as_deref());
-        let facts = Facts { int8_macs: macs, scratch_words: kernel.scratch_len(), ..Facts::default() };
+        let kernel = Int8Conv::new(context.isa, spec(context, geometry), &panels).map_err(context.refusal())?;
+        let alpha = PerFilter::new(context.model, alpha, &geometry)?;
+        let steps = Steps::new(context, &geometry, bias.as_deref())?;
+        let facts = Facts { int8_macs: macs, ..Facts::default() };
         Ok(Self { kernel, panels, alpha, steps, facts })
     }
 }
@@ -52,7 +64,7 @@ impl Compute for Int8 {
             parallel: call.parallel,
             clock: call.clock,
         };
-        self.kernel.run(operands, call.output, &mut call.words[..self.facts.scratch_words])
+        self.kernel.run(operands, call.output, &mut call.words[..self.kernel.scratch_len()])
     }
 
     fn facts(&self) -> Facts {

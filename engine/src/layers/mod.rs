@@ -15,7 +15,9 @@ use crate::graph::{Graph, Node, Op, Shape};
 use crate::plan::{Place, PlannedLayer, Room};
 use crate::{Error, Model};
 use bytemuck::cast_slice;
-use horq_kernels::{Geometry, Isa, Parallel, ScaleMode, StageClock};
+use epilogue::Steps;
+use horq_kernels::{Geometry, Isa, Memory, Parallel, ScaleMode, StageClock};
+use view::PerFilter;
 
 /// The most steps of one epilogue, the layer's own bias among them.
 pub(crate) const MAX_STEPS: usize = 8;
@@ -47,10 +49,6 @@ pub(crate) struct Facts {
     pub(crate) float_macs: u64,
     /// 8-bit multiply-accumulates; padded taps counted.
     pub(crate) int8_macs: u64,
-    /// Words of scratch.
-    pub(crate) scratch_words: usize,
-    /// f32 values of scratch.
-    pub(crate) scratch_floats: usize,
 }
 
 /// What one call of a layer works on.
@@ -122,10 +120,16 @@ pub(crate) struct Context<'a> {
     /// Which of them is being prepared.
     pub(crate) index: usize,
     pub(crate) isa: Isa,
+    /// The most samples of a call.
     pub(crate) batch: usize,
 }
 
 impl Context<'_> {
+    /// The layer's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.node().name
+    }
+
     fn planned(&self) -> &PlannedLayer {
         &self.layers[self.index]
     }
@@ -151,9 +155,31 @@ impl Context<'_> {
         Ok((geometry, (rows * columns * geometry.filters) as u64 * geometry.depth() as u64))
     }
 
+    /// What a kernel takes, and with it the vectors of its layer: `own` and those of the epilogue.
+    fn with_vectors(&self, kernel: Memory, geometry: &Geometry, own: usize) -> Memory {
+        let bias = self.node().op.bias().is_some();
+        let vectors = own * PerFilter::bytes(geometry) + Steps::bytes(self, geometry, bias);
+        Memory { tables: kernel.tables.saturating_add(vectors), ..kernel }
+    }
+
     /// The kernel's refusal, with the node's name.
     fn refusal(&self) -> impl Fn(horq_kernels::Error) -> Error + '_ {
-        |error| Error::LayerKernel { layer: self.node().name.clone(), error }
+        |error| match error {
+            horq_kernels::Error::Memory { bytes } => Error::Memory { bytes },
+            error => Error::LayerKernel { layer: self.node().name.clone(), error },
+        }
+    }
+}
+
+/// What the layer that `context` describes takes beside its values; allocates nothing of it.
+pub(crate) fn memory(context: &Context<'_>) -> Result<Memory, Error> {
+    match &context.node().op {
+        Op::Conv2d { .. } | Op::Dense { .. } => float::memory(context),
+        Op::BinaryConv2d { .. } | Op::BinaryDense { .. } => binary::memory(context),
+        Op::BinaryWeightConv2d { .. } | Op::BinaryWeightDense { .. } => binary_weight::memory(context),
+        Op::CodebookConv2d { .. } | Op::CodebookDense { .. } => codebook::memory(context),
+        Op::Int8Conv2d { .. } | Op::Int8Dense { .. } => int8::memory(context),
+        _ => Ok(Memory::default()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Slices of a model's tensors that keep the model alive, so that a layer can hold its weights without copying them.
 
-use crate::Model;
+use crate::{Error, Model, memory};
 use horq_kernels::Geometry;
 use horq_kernels::panel::LANES;
 use std::ops::Deref;
@@ -45,10 +45,20 @@ pub(crate) enum PerFilter {
 
 impl PerFilter {
     /// The tensor `name`, laid out for a layer of that geometry.
-    pub(crate) fn new(model: &Model, name: &str, geometry: &Geometry) -> Self {
+    pub(crate) fn new(model: &Model, name: &str, geometry: &Geometry) -> Result<Self, Error> {
         let view = View::new(model, |model| model.f32s(name));
+        if Self::bytes(geometry) == 0 {
+            return Ok(Self::View(view));
+        }
+        let mut padded = memory::filled(geometry.padded_filters(), 0.0)?;
+        geometry.pad_filters_into(&view, &mut padded);
+        Ok(Self::Padded(padded))
+    }
+
+    /// Bytes that a vector of such a layer takes beside the file's.
+    pub(crate) fn bytes(geometry: &Geometry) -> usize {
         let same_layout = geometry.groups == 1 || geometry.group_filters().is_multiple_of(LANES);
-        if same_layout { Self::View(view) } else { Self::Padded(geometry.pad_filters(&view)) }
+        if same_layout { 0 } else { geometry.padded_filters() * size_of::<f32>() }
     }
 }
 

@@ -220,7 +220,13 @@ fn limits_can_be_lowered_but_not_raised() {
     assert!(matches!(nodes, Error::NodeCount { count: 4, limit: 3 }), "{nodes}");
     let values = refused(Limits { value_elements: 63, ..most });
     assert!(matches!(values, Error::ValueSize { elements: 64, limit: 63, .. }), "{values}");
-    let all = Limits { file_bytes: u64::MAX, header_bytes: usize::MAX, nodes: usize::MAX, value_elements: usize::MAX };
+    let all = Limits {
+        file_bytes: u64::MAX,
+        header_bytes: usize::MAX,
+        nodes: usize::MAX,
+        value_elements: usize::MAX,
+        session_bytes: usize::MAX,
+    };
     let mut huge = Forge::open(&bytes);
     huge.graph["input"]["shape"] = serde_json::json!([1 << 20, 1 << 20, 2]);
     let error = Model::from_bytes_with(&huge.seal(), &all).unwrap_err();

@@ -10,6 +10,8 @@ mod mutations;
 mod reader;
 mod rules;
 mod seeds;
+mod session;
 mod spec;
+mod windows;
 mod writing;
 mod zoo;

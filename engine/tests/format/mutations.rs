@@ -18,6 +18,7 @@ const LIMITS: Limits = Limits {
     header_bytes: horq::MAX_HEADER_BYTES,
     nodes: horq::MAX_NODES,
     value_elements: 1 << 14,
+    session_bytes: 1 << 24,
 };
 
 /// How many random mutations: as many as the documented claim, unless HORQ_TEST_CASES says otherwise (emulators are slow).

@@ -15,7 +15,7 @@ struct Tensor {
     x: Vec<f32>,
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     header: Value,
     data: &'a [u8],
     graph: Value,
@@ -25,7 +25,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Sections 1 to 3.
-    fn new(file: &'a [u8], order: usize) -> Self {
+    pub(crate) fn new(file: &'a [u8], order: usize) -> Self {
         let n = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
         let header: Value = serde_json::from_slice(&file[8..8 + n]).unwrap();
         let metadata = &header["__metadata__"];
@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         self.words(field).into_iter().map(f32::from_bits).collect()
     }
 
-    fn run(&self, sample: &[f32]) -> Vec<f32> {
+    pub(crate) fn run(&self, sample: &[f32]) -> Vec<f32> {
         let input = &self.graph["input"];
         let shape: Vec<usize> = serde_json::from_value(input["shape"].clone()).unwrap();
         let shape = if shape.len() == 1 { [1, 1, shape[0]] } else { [shape[0], shape[1], shape[2]] };
@@ -132,6 +132,9 @@ impl<'a> Reader<'a> {
         let layer = Layer::of(node, x.shape);
         let bias = self.bias(node, layer.filters);
         let depth = layer.window.taps() * layer.g;
+        // Section 6: a group a channel and a filter a group; the panels are those of one channel to as many filters.
+        let depthwise = layer.groups > 1 && layer.groups == layer.channels && layer.groups == layer.filters;
+        let float_depthwise = depthwise && node.get("codes").is_none();
         let weight: Box<dyn Fn(usize, usize, usize) -> f32> = if node.get("codes").is_some() {
             let (codes, codebook) = (self.words(&node["codes"]), self.floats(&node["codebook"]));
             let b = match node["entries"].as_u64().unwrap() {
@@ -152,7 +155,7 @@ impl<'a> Reader<'a> {
         let mut y = Vec::new();
         for taps in layer.window.all() {
             for f in 0..layer.filters {
-                let (panel, lane) = layer.lane(f);
+                let (panel, lane) = if float_depthwise { (f / 16, f % 16) } else { layer.lane(f) };
                 let mut s = 0.0;
                 for (t, pixel) in taps.iter().enumerate().filter_map(|(t, pixel)| Some((t, (*pixel)?))) {
                     for c in 0..layer.g {
