@@ -250,7 +250,7 @@ fn paths_that_are_no_files_are_named() {
     said(command(&["run", &model]).arg(path)).fails(1, &[r"error: \xff\n.npy: cannot be opened"]);
     said(command(&["inspect"]).arg(path)).fails(1, &[r"`\xff\n.npy`"]);
     // Whoever may read everything can read this, too.
-    std::fs::set_permissions(&input, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&input, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::File::open(&input).is_err() {
         horq(&["run", &model, &input]).fails(1, &[&input, "Permission denied"]);
         horq(&["inspect", &input]).fails(1, &[&input, "Permission denied"]);
