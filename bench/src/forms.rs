@@ -171,7 +171,8 @@ impl Form {
                 let layout = PlaneLayout::new(&spec).filter(|_| Self::packs(&geometry));
                 let layout =
                     layout.ok_or("only a layer whose output has the shape of its input reads what it packed")?;
-                let thresholds = conv.thresholds(FIXED_SCALES[0], &alpha, epilogue.steps);
+                let thresholds =
+                    conv.thresholds(FIXED_SCALES[0], &alpha, epilogue.steps).map_err(|error| error.to_string())?;
                 let (mut words, mut sums) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
                 let (mut planes, mut packed) = (zeros::<u32>(layout.len()), zeros::<u32>(layout.len()));
                 let scales = &FIXED_SCALES[..];
