@@ -91,6 +91,8 @@ def copied(module: nn.Module) -> nn.Module:
             f"only a torch.nn.Module as it was written can be exported, not {kind.__module__}.{kind.__qualname__}; "
             "give the object that was made from its class, before torch.jit or torch.compile (whose _orig_mod it is)"
         )
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise ExportError(f"{kind.__qualname__} spreads a module over devices; give the module itself, its .module")
     check_unseen(module, is_leaf)
     try:
         module = copy.deepcopy(module).float().cpu().eval()

@@ -528,6 +528,7 @@ def test_what_is_no_module_is_refused(tmp_path):
     refused(nn.Conv2d, "not torch.nn.modules.conv.Conv2d; give the object", tmp_path)
     refused(lambda x: x, "not builtins.function", tmp_path)
     refused(torch.compile(nn.Conv2d(2, 2, 1)), "OptimizedModule.*_orig_mod", tmp_path)
+    refused(nn.DataParallel(nn.Conv2d(2, 2, 1)), "DataParallel spreads .* its .module", tmp_path)
     refused(nn.Sequential(nn.LazyConv2d(2, 1)), "`0` .*no weights yet; call the module", tmp_path)
     refused(Net(lambda module, x: (x, x)), "must return one tensor", tmp_path)
     refused(Two(), r"takes 2 inputs \(x, y\); a .horq file has one", tmp_path)
