@@ -200,7 +200,7 @@ fn what_is_no_file_is_refused_by_name() {
     ] {
         let (sender, receiver) = std::sync::mpsc::channel();
         let opened = path.clone();
-        std::thread::spawn(move || sender.send(refused(&opened)));
+        std::thread::spawn(move || sender.send(refused(&opened)).is_ok());
         let found = receiver.recv_timeout(std::time::Duration::from_secs(20));
         let (error, text) = found.unwrap_or_else(|_| panic!("{} is waited for", path.display()));
         assert!(matches!(error, Error::Io { action: "open", .. }), "{text}");
