@@ -217,15 +217,15 @@ impl Session {
         }
         let cycles = |(prepared, profile): (&Prepared, &LayerProfile)| prepared.cycles(profile);
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
-        let (sample_cycles, longest) = (layers().sum::<u64>(), layers().max().unwrap_or(0));
+        let (sample_cycles, longest) = (layers().fold(0, u64::saturating_add), layers().max().unwrap_or(0));
         // As many passes as every thread can have one of run side by side, each on one thread; the rest in turn, each on all.
-        let (cycles, sides) = (sample_cycles * samples as u64, self.lanes.len());
+        let (cycles, sides) = (sample_cycles.saturating_mul(samples as u64), self.lanes.len());
         let chunk = self.slice.min(samples.div_ceil(sides));
         let aside = match samples.div_ceil(chunk) / sides * sides * chunk {
             aside if sides > 1 && self.team.pays(cycles, cycles / sides as u64) => aside.min(samples),
             _ => 0,
         };
-        let part = if aside > 0 { cycles / sides as u64 } else { longest * chunk.min(samples) as u64 };
+        let part = if aside > 0 { cycles / sides as u64 } else { longest.saturating_mul(chunk.min(samples) as u64) };
         let run = Run {
             layers: &self.layers,
             profiles: &self.profiles,

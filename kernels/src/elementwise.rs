@@ -1,9 +1,9 @@
 //! Elementwise operations on f32 NHWC values, any number of samples at once.
 //!
 //! Every operation stands in a fixed order, so all instruction sets and any number of threads give the same bits. NaN is
-//! passed on: what reads a NaN gives NaN. An infinity is passed on or becomes NaN, so that neither is ever lost. The sign of a zero is what the stated operations make of it. Slices of per-channel
-//! values may be longer than there are channels (model files pad them to whole panels); what is past the last channel is not
-//! read.
+//! passed on: what reads a NaN gives NaN. An infinity is passed on or becomes NaN, so that neither is ever lost. The sign of a
+//! zero is what the stated operations make of it. Slices of per-channel values may be longer than there are channels (model
+//! files pad them to whole panels); what is past the last channel is not read.
 
 use std::ops::Range;
 

@@ -113,7 +113,7 @@ impl Run<'_> {
                 reader_order: prepared.reader.map_or(1, |reader| orders[reader]),
                 words: &mut lane.words,
                 floats: &mut lane.floats,
-                parallel: team.crew(self.cycles, prepared.cycles(profile) * samples as u64),
+                parallel: team.crew(self.cycles, prepared.cycles(profile).saturating_mul(samples as u64)),
                 clock: self.profiling.then_some(&prepared.clock),
             };
             prepared.layer.run(call).map_err(|error| match error {
