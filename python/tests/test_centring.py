@@ -166,7 +166,7 @@ def test_a_first_layer_on_pixels():
 
 
 def test_constant_signs_in_the_data_are_told():
-    """Behind sigmoids that hardly differ from 1: a shift of -0.5, which a bound of 0 to 1 suggests, would not do."""
+    """A learned shift counts as what centres, but one of 0 behind a softplus does not."""
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Softplus(), hn.Shift(4), nn.Conv2d(4, 4, 3), nn.Flatten())
     model.append(nn.Linear(64, 2))
     with pytest.warns(UserWarning, match="over the data all signs of plane 1 before '3' are constant"):
