@@ -229,24 +229,24 @@ def inverted_residuals(blocks=12):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
 
 
-def test_deep_networks_of_signs_without_scales_do_not_explode():
-    """Constant signs make constant answers, and a batch norm behind one multiplies gradients by 1 / sqrt(eps) = 316."""
+def test_no_batch_norm_reads_a_constant():
+    """Constant signs make constant answers, and a batch norm behind one multiplies gradients by 1 / sqrt(eps) = 316: in
+    networks as deep as MnasNet they overflow with the first step."""
 
-    def steps(new):
-        optimizer = torch.optim.Adam(new.parameters(), 1e-3)
-        for _ in range(3):
-            loss = F.cross_entropy(new(images()), torch.arange(32) % 4)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            hn.clip_weights_(new)
-        return all(parameter.isfinite().all() for parameter in new.parameters())
+    def least_variance(new):
+        found = []
+        for norm in new.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].var((0, 2, 3)).max().item()))
+        F.cross_entropy(new(images()), torch.arange(32) % 4).backward()
+        assert all(parameter.grad.isfinite().all() for parameter in new.parameters())
+        return min(found[1:])  # of the binary layers
 
     torch.manual_seed(0)
-    model = inverted_residuals()
-    assert steps(horq.convert(model, "bnn"))
+    model = inverted_residuals(4)
+    assert least_variance(horq.convert(model, "bnn")) > 0.1
     with pytest.warns(UserWarning, match="are constant"):
-        assert not steps(horq.convert(model, "bnn", centre="none"))
+        assert least_variance(horq.convert(model, "bnn", centre="none")) == 0
 
 
 @pytest.mark.parametrize(("method", "options"), [("bnn", {}), ("horq", {"order": 1}), ("horq", {"order": 2})])
