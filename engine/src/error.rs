@@ -571,7 +571,8 @@ pub enum Error {
     Batch,
     /// A session that would take more than [`crate::Limits::session_bytes`].
     #[error(
-        "the session needs {bytes} bytes of memory, more than the limit of {limit}; layer `{layer}` takes most, {layer_bytes} bytes: make its padding, its image or the batch smaller, or open the model with a higher `Limits::session_bytes` if you trust it"
+        "the session needs {bytes} bytes of memory, more than the limit of {limit}; layer `{}` takes most, {layer_bytes} bytes: make its padding, its image or the batch smaller, or open the model with a higher `Limits::session_bytes` if you trust it",
+        escaped(layer)
     )]
     SessionMemory {
         /// Bytes that it would take, with one pass at a time.

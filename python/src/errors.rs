@@ -18,9 +18,15 @@ pub(crate) fn refused(error: impl std::fmt::Display) -> PyErr {
 /// An error of the engine, its text as it is: what the operating system refuses as the `OSError` of its number (such as
 /// `FileNotFoundError`), which is a `horq.Error`, too; all else as a `horq.Error`.
 pub(crate) fn engine(error: horq::Error) -> PyErr {
-    let horq::Error::Io { path, source, .. } = &error else { return refused(error) };
     Python::attach(|py| {
-        let Some(number) = number(py, source) else { return refused(&error) };
+        let (path, number) = match &error {
+            horq::Error::Io { path, source, .. } => (path, number(py, source)),
+            horq::Error::NotReplaceable { path, .. } => {
+                (path, code(py, if path.is_dir() { "EISDIR" } else { "EPERM" }))
+            }
+            _ => return refused(error),
+        };
+        let Some(number) = number else { return refused(error) };
         let made = py
             .import("horq.errors")
             .and_then(|errors| errors.call_method1("file_error", (number, error.to_string(), path.as_os_str())));
@@ -41,8 +47,13 @@ fn number(py: Python<'_>, error: &io::Error) -> Option<i32> {
             io::ErrorKind::StorageFull => "ENOSPC",
             _ => return None,
         };
-        py.import("errno").and_then(|errno| errno.getattr(name)?.extract()).ok()
+        code(py, name)
     })
+}
+
+/// The number of an error by its name in Python's module `errno`.
+fn code(py: Python<'_>, name: &str) -> Option<i32> {
+    py.import("errno").and_then(|errno| errno.getattr(name)?.extract()).ok()
 }
 
 /// Runs the body of an entry point; a panic inside becomes a `horq.Error`. pyo3 would raise a `BaseException`, which

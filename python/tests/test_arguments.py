@@ -213,9 +213,12 @@ def test_files_that_cannot_be_had_are_both_kinds_of_error(data, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         built().write("dense", missing / "m")
     found.append(caught.value)
-    with pytest.raises(OSError, match="cannot") as caught:
+    with pytest.raises(IsADirectoryError, match="name a file in it") as caught:
         built().write("dense", tmp_path)
     found.append(caught.value)
+    if os.name == "posix":
+        with pytest.raises(PermissionError, match="cannot write"):
+            built().write("dense", "/dev/null")
     if os.geteuid() != 0:  # whom nothing is forbidden
         (tmp_path / "file").chmod(0)
         with pytest.raises(PermissionError):
@@ -311,7 +314,7 @@ def test_numbers_beyond_any_layer():
     for field, most in itertools.product(COUNTS, (2**31, 2**62, 2**63 - 1)):
         builder = horq.Builder("x", (5, 5, 3))
         node = {**WINDOW, field: COUNTS[field](most)}
-        if field in ("stride", "dilation"):  # of a kernel of one tap that has one place
+        if field in ("stride", "dilation") and most <= 2**31:  # of a kernel of one tap that has one place
             builder.add("a", ["x"], "conv2d", **{**node, "weight": np.ones((2, 1, 1, 3), np.float32)})
         else:
             refuses("", builder.add, "a", ["x"], "conv2d", **node)

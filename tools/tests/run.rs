@@ -187,7 +187,7 @@ fn bad_models_and_arguments_are_named() {
     let image = files.write("i.npy", &npy_f32(&[8, 8, 3], &[0.0; 192]));
     horq(&["run", &files.path("absent.horq"), &input]).fails(1, &["absent.horq"]);
     horq(&["run", &files.path(""), &input]).fails(1, &["is a directory"]);
-    horq(&["run", &input, &input]).fails(1, &["x.npy", "no .horq file"]);
+    horq(&["run", &input, &input]).fails(1, &["x.npy", "not a .horq file", "where inputs are asked for"]);
     horq(&["run", &network, &image, "--layer-order", "conv9=1"]).fails(2, &["conv9", "conv2, fc1"]);
     horq(&["run", &network, &image, "--layer-order", "fc1=3"]).fails(2, &["fc1=3"]);
     for wrong in [

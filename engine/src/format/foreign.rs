@@ -23,6 +23,11 @@ const KINDS: &[Kind] = &[
     Kind { starts: &[b"PK\x03\x04"], found: "a zip archive, as PyTorch's .pt and .pth files are", advice: EXPORT },
     Kind { starts: &[b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"], found: "a Python pickle", advice: EXPORT },
     Kind { starts: &[b"\x89HDF"], found: "an HDF5 file, as Keras writes them", advice: EXPORT },
+    Kind {
+        starts: &[b"\x93NUMPY", b"\x89PNG", b"\xff\xd8\xff"],
+        found: "an array or a picture",
+        advice: "give a model here, and this file where inputs are asked for",
+    },
     Kind { starts: &[b"GGUF"], found: "a GGUF file", advice: EXPORT },
     Kind { starts: &[b"\x1f\x8b"], found: "compressed with gzip", advice: DECOMPRESS },
     Kind { starts: &[b"\x28\xb5\x2f\xfd"], found: "compressed with zstd", advice: DECOMPRESS },

@@ -43,6 +43,8 @@ fn other_files_are_told_what_they_are() {
         (padded(b"\x1f\x8b\x08\0"), "gzip", "decompress"),
         (padded(b"\x28\xb5\x2f\xfd"), "zstd", "decompress"),
         (padded(b"\x89HDF\r\n\x1a\n"), "HDF5", "export"),
+        (padded(b"\x93NUMPY\x01\x00v\x00"), "an array or a picture", "inputs"),
+        (padded(b"\x89PNG\r\n\x1a\n"), "an array or a picture", "inputs"),
         (padded(b"\x1c\0\0\0TFL3"), "TensorFlow Lite", "export"),
         (padded(b"GGUF\x03\0\0\0"), "GGUF", "export"),
         (padded(b"{\"op\": 1}"), "JSON", "export"),

@@ -136,7 +136,7 @@ fn elementwise() -> Vec<Seed> {
 }
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name).with_extension("horq")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(name).with_extension("horq")
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What a session takes: as much as it says and no more, nothing where that is too much, and an error where memory cannot
 //! be had. And how long it takes to make one.
 
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
 use horq::graph::Shape;
 use horq::{
@@ -94,7 +95,9 @@ fn a_session_takes_what_it_says() {
     ];
     files.extend(OPS.map(|op| layer(op, [9, 7, 40], pad, 24)));
     files.extend(OPS.map(|op| layer(op, [9, 7, 3], Window::square(24).with_padding(20), 17)));
-    files.extend(["lenet5", "mlp", "vgg-small"].map(|name| std::fs::read(format!("models/{name}.horq")).unwrap()));
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let bundled = ["lenet5", "mlp", "vgg-small"];
+    files.extend(bundled.map(|name| std::fs::read(models.join(name).with_extension("horq")).unwrap()));
     for (i, file) in files.iter().enumerate() {
         for options in [
             SessionOptions::new(),
@@ -169,7 +172,16 @@ fn memory_that_cannot_be_had_is_an_error() {
     }
 }
 
-/// Tables of borders, offsets and places are made in time that goes with the file's size.
+/// What this thread has had of a processor: unlike the time of day, not more because others work, too.
+fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes the time to where it is told.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Tables of borders, offsets and places are made in time that goes with the file's size: tens of milliseconds here, where
+/// a quadratic way takes 7 to 50 seconds. The bound leaves room for emulators.
 #[test]
 fn a_session_of_a_large_kernel_is_made_at_once() {
     let windows = [
@@ -192,9 +204,10 @@ fn a_session_of_a_large_kernel_is_made_at_once() {
             }
             let file = layer(op, shape, window, 1);
             let model = limited(&file, usize::MAX);
-            let start = Instant::now();
+            let start = processor_time();
             let session = Session::new(&model, SessionOptions::new()).unwrap();
-            assert!(start.elapsed() < Duration::from_secs(2), "{op}, {window:?}: {:?}", start.elapsed());
+            let taken = processor_time() - start;
+            assert!(taken < Duration::from_secs(4), "{op}, {window:?}: {taken:?}");
             drop(session);
         }
     }
