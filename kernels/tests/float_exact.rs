@@ -247,7 +247,11 @@ fn elementwise_operations() {
                 let product = x * scale[i % channels];
                 product + shift[i % channels]
             }),
-            each(&|_, x| if x < 0.0 { 0.0 } else { x }),
+            each(&|_, x| match x {
+                x if x.is_infinite() => f32::NAN,
+                x if x < 0.0 => 0.0,
+                x => x,
+            }),
             each(&|i, x| if x >= 0.0 { x } else { x * scale[i % channels] }),
         ];
         for &isa in &isas {
