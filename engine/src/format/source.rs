@@ -142,7 +142,10 @@ mod tests {
         assert_eq!((head.len(), source.len()), (64, 128));
         let memory = source.read(&head).unwrap();
         assert_eq!(memory.bytes(), std::fs::read(file.path()).unwrap());
-        assert!(memory.bytes().as_ptr().cast::<u64>().is_aligned() && memory.bytes().as_ptr().addr() % ALIGNMENT == 0);
+        assert!(
+            memory.bytes().as_ptr().cast::<u64>().is_aligned()
+                && memory.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT)
+        );
     }
 
     #[test]

@@ -64,6 +64,9 @@ def centred(layer: HorqConv2d | HorqLinear, values: Values, how: Centre) -> Cent
         mean, variance = moments or _guessed(values)
         before.running_mean.copy_(torch.as_tensor(mean))
         before.running_var.copy_(torch.as_tensor(variance))
+        with torch.no_grad():
+            # It starts as a shift: the weights behind it were trained for values of this spread.
+            before.weight.copy_(torch.as_tensor(variance + before.eps).sqrt())
     before.to(layer.weight.device, layer.weight.dtype)
     return Centred(before, layer).train(layer.training)
 

@@ -127,8 +127,9 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
             and the last layer with weights do, in the order of `named_modules`, but for ``dqc``, ``sqc`` and
             ``inq``, which code every layer. Give ``()`` to convert all.
         centre: what to put before a binary layer that reads values of one sign, such as those of a ReLU, whose signs
-            would all be +1: ``norm`` (the default), a batch norm; ``shift``, a learned shift that starts at minus the
-            mean; ``none``. The pair is then a `Centred`. A layer that reads both signs gets nothing.
+            would all be +1: ``norm`` (the default), a batch norm that starts with the deviation as its gain, so that
+            at first it only takes the mean off; ``shift``, a learned shift that starts at minus the mean; ``none``.
+            The pair is then a `Centred`. A layer that reads both signs gets nothing.
         data: a batch as `model` takes it, or several; some hundred samples are enough. They tell what a layer reads
             where the code does not, where a shift starts, and whether signs in the copy are constant. All batch norms
             of the copy take their statistics anew on them, so that its eval mode is of use before any training.
