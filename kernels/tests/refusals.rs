@@ -5,6 +5,7 @@ mod common;
 use common::{Layer, MODES, PADDINGS, backends, rng, values};
 use horq_kernels::{BinaryConv, Error, FloatConv, Geometry, Isa, MAX_DEPTH, MAX_ORDER, Padding, ScaleMode, Window};
 use rand::Rng;
+#[cfg(target_arch = "x86_64")]
 use std::ffi::OsStr;
 
 /// Shapes whose inputs are read in different ways: dense, packed tails, a stride that skips pixels, groups.
