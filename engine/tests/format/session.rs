@@ -181,7 +181,7 @@ fn processor_time() -> Duration {
 }
 
 /// Tables of borders, offsets and places are made in time that goes with the file's size: tens of milliseconds here, where
-/// a quadratic way takes 7 to 50 seconds. The bound leaves room for emulators.
+/// a quadratic way takes 7 to 50 seconds, and both some twenty times as long in an emulator.
 #[test]
 fn a_session_of_a_large_kernel_is_made_at_once() {
     let windows = [
@@ -207,7 +207,8 @@ fn a_session_of_a_large_kernel_is_made_at_once() {
             let start = processor_time();
             let session = Session::new(&model, SessionOptions::new()).unwrap();
             let taken = processor_time() - start;
-            assert!(taken < Duration::from_secs(4), "{op}, {window:?}: {taken:?}");
+            let bound = Duration::from_secs(if cfg!(target_arch = "x86_64") { 4 } else { 60 });
+            assert!(taken < bound, "{op}, {window:?}: {taken:?}");
             drop(session);
         }
     }
