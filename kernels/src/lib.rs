@@ -4,57 +4,48 @@
 //! it on slices, with scratch memory of their own and any [`Parallel`]; nothing allocates after preparation. Every backend
 //! gives the same bits: counts are integers, and float operations stand in a fixed order. They compute in the floating-point
 //! environment that they are called in; [`float_env`] puts the default one in place around a call.
+//!
+//! The modules are floors, each of which imports only those above it in the list below.
 
-mod binary_conv;
-mod binary_task;
-mod borders;
 mod clock;
-pub mod codebook;
-mod codebook_conv;
-mod depthwise;
-pub mod elementwise;
-mod epilogue;
 mod error;
-mod finish;
-mod float_conv;
 pub mod float_env;
-mod float_tile;
-pub mod gemm;
-mod geometry;
-mod handover;
-pub mod int8;
-mod int8_conv;
-mod int8_tile;
-mod isa;
 mod memory;
-pub mod oracle;
-pub mod panel;
 mod parallel;
-mod parity;
-pub mod pool;
-mod quantize;
-mod residual;
-mod simd;
-mod table;
-mod table_conv;
-mod thresholds;
-mod tile;
-mod walk;
-mod windows;
 
-pub use binary_conv::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Packing, ScratchLen,
+mod simd;
+
+mod shape;
+
+pub mod weights;
+
+mod tiles;
+
+mod backends;
+
+mod binary;
+
+mod layers;
+
+pub mod oracle;
+
+pub use backends::Isa;
+pub use binary::{
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, PackInto, Packing,
+    PlaneLayout, ScratchLen, Thresholds,
 };
 pub use clock::{Stage, StageClock, timed};
-pub use codebook_conv::{CodebookCall, CodebookConv};
-pub use epilogue::{Epilogue, Step};
 pub use error::Error;
-pub use float_conv::{FloatCall, FloatConv};
-pub use geometry::{Geometry, MAX_DEPTH, MAX_ELEMENTS, MAX_ORDER, Padding, ScaleMode, Window};
-pub use handover::{PackInto, PlaneLayout};
-pub use int8_conv::{Int8Call, Int8Conv, Int8Spec};
-pub use isa::Isa;
+pub use layers::{
+    BinaryWeightCall, BinaryWeightConv, CodebookCall, CodebookConv, FloatCall, FloatConv, Int8Call, Int8Conv, Int8Spec,
+    elementwise, gemm, pool,
+};
 pub use memory::{Aligned, Memory};
 pub use parallel::{Inline, Parallel, Runner};
-pub use table_conv::{BinaryWeightCall, BinaryWeightConv};
-pub use thresholds::Thresholds;
+pub use shape::{Geometry, MAX_DEPTH, MAX_ELEMENTS, MAX_ORDER, Padding, ScaleMode, Window};
+pub use tiles::{Epilogue, Step};
+
+#[doc(hidden)]
+pub use tiles::codebook;
+#[doc(hidden)]
+pub use weights::{bits as panel, int8};

@@ -1,7 +1,7 @@
 //! Memory for operands: on a cache line's boundary, all of it present, on huge pages where it is large. And memory for the
 //! tables of a layer, whose sizes come from files: where it cannot be had, that is an error.
 
-use crate::Error;
+use crate::error::Error;
 use memmap2::MmapMut;
 use pulp::bytemuck::Pod;
 use std::marker::PhantomData;

@@ -20,7 +20,9 @@
 //!   is alpha * f32(the integer sum of (q - zero point) * w).
 //! * A float layer's output is 0, then fma(x, w, sum) over kernel rows, kernel columns and channels; x is 0 in the padding.
 
-use crate::{Error, Geometry, Padding, ScaleMode, Step, Window};
+use crate::error::Error;
+use crate::shape::{Geometry, Padding, ScaleMode, Window};
+use crate::tiles::epilogue::Step;
 
 /// Over what the scales b_k are means.
 #[derive(Clone, Copy, Debug)]
@@ -448,7 +450,7 @@ pub fn softmax(channels: usize, input: &[f32]) -> Vec<f64> {
     pixels.collect()
 }
 
-/// Signs as bit panels, placed bit by bit as the layout's definition says (see [`crate::panel`]).
+/// Signs as bit panels, placed bit by bit as the layout's definition says (see [`crate::weights::bits`]).
 pub fn bit_panels(g: &Geometry, weights: &[f32]) -> Vec<u32> {
     let (taps, channels, filters) =
         (g.window.kernel[0] * g.window.kernel[1], g.channels / g.groups, g.filters / g.groups);

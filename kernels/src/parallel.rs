@@ -1,6 +1,6 @@
 //! How work is handed to threads: the kernels cut it into tasks, the caller decides who runs them.
 
-use crate::Isa;
+use crate::backends::Isa;
 
 /// Runs independent tasks, in any order, on any threads.
 ///

@@ -16,24 +16,22 @@ mod avx512;
 mod avx512bw;
 #[cfg(target_arch = "x86_64")]
 mod avx512vpopcnt;
-#[cfg(target_arch = "x86_64")]
-mod carry;
 #[cfg(target_arch = "aarch64")]
 mod dot_neon;
 #[cfg(target_arch = "x86_64")]
 mod dot_x86;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-#[cfg(target_arch = "x86_64")]
-mod popcnt;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod sse42;
 
-use crate::Isa;
-use crate::codebook::CodeJob;
-use crate::float_tile::FloatJob;
-use crate::int8_tile::Int8Job;
-use crate::table::{self, SignedJob};
-use crate::tile::BitJob;
+use crate::backends::Isa;
+use crate::tiles::binary_weight::{self, SignedJob};
+use crate::tiles::bits::BitJob;
+use crate::tiles::codebook::CodeJob;
+use crate::tiles::floats::FloatJob;
+use crate::tiles::int8::Int8Job;
 
 /// A backend.
 pub(crate) trait Simd: Copy + Send + Sync {
@@ -49,20 +47,20 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const FLUSH: usize;
     /// How many rows of sixteen lanes the registers hold.
     const REGISTERS: usize = 8;
-    /// Whether [`Self::bits`] takes triples of words in the parity basis ([`crate::parity`]).
+    /// Whether [`Self::bits`] takes triples of words in the parity basis ([`crate::tiles::count::parity`]).
     const PARITY: bool = false;
 
     /// Runs `f` where the token's instructions are enabled; `f` must be inlined into it to profit.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
-    /// Runs [`crate::tile::bits`] with the way of counting and the tile shape that suit this backend.
+    /// Runs [`crate::tiles::bits::bits`] with the way of counting and the tile shape that suit this backend.
     fn bits(self, job: &BitJob<'_>);
-    /// Runs [`crate::float_tile::floats`] with the tile shape that suits this backend's registers.
+    /// Runs [`crate::tiles::floats::floats`] with the tile shape that suits this backend's registers.
     fn floats(self, job: &FloatJob<'_>);
-    /// Runs [`crate::int8_tile::int8`] with the tile shape that suits this backend's registers and way of multiplying bytes.
+    /// Runs [`crate::tiles::int8::int8`] with the tile shape that suits this backend's registers and way of multiplying bytes.
     fn int8(self, job: &Int8Job<'_>);
-    /// Runs [`crate::table::signed`] with the tile shape that suits this backend's registers.
+    /// Runs [`crate::tiles::binary_weight::signed`] with the tile shape that suits this backend's registers.
     fn signed(self, job: &SignedJob<'_>);
-    /// Runs [`crate::codebook::codes`] with the tile shape that suits this backend's registers.
+    /// Runs [`crate::tiles::codebook::codes`] with the tile shape that suits this backend's registers.
     fn codes(self, job: &CodeJob<'_>);
 
     /// Loads sixteen words.
@@ -189,20 +187,20 @@ pub(crate) trait Simd: Copy + Send + Sync {
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: Self::Words) -> Self::Floats;
 
     /// f32 that the tables of one word of activations take.
-    const TABLES: usize = table::TABLES;
-    /// Writes the tables of 32 activations, in a layout of the backend's own (see [`crate::table`]).
+    const TABLES: usize = binary_weight::TABLES;
+    /// Writes the tables of 32 activations, in a layout of the backend's own (see [`crate::tiles::binary_weight`]).
     ///
     /// # Safety
     /// `to` must be valid for writing [`Self::TABLES`] f32.
     #[inline(always)]
     unsafe fn tables(self, x: &[f32; 32], to: *mut f32) {
         // SAFETY: passed on to the caller.
-        unsafe { table::tables(self, x, to) }
+        unsafe { binary_weight::tables(self, x, to) }
     }
     /// How each lane reads group `g` of the tables, given its word of weights.
     #[inline(always)]
     fn selector(self, weights: Self::Words, g: usize) -> [Self::Words; 2] {
-        table::selector(self, weights, g)
+        binary_weight::selector(self, weights, g)
     }
     /// Adds the signed sums of group `g`.
     ///
@@ -217,7 +215,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
         selector: [Self::Words; 2],
     ) -> Self::Floats {
         // SAFETY: passed on to the caller.
-        unsafe { table::add_signed(self, sum, tables, g, selector) }
+        unsafe { binary_weight::add_signed(self, sum, tables, g, selector) }
     }
 
     /// Loads `n` floats (1 to 16) and zeros.
@@ -301,7 +299,7 @@ pub(crate) fn dispatch<O: Op>(isa: Isa, op: O) -> O::Output {
     match isa {
         Isa::Portable => enter(Some(portable::Portable), op),
         #[cfg(target_arch = "x86_64")]
-        Isa::Popcnt => enter(popcnt::Popcnt::try_new(), op),
+        Isa::Popcnt => enter(sse42::Popcnt::try_new(), op),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => enter(avx2::Avx2::try_new(), op),
         #[cfg(target_arch = "x86_64")]
@@ -320,7 +318,7 @@ pub(crate) fn is_available(isa: Isa) -> bool {
     match isa {
         Isa::Portable => true,
         #[cfg(target_arch = "x86_64")]
-        Isa::Popcnt => popcnt::Popcnt::is_available(),
+        Isa::Popcnt => sse42::Popcnt::is_available(),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::Avx2::is_available(),
         #[cfg(target_arch = "x86_64")]

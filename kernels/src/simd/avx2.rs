@@ -11,14 +11,14 @@
 
 mod count;
 
-use super::Simd;
-use super::carry::{Adder, CarrySave};
-use super::dot_x86::{AvxVnni, Maddubs};
-use crate::codebook::{self, CodeJob};
-use crate::float_tile::{self, FloatJob};
-use crate::int8_tile::{self, Int8Job};
-use crate::table::{self, SignedJob};
-use crate::tile::{self, BitJob, Plain};
+use crate::simd::Simd;
+use crate::simd::dot_x86::{AvxVnni, Maddubs};
+use crate::tiles::binary_weight::{self, SignedJob};
+use crate::tiles::bits::{self, BitJob, Plain};
+use crate::tiles::codebook::{self, CodeJob};
+use crate::tiles::count::carry::{Adder, CarrySave};
+use crate::tiles::floats::{self, FloatJob};
+use crate::tiles::int8::{self, Int8Job};
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
@@ -74,16 +74,16 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn bits(self, job: &BitJob<'_>) {
         if job.rows.len() > 1 && job.walk.len() >= CARRY_SAVE {
-            tile::bits::<Self, CarrySave, 1, 1, 1>(self, job);
+            bits::bits::<Self, CarrySave, 1, 1, 1>(self, job);
         } else {
-            tile::bits::<Self, Plain, 4, 1, 4>(self, job);
+            bits::bits::<Self, Plain, 4, 1, 4>(self, job);
         }
     }
 
     /// 4 rows x 1 panel: 8 accumulators, 2 weights and 4 broadcasts, which the compiler loads ahead, in 16 registers.
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        float_tile::floats::<Self, 4, 1, 4, 1, 4>(self, job);
+        floats::floats::<Self, 4, 1, 4, 1, 4>(self, job);
     }
 
     /// vpdpbusd with 6 rows x 1 panel, as [`Self::floats`]; else 4 x 1: 8 accumulators, 2 weights, an activation, its
@@ -91,8 +91,8 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn int8(self, job: &Int8Job<'_>) {
         match AvxVnni::try_new() {
-            Some(vnni) if job.dot => int8_tile::int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
-            _ => int8_tile::int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
+            Some(vnni) if job.dot => int8::int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
+            _ => int8::int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
         }
     }
 
@@ -109,7 +109,7 @@ impl Simd for Avx2 {
     /// 4 rows x 1 panel: 8 accumulators, 4 indices and temporaries in 16 registers, the tables as memory operands.
     #[inline(always)]
     fn signed(self, job: &SignedJob<'_>) {
-        table::signed::<Self, 4, 1, 2>(self, job);
+        binary_weight::signed::<Self, 4, 1, 2>(self, job);
     }
 
     /// 4 rows x 1 panel: 8 accumulators, 2 codes, 2 weights and temporaries in 16 registers.

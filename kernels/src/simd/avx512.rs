@@ -8,14 +8,14 @@
 //! | vpbroadcastd zmm, m32 | 2 | 2 | activation words (load ports only) |
 //! | vpermps, vpermt2ps zmm | 2 | 1 (port 5) | tables of signed sums, codebooks |
 
-use super::Simd;
-use super::dot_x86::{Maddubs, Vnni};
-use crate::codebook::{self, CodeJob};
-use crate::float_tile::{self, FloatJob};
-use crate::int8_tile::{self, Int8Job};
-use crate::panel::LANES;
-use crate::table::{self, SignedJob};
-use crate::tile::BitJob;
+use crate::simd::Simd;
+use crate::simd::dot_x86::{Maddubs, Vnni};
+use crate::tiles::binary_weight::{self, SignedJob};
+use crate::tiles::bits::BitJob;
+use crate::tiles::codebook::{self, CodeJob};
+use crate::tiles::floats::{self, FloatJob};
+use crate::tiles::int8::{self, Int8Job};
+use crate::weights::bits::LANES;
 use std::arch::x86_64::*;
 
 /// A token of AVX-512 F and BW and a way of counting bits.
@@ -74,7 +74,7 @@ impl<C: Count512> Simd for Avx512<C> {
     /// 6 x 4 kept accumulators in memory for them. 8 x 2 where there are fewer panels.
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        float_tile::floats::<Self, 5, 4, 8, 2, 8>(self, job);
+        floats::floats::<Self, 5, 4, 8, 2, 8>(self, job);
     }
 
     /// vpdpbusd with 5 rows x 4 panels, or 8 x 2 where there are fewer, as [`Self::floats`]; else 8 x 2: 16 accumulators, 2
@@ -82,8 +82,8 @@ impl<C: Count512> Simd for Avx512<C> {
     #[inline(always)]
     fn int8(self, job: &Int8Job<'_>) {
         match Vnni::try_new() {
-            Some(vnni) if job.dot => int8_tile::int8::<Self, Vnni, 5, 4, 8, 2, 8>(self, vnni, job),
-            _ => int8_tile::int8::<Self, Maddubs, 8, 2, 8, 2, 4>(self, Maddubs, job),
+            Some(vnni) if job.dot => int8::int8::<Self, Vnni, 5, 4, 8, 2, 8>(self, vnni, job),
+            _ => int8::int8::<Self, Maddubs, 8, 2, 8, 2, 4>(self, Maddubs, job),
         }
     }
 
@@ -101,7 +101,7 @@ impl<C: Count512> Simd for Avx512<C> {
     /// registers. Two panels rather than 12 x 1, because a table that is loaded twice as often costs 10 %.
     #[inline(always)]
     fn signed(self, job: &SignedJob<'_>) {
-        table::signed::<Self, 8, 2, 8>(self, job);
+        binary_weight::signed::<Self, 8, 2, 8>(self, job);
     }
 
     /// 12 rows x 2 panels: 24 accumulators, 2 codes, 2 weights, a codebook of one or two registers and a broadcast in 32.
@@ -355,8 +355,8 @@ impl<C: Count512> Simd for Avx512<C> {
             for j in 0..4 {
                 sign[j] = _mm512_loadu_ps(GRAY_SIGNS[j].as_ptr());
             }
-            for g in 0..table::GROUPS {
-                let x = &x[table::FIRST[g] as usize..][..table::BITS[g] as usize];
+            for g in 0..binary_weight::GROUPS {
+                let x = &x[binary_weight::FIRST[g] as usize..][..binary_weight::BITS[g] as usize];
                 // Products by ±1 are exact, so fusing them with the sum changes nothing.
                 let pair = _mm512_fmadd_ps(_mm512_set1_ps(x[1]), sign[1], _mm512_mul_ps(_mm512_set1_ps(x[0]), sign[0]));
                 let a = _mm512_fmadd_ps(_mm512_set1_ps(x[2]), sign[2], pair);
@@ -378,8 +378,9 @@ impl<C: Count512> Simd for Avx512<C> {
     fn selector(self, weights: __m512i, g: usize) -> [__m512i; 2] {
         // SAFETY: the token proves AVX-512 F.
         unsafe {
-            let index = self.shift_right(_mm512_xor_si512(weights, self.shift_right(weights, 1)), table::FIRST[g]);
-            let to_sign = 32 - table::FIRST[g] - table::BITS[g];
+            let index =
+                self.shift_right(_mm512_xor_si512(weights, self.shift_right(weights, 1)), binary_weight::FIRST[g]);
+            let to_sign = 32 - binary_weight::FIRST[g] - binary_weight::BITS[g];
             let sign = _mm512_sllv_epi32(weights, _mm512_set1_epi32(to_sign as i32));
             // One with the sign bit: (sign & mask) | one.
             let one = _mm512_castps_si512(_mm512_set1_ps(1.0));
@@ -392,7 +393,7 @@ impl<C: Count512> Simd for Avx512<C> {
         // SAFETY: the token proves AVX-512 F; the caller vouches for the tables.
         unsafe {
             let table = tables.add(table_at(g));
-            let found = if table::BITS[g] == 6 {
+            let found = if binary_weight::BITS[g] == 6 {
                 self.lookup::<32>(table, selector[0])
             } else {
                 self.lookup::<16>(table, selector[0])

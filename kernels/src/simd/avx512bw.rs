@@ -4,10 +4,10 @@
 //! carry-save form ([`super::carry`]) it is xor, 7/8 of a full adder of two vpternlog and an eighth of the count: 3.6
 //! operations, 282 bits a cycle.
 
-use super::Simd;
-use super::avx512::{Avx512, Count512};
-use super::carry::{self, Adder, CarrySave, Saved};
-use crate::tile::{self, BitJob, Count};
+use crate::simd::Simd;
+use crate::simd::avx512::{Avx512, Count512};
+use crate::tiles::bits::{self, BitJob, Count};
+use crate::tiles::count::carry::{self, Adder, CarrySave, Saved};
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
@@ -36,7 +36,7 @@ impl Count512 for Bw {
     /// 4 rows x 1 panel: 16 sums and bytes, 8 weights, the table, the mask and temporaries in 32 registers.
     #[inline(always)]
     fn bits(simd: Avx512<Self>, job: &BitJob<'_>) {
-        tile::bits::<_, CarrySave, 4, 1, 4>(simd, job);
+        bits::bits::<_, CarrySave, 4, 1, 4>(simd, job);
     }
 
     #[inline(always)]

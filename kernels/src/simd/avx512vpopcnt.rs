@@ -8,9 +8,9 @@
 //!
 //! Counts are 32 bits wide from the start: they overflow only past 2^26 words, far above `MAX_DEPTH`.
 
-use super::Simd;
-use super::avx512::{Avx512, Count512};
-use crate::tile::{self, BitJob, Count, Group, Plain};
+use crate::simd::Simd;
+use crate::simd::avx512::{Avx512, Count512};
+use crate::tiles::bits::{self, BitJob, Count, Group, Plain};
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
@@ -40,9 +40,9 @@ impl Count512 for Vpopcnt {
     #[inline(always)]
     fn bits(simd: Avx512<Self>, job: &BitJob<'_>) {
         if job.walk.triples() > 0 {
-            tile::bits::<_, Triples, 4, 2, 2>(simd, job);
+            bits::bits::<_, Triples, 4, 2, 2>(simd, job);
         } else {
-            tile::bits::<_, Plain, 4, 4, 8>(simd, job);
+            bits::bits::<_, Plain, 4, 4, 8>(simd, job);
         }
     }
 
@@ -59,7 +59,7 @@ impl Count512 for Vpopcnt {
     }
 }
 
-/// Three words in the parity basis ([`crate::parity`]), with a count for sums and one for carries, which weigh twice.
+/// Three words in the parity basis ([`crate::tiles::count::parity`]), with a count for sums and one for carries, which weigh twice.
 ///
 /// 4 rows x 2 panels: 16 counts, 6 weights and temporaries in 32 registers. 8 x 1 counts as fast by itself, but loads 27 words
 /// a triple rather than 18, and loses where the other thread of the core loads as well.

@@ -7,9 +7,9 @@
 //!
 //! The sum of two products stays within 16 bits, because no weight is -128.
 
-use super::Simd;
-use super::neon::Neon;
-use crate::int8_tile::Dot;
+use crate::simd::Simd;
+use crate::simd::neon::Neon;
+use crate::tiles::int8::Dot;
 use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;

@@ -8,10 +8,10 @@
 //! vpmaddubsw adds two products of an unsigned and a signed byte and saturates. With the activation's magnitude (at most 128)
 //! as the one and the weight (at most 127), carrying the activation's sign, as the other, a pair stays within ±32512.
 
-use super::Simd;
-use super::avx2::Avx2;
-use super::avx512::{Avx512, Count512};
-use crate::int8_tile::Dot;
+use crate::simd::Simd;
+use crate::simd::avx2::Avx2;
+use crate::simd::avx512::{Avx512, Count512};
+use crate::tiles::int8::Dot;
 use std::arch::x86_64::*;
 
 pulp::simd_type! {

@@ -8,13 +8,13 @@
 //!
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
-use super::Simd;
-use super::dot_neon::{Sdot, Smull};
-use crate::codebook::{self, CodeJob};
-use crate::float_tile::{self, FloatJob};
-use crate::int8_tile::{self, Int8Job};
-use crate::table::{self, SignedJob};
-use crate::tile::{self, BitJob, Plain};
+use crate::simd::Simd;
+use crate::simd::dot_neon::{Sdot, Smull};
+use crate::tiles::binary_weight::{self, SignedJob};
+use crate::tiles::bits::{self, BitJob, Plain};
+use crate::tiles::codebook::{self, CodeJob};
+use crate::tiles::floats::{self, FloatJob};
+use crate::tiles::int8::{self, Int8Job};
 use std::arch::aarch64::*;
 use std::array::from_fn;
 
@@ -53,13 +53,13 @@ impl Simd for Neon {
     /// 4 rows x 1 panel: 16 byte counters, 4 weights, a broadcast and temporaries in 32 registers.
     #[inline(always)]
     fn bits(self, job: &BitJob<'_>) {
-        tile::bits::<Self, Plain, 4, 1, 4>(self, job);
+        bits::bits::<Self, Plain, 4, 1, 4>(self, job);
     }
 
     /// 6 rows x 1 panel: 24 accumulators, 4 weights and a broadcast in 32 registers.
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        float_tile::floats::<Self, 6, 1, 6, 1, 4>(self, job);
+        floats::floats::<Self, 6, 1, 6, 1, 4>(self, job);
     }
 
     /// sdot with 6 rows x 1 panel, as [`Self::floats`]; else 4 x 1: 16 accumulators, 4 weights, an activation and temporaries
@@ -67,8 +67,8 @@ impl Simd for Neon {
     #[inline(always)]
     fn int8(self, job: &Int8Job<'_>) {
         match Sdot::try_new() {
-            Some(sdot) if job.dot => int8_tile::int8::<Self, Sdot, 6, 1, 6, 1, 4>(self, sdot, job),
-            _ => int8_tile::int8::<Self, Smull, 4, 1, 4, 1, 2>(self, Smull, job),
+            Some(sdot) if job.dot => int8::int8::<Self, Sdot, 6, 1, 6, 1, 4>(self, sdot, job),
+            _ => int8::int8::<Self, Smull, 4, 1, 4, 1, 2>(self, Smull, job),
         }
     }
 
@@ -80,7 +80,7 @@ impl Simd for Neon {
     /// 4 rows x 1 panel: 16 accumulators, 8 byte indices, a table of two registers and temporaries in 32 registers.
     #[inline(always)]
     fn signed(self, job: &SignedJob<'_>) {
-        table::signed::<Self, 4, 1, 1>(self, job);
+        binary_weight::signed::<Self, 4, 1, 1>(self, job);
     }
 
     /// 4 rows x 1 panel: 16 accumulators, 4 codes, 4 weights and a codebook of 4 or 8 registers in 32.

@@ -2,12 +2,12 @@
 //!
 //! The x86-64-v2 backend shares everything here but the counting.
 
-use super::Simd;
-use crate::codebook::{self, CodeJob};
-use crate::float_tile::{self, FloatJob};
-use crate::int8_tile::{self, Dot, Int8Job};
-use crate::table::{self, SignedJob};
-use crate::tile::{self, BitJob, Plain};
+use crate::simd::Simd;
+use crate::tiles::binary_weight::{self, SignedJob};
+use crate::tiles::bits::{self, BitJob, Plain};
+use crate::tiles::codebook::{self, CodeJob};
+use crate::tiles::floats::{self, FloatJob};
+use crate::tiles::int8::{self, Dot, Int8Job};
 use wide::{f32x16, i16x8, i32x16, u32x16};
 
 /// The backend that needs no instruction set.
@@ -75,22 +75,22 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     /// 2 rows x 1 panel: 8 of SSE2's 16 registers count, the rest is for the words and the temporaries.
     #[inline(always)]
     fn bits(self, job: &BitJob<'_>) {
-        tile::bits::<Self, Plain, 2, 1, 2>(self, job);
+        bits::bits::<Self, Plain, 2, 1, 2>(self, job);
     }
 
     #[inline(always)]
     fn floats(self, job: &FloatJob<'_>) {
-        float_tile::floats::<Self, 2, 1, 2, 1, 2>(self, job);
+        floats::floats::<Self, 2, 1, 2, 1, 2>(self, job);
     }
 
     #[inline(always)]
     fn int8(self, job: &Int8Job<'_>) {
-        int8_tile::int8::<Self, Halves, 2, 1, 2, 1, 1>(self, Halves, job);
+        int8::int8::<Self, Halves, 2, 1, 2, 1, 1>(self, Halves, job);
     }
 
     #[inline(always)]
     fn signed(self, job: &SignedJob<'_>) {
-        table::signed::<Self, 2, 1, 1>(self, job);
+        binary_weight::signed::<Self, 2, 1, 1>(self, job);
     }
 
     #[inline(always)]

@@ -1,8 +1,8 @@
 //! Counting in bytes: the bits of each nibble by vpshufb, and carry-save addition before that.
 
-use super::Avx2;
-use crate::simd::carry::{self, Adder, CarrySave, Saved};
-use crate::tile::Count;
+use crate::simd::avx2::Avx2;
+use crate::tiles::bits::Count;
+use crate::tiles::count::carry::{self, Adder, CarrySave, Saved};
 use std::arch::x86_64::*;
 
 impl Adder for Avx2 {

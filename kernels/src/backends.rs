@@ -1,0 +1,5 @@
+//! Which instruction sets there are.
+
+mod isa;
+
+pub use isa::Isa;

@@ -1,0 +1,169 @@
+//! The input of a binary layer as planes and scales.
+
+use crate::binary::conv::BinaryConv;
+use crate::binary::handover::PlaneLayout;
+use crate::binary::quantize::{AllFinite, ImageScales, Mean, NextPlane, PackPixels, PackWindows};
+use crate::binary::spec::{BinaryCall, Sample};
+use crate::error::Error;
+use crate::shape::ScaleMode;
+use crate::shape::windows::{Grid, Shared};
+use crate::simd::dispatch;
+use crate::weights::bits::{LANES, WORD_BITS};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+impl BinaryConv {
+    /// The scales that do not depend on values.
+    pub(super) fn constants(&self, call: &BinaryCall<'_>, scales: &mut [f32]) {
+        match self.spec.mode {
+            ScaleMode::Fixed => scales.copy_from_slice(&call.scales[..call.order]),
+            _ => scales.fill(1.0),
+        }
+    }
+
+    /// Planes of the whole image, shared by its windows, under one scale an order.
+    pub(super) fn quantize_image(
+        &self,
+        call: &BinaryCall<'_>,
+        sample: &Sample<'_>,
+        image: &[f32],
+        words: &mut [u32],
+        scales: &mut [f32],
+    ) -> Result<(), Error> {
+        let geometry = sample.geometry;
+        let (scales, lanes) = scales.split_at_mut(self.spec.max_order);
+        let scales = &mut scales[..call.order];
+        let plane = self.plane_len();
+        if self.is_padded() {
+            words[..plane * call.order].fill(0);
+        }
+        let PlaneLayout { first: first_word, row: row_len, pixel, .. } = PlaneLayout::shared(&self.spec);
+        let planes = Shared::new(words);
+        let row = geometry.width * geometry.channels;
+        match self.spec.mode {
+            // Channels that fill their words: an image row is one run of both the planes and the mean.
+            ScaleMode::Image if geometry.channels == pixel * WORD_BITS => {
+                let runs = Runs { values: image, run: row, first_word, step: row_len, plane };
+                return self.next_planes(call, &runs, &planes, scales, lanes);
+            }
+            ScaleMode::Image | ScaleMode::Window => {
+                dispatch(self.isa, ImageScales { image, row_len: row, scales });
+                check_finite(scales)?;
+            }
+            ScaleMode::Fixed | ScaleMode::None => self.constants(call, scales),
+        }
+        let poisoned = AtomicBool::new(false);
+        let work = geometry.width * geometry.channels.div_ceil(8) * call.order;
+        let grid = Grid::lines(call.parallel, geometry.height, work);
+        grid.run(call.parallel, &|task| {
+            let rows = grid.task(task).1;
+            let first_word = first_word + rows.start * row_len;
+            let pack = PackPixels { geometry, image, rows, scales, planes: &planes, first_word, row_len, plane };
+            if !dispatch(self.isa, pack) {
+                poisoned.store(true, Relaxed);
+            }
+        });
+        if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
+    }
+
+    /// One plane after another of all runs, each with its scale over all of them.
+    fn next_planes(
+        &self,
+        call: &BinaryCall<'_>,
+        runs: &Runs<'_>,
+        planes: &Shared<u32>,
+        scales: &mut [f32],
+        lanes: &mut [f32],
+    ) -> Result<(), Error> {
+        let lanes = &mut lanes[..runs.values.len() / runs.run * LANES];
+        for k in 0..scales.len() {
+            self.next_plane(call, runs, planes, &scales[..k], lanes);
+            scales[k] = dispatch(self.isa, Mean { lanes, elements: runs.values.len() });
+            check_finite(&scales[k..=k])?;
+        }
+        Ok(())
+    }
+
+    /// The next plane of all runs, and the lanes of each.
+    fn next_plane(
+        &self,
+        call: &BinaryCall<'_>,
+        runs: &Runs<'_>,
+        planes: &Shared<u32>,
+        scales: &[f32],
+        lanes: &mut [f32],
+    ) {
+        let Runs { values, run, first_word, step, plane } = *runs;
+        let lanes = Shared::new(lanes);
+        let work = run.div_ceil(8) * (scales.len() + 1);
+        let grid = Grid::lines(call.parallel, values.len() / run, work);
+        grid.run(call.parallel, &|task| {
+            let runs = grid.task(task).1;
+            dispatch(self.isa, NextPlane { values, run, runs, scales, planes, first_word, step, plane, lanes: &lanes });
+        });
+    }
+
+    /// Planes and scales of each window by itself, its taps side by side.
+    pub(super) fn quantize_windows(
+        &self,
+        call: &BinaryCall<'_>,
+        sample: &Sample<'_>,
+        image: &[f32],
+        words: &mut [u32],
+        scales: &mut [f32],
+    ) -> Result<(), Error> {
+        let geometry = sample.geometry;
+        let behind = self.plane_len() * self.spec.max_order + self.parity.unwrap_or(0);
+        let (planes, signs) = words.split_at_mut(behind);
+        let (scales, lanes) = scales.split_at_mut(self.lines() * self.spec.max_order);
+        let run = geometry.group_channels();
+        let lanes = &mut lanes[..image.len() / run * LANES];
+        let runs = Runs { values: image, run, first_word: 0, step: geometry.group_words(), plane: 0 };
+        self.next_plane(call, &runs, &Shared::new(signs), &[], lanes);
+        // This also finds what a stride steps over.
+        if !dispatch(self.isa, AllFinite(lanes)) {
+            return Err(Error::NotFinite);
+        }
+        let out_width = if self.is_dense() { sample.rows } else { self.out[1] };
+        let poisoned = AtomicBool::new(false);
+        let (planes, shared_scales) = (Shared::new(planes), Shared::new(scales));
+        let work = geometry.depth().div_ceil(8) * geometry.groups * call.order;
+        let grid = Grid::lines(call.parallel, sample.rows, work);
+        grid.run(call.parallel, &|task| {
+            let pack = PackWindows {
+                geometry,
+                image,
+                signs,
+                lanes,
+                rows: grid.task(task).1,
+                out_width,
+                order: call.order,
+                planes: &planes,
+                plane: self.plane_len(),
+                scales: &shared_scales,
+                lines: self.lines(),
+            };
+            if !dispatch(self.isa, pack) {
+                poisoned.store(true, Relaxed);
+            }
+        });
+        if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
+    }
+}
+
+/// Runs of values that are quantized plane by plane, and where their planes lie.
+struct Runs<'a> {
+    /// The values of all runs, one after another.
+    values: &'a [f32],
+    /// Values of a run.
+    run: usize,
+    /// Where the first run starts in a plane.
+    first_word: usize,
+    /// Words between neighbouring runs.
+    step: usize,
+    /// Words of a plane.
+    plane: usize,
+}
+
+fn check_finite(scales: &[f32]) -> Result<(), Error> {
+    if scales.iter().all(|scale| scale.is_finite()) { Ok(()) } else { Err(Error::NotFinite) }
+}

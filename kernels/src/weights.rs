@@ -1,0 +1,4 @@
+//! The layouts of packed weights.
+
+pub mod bits;
+pub mod int8;
