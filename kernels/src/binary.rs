@@ -2,14 +2,16 @@
 
 mod borders;
 mod conv;
-pub(crate) mod handover;
+mod handover;
 mod quantize;
 mod residual;
+mod scales;
 mod spec;
 mod task;
 mod thresholds;
 
 pub use conv::BinaryConv;
 pub use handover::{PackInto, PlaneLayout};
+pub use scales::{MAX_ORDER, ScaleMode};
 pub use spec::{BaseRef, BinaryCall, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Packing, ScratchLen};
 pub use thresholds::Thresholds;

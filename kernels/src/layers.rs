@@ -1,13 +1,13 @@
 //! The layers that are not binary, and the plain bit product.
 
+mod base;
 mod binary_weight;
 mod codebook;
 mod depthwise;
 pub mod elementwise;
 mod float;
 pub mod gemm;
-pub(crate) mod int8;
-mod output;
+mod int8;
 pub mod pool;
 
 pub use binary_weight::{BinaryWeightCall, BinaryWeightConv};

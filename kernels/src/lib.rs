@@ -29,10 +29,10 @@ mod layers;
 
 pub mod oracle;
 
-pub use backends::Isa;
+pub use backends::{Isa, Runner};
 pub use binary::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, PackInto, Packing,
-    PlaneLayout, ScratchLen, Thresholds,
+    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, MAX_ORDER, PackInto,
+    Packing, PlaneLayout, ScaleMode, ScratchLen, Thresholds,
 };
 pub use clock::{Stage, StageClock, timed};
 pub use error::Error;
@@ -41,11 +41,14 @@ pub use layers::{
     elementwise, gemm, pool,
 };
 pub use memory::{Aligned, Memory};
-pub use parallel::{Inline, Parallel, Runner};
-pub use shape::{Geometry, MAX_DEPTH, MAX_ELEMENTS, MAX_ORDER, Padding, ScaleMode, Window};
+pub use parallel::{Inline, Parallel};
+pub use shape::{Geometry, MAX_DEPTH, MAX_ELEMENTS, Padding, Window};
 pub use tiles::{Epilogue, Step};
+pub use weights::{codes as codebook, int8};
 
-#[doc(hidden)]
-pub use tiles::codebook;
-#[doc(hidden)]
-pub use weights::{bits as panel, int8};
+/// The layouts of weights of one bit and of f32.
+pub mod panel {
+    pub use crate::weights::bits::*;
+    pub use crate::weights::floats::*;
+    pub use crate::weights::{LANES, WORD_BITS};
+}

@@ -20,9 +20,10 @@
 //!   is alpha * f32(the integer sum of (q - zero point) * w).
 //! * A float layer's output is 0, then fma(x, w, sum) over kernel rows, kernel columns and channels; x is 0 in the padding.
 
+use crate::binary::ScaleMode;
 use crate::error::Error;
-use crate::shape::{Geometry, Padding, ScaleMode, Window};
-use crate::tiles::epilogue::Step;
+use crate::shape::{Geometry, Padding, Window};
+use crate::tiles::Step;
 
 /// Over what the scales b_k are means.
 #[derive(Clone, Copy, Debug)]

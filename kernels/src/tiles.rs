@@ -2,11 +2,14 @@
 
 pub(crate) mod binary_weight;
 pub(crate) mod bits;
-pub mod codebook;
+pub(crate) mod codebook;
 pub(crate) mod count;
-pub(crate) mod cover;
-pub(crate) mod epilogue;
+mod cover;
+mod epilogue;
 pub(crate) mod floats;
 pub(crate) mod int8;
+mod job;
 
 pub use epilogue::{Epilogue, Step};
+pub(crate) use epilogue::{Output, TOGETHER};
+pub(crate) use job::Job;

@@ -1,16 +1,16 @@
 //! Instruction sets: which there are, which this CPU has, which one is used.
 
+use super::{Backend, Op};
 use crate::error::Error;
-use crate::layers::int8::HasDot;
-use crate::simd;
 
 /// A backend of the kernels.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Isa {
     /// Plain Rust over the crate `wide`; runs everywhere.
     Portable,
     /// x86-64-v2 (SSSE3 and SSE4.2); popcount by pshufb.
-    Popcnt,
+    Sse42,
     /// AVX2 and FMA; popcount by vpshufb.
     Avx2,
     /// AVX-512 F and BW; popcount by vpshufb.
@@ -21,32 +21,69 @@ pub enum Isa {
     Neon,
 }
 
+/// What is known of a backend on any CPU.
+struct Row {
+    isa: Isa,
+    name: &'static str,
+    /// None for one that runs everywhere.
+    arch: Option<&'static str>,
+    description: &'static str,
+}
+
+const X86: Option<&str> = Some("x86_64");
+
+/// Every backend, worst first, in the order of the enum.
+#[rustfmt::skip]
+const ROWS: [Row; 6] = [
+    Row { isa: Isa::Portable, name: "portable", arch: None, description: "shifts and adds in plain Rust" },
+    Row { isa: Isa::Sse42, name: "sse42", arch: X86, description: "PSHUFB tables, 128 bits" },
+    Row { isa: Isa::Avx2, name: "avx2", arch: X86, description: "VPSHUFB tables, 256 bits" },
+    Row { isa: Isa::Avx512Bw, name: "avx512bw", arch: X86, description: "VPSHUFB tables, 512 bits" },
+    Row { isa: Isa::Avx512Vpopcnt, name: "avx512vpopcnt", arch: X86, description: "VPOPCNTD, 512 bits" },
+    Row { isa: Isa::Neon, name: "neon", arch: Some("aarch64"), description: "CNT, 128 bits" },
+];
+
 impl Isa {
     /// Every backend, on any CPU, worst first.
-    pub const ALL: [Self; 6] =
-        [Self::Portable, Self::Popcnt, Self::Avx2, Self::Avx512Bw, Self::Avx512Vpopcnt, Self::Neon];
+    pub const ALL: [Self; ROWS.len()] = {
+        let mut all = [Self::Portable; ROWS.len()];
+        let mut i = 0;
+        while i < all.len() {
+            assert!(ROWS[i].isa as usize == i, "rows must stand in the order of the enum");
+            all[i] = ROWS[i].isa;
+            i += 1;
+        }
+        all
+    };
+
+    const fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
 
     /// The name that `HORQ_ISA` takes.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            Self::Popcnt => "popcnt",
-            Self::Avx2 => "avx2",
-            Self::Avx512Bw => "avx512bw",
-            Self::Avx512Vpopcnt => "avx512vpopcnt",
-            Self::Neon => "neon",
-        }
+        self.row().name
+    }
+
+    /// What it counts bits with, and in vectors of how many bits.
+    pub const fn description(self) -> &'static str {
+        self.row().description
+    }
+
+    /// The architecture that it belongs to, as [`std::env::consts::ARCH`] names it; none for one that runs on any.
+    pub const fn arch(self) -> Option<&'static str> {
+        self.row().arch
     }
 
     /// Whether this CPU can run it.
     pub fn is_available(self) -> bool {
-        simd::is_available(self)
+        super::try_dispatch(self, Nothing).is_some()
     }
 
     /// Whether this CPU has an instruction for dot products of bytes as wide as this backend's registers (AVX-512 VNNI,
     /// AVX-VNNI, the dot products of Armv8.2). False where the backend is not available.
     pub fn has_dot(self) -> bool {
-        self.is_available() && simd::dispatch(self, HasDot)
+        super::try_dispatch(self, HasDot) == Some(true)
     }
 
     /// The backends that this CPU can run, worst first.
@@ -98,6 +135,29 @@ impl std::str::FromStr for Isa {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| Error::UnknownIsa(name.into()))
+        let unknown = || Error::UnknownIsa(name.into(), Self::ALL.map(Self::name).join(", "));
+        Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(unknown)
+    }
+}
+
+/// Asks nothing of a backend but to be there.
+struct Nothing;
+
+impl Op for Nothing {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Backend>(self, _: S) {}
+}
+
+/// Asks a backend for [`Backend::has_dot`].
+struct HasDot;
+
+impl Op for HasDot {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Backend>(self, simd: S) -> bool {
+        simd.has_dot()
     }
 }

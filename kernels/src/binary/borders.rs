@@ -10,12 +10,11 @@
 //! and base depends only on the filter and on which taps are valid. Windows with the same valid taps share a class; there
 //! are few, since the valid taps of a window are a rectangle that depends on its row and column.
 
-use crate::backends::Isa;
+use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::error::Error;
 use crate::memory::{bytes, filled, room};
 use crate::shape::{Geometry, Padding};
-use crate::simd::{Op, Simd, dispatch};
-use crate::weights::bits::LANES;
+use crate::simd::LANES;
 use std::ops::Range;
 
 /// The classes of a layer's windows and their bases.
@@ -30,23 +29,15 @@ pub(crate) struct Borders {
     filters: usize,
 }
 
-impl Geometry {
-    /// The valid taps of an axis (0: rows, 1: columns) at an output position.
-    #[inline(always)]
-    pub(crate) fn valid_taps(&self, axis: usize, position: usize) -> Range<usize> {
-        self.window.valid_taps(axis, [self.height, self.width][axis], position)
-    }
-}
-
 /// The valid taps of an axis at output positions, each with the positions that have them; all taps where padding counts.
-fn stretches(
+fn spans(
     geometry: &Geometry,
     axis: usize,
     out: [usize; 2],
     padding: Padding,
 ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (window, size, out) = (geometry.window, [geometry.height, geometry.width][axis], out[axis]);
-    let padded = (padding == Padding::ValidTaps).then(|| window.stretches(axis, size, out));
+    let padded = (padding == Padding::ValidTaps).then(|| window.spans(axis, size, out));
     let plain = (padding == Padding::One).then(|| (0..window.kernel[axis], 0..out));
     padded.into_iter().flatten().chain(plain)
 }
@@ -58,9 +49,9 @@ fn classify(
     out: [usize; 2],
     padding: Padding,
 ) -> Result<(Vec<Range<usize>>, Vec<u32>), Error> {
-    let mut distinct = room(stretches(geometry, axis, out, padding).count())?;
+    let mut distinct = room(spans(geometry, axis, out, padding).count())?;
     let mut of_position = room(out[axis])?;
-    for (taps, positions) in stretches(geometry, axis, out, padding) {
+    for (taps, positions) in spans(geometry, axis, out, padding) {
         of_position.resize(positions.end, distinct.len() as u32);
         distinct.push(taps);
     }
@@ -76,7 +67,7 @@ impl Borders {
     /// The most bytes that [`Self::new`] takes for `bases` weight bases, and those of a table with one value a class and
     /// filter.
     pub(crate) fn bytes(geometry: &Geometry, padding: Padding, out: [usize; 2], bases: usize) -> [usize; 2] {
-        let classes = [0, 1].map(|axis| stretches(geometry, axis, out, padding).count());
+        let classes = [0, 1].map(|axis| spans(geometry, axis, out, padding).count());
         let table = bytes::<i32>(&[classes[0], classes[1], geometry.padded_filters()]);
         let lists = bytes::<Range<usize>>(&[classes[0] + classes[1]]) + bytes::<u32>(&[out[0] + out[1]]);
         let prefix = bytes::<[i32; LANES]>(&[prefix_len(geometry)]);
@@ -195,7 +186,7 @@ impl Op for Bases<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Backend>(self, _: S) {
         let Self { geometry, panels, rows, columns, prefix, bases } = self;
         let ([height, width], filters) = (geometry.window.kernel, geometry.padded_filters());
         let (tap_len, line, column_classes) = (geometry.group_words() * LANES, width + 1, columns.len());
@@ -282,9 +273,9 @@ mod tests {
         }
     }
 
-    /// Stretches against positions one by one, over windows whose taps fall between pixels, outside, and all around.
+    /// Spans against positions one by one, over windows whose taps fall between pixels, outside, and all around.
     #[test]
-    fn stretches_are_the_ranges_of_all_positions() {
+    fn spans_are_the_ranges_of_all_positions() {
         for size in [1, 2, 3, 7, 20] {
             for [kernel, stride, dilation] in [[1, 1, 1], [3, 1, 1], [4, 3, 2], [7, 1, 5], [30, 2, 1], [2, 7, 13]] {
                 for [before, after] in [[0, 0], [1, 1], [0, 40], [41, 2], [90, 90]] {
@@ -296,9 +287,9 @@ mod tests {
                     };
                     let Ok([out, _]) = window.output(size, size) else { continue };
                     let mut all = Vec::new();
-                    for (taps, positions) in window.stretches(0, size, out) {
+                    for (taps, positions) in window.spans(0, size, out) {
                         assert_eq!(positions.start, all.len(), "{window:?}");
-                        assert_ne!(all.last(), Some(&taps), "{window:?}: two stretches of the same taps");
+                        assert_ne!(all.last(), Some(&taps), "{window:?}: two spans of the same taps");
                         all.resize(positions.end, taps);
                     }
                     let expected: Vec<_> = (0..out).map(|position| window.valid_taps(0, size, position)).collect();

@@ -2,25 +2,23 @@
 
 mod planes;
 
-use crate::backends::Isa;
+use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::binary::borders::Borders;
 use crate::binary::handover::PlaneLayout;
+use crate::binary::scales::{MAX_ORDER, ScaleMode};
 use crate::binary::spec::{
     BinaryCall, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Sample, SampleInput, ScratchLen,
 };
 use crate::binary::task::{BinaryTask, RowScales};
-use crate::binary::thresholds::FindThresholds;
-use crate::binary::thresholds::Thresholds;
+use crate::binary::thresholds::{FindThresholds, Thresholds};
 use crate::clock::{Stage, timed};
 use crate::error::Error;
 use crate::memory::Memory;
-use crate::shape::windows::{GROUP, Grid, ROW_GROUP, Shared, Windows};
-use crate::shape::{Geometry, MAX_ELEMENTS, MAX_ORDER, ScaleMode, Window};
-use crate::simd::dispatch;
-use crate::tiles::bits::Walk;
-use crate::tiles::count::parity::{self, SweepPlanes, TakesTriples};
-use crate::tiles::epilogue::{Epilogue, Step};
-use crate::weights::bits::LANES;
+use crate::parallel::{Disjoint, panels_of_task};
+use crate::shape::{Blocks, Cut, Geometry, MAX_ELEMENTS, Walk, Window, Windows};
+use crate::simd::LANES;
+use crate::tiles::count::parity;
+use crate::tiles::{Epilogue, Step};
 
 /// Panels from which on the parity basis pays for parities that only one window uses.
 const MIN_PANELS: usize = 8;
@@ -153,15 +151,14 @@ impl BinaryConv {
     /// If a vector is too short, or the steps before the layer's pool are not there or add values.
     pub fn thresholds(&self, scale: f32, alpha: &[f32], steps: &[Step<'_>]) -> Result<Option<Thresholds>, Error> {
         let geometry = &self.spec.geometry;
-        let constant = matches!(self.spec.mode, ScaleMode::Fixed | ScaleMode::None);
         assert!(alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
         Epilogue { steps }.check(geometry.padded_filters(), 0);
         self.check_pool(steps);
         let find = FindThresholds { geometry, borders: &self.borders, scale, alpha, steps, pool: self.spec.pool };
-        if constant && self.bases == 1 { dispatch(self.isa, find) } else { Ok(None) }
+        if self.spec.mode.is_constant() && self.bases == 1 { dispatch(self.isa, find) } else { Ok(None) }
     }
 
-    /// The same for calls whose input comes as planes.
+    /// The scratch that [`Self::run`] needs in calls whose input comes as planes.
     pub fn scratch_len_of_planes(&self) -> ScratchLen {
         // Planes are shared, so those that get parities are copied.
         ScratchLen { words: self.parity.map_or(0, |words| 2 * words), scales: self.spec.max_order }
@@ -222,8 +219,8 @@ impl BinaryConv {
             BinaryInput::Planes { .. } => self.scratch_len_of_planes(),
         };
         assert!(scratch.words.len() >= needed.words && scratch.scales.len() >= needed.scales, "scratch too small");
-        let output = values.then(|| Shared::new(output));
-        if self.is_dense() {
+        let output = values.then(|| Disjoint::new(output));
+        if self.is_flat() {
             // One row a sample: the samples become the pixels of an image one pixel high.
             let geometry = Geometry { width: samples, window: Window::square(1), ..*geometry };
             let sample = Sample {
@@ -237,7 +234,7 @@ impl BinaryConv {
                 first_output: 0,
                 number: 0,
             };
-            return self.sample(&call, &sample, output.as_ref(), scratch);
+            return self.sample(&call, &sample, output, scratch);
         }
         for i in 0..samples {
             let sample = Sample {
@@ -256,7 +253,7 @@ impl BinaryConv {
             self.sample(
                 &call,
                 &sample,
-                output.as_ref(),
+                output,
                 BinaryScratch { words: &mut *scratch.words, scales: &mut *scratch.scales },
             )?;
         }
@@ -270,13 +267,13 @@ impl BinaryConv {
         assert!(fits, "a pool stands behind {before} of {} steps, none of which adds values", steps.len());
     }
 
-    fn is_dense(&self) -> bool {
-        self.spec.is_dense()
+    fn is_flat(&self) -> bool {
+        self.spec.is_flat()
     }
 
     /// Whether each row of the product has its words to itself, one after another.
     fn is_contiguous(&self) -> bool {
-        self.by_window() || self.is_dense()
+        self.by_window() || self.is_flat()
     }
 
     /// Words of a window in one group.
@@ -284,33 +281,25 @@ impl BinaryConv {
         self.spec.geometry.window.taps() * self.spec.geometry.group_words()
     }
 
-    fn is_padded(&self) -> bool {
-        self.spec.geometry.window.padding != [0; 4]
-    }
-
     /// Whether each window has scales of its own; the whole input of a matrix product's sample is one window.
     fn by_window(&self) -> bool {
-        match self.spec.mode {
-            ScaleMode::Window => true,
-            ScaleMode::Image => self.is_dense(),
-            ScaleMode::Fixed | ScaleMode::None => false,
-        }
+        self.spec.mode == ScaleMode::Window || !self.spec.mode.is_constant() && self.is_flat()
     }
 
     /// Windows of a group, all groups, that a call works on at a time.
     fn lines(&self) -> usize {
-        let rows = if self.is_dense() { self.spec.max_batch } else { self.out[0] * self.out[1] };
+        let rows = if self.is_flat() { self.spec.max_batch } else { self.out[0] * self.out[1] };
         rows * self.spec.geometry.groups
     }
 
     /// Runs that have lanes of their own: the groups of each pixel, or the rows of an image whose windows share scales.
     fn runs(&self) -> usize {
         let geometry = &self.spec.geometry;
-        let pixels = if self.is_dense() { self.spec.max_batch } else { geometry.height * geometry.width };
-        match self.spec.mode {
-            _ if self.by_window() => pixels * geometry.groups,
-            ScaleMode::Image => geometry.height,
-            _ => 0,
+        let pixels = if self.is_flat() { self.spec.max_batch } else { geometry.height * geometry.width };
+        match self.by_window() {
+            true => pixels * geometry.groups,
+            false if self.spec.mode.is_constant() => 0,
+            false => geometry.height,
         }
     }
 
@@ -328,7 +317,7 @@ impl BinaryConv {
         &self,
         call: &BinaryCall<'_>,
         sample: &Sample<'_>,
-        output: Option<&Shared<f32>>,
+        output: Option<Disjoint<'_, f32>>,
         scratch: BinaryScratch<'_>,
     ) -> Result<(), Error> {
         let BinaryScratch { words, scales } = scratch;
@@ -341,7 +330,7 @@ impl BinaryConv {
                         self.quantize_image(call, sample, image, words, scales)
                     }
                 })?;
-                let triples = timed(call.clock, Stage::Bits, || self.sweep(call, sample, words));
+                let triples = timed(call.clock, Stage::Bits, || self.parities(call, sample, words));
                 self.multiply(call, sample, words, triples, scales, output);
             }
             SampleInput::Planes(planes) => {
@@ -350,7 +339,7 @@ impl BinaryConv {
                     let triples = timed(call.clock, Stage::Bits, || {
                         let len = self.plane_len() * call.order;
                         words[..len].copy_from_slice(&planes[..len]);
-                        self.sweep(call, sample, words)
+                        self.parities(call, sample, words)
                     });
                     self.multiply(call, sample, words, triples, scales, output);
                 } else {
@@ -363,13 +352,13 @@ impl BinaryConv {
     }
 
     /// Makes the parities of a sample's planes; whether there is a use for them.
-    fn sweep(&self, call: &BinaryCall<'_>, sample: &Sample<'_>, words: &mut [u32]) -> bool {
+    fn parities(&self, call: &BinaryCall<'_>, sample: &Sample<'_>, words: &mut [u32]) -> bool {
         let few = self.is_contiguous() && sample.rows * call.order < parity::MIN_ROWS;
         let Some(parity) = self.parity.filter(|_| !few) else { return false };
         let (planes, parities) = words.split_at_mut(parity);
         let plane = self.plane_len();
         let step = if self.is_contiguous() { self.line() / 3 } else { self.windows.parity_step() };
-        dispatch(self.isa, SweepPlanes { planes: &planes[..plane * call.order], plane, step, parities });
+        dispatch(self.isa, Parities { planes: &planes[..plane * call.order], plane, step, parities });
         true
     }
 
@@ -381,7 +370,7 @@ impl BinaryConv {
         words: &[u32],
         triples: bool,
         scales: &[f32],
-        output: Option<&Shared<f32>>,
+        output: Option<Disjoint<'_, f32>>,
     ) {
         let geometry = sample.geometry;
         let line = self.line();
@@ -393,21 +382,20 @@ impl BinaryConv {
         };
         let joined = self.windows.joined().len();
         let windows = sample.rows * joined;
-        let group = if windows * call.order == 1 { ROW_GROUP } else { GROUP };
-        let units_of_group = geometry.group_panels().div_ceil(group);
-        let units = units_of_group * geometry.groups;
-        let work = line * call.order * call.bases.len() * group * 3;
         // Neighbouring windows share most of what they read.
         let read = self.plane_len() * call.order * size_of::<u32>() / self.lines() * geometry.groups;
-        // Results count, twice because their lines are fetched and written back: a unit writes but some columns of each row,
-        // and the next unit should find the lines in the L2 cache and the pages in the TLB. In one chunk, rows of 4 KiB also
+        // Results count, twice because their lines are fetched and written back: a task writes but some columns of each row,
+        // and the next one should find the lines in the L2 cache and the pages in the TLB. In one chunk, rows of 4 KiB also
         // fell into one set of the L1 cache: chunks of 32 rows took 1024 x 1024 x 1024 bits to f32 from 1.7 to 1.4 ms, 2048 x
         // 4096 x 1024 from 22 to 12 and 4032 x 4032 x 4032 from 78 to 68, though panels are loaded more often (Golden Cove).
         let written = output.map_or(0, |_| 2 * geometry.filters * size_of::<f32>());
-        let grid = Grid::new(call.parallel, windows, read + written / joined, units, work).joining(joined);
-        grid.run(call.parallel, &|task| {
-            let (unit, rows) = grid.task(task);
-            let first_panel = unit % units_of_group * group;
+        let cut = Cut {
+            parallel: call.parallel,
+            panels: panels_of_task(windows * call.order),
+            row_bytes: read + written / joined,
+            work: line * call.order * call.bases.len() * 3,
+        };
+        Blocks::new(geometry, windows, cut).joining(joined).run(|block| {
             let task = BinaryTask {
                 call,
                 geometry,
@@ -421,12 +409,46 @@ impl BinaryConv {
                 output,
                 first_output: sample.first_output,
                 sample: sample.number,
-                group: unit / units_of_group,
-                first_panel,
-                panels: group.min(geometry.group_panels() - first_panel),
-                rows,
+                block,
             };
             dispatch(self.isa, task);
         });
+    }
+}
+
+/// The parities of planes: `parities` gets, for each of `planes` of `plane` words, what [`parity::parities`] makes of it.
+struct Parities<'a> {
+    planes: &'a [u32],
+    plane: usize,
+    step: usize,
+    parities: &'a mut [u32],
+}
+
+impl Op for Parities<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Backend>(self, _: S) {
+        for (plane, parities) in self.planes.chunks_exact(self.plane).zip(self.parities.chunks_exact_mut(self.plane)) {
+            parity::parities(
+                plane,
+                self.step,
+                parities,
+                #[inline(always)]
+                |to, parity| *to = parity,
+            );
+        }
+    }
+}
+
+/// Asks a backend whether it takes triples.
+struct TakesTriples;
+
+impl Op for TakesTriples {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Backend>(self, _: S) -> bool {
+        S::PARITY
     }
 }

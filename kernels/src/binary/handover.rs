@@ -4,11 +4,14 @@
 //! it is finished, in registers: the writer's epilogue stores sign bits where the reader's windows expect them. The bits are
 //! those that the reader's own quantizer would find.
 
+use crate::binary::scales::MAX_ORDER;
+#[cfg(doc)]
+use crate::binary::scales::ScaleMode;
 use crate::binary::spec::BinarySpec;
-use crate::shape::windows::{Shared, Starts};
-use crate::shape::{MAX_ORDER, ScaleMode};
-use crate::simd::Simd;
-use crate::weights::bits::{LANES, WORD_BITS};
+use crate::parallel::Disjoint;
+use crate::shape::Starts;
+use crate::simd::{LANES, Simd, WORD_BITS};
+use pulp::bytemuck::cast_slice_mut;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Where the planes of a binary layer's input lie: word w of pixel (y, x) in plane k of sample s is at
@@ -37,7 +40,7 @@ impl PlaneLayout {
         let image = (geometry.height + top + bottom) * row;
         // The samples of a matrix product are the rows of one tile: plane by plane, sample by sample.
         let (sample, plane) =
-            if spec.is_dense() { (pixel, spec.max_batch * pixel) } else { (spec.max_order * image, image) };
+            if spec.is_flat() { (pixel, spec.max_batch * pixel) } else { (spec.max_order * image, image) };
         Self {
             sample,
             plane,
@@ -54,9 +57,8 @@ impl PlaneLayout {
     /// groups begin inside a word.
     pub fn new(spec: &BinarySpec) -> Option<Self> {
         let geometry = &spec.geometry;
-        let constant = matches!(spec.mode, ScaleMode::Fixed | ScaleMode::None);
         let whole = geometry.groups == 1 || geometry.group_channels().is_multiple_of(WORD_BITS);
-        (constant && whole).then(|| Self::shared(spec))
+        (spec.mode.is_constant() && whole).then(|| Self::shared(spec))
     }
 
     /// The same words for an image of `height` x `width` x `channels` whose values in order are the layer's input; none where
@@ -78,11 +80,11 @@ impl PlaneLayout {
 #[derive(Debug)]
 pub struct PackInto<'a> {
     layout: PlaneLayout,
-    words: Shared<u32>,
+    /// Sixteenths of the channels of each pixel: the halves of the words, the low one first on the targets that there are.
+    halves: Disjoint<'a, u16>,
     scales: [f32; MAX_ORDER],
     order: usize,
     overflow: AtomicBool,
-    lifetime: std::marker::PhantomData<&'a mut [u32]>,
 }
 
 impl<'a> PackInto<'a> {
@@ -101,11 +103,10 @@ impl<'a> PackInto<'a> {
         }
         Self {
             layout,
-            words: Shared::new(words),
+            halves: Disjoint::new(cast_slice_mut(words)),
             scales: constants,
             order,
             overflow: AtomicBool::new(false),
-            lifetime: std::marker::PhantomData,
         }
     }
 
@@ -136,27 +137,21 @@ impl<'a> PackInto<'a> {
         Starts::evenly(at * self.layout.sample + self.layout.first, self.layout.sample)
     }
 
-    /// Stores bits of sixteen channels of a pixel in plane `k`.
+    /// Where the bits of sixteen channels of a pixel lie in plane `k`, and those of the `n - 1` sixteenths behind them.
     ///
     /// # Safety
-    /// `pixel` must be a pixel of the layout and `half` a sixteenth of its channels, which belong to the caller alone.
+    /// `pixel` must be a pixel of the layout and `half` a sixteenth of its channels with as many behind it, which belong to the
+    /// caller alone.
     #[inline(always)]
-    pub(crate) unsafe fn put(&self, k: usize, pixel: usize, half: usize, bits: u16) {
+    pub(crate) unsafe fn halves(&self, k: usize, pixel: usize, half: usize, n: usize) -> *mut u16 {
         // SAFETY: the caller vouches for the place.
-        unsafe { *self.first(k * self.layout.plane + pixel).add(half) = bits }
-    }
-
-    /// The first sixteen channels of a pixel.
-    #[inline(always)]
-    pub(crate) fn first(&self, pixel: usize) -> *mut u16 {
-        // The low half of a word comes first on the targets that there are.
-        self.words.get().wrapping_add(pixel).cast()
+        unsafe { self.halves.at(2 * (k * self.layout.plane + pixel) + half, n) }
     }
 
     /// Packs sixteen channels of the pixels `pixels`, of which the first `lanes` count.
     ///
     /// # Safety
-    /// As [`Self::put`] for each pixel.
+    /// As [`Self::halves`] for each pixel.
     #[inline(always)]
     pub(crate) unsafe fn pack<S: Simd, const R: usize>(
         &self,
@@ -176,7 +171,7 @@ impl<'a> PackInto<'a> {
             finite &= simd.less(m[r], infinity);
             bits[r] = simd.less(y[r], zero) & lanes;
             // SAFETY: passed on to the caller.
-            unsafe { self.put(0, pixels[r], half, bits[r]) };
+            unsafe { *self.halves(0, pixels[r], half, 1) = bits[r] };
         }
         for k in 1..self.order {
             let scale = simd.splat_float(self.scales[k - 1]);
@@ -184,7 +179,7 @@ impl<'a> PackInto<'a> {
                 bits[r] ^= simd.less(m[r], scale) & lanes;
                 m[r] = simd.abs(simd.sub(m[r], scale));
                 // SAFETY: passed on to the caller.
-                unsafe { self.put(k, pixels[r], half, bits[r]) };
+                unsafe { *self.halves(k, pixels[r], half, 1) = bits[r] };
             }
         }
         if finite != lanes {

@@ -1,10 +1,11 @@
 //! Quantizing and packing whole layers' inputs: an image with shared planes, or windows with planes of their own.
 
-use crate::binary::residual::{Planes, image_scales, next_plane, pack};
+use crate::backends::{Backend, Op};
+use crate::binary::residual::{PlaneWords, image_scales, next_plane, pack};
+use crate::binary::scales::MAX_ORDER;
+use crate::parallel::Disjoint;
 use crate::shape::Geometry;
-use crate::shape::windows::Shared;
-use crate::simd::{Op, Simd};
-use crate::weights::bits::LANES;
+use crate::simd::{LANES, WORD_BITS};
 use std::ops::Range;
 
 /// Whether all values are finite.
@@ -14,7 +15,7 @@ impl Op for AllFinite<'_> {
     type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> bool {
+    fn run<S: Backend>(self, _: S) -> bool {
         // Without an early end, so that it compiles to vector instructions.
         self.0.iter().fold(true, |finite, x| finite & x.is_finite())
     }
@@ -31,23 +32,23 @@ impl Op for ImageScales<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Backend>(self, simd: S) {
         image_scales(simd, self.image, self.row_len, self.scales);
     }
 }
 
 /// The mean over runs whose lanes are given, sixteen a run.
-pub(crate) struct Mean<'a> {
+pub(crate) struct MeanOfLanes<'a> {
     pub lanes: &'a [f32],
     /// Elements of all runs.
     pub elements: usize,
 }
 
-impl Op for Mean<'_> {
+impl Op for MeanOfLanes<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f32 {
+    fn run<S: Backend>(self, simd: S) -> f32 {
         let mut sum = simd.splat_float(0.0);
         for lanes in self.lanes.chunks_exact(LANES) {
             // SAFETY: a chunk holds sixteen values.
@@ -66,7 +67,7 @@ pub(crate) struct NextPlane<'a> {
     pub runs: Range<usize>,
     /// One an order so far.
     pub scales: &'a [f32],
-    pub planes: &'a Shared<u32>,
+    pub planes: Disjoint<'a, u32>,
     /// Where the first run of all starts in a plane.
     pub first_word: usize,
     /// Words between neighbouring runs.
@@ -74,27 +75,24 @@ pub(crate) struct NextPlane<'a> {
     /// Words of a plane.
     pub plane: usize,
     /// `[run][16]`.
-    pub lanes: &'a Shared<f32>,
+    pub lanes: Disjoint<'a, f32>,
 }
 
 impl Op for NextPlane<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let planes = Planes { words: self.planes.get(), plane: self.plane };
+    fn run<S: Backend>(self, simd: S) {
+        let planes = PlaneWords { words: self.planes, first: self.first_word, plane: self.plane };
         let mut at = self.runs.start;
         while at < self.runs.end {
             // SAFETY: the planes hold the words and `lanes` the lanes of every run, and these runs belong to this task alone.
             unsafe {
-                let [first, second] = [at, at + 1].map(
-                    #[inline(always)]
-                    |i| planes.words.wrapping_add(self.first_word + i * self.step),
-                );
-                let (first, second) = (Planes { words: first, ..planes }, Planes { words: second, ..planes });
+                let (first, second) = (planes.skip(at * self.step), planes.skip((at + 1) * self.step));
                 let run = &self.values[at * self.run..][..self.run];
-                let lanes = self.lanes.get().add(at * LANES);
-                if at + 1 < self.runs.end {
+                let n = 2.min(self.runs.end - at);
+                let lanes = self.lanes.at(at * LANES, n * LANES);
+                if n == 2 {
                     let next = &self.values[(at + 1) * self.run..][..self.run];
                     let both = next_plane(simd, [run, next], self.scales, [first, second]);
                     simd.store_floats(lanes, both[0]);
@@ -116,7 +114,7 @@ pub(crate) struct PackPixels<'a> {
     pub rows: Range<usize>,
     /// One an order.
     pub scales: &'a [f32],
-    pub planes: &'a Shared<u32>,
+    pub planes: Disjoint<'a, u32>,
     /// Where the first of the rows starts in a plane.
     pub first_word: usize,
     /// Words of a row of a plane.
@@ -129,20 +127,19 @@ impl Op for PackPixels<'_> {
     type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> bool {
+    fn run<S: Backend>(self, simd: S) -> bool {
         let geometry = self.geometry;
         let (channels, words) = (geometry.group_channels(), geometry.group_words());
         let row = geometry.width * geometry.channels;
-        let planes = Planes { words: self.planes.get(), plane: self.plane };
+        let planes = PlaneWords { words: self.planes, first: self.first_word, plane: self.plane };
         let mut poison = simd.splat_float(0.0);
         for (y, image_row) in self.image[self.rows.start * row..self.rows.end * row].chunks_exact(row).enumerate() {
             // Channels that fill their words exactly lie in the plane as they lie in the image.
-            let run = if channels == words * 32 { row } else { channels };
+            let run = if channels == words * WORD_BITS { row } else { channels };
             for (i, run) in image_row.chunks_exact(run).enumerate() {
                 // SAFETY: the planes hold every word of the image's rows, and these rows belong to this task alone.
-                poison = simd.add(poison, unsafe {
-                    pack(simd, run, self.scales, planes.at(self.first_word + y * self.row_len + i * words))
-                });
+                poison = simd
+                    .add(poison, unsafe { pack(simd, run, self.scales, planes.skip(y * self.row_len + i * words)) });
             }
         }
         simd.sum(poison) == 0.0
@@ -165,11 +162,11 @@ pub(crate) struct PackWindows<'a> {
     pub out_width: usize,
     pub order: usize,
     /// `[plane][row][group][tap][word]`.
-    pub planes: &'a Shared<u32>,
+    pub planes: Disjoint<'a, u32>,
     /// Words of a plane.
     pub plane: usize,
     /// `[order][row][group]`.
-    pub scales: &'a Shared<f32>,
+    pub scales: Disjoint<'a, f32>,
     /// Rows times groups of the whole layer.
     pub lines: usize,
 }
@@ -178,7 +175,7 @@ impl Op for PackWindows<'_> {
     type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> bool {
+    fn run<S: Backend>(self, simd: S) -> bool {
         let mut finite = true;
         for row in self.rows.clone() {
             for group in 0..self.geometry.groups {
@@ -200,7 +197,7 @@ impl PackWindows<'_> {
     }
 
     #[inline(always)]
-    fn window<S: Simd>(&self, simd: S, row: usize, group: usize) -> bool {
+    fn window<S: Backend>(&self, simd: S, row: usize, group: usize) -> bool {
         let geometry = self.geometry;
         let (channels, words) = (geometry.group_channels(), geometry.group_words());
         let window = &geometry.window;
@@ -209,24 +206,24 @@ impl PackWindows<'_> {
         let valid = tap_rows.len() * tap_columns.len();
         let line = row * geometry.groups + group;
         let line_len = window.taps() * words;
-        let mut scales = [0.0; crate::shape::MAX_ORDER];
+        let mut scales = [0.0; MAX_ORDER];
         // SAFETY: the line's words and scales lie in the planes and scales, and belong to this task alone; `lanes` holds
         // sixteen values and `signs` the words of every run.
         unsafe {
-            let planes = Planes { words: self.planes.get(), plane: self.plane }.at(line * line_len);
+            let planes = PlaneWords { words: self.planes, first: line * line_len, plane: self.plane };
             for k in 0..self.order {
                 if valid < window.taps() {
-                    planes.words.add(k * self.plane).write_bytes(0, line_len);
+                    self.planes.at(line * line_len + k * self.plane, line_len).write_bytes(0, line_len);
                 }
                 let mut lanes = simd.splat_float(0.0);
                 for tap_row in tap_rows.clone() {
                     for tap_column in tap_columns.clone() {
                         let run = self.run_of([y, x], [tap_row, tap_column]) + group;
-                        let tap = planes.at((tap_row * window.kernel[1] + tap_column) * words);
+                        let tap = planes.skip((tap_row * window.kernel[1] + tap_column) * words);
                         let of_tap = if k == 0 {
                             let signs = self.signs[run * words..][..words].as_ptr();
                             for word in 0..words {
-                                *tap.words.add(word) = *signs.add(word);
+                                *tap.at(0, word) = *signs.add(word);
                             }
                             simd.load_floats(self.lanes[run * LANES..][..LANES].as_ptr())
                         } else {
@@ -237,7 +234,7 @@ impl PackWindows<'_> {
                     }
                 }
                 scales[k] = if valid == 0 { 0.0 } else { simd.sum(lanes) / (valid * channels) as f32 };
-                *self.scales.get().add(k * self.lines + line) = scales[k];
+                *self.scales.at(k * self.lines + line, 1) = scales[k];
             }
         }
         scales.iter().all(|scale| scale.is_finite())

@@ -7,11 +7,11 @@
 //! magnitudes in memory. A mean runs over runs of elements (image rows, or the taps of a window): sixteen lanes, each adding
 //! every sixteenth element of the run in order, then the lanes of run after run added up, then the lanes as a tree
 //! ([`Simd::sum`]), then one division, so it has the same bits on every backend. Where the scales are such means,
-//! [`next_plane`] finds a plane and its scale in one sweep; [`pack`] makes all planes at once where the scales are known.
+//! [`next_plane`] finds a plane and its scale in one pass; [`pack`] makes all planes at once where the scales are known.
 
-use crate::shape::MAX_ORDER;
-use crate::simd::Simd;
-use crate::weights::bits::{LANES, WORD_BITS};
+use crate::binary::scales::MAX_ORDER;
+use crate::parallel::Disjoint;
+use crate::simd::{LANES, Simd, WORD_BITS};
 
 /// |R_k| of sixteen elements, k being the number of `scales`.
 #[inline(always)]
@@ -76,19 +76,19 @@ pub(crate) fn image_scales<S: Simd>(simd: S, image: &[f32], row_len: usize, scal
 }
 
 /// The next plane of `R` runs of equal length: packs plane k + 1, k being the number of `scales` so far, and returns the
-/// lanes of sum |R_k| of each run, from which scale k + 1 follows. One sweep does both, and the first needs no scale.
+/// lanes of sum |R_k| of each run, from which scale k + 1 follows. One pass does both, and the first needs no scale.
 ///
 /// Neighbouring runs keep two chains of additions busy, whose latency would set the pace otherwise.
 ///
 /// # Safety
-/// Plane k (counted from 1; none if k is 0) must be readable and plane k + 1 writable at the words of each run:
-/// `planes[r]` + k * plane, `run.len()` bits rounded up to words. All runs must have the length of the first.
+/// [`PlaneWords::at`] must be allowed for the words of each run, `run.len()` bits rounded up to words, in planes k (counted
+/// from 1) and k + 1. All runs must have the length of the first.
 #[inline(always)]
 pub(crate) unsafe fn next_plane<S: Simd, const R: usize>(
     simd: S,
     runs: [&[f32]; R],
     scales: &[f32],
-    planes: [Planes; R],
+    planes: [PlaneWords<'_>; R],
 ) -> [S::Floats; R] {
     // SAFETY: passed on to the caller.
     unsafe {
@@ -111,7 +111,7 @@ unsafe fn next_of<S: Simd, const R: usize, const K: usize>(
     simd: S,
     runs: [&[f32]; R],
     scales: [f32; K],
-    planes: [Planes; R],
+    planes: [PlaneWords<'_>; R],
 ) -> [S::Floats; R] {
     let mut constants = [simd.splat_float(0.0); K];
     for k in 0..K {
@@ -163,36 +163,43 @@ fn next_bits<S: Simd, const K: usize>(simd: S, x: S::Floats, scales: &[S::Floats
     (u32::from(bits), m)
 }
 
-/// Where packed planes go: word w of plane k at `words + k * plane + w`.
+/// Where packed planes go: word w of plane k at `first + k * plane + w`.
 #[derive(Clone, Copy)]
-pub(crate) struct Planes {
-    /// The first word of the first plane.
-    pub words: *mut u32,
+pub(crate) struct PlaneWords<'a> {
+    pub words: Disjoint<'a, u32>,
+    /// Where the first plane starts.
+    pub first: usize,
     /// Words between neighbouring planes.
     pub plane: usize,
 }
 
-impl Planes {
-    /// The same planes from a later word on.
+impl PlaneWords<'_> {
+    /// These planes from a later word on.
+    #[inline(always)]
+    pub(crate) fn skip(self, words: usize) -> Self {
+        Self { first: self.first + words, ..self }
+    }
+
+    /// A word of plane `k`, counted from 0.
     ///
     /// # Safety
-    /// The word must lie in the same buffer.
+    /// The word must lie in the planes, and nobody else may touch it.
     #[inline(always)]
-    pub(crate) unsafe fn at(self, word: usize) -> Self {
-        // SAFETY: the caller vouches for the word.
-        Self { words: unsafe { self.words.add(word) }, plane: self.plane }
+    pub(crate) unsafe fn at(self, k: usize, word: usize) -> *mut u32 {
+        // SAFETY: passed on to the caller.
+        unsafe { self.words.at(self.first + k * self.plane + word, 1) }
     }
 
     /// Plane `k` + 1 at a word: plane `k` with some bits flipped, or these bits where `k` is 0.
     ///
     /// # Safety
-    /// The word of both planes must lie in the buffer.
+    /// As [`Self::at`] for the word of both planes.
     #[inline(always)]
     unsafe fn flip(self, k: usize, word: usize, bits: u32) {
         // SAFETY: the caller vouches for both words.
         unsafe {
-            let before = if k == 0 { 0 } else { *self.words.add((k - 1) * self.plane + word) };
-            *self.words.add(k * self.plane + word) = before ^ bits;
+            let before = if k == 0 { 0 } else { *self.at(k - 1, word) };
+            *self.at(k, word) = before ^ bits;
         }
     }
 }
@@ -203,7 +210,7 @@ impl Planes {
 /// # Safety
 /// Each of the planes must be writable for `run.len()` bits rounded up to words.
 #[inline(always)]
-pub(crate) unsafe fn pack<S: Simd>(simd: S, run: &[f32], scales: &[f32], planes: Planes) -> S::Floats {
+pub(crate) unsafe fn pack<S: Simd>(simd: S, run: &[f32], scales: &[f32], planes: PlaneWords<'_>) -> S::Floats {
     // SAFETY: passed on to the caller.
     unsafe {
         match *scales {
@@ -222,7 +229,12 @@ pub(crate) unsafe fn pack<S: Simd>(simd: S, run: &[f32], scales: &[f32], planes:
 
 /// Packs the K + 1 planes that K scales decide (the last scale decides none).
 #[inline(always)]
-unsafe fn pack_run<S: Simd, const K: usize>(simd: S, run: &[f32], scales: [f32; K], planes: Planes) -> S::Floats {
+unsafe fn pack_run<S: Simd, const K: usize>(
+    simd: S,
+    run: &[f32],
+    scales: [f32; K],
+    planes: PlaneWords<'_>,
+) -> S::Floats {
     let zero = simd.splat_float(0.0);
     let scales = scales.map(
         #[inline(always)]
@@ -236,9 +248,9 @@ unsafe fn pack_run<S: Simd, const K: usize>(simd: S, run: &[f32], scales: [f32; 
         unsafe {
             let low = sixteen(simd, simd.load_floats(chunk.as_ptr()), &scales, &mut poison[0]);
             let high = sixteen(simd, simd.load_floats(chunk.as_ptr().add(LANES)), &scales, &mut poison[1]);
-            *planes.words.add(word) = low.0 | high.0 << LANES;
+            *planes.at(0, word) = low.0 | high.0 << LANES;
             for k in 0..K {
-                *planes.words.add((k + 1) * planes.plane + word) = low.1[k] | high.1[k] << LANES;
+                *planes.at(k + 1, word) = low.1[k] | high.1[k] << LANES;
             }
         }
     }
@@ -259,9 +271,9 @@ unsafe fn pack_run<S: Simd, const K: usize>(simd: S, run: &[f32], scales: [f32; 
         let word = run.len() / WORD_BITS;
         // SAFETY: the caller vouches for this word of every plane.
         unsafe {
-            *planes.words.add(word) = first;
+            *planes.at(0, word) = first;
             for k in 0..K {
-                *planes.words.add((k + 1) * planes.plane + word) = later[k];
+                *planes.at(k + 1, word) = later[k];
             }
         }
     }

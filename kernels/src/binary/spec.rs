@@ -1,13 +1,14 @@
 //! What a binary layer is, and what one call of it works on.
 
 use crate::binary::handover::PackInto;
+use crate::binary::scales::ScaleMode;
 use crate::binary::thresholds::Thresholds;
 use crate::clock::StageClock;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::parallel::Parallel;
-use crate::shape::{Geometry, Padding, ScaleMode};
-use crate::tiles::epilogue::Epilogue;
+use crate::shape::{Geometry, Padding};
+use crate::tiles::Epilogue;
 #[cfg(doc)]
 use crate::{BinaryConv, PlaneLayout};
 
@@ -20,7 +21,7 @@ pub struct BinarySpec {
     pub padding: Padding,
     /// Over what a plane's scale is the mean.
     pub mode: ScaleMode,
-    /// The highest order it will be run at, 1 to [`crate::shape::MAX_ORDER`].
+    /// The highest order it will be run at, 1 to [`crate::MAX_ORDER`].
     pub max_order: usize,
     /// The most samples of one call.
     pub max_batch: usize,
@@ -115,7 +116,7 @@ pub struct BinaryMemory {
 }
 
 /// What a sample is given as.
-pub(super) enum SampleInput<'a> {
+pub(crate) enum SampleInput<'a> {
     /// `[row][column][channel]`.
     Image(&'a [f32]),
     /// Packed planes.
@@ -123,7 +124,7 @@ pub(super) enum SampleInput<'a> {
 }
 
 /// One sample of a call; for a matrix product all samples, each a pixel of an image one pixel high.
-pub(super) struct Sample<'a> {
+pub(crate) struct Sample<'a> {
     /// The shape; its width is the number of samples for a matrix product.
     pub geometry: &'a Geometry,
     pub input: SampleInput<'a>,
@@ -156,10 +157,8 @@ impl BinarySpec {
     }
 
     /// Whether the layer is a matrix product, whose samples are the rows of one task.
-    pub(crate) fn is_dense(&self) -> bool {
-        let geometry = &self.geometry;
-        let one_pixel = (geometry.height, geometry.width) == (1, 1) && geometry.window.taps() == 1;
+    pub(crate) fn is_flat(&self) -> bool {
         // The scale of mode `image` runs over all groups, that of a window over its own.
-        one_pixel && geometry.groups == 1 && geometry.window.padding == [0; 4]
+        self.geometry.is_flat() && self.geometry.groups == 1
     }
 }

@@ -1,18 +1,17 @@
 //! One task of a binary layer: some rows times some panels of a group, from packed planes to stored f32.
 
+use crate::backends::{Backend, Op};
 use crate::binary::borders::{Borders, Classes};
 use crate::binary::handover::PackInto;
 use crate::binary::spec::{BinaryCall, Packing};
 use crate::binary::thresholds::Thresholds;
 use crate::clock::{Stage, timed};
-use crate::shape::Geometry;
-use crate::shape::windows::{ROW_GROUP, ROWS, Shared, Starts, Windows};
-use crate::simd::{Op, Simd};
-use crate::tiles::bits::{BitJob, Results, Walk};
-use crate::tiles::epilogue::{Lanes, TOGETHER, Target, step_rows};
-use crate::weights::bits::LANES;
+use crate::parallel::{Disjoint, ROW_GROUP, ROWS};
+use crate::shape::{Block, Geometry, Starts, Walk, Windows};
+use crate::simd::LANES;
+use crate::tiles::bits::{BitOperands, Results};
+use crate::tiles::{Job, Output, TOGETHER};
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
 /// Windows under a pool.
 const POOLED: usize = 4;
@@ -32,7 +31,7 @@ impl RowScales<'_> {
     fn from(&self, task: &BinaryTask<'_>, row: usize) -> Scales {
         let groups = task.geometry.groups;
         if self.by_window {
-            Scales { first: self.scales[row * groups + task.group..].as_ptr(), plane: self.lines, row: groups }
+            Scales { first: self.scales[row * groups + task.block.group..].as_ptr(), plane: self.lines, row: groups }
         } else {
             Scales { first: self.scales.as_ptr(), plane: 1, row: 0 }
         }
@@ -70,22 +69,18 @@ pub(crate) struct BinaryTask<'a> {
     pub borders: &'a Borders,
     /// Packed planes.
     pub words: &'a [u32],
-    /// [`crate::binary::spec::BinarySpec::pool`].
+    /// [`crate::BinarySpec::pool`].
     pub pool: Option<usize>,
     /// Words of a plane.
     pub plane: usize,
     pub scales: RowScales<'a>,
     /// None where the output is only packed.
-    pub output: Option<&'a Shared<f32>>,
+    pub output: Option<Disjoint<'a, f32>>,
     pub first_output: usize,
     /// Which sample of the call this is; for a matrix product the first of all.
     pub sample: usize,
-    pub group: usize,
-    /// The first panel, counted within the group.
-    pub first_panel: usize,
-    pub panels: usize,
-    /// Output pixels, after a pool.
-    pub rows: Range<usize>,
+    /// What to multiply; its rows are output pixels after a pool.
+    pub block: Block,
 }
 
 /// Signs that are decided by thresholds on counts, row after row.
@@ -111,7 +106,7 @@ impl Op for BinaryTask<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Backend>(self, simd: S) {
         let order = self.call.order;
         let mut signs = self.signs();
         let mut buffers = Buffers { counts: [MaybeUninit::uninit(); _], sums: [MaybeUninit::uninit(); _] };
@@ -119,15 +114,16 @@ impl Op for BinaryTask<'_> {
         let joined = if self.pool.is_some() { POOLED } else { 1 };
         let rows_of_block = ROWS / order / joined;
         let line_len = self.line_len();
-        let mut from = self.rows.start;
+        let mut from = self.block.rows.start;
         let mut starts = match self.windows {
-            Some(windows) => windows.starts(from, self.group),
-            None => {
-                Starts::evenly((from * self.geometry.groups + self.group) * line_len, self.geometry.groups * line_len)
-            }
+            Some(windows) => windows.starts(from, self.block.group),
+            None => Starts::evenly(
+                (from * self.geometry.groups + self.block.group) * line_len,
+                self.geometry.groups * line_len,
+            ),
         };
-        while from < self.rows.end {
-            let n = rows_of_block.min(self.rows.end - from);
+        while from < self.block.rows.end {
+            let n = rows_of_block.min(self.block.rows.end - from);
             let windows = n * joined;
             let mut pointers = [std::ptr::null(); ROWS];
             // Two loops, here and in `by_class`: one for both costs layers that do not pool two to four per cent (56 x 56 x 64 at
@@ -163,10 +159,10 @@ impl Op for BinaryTask<'_> {
                     Stage::Bits,
                     #[inline(always)]
                     || {
-                        // ROWS rows of up to ROW_GROUP panels.
-                        let (to, stride) = (buffers.counts.as_mut_ptr().cast(), self.panels * LANES);
+                        let (to, stride) = (buffers.counts.as_mut_ptr().cast(), self.block.panels * LANES);
                         let results = Results::Counts { to, stride, stream: false };
-                        self.count(simd, basis, &pointers[..windows * order], results);
+                        // SAFETY: the rows are windows, and the counts have room for ROWS rows of up to ROW_GROUP panels.
+                        unsafe { self.count(simd, basis, &pointers[..windows * order], results) };
                     },
                 );
                 timed(
@@ -188,13 +184,20 @@ impl BinaryTask<'_> {
         self.geometry.window.taps() * self.geometry.group_words()
     }
 
+    /// Counts the bits in which windows differ from a weight basis.
+    ///
+    /// # Safety
+    /// `rows` must be windows of the planes, and `results` hold what [`Results`] says for them and the panels of the block.
     #[inline(always)]
-    fn count<S: Simd>(&self, simd: S, basis: usize, rows: &[*const u32], results: Results<'_>) {
+    unsafe fn count<S: Backend>(&self, simd: S, basis: usize, rows: &[*const u32], results: Results<'_>) {
         let panel_len = self.line_len() * LANES;
-        let panel = self.group * self.geometry.group_panels() + self.first_panel;
-        let panels = &self.call.bases[basis].panels[panel * panel_len..][..self.panels * panel_len];
-        // The windows of a validated geometry end inside the padded planes, and `panels` was just sliced to the panels' length.
-        simd.bits(&BitJob { rows, walk: self.walk, panels: panels.as_ptr(), panel_count: self.panels, results });
+        let panel = self.block.panel(self.geometry);
+        let panels = &self.call.bases[basis].panels[panel * panel_len..][..self.block.panels * panel_len];
+        let (panels, panel_count) = (panels.as_ptr(), self.block.panels);
+        // SAFETY: the windows of a validated geometry end inside the padded planes, `panels` was just sliced to the panels'
+        // length, and the caller vouches for the results.
+        let job = unsafe { Job::new(BitOperands { rows, walk: self.walk, panels, panel_count, results }) };
+        simd.bits(&job);
     }
 
     /// Points at the words of a window in each plane: of a block of `windows`, plane by plane.
@@ -210,7 +213,7 @@ impl BinaryTask<'_> {
     fn signs(&self) -> Option<Signs<'_>> {
         match (self.call.pack, self.output, self.call.order) {
             (Some(Packing { into, thresholds: Some(thresholds) }), None, 1) if into.order() == 1 => {
-                let from = self.rows.start;
+                let from = self.block.rows.start;
                 let classes = self.borders.from(from, self.pool.is_some());
                 Some(Signs { thresholds, into, classes, places: self.places(into, from) })
             }
@@ -242,8 +245,9 @@ impl BinaryTask<'_> {
 
     /// Packs the signs of a block of `n` outputs, decided while the counts are in registers.
     #[inline(always)]
-    fn compare<S: Simd>(&self, simd: S, signs: &mut Signs<'_>, rows: &[*const u32], n: usize) {
-        let Lanes { filter, channel, .. } = Lanes::new(self.geometry, self.group, self.first_panel);
+    fn compare<S: Backend>(&self, simd: S, signs: &mut Signs<'_>, rows: &[*const u32], n: usize) {
+        let filter = self.block.panel(self.geometry) * LANES;
+        let half = PackInto::half(self.block.channel(self.geometry));
         let Signs { thresholds, into, classes, places } = signs;
         let mut limits = [std::ptr::null(); ROWS];
         self.by_class(
@@ -254,20 +258,22 @@ impl BinaryTask<'_> {
         );
         let mut outputs = [std::ptr::null_mut(); ROWS];
         for to in &mut outputs[..n] {
-            *to = into.first(places.advance()).wrapping_add(PackInto::half(channel));
+            // SAFETY: a pixel of the layout; the signs of these filters belong to this task alone.
+            *to = unsafe { into.halves(0, places.advance(), half, self.block.panels) };
         }
-        // The thresholds hold a value a padded filter; the signs of these filters belong to this task alone.
-        let panels = filter / LANES..filter / LANES + self.panels;
+        let panels = filter / LANES..filter / LANES + self.block.panels;
         let (limits, flips) = (&limits[..rows.len()], &thresholds.flips()[panels.clone()]);
         if self.pool.is_none() {
-            return self.count(simd, 0, rows, Results::Signs { limits, to: &outputs[..n], flips });
+            // SAFETY: the thresholds hold a value a padded filter, and the outputs a half a panel.
+            return unsafe { self.count(simd, 0, rows, Results::Signs { limits, to: &outputs[..n], flips }) };
         }
         let mut of_windows = [[0; ROW_GROUP]; ROWS];
         let mut to = [std::ptr::null_mut(); ROWS];
         for (to, signs) in to.iter_mut().zip(&mut of_windows) {
             *to = signs.as_mut_ptr();
         }
-        self.count(simd, 0, rows, Results::Signs { limits, to: &to[..rows.len()], flips });
+        // SAFETY: the thresholds hold a value a padded filter, and a window's signs a half a panel.
+        unsafe { self.count(simd, 0, rows, Results::Signs { limits, to: &to[..rows.len()], flips }) };
         let joined = &thresholds.any()[panels];
         for (to, windows) in outputs[..n].iter().zip(of_windows.as_chunks::<POOLED>().0) {
             for (p, any) in joined.iter().enumerate() {
@@ -275,7 +281,7 @@ impl BinaryTask<'_> {
                 for window in windows {
                     (all, one) = (all & window[p], one | window[p]);
                 }
-                // SAFETY: as without a pool, the sign bits of these filters are this task's.
+                // SAFETY: the outputs hold a half a panel, which belong to this task alone.
                 unsafe { *to.add(p) = all & !any | one & any };
             }
         }
@@ -283,7 +289,7 @@ impl BinaryTask<'_> {
 
     /// alpha_l sum_k b_k (base - 2 count), added to the bases before; after the last one the epilogue and the store.
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, basis: usize, from: usize, n: usize, buffers: &mut Buffers) {
+    fn finish<S: Backend>(&self, simd: S, basis: usize, from: usize, n: usize, buffers: &mut Buffers) {
         let mut pixels = [0; ROWS];
         if let Some(pack) = self.call.pack {
             let mut places = self.places(pack.into, from);
@@ -299,35 +305,20 @@ impl BinaryTask<'_> {
             #[inline(always)]
             |class| self.borders.of(basis, class).as_ptr(),
         );
-        let stage = Finish { task: self, basis, windows, borders: &borders, scales: self.scales.from(self, from) };
-        let stride = self.geometry.filters;
+        let stage = SumStage { task: self, basis, windows, borders: &borders, scales: self.scales.from(self, from) };
         let steps = &self.call.epilogue.steps[self.pool.unwrap_or(0)..];
-        let target = Target {
-            steps,
-            output: self.output.map(Shared::get),
-            first: self.first_output + from * stride,
-            stride,
-            pack: self.call.pack.map(
-                #[inline(always)]
-                |pack| (pack.into, &pixels[..n]),
-            ),
-        };
-        for p in 0..self.panels {
-            let lanes = Lanes::new(self.geometry, self.group, self.first_panel + p);
+        let output = Output::new(self.geometry, &self.block, steps, self.output, self.first_output, from);
+        for p in 0..self.block.panels {
             let mut i = 0;
             while i < n {
                 // SAFETY: the output values of these rows and this panel lie in the output and belong to this task alone;
                 // `Epilogue::check` made sure of the steps' vectors.
                 unsafe {
                     if i + TOGETHER <= n {
-                        if let Some(y) = stage.outputs::<S, TOGETHER>(simd, p, lanes.filter, i, buffers) {
-                            target.store(simd, y, lanes, i);
-                        }
+                        stage.store::<S, TOGETHER>(simd, &output, p, i, &pixels, buffers);
                         i += TOGETHER;
                     } else {
-                        if let Some(y) = stage.outputs::<S, 1>(simd, p, lanes.filter, i, buffers) {
-                            target.store(simd, y, lanes, i);
-                        }
+                        stage.store::<S, 1>(simd, &output, p, i, &pixels, buffers);
                         i += 1;
                     }
                 }
@@ -337,7 +328,7 @@ impl BinaryTask<'_> {
 }
 
 /// The sums of a block of windows after one weight basis.
-struct Finish<'a> {
+struct SumStage<'a> {
     task: &'a BinaryTask<'a>,
     basis: usize,
     windows: usize,
@@ -347,14 +338,40 @@ struct Finish<'a> {
     scales: Scales,
 }
 
-impl Finish<'_> {
+impl SumStage<'_> {
+    /// Sends `R` output pixels from pixel `i` of the block on in panel `p` through the epilogue, stores and packs them; nothing
+    /// while there are bases left to add.
+    ///
+    /// # Safety
+    /// As [`Self::outputs`] and [`Output::store`]; `pixels` must be those of the block in the planes that the call packs into.
+    #[inline(always)]
+    unsafe fn store<S: Backend, const R: usize>(
+        &self,
+        simd: S,
+        output: &Output<'_>,
+        p: usize,
+        i: usize,
+        pixels: &[usize; ROWS],
+        buffers: &mut Buffers,
+    ) {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            let Some(y) = self.outputs::<S, R>(simd, p, output.filter + p * LANES, i, buffers) else { return };
+            let y = output.store(simd, y, p, i);
+            if let Some(pack) = self.task.call.pack {
+                let half = PackInto::half(self.task.block.channel(self.task.geometry)) + p;
+                pack.into.pack(simd, &y, &pixels[i..i + R], half, output.lanes(p));
+            }
+        }
+    }
+
     /// What `R` output pixels from pixel `i` of the block on have in panel `p` of the task before the epilogue, or behind the
     /// pool that stands in it; none while there are bases left to add.
     ///
     /// # Safety
-    /// The vectors of the steps before the pool must be readable for sixteen values from `filter` on.
+    /// As [`Self::rows`]; the vectors of the steps before the pool must be readable for sixteen values from `filter` on.
     #[inline(always)]
-    unsafe fn outputs<S: Simd, const R: usize>(
+    unsafe fn outputs<S: Backend, const R: usize>(
         &self,
         simd: S,
         p: usize,
@@ -362,17 +379,20 @@ impl Finish<'_> {
         i: usize,
         buffers: &mut Buffers,
     ) -> Option<[S::Floats; R]> {
-        let Some(before) = self.task.pool else { return self.rows::<S, R>(simd, p, filter, i, buffers) };
+        // SAFETY: passed on to the caller.
+        let Some(before) = self.task.pool else { return unsafe { self.rows::<S, R>(simd, p, filter, i, buffers) } };
         let mut largest = [simd.splat_float(0.0); R];
         for r in 0..R {
-            let Some(mut y) = self.rows::<S, POOLED>(simd, p, filter, (i + r) * POOLED, buffers) else { continue };
+            // SAFETY: passed on to the caller.
+            let y = unsafe { self.rows::<S, POOLED>(simd, p, filter, (i + r) * POOLED, buffers) };
+            let Some(mut y) = y else { continue };
             for step in &self.task.call.epilogue.steps[..before] {
                 // SAFETY: the caller vouches for the vectors; none of these steps adds values.
-                unsafe { step_rows(simd, step, &mut y, filter, 0, 0, LANES) };
+                unsafe { step.apply(simd, &mut y, filter, 0, 0, LANES) };
             }
             largest[r] = simd.finite_or_nan(y[0]);
             for j in 1..POOLED {
-                largest[r] = simd.greater(largest[r], simd.finite_or_nan(y[j]));
+                largest[r] = simd.max(largest[r], simd.finite_or_nan(y[j]));
             }
         }
         (self.basis + 1 == self.task.call.bases.len()).then_some(largest)
@@ -380,8 +400,11 @@ impl Finish<'_> {
 
     /// The sums of `R` rows from row `i` of the block on in panel `p` of the task, whose first padded filter is `filter`;
     /// none while there are bases left to add.
+    ///
+    /// # Safety
+    /// The rows must be windows of the block, the panel one of the task's, and the tiles have written their counts.
     #[inline(always)]
-    fn rows<S: Simd, const R: usize>(
+    unsafe fn rows<S: Backend, const R: usize>(
         &self,
         simd: S,
         p: usize,
@@ -389,7 +412,7 @@ impl Finish<'_> {
         i: usize,
         buffers: &mut Buffers,
     ) -> Option<[S::Floats; R]> {
-        let stride = self.task.panels * LANES;
+        let stride = self.task.block.panels * LANES;
         let bases = self.task.call.bases;
         // SAFETY: the tables of the border and `alpha` hold a value a padded filter, `counts` and `sums` a row a window and plane of
         // `stride` values, `scales` K values a row.
@@ -427,7 +450,7 @@ impl Finish<'_> {
     /// # Safety
     /// As the buffers in [`Self::rows`].
     #[inline(always)]
-    unsafe fn planes<S: Simd, const R: usize>(
+    unsafe fn planes<S: Backend, const R: usize>(
         &self,
         simd: S,
         order: usize,
@@ -436,7 +459,7 @@ impl Finish<'_> {
         counts: *const i32,
         y: &mut [S::Floats; R],
     ) {
-        let stride = self.task.panels * LANES;
+        let stride = self.task.block.panels * LANES;
         for k in 0..order {
             for r in 0..R {
                 // SAFETY: the caller vouches for the counts, the borders and the scales.

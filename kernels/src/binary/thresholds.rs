@@ -8,14 +8,13 @@
 //! Behind a pool the sign is that of f(max of y), f being the steps after it: negative where all y make it so if f rises, and
 //! where one does if f falls.
 
+use crate::backends::{Backend, Op};
 use crate::binary::borders::Borders;
 use crate::error::Error;
 use crate::memory::{bytes, filled, room};
 use crate::shape::Geometry;
-use crate::simd::{Op, Simd};
-use crate::tiles::epilogue::Step;
-use crate::tiles::epilogue::{Lanes, step_rows};
-use crate::weights::bits::LANES;
+use crate::simd::{LANES, Simd, WORD_BITS};
+use crate::tiles::Step;
 
 /// The thresholds of a layer.
 #[derive(Clone, Debug)]
@@ -70,7 +69,7 @@ pub(crate) struct FindThresholds<'a> {
     pub scale: f32,
     pub alpha: &'a [f32],
     pub steps: &'a [Step<'a>],
-    /// [`crate::binary::spec::BinarySpec::pool`].
+    /// [`crate::BinarySpec::pool`].
     pub pool: Option<usize>,
 }
 
@@ -78,14 +77,14 @@ impl Op for FindThresholds<'_> {
     type Output = Result<Option<Thresholds>, Error>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Result<Option<Thresholds>, Error> {
+    fn run<S: Backend>(self, simd: S) -> Result<Option<Thresholds>, Error> {
         if !is_monotone(self.steps) {
             return Ok(None);
         }
         let filters = self.geometry.padded_filters();
         let panels = filters / LANES;
         // Sums lie between these: a window differs in no bit or in all, and padded taps add as much to the base as to the count.
-        let depth = (self.geometry.window.taps() * self.geometry.group_words() * 32) as i32;
+        let depth = (self.geometry.window.taps() * self.geometry.group_words() * WORD_BITS) as i32;
         let table = filled(self.borders.classes() * filters, 0)?;
         let mut found = Thresholds { table, flips: room(panels)?, any: room(panels)?, filters };
         for panel in 0..panels {
@@ -109,7 +108,7 @@ impl Op for FindThresholds<'_> {
                 }
             }
             let of_group = self.geometry.group_panels();
-            let lanes = Lanes::new(self.geometry, panel / of_group, panel % of_group).lanes;
+            let lanes = LANES.min(self.geometry.group_filters() - panel % of_group * LANES);
             for class in 0..self.borders.classes() {
                 let bases = &self.borders.of(0, class)[filter..][..LANES];
                 // No count is above the thresholds of filters that are only padding: their bits stay zero.
@@ -153,7 +152,7 @@ impl FindThresholds<'_> {
             y = simd.mul(simd.load_floats(self.alpha.as_ptr().add(filter)), y);
             let mut rows = [y];
             for step in self.steps {
-                step_rows(simd, step, &mut rows, filter, 0, 0, LANES);
+                step.apply(simd, &mut rows, filter, 0, 0, LANES);
             }
             let finite = simd.less(simd.abs(rows[0]), simd.splat_float(f32::INFINITY));
             (finite == u16::MAX).then(|| simd.less(rows[0], simd.splat_float(0.0)))

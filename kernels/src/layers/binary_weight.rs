@@ -1,19 +1,15 @@
 //! Convolution and matrix product of f32 activations with binary weights.
 
-use crate::backends::Isa;
-use crate::clock::StageClock;
-use crate::clock::{Stage, timed};
+use super::base::{Base, Image, Product};
+use crate::backends::{Backend, Isa, Op, dispatch};
+use crate::clock::{Stage, StageClock, timed};
 use crate::error::Error;
-use crate::layers::output::Finish;
-use crate::memory::Memory;
-use crate::memory::{bytes, room};
-use crate::parallel::Parallel;
-use crate::shape::Geometry;
-use crate::shape::windows::{Grid, Shared, Windows};
-use crate::simd::{Op, Simd, dispatch};
-use crate::tiles::binary_weight::SignedJob;
-use crate::tiles::epilogue::Epilogue;
-use crate::weights::bits::{LANES, WORD_BITS};
+use crate::memory::{Memory, bytes, room};
+use crate::parallel::{Disjoint, Grid, Parallel};
+use crate::shape::{Block, Cut, Geometry, MAX_ELEMENTS};
+use crate::simd::{LANES, WORD_BITS};
+use crate::tiles::binary_weight::{BinaryWeightOperands, Tables};
+use crate::tiles::{Epilogue, Job, Output};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -32,12 +28,11 @@ const STRIP_LINES: usize = 64;
 /// product is [`Geometry::dense`].
 ///
 /// Weights are the bit panels of [`crate::BinaryConv`]; activations are not quantized, and the sums are those of f32
-/// arithmetic in a fixed order (see the kernels' `table` module).
+/// arithmetic in a fixed order, given in [`crate::oracle`].
 #[derive(Debug)]
 pub struct BinaryWeightConv {
-    geometry: Geometry,
-    isa: Isa,
-    windows: Windows,
+    base: Base,
+    /// Rows and columns of the output.
     out: [usize; 2],
     /// f32 of a word's tables.
     tables: usize,
@@ -64,15 +59,15 @@ pub struct BinaryWeightCall<'a> {
     pub clock: Option<&'a StageClock>,
 }
 
-/// Asks a backend for [`Simd::TABLES`].
+/// Asks a backend for the length of its tables.
 struct TablesLen;
 
 impl Op for TablesLen {
     type Output = usize;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> usize {
-        S::TABLES
+    fn run<S: Backend>(self, _: S) -> usize {
+        S::Tables::LEN
     }
 }
 
@@ -88,7 +83,7 @@ impl BinaryWeightConv {
         let mut offsets = room(geometry.window.taps() * words)?;
         for row in 0..rows {
             for column in 0..columns {
-                let pixel = conv.windows.tap(row, column);
+                let pixel = conv.base.windows.tap(row, column);
                 offsets.extend((0..words).map(|word| pixel + word * conv.tables));
             }
         }
@@ -117,26 +112,26 @@ impl BinaryWeightConv {
         let span = (window.kernel[0] - 1) * window.dilation[0] + 1;
         let columns = geometry.width + window.padding[1] + window.padding[3];
         let line_len = [geometry.groups, columns, span].iter().try_fold(unit, |len, &n| len.checked_mul(n));
-        if line_len.is_none_or(|len| len > crate::shape::MAX_ELEMENTS) {
+        if line_len.is_none_or(|len| len > MAX_ELEMENTS) {
             return Err(Error::Shape(format!(
                 "the tables of {span} rows of {columns} pixels pass {} elements",
-                crate::shape::MAX_ELEMENTS
+                MAX_ELEMENTS
             )));
         }
-        let windows = Windows::new(&geometry, unit, out[1]);
-        let input_lines = (STRIP_BYTES / size_of::<f32>() / windows.row_len).max(span);
+        let base = Base::new(isa, geometry, unit)?;
+        let input_lines = (STRIP_BYTES / size_of::<f32>() / base.windows.row_len).max(span);
         let most = ((input_lines - span) / window.stride[0] + 1).min(STRIP_LINES);
         // Where taps lie so far apart that most lines of a strip would be read by none, it is one row: see `Strip::line`.
         let read = window.kernel[0] * most;
         let most = if window.dilation[0] > 1 && read < (most - 1) * window.stride[0] + span { 1 } else { most };
         // A matrix product's lines are its samples, however many there will be.
-        let strip = if is_dense(&geometry) { most } else { out[0].div_ceil(out[0].div_ceil(most)) };
-        Ok(Self { geometry, isa, windows, out, tables, offsets: Vec::new(), strip })
+        let strip = if geometry.is_flat() { most } else { out[0].div_ceil(out[0].div_ceil(most)) };
+        Ok(Self { base, out, tables, offsets: Vec::new(), strip })
     }
 
     /// Values of scratch that [`Self::run`] needs, whatever the number of samples.
     pub fn scratch_len(&self) -> usize {
-        self.input_lines(self.strip) * self.windows.row_len
+        self.input_lines(self.strip) * self.base.windows.row_len
     }
 
     /// Computes `output[sample][row][column][filter]`: y = alpha * sum of the signed activations, added in the order that
@@ -145,62 +140,52 @@ impl BinaryWeightConv {
     /// # Panics
     /// If a length does not match the geometry.
     pub fn run(&self, call: BinaryWeightCall<'_>, output: &mut [f32], scratch: &mut [f32]) {
-        let geometry = &self.geometry;
-        let (input_len, output_len) = (geometry.input_len(), self.out[0] * self.out[1] * geometry.filters);
-        let samples = call.input.len() / input_len;
-        assert_eq!(call.input.len(), samples * input_len, "the input must be whole samples");
-        assert_eq!(output.len(), samples * output_len, "the output must match the input's samples");
+        let geometry = &self.base.geometry;
+        let samples = self.base.samples(call.input, output);
         assert_eq!(call.panels.len(), geometry.bit_panel_len(), "panels of the wrong length");
         assert!(call.alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
         assert!(scratch.len() >= self.scratch_len(), "scratch too small");
         call.epilogue.check(geometry.padded_filters(), output.len());
-        let output = Shared::new(output);
-        if is_dense(geometry) {
+        let output = Disjoint::new(output);
+        if geometry.is_flat() {
             // One row a sample: the samples become the lines of an image one pixel wide.
             let geometry = Geometry { height: samples, ..*geometry };
-            return self.image(&call, &geometry, call.input, &output, 0, samples, scratch);
+            let strip =
+                Strip { conv: self, call: &call, geometry: &geometry, image: call.input, from: 0, lines: samples };
+            return self.strips(strip, output, 0, scratch);
         }
-        for sample in 0..samples {
-            let image = &call.input[sample * input_len..][..input_len];
-            self.image(&call, geometry, image, &output, sample * output_len, self.out[0], scratch);
+        for (sample, image) in call.input.chunks_exact(geometry.input_len()).enumerate() {
+            let strip = Strip { conv: self, call: &call, geometry, image, from: 0, lines: self.out[0] };
+            self.strips(strip, output, sample * self.base.output_len(), scratch);
         }
     }
 
     /// Padded input rows that so many output rows read.
     fn input_lines(&self, lines: usize) -> usize {
-        let window = &self.geometry.window;
+        let window = &self.base.geometry.window;
         (lines - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1
     }
 
-    /// `lines` rows of output of one image, a strip of them at a time: the tables of a strip's inputs, then its sums.
-    #[allow(clippy::too_many_arguments)] // one call site each, with names that say what they are
-    fn image(
-        &self,
-        call: &BinaryWeightCall<'_>,
-        geometry: &Geometry,
-        image: &[f32],
-        output: &Shared<f32>,
-        first_output: usize,
-        lines: usize,
-        scratch: &mut [f32],
-    ) {
-        let mut from = 0;
-        while from < lines {
-            let strip = Strip { conv: self, call, geometry, image, from, lines: self.strip.min(lines - from) };
-            timed(call.clock, Stage::Float, || strip.build(scratch));
-            strip.multiply(scratch, output, first_output);
-            from += strip.lines;
+    /// All rows of output of one image, a strip of them at a time: the tables of a strip's inputs, then its sums.
+    fn strips(&self, all: Strip<'_>, output: Disjoint<'_, f32>, first_output: usize, scratch: &mut [f32]) {
+        for from in (0..all.lines).step_by(self.strip) {
+            let strip = Strip { from, lines: self.strip.min(all.lines - from), ..all };
+            timed(all.call.clock, Stage::Float, || strip.build(scratch));
+            let image = Image {
+                values: &*scratch,
+                rows: strip.lines * self.out[1],
+                step: None,
+                first_output: first_output + from * self.out[1] * all.geometry.filters,
+            };
+            let panels = PANELS.min(all.geometry.group_panels());
+            let cut = Cut { parallel: all.call.parallel, panels, row_bytes: 0, work: self.offsets.len() * 12 };
+            self.base.multiply(&strip, &image, output, cut);
         }
     }
 }
 
-/// Whether a layer is a matrix product, whose samples can be the rows of one image.
-fn is_dense(geometry: &Geometry) -> bool {
-    let one_pixel = (geometry.height, geometry.width) == (1, 1) && geometry.window.taps() == 1;
-    one_pixel && geometry.window.padding == [0; 4]
-}
-
 /// Some rows of output of an image.
+#[derive(Clone, Copy)]
 struct Strip<'a> {
     conv: &'a BinaryWeightConv,
     call: &'a BinaryWeightCall<'a>,
@@ -219,11 +204,11 @@ impl Strip<'_> {
         let columns = geometry.width + geometry.window.padding[1] + geometry.window.padding[3];
         let lines = if self.lines == 1 { geometry.window.kernel[0] } else { conv.input_lines(self.lines) };
         let pixels = lines * columns;
-        let tables = Shared::new(scratch);
+        let tables = Disjoint::new(scratch);
         let work = geometry.groups * geometry.group_words() * 40;
         let grid = Grid::new(self.call.parallel, pixels, 0, 1, work);
         grid.run(self.call.parallel, &|task| {
-            dispatch(conv.isa, Build { strip: self, columns, pixels: grid.task(task).1, tables: &tables });
+            dispatch(conv.base.isa, Build { strip: self, columns, pixels: grid.task(task).1, tables });
         });
     }
 
@@ -232,30 +217,6 @@ impl Strip<'_> {
     #[inline(always)]
     fn line(&self, n: usize) -> usize {
         if self.lines == 1 { n * self.geometry.window.dilation[0] } else { n }
-    }
-
-    fn multiply(&self, tables: &[f32], output: &Shared<f32>, first_output: usize) {
-        let Self { conv, call, geometry, .. } = self;
-        let units_of_group = geometry.group_panels().div_ceil(PANELS);
-        let rows = self.lines * conv.out[1];
-        let work = conv.offsets.len() * 12 * PANELS.min(geometry.group_panels());
-        let grid = Grid::new(call.parallel, rows, 0, units_of_group * geometry.groups, work);
-        grid.run(call.parallel, &|task| {
-            let (unit, rows) = grid.task(task);
-            let (group, first_panel) = (unit / units_of_group, unit % units_of_group * PANELS);
-            let panels = PANELS.min(geometry.group_panels() - first_panel);
-            let finish = Finish {
-                geometry,
-                alpha: Some(call.alpha),
-                steps: call.epilogue.steps,
-                output,
-                first_output,
-                group,
-                first_panel,
-                panels,
-            };
-            dispatch(conv.isa, Multiply { strip: self, tables, finish, rows });
-        });
     }
 }
 
@@ -266,19 +227,19 @@ struct Build<'a> {
     columns: usize,
     /// Of the lines that are read, counted from the strip's first.
     pixels: Range<usize>,
-    tables: &'a Shared<f32>,
+    tables: Disjoint<'a, f32>,
 }
 
 impl Op for Build<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Backend>(self, simd: S) {
         let Self { strip, columns, .. } = self;
         let geometry = strip.geometry;
         let [top, left, ..] = geometry.window.padding;
         let (words, channels) = (geometry.group_words(), geometry.group_channels());
-        let unit = strip.conv.windows.row_len / (columns * geometry.groups);
+        let unit = strip.conv.base.windows.row_len / (columns * geometry.groups);
         let first_line = strip.from * geometry.window.stride[0];
         for pixel in self.pixels {
             let (line, x) = (strip.line(pixel / columns), pixel % columns);
@@ -297,8 +258,8 @@ impl Op for Build<'_> {
                     // SAFETY: the scratch holds a unit for each group of each pixel of the strip, a unit the tables of its
                     // words, and these pixels belong to this task alone.
                     unsafe {
-                        let to = self.tables.get().add((pixel * geometry.groups + group) * unit + word * S::TABLES);
-                        simd.tables(&activations, to);
+                        let first = (pixel * geometry.groups + group) * unit + word * S::Tables::LEN;
+                        S::Tables::write(simd, &activations, self.tables.at(first, S::Tables::LEN));
                     }
                 }
             }
@@ -306,67 +267,58 @@ impl Op for Build<'_> {
     }
 }
 
-/// Some rows times some panels of a group.
-struct Multiply<'a> {
-    strip: &'a Strip<'a>,
-    tables: &'a [f32],
-    finish: Finish<'a>,
-    /// Output pixels, counted from the strip's first.
-    rows: Range<usize>,
-}
-
-impl Op for Multiply<'_> {
-    type Output = ();
+impl Product for Strip<'_> {
+    type Element = f32;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { strip, finish, .. } = &self;
-        let (conv, call, geometry) = (strip.conv, strip.call, strip.geometry);
-        debug_assert_eq!(conv.tables, S::TABLES, "the layer was prepared for another backend");
+    fn block<S: Backend>(&self, simd: S, image: &Image<'_, f32>, block: &Block, output: Disjoint<'_, f32>) {
+        let Self { conv, call, geometry, .. } = self;
+        debug_assert_eq!(conv.tables, S::Tables::LEN, "the layer was prepared for another backend");
         let panel_len = conv.offsets.len() * LANES;
-        let panel = finish.group * geometry.group_panels() + finish.first_panel;
-        let weights = &call.panels[panel * panel_len..][..finish.panels * panel_len];
+        let weights = &call.panels[block.panel(geometry) * panel_len..][..block.panels * panel_len];
         // Uninitialised for the sake of small layers; the first words write every sum.
         let mut sums = [MaybeUninit::<f32>::uninit(); ROWS * PANELS * LANES];
-        let mut from = self.rows.start;
-        while from < self.rows.end {
-            let n = ROWS.min(self.rows.end - from);
-            let mut rows = [std::ptr::null(); ROWS];
-            for (i, row) in rows[..n].iter_mut().enumerate() {
-                *row = self.tables[conv.windows.first(from + i, finish.group)..].as_ptr();
-            }
-            timed(
-                call.clock,
-                Stage::Float,
-                #[inline(always)]
-                || {
-                    for (block, offsets) in conv.offsets.chunks(WORDS).enumerate() {
-                        // The windows of a strip end inside its tables, `weights` was just sliced to the panels' length,
-                        // and `sums` holds ROWS rows of up to PANELS panels.
-                        simd.signed(&SignedJob {
-                            rows: &rows[..n],
-                            offsets,
-                            panels: weights[block * WORDS * LANES..].as_ptr(),
-                            panel_len,
-                            panel_count: finish.panels,
-                            sums: sums.as_mut_ptr().cast(),
-                            stride: finish.panels * LANES,
-                            first: block == 0,
-                        });
-                    }
-                },
-            );
-            timed(
-                call.clock,
-                Stage::Epilogue,
-                #[inline(always)]
-                || {
-                    // SAFETY: the tiles wrote n rows; `run` checked alpha and the epilogue; these pixels and panels belong
-                    // to this task alone.
-                    unsafe { finish.rows(simd, sums.as_ptr().cast(), strip.from * conv.out[1] + from, n) };
-                },
-            );
-            from += n;
-        }
+        conv.base.rows::<_, ROWS>(
+            image,
+            block,
+            #[inline(always)]
+            |from, rows| {
+                timed(
+                    call.clock,
+                    Stage::Float,
+                    #[inline(always)]
+                    || {
+                        for (i, offsets) in conv.offsets.chunks(WORDS).enumerate() {
+                            // SAFETY: the windows of a strip end inside its tables, `weights` was just sliced to the panels'
+                            // length, and `sums` holds ROWS rows of up to PANELS panels.
+                            let job = unsafe {
+                                Job::new(BinaryWeightOperands {
+                                    rows,
+                                    offsets,
+                                    panels: weights[i * WORDS * LANES..].as_ptr(),
+                                    panel_len,
+                                    panel_count: block.panels,
+                                    sums: sums.as_mut_ptr().cast(),
+                                    stride: block.panels * LANES,
+                                    first: i == 0,
+                                })
+                            };
+                            simd.binary_weight(&job);
+                        }
+                    },
+                );
+                let output = Output::new(geometry, block, call.epilogue.steps, Some(output), image.first_output, from);
+                timed(
+                    call.clock,
+                    Stage::Epilogue,
+                    #[inline(always)]
+                    || {
+                        // SAFETY: the tiles wrote these rows; `run` checked alpha and the epilogue; these pixels and panels
+                        // belong to this task alone.
+                        unsafe { output.rows(simd, Some(call.alpha), sums.as_ptr().cast(), rows.len()) };
+                    },
+                );
+            },
+        );
     }
 }

@@ -5,11 +5,11 @@
 //! caches are the limit. Pixels at a border read zeros where a tap is padded: the same sums as over a padded image, without
 //! the copy.
 
+use crate::backends::{Backend, Op};
+use crate::parallel::Disjoint;
 use crate::shape::Geometry;
-use crate::shape::windows::Shared;
-use crate::simd::{Op, Simd};
-use crate::tiles::epilogue::{Step, step_rows};
-use crate::weights::bits::LANES;
+use crate::simd::LANES;
+use crate::tiles::Step;
 use std::ops::Range;
 
 /// Output pixels at a time: with AVX2 12 accumulators, 2 weights and a value in 16 registers, with NEON 24, 4 and 4 in 32.
@@ -25,7 +25,7 @@ pub(crate) struct Depthwise<'a> {
     /// `[channel / 16][tap][16]`.
     pub weight: &'a [f32],
     pub steps: &'a [Step<'a>],
-    pub output: &'a Shared<f32>,
+    pub output: Disjoint<'a, f32>,
     pub first_output: usize,
     /// Output rows.
     pub rows: Range<usize>,
@@ -39,7 +39,7 @@ impl Op for Depthwise<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Backend>(self, simd: S) {
         let Geometry { width, channels, window, .. } = *self.geometry;
         let pixels = STRIP_BYTES / (size_of::<f32>() * channels * window.kernel[0] * window.stride[1]);
         let strip = pixels.max(1).next_multiple_of(PIXELS);
@@ -59,7 +59,7 @@ impl Op for Depthwise<'_> {
 impl Depthwise<'_> {
     /// Some output pixels of row `y`.
     #[inline(always)]
-    fn row<S: Simd>(&self, simd: S, y: usize, columns: Range<usize>, inner: &Range<usize>) {
+    fn row<S: Backend>(&self, simd: S, y: usize, columns: Range<usize>, inner: &Range<usize>) {
         let window = self.geometry.window;
         // Taps that the compiler knows share the values of neighbouring pixels, where there are registers for those.
         let known = window.kernel == [3; 2] && window.dilation[1] == 1 && S::REGISTERS >= 32;
@@ -80,7 +80,7 @@ impl Depthwise<'_> {
     /// `N` output pixels of a row; `INNER` where no tap of theirs is padded at the left or right. `K` and `STRIDE` are those
     /// of a square kernel, or 0. Returns `N`.
     #[inline(always)]
-    fn pixels<S: Simd, const N: usize, const INNER: bool, const K: usize, const STRIDE: usize>(
+    fn pixels<S: Backend, const N: usize, const INNER: bool, const K: usize, const STRIDE: usize>(
         &self,
         simd: S,
         y: usize,
@@ -104,7 +104,7 @@ impl Depthwise<'_> {
 
     /// The `lanes` channels from `channel` on of `N` output pixels.
     #[inline(always)]
-    fn lanes<S: Simd, const N: usize, const INNER: bool, const K: usize, const STRIDE: usize>(
+    fn lanes<S: Backend, const N: usize, const INNER: bool, const K: usize, const STRIDE: usize>(
         &self,
         simd: S,
         [y, x]: [usize; 2],
@@ -158,10 +158,10 @@ impl Depthwise<'_> {
         // belong to this task alone.
         unsafe {
             for step in self.steps {
-                step_rows(simd, step, &mut sums, channel, at, channels, lanes);
+                step.apply(simd, &mut sums, channel, at, channels, lanes);
             }
             for (m, sum) in sums.into_iter().enumerate() {
-                let to = self.output.get().add(at + m * channels);
+                let to = self.output.at(at + m * channels, lanes);
                 if lanes == LANES { simd.store_floats(to, sum) } else { simd.store_first(to, sum, lanes) }
             }
         }

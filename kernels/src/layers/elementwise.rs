@@ -5,13 +5,10 @@
 //! zero is what the stated operations make of it. Slices of per-channel values may be longer than there are channels (model
 //! files pad them to whole panels); what is past the last channel is not read.
 
+use crate::backends::{Backend, Isa, Op, Runner, dispatch};
+use crate::parallel::{Disjoint, Grid};
+use crate::simd::LANES;
 use std::ops::Range;
-
-use crate::backends::Isa;
-use crate::parallel::Runner;
-use crate::shape::windows::{Grid, Shared};
-use crate::simd::{Op, Simd, dispatch};
-use crate::weights::bits::LANES;
 
 /// y = a + b.
 ///
@@ -223,13 +220,13 @@ fn by_line(
     part: impl Fn(Range<usize>, &mut [f32]) + Sync,
 ) {
     let len = output.len();
-    let output = Shared::new(output);
+    let output = Disjoint::new(output);
     let grid = Grid::lines(runner.parallel, len.div_ceil(line), 3 * work * line.div_ceil(LANES));
     grid.run(runner.parallel, &|task| {
         let lines = grid.task(task).1;
         let at = lines.start * line..len.min(lines.end * line);
         // SAFETY: the lines of a task lie in the output and are no other task's.
-        let output = unsafe { std::slice::from_raw_parts_mut(output.get().add(at.start), at.len()) };
+        let output = unsafe { output.slice(at.start, at.len()) };
         vectorized(
             runner.isa,
             #[inline(always)]
@@ -250,7 +247,7 @@ impl<F: FnOnce()> Op for Loops<F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Backend>(self, _: S) {
         (self.0)();
     }
 }

@@ -1,12 +1,12 @@
 //! The plain bit product: rows of words times bit panels, without scales.
 
-use crate::backends::Isa;
-use crate::parallel::Parallel;
-use crate::shape::windows::{Grid, ROW_GROUP, ROWS, Shared};
-use crate::simd::{Op, Simd, dispatch};
-use crate::tiles::bits::{BitJob, Results, Walk};
+use crate::backends::{Backend, Isa, Op, dispatch};
+use crate::parallel::{Disjoint, Grid, Parallel, ROW_GROUP, ROWS};
+use crate::shape::Walk;
+use crate::simd::LANES;
+use crate::tiles::Job;
+use crate::tiles::bits::{BitOperands, Results};
 use crate::tiles::count::parity;
-use crate::weights::bits::LANES;
 use std::mem::MaybeUninit;
 
 /// Results of that many bytes are written past the caches. Written through them, each line is first read from memory, and
@@ -31,7 +31,7 @@ pub fn counts(isa: Isa, rows: &[u32], words: usize, panels: &[u32], counts: &mut
     let work = words * group * 3;
     let grid = Grid::new(parallel, row_count, words * 4, panel_count.div_ceil(group), work);
     let stream = size_of_val(counts) >= STREAM_BYTES;
-    let results = Shared::new(counts);
+    let results = Disjoint::new(counts);
     grid.run(parallel, &|task| {
         let (unit, range) = grid.task(task);
         let first = unit * group;
@@ -44,7 +44,7 @@ pub fn counts(isa: Isa, rows: &[u32], words: usize, panels: &[u32], counts: &mut
                 panels: &panels[first * words * LANES..],
                 here,
                 range,
-                results: &results,
+                results,
                 first,
                 panel_count,
                 stream,
@@ -60,7 +60,7 @@ struct Counts<'a> {
     panels: &'a [u32],
     here: usize,
     range: std::ops::Range<usize>,
-    results: &'a Shared<i32>,
+    results: Disjoint<'a, i32>,
     first: usize,
     panel_count: usize,
     stream: bool,
@@ -78,7 +78,7 @@ impl Op for Counts<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Backend>(self, simd: S) {
         let stride = self.panel_count * LANES;
         let words = self.words;
         let mut folded = [const { MaybeUninit::uninit() }; FOLDED];
@@ -91,7 +91,7 @@ impl Op for Counts<'_> {
             let mut walk = Walk::plain(words);
             if fold && n >= parity::MIN_ROWS {
                 let (copy, parities) = folded.split_at_mut(rows.len());
-                parity::sweep(
+                parity::parities(
                     rows,
                     words / 3,
                     parities,
@@ -109,14 +109,18 @@ impl Op for Counts<'_> {
             }
             // SAFETY: rows are `words` long and lie in `rows` or `folded`; `panels` holds `here` panels and more; the results
             // of these rows and panels lie in the caller's counts and belong to this task alone.
-            let results = unsafe { self.results.get().add(from * stride + self.first * LANES) };
-            simd.bits(&BitJob {
-                rows: &pointers[..n],
-                walk,
-                panels: self.panels.as_ptr(),
-                panel_count: self.here,
-                results: Results::Counts { to: results, stride, stream: self.stream },
-            });
+            let job = unsafe {
+                let len = (n - 1) * stride + self.here * LANES;
+                let to = self.results.at(from * stride + self.first * LANES, len);
+                Job::new(BitOperands {
+                    rows: &pointers[..n],
+                    walk,
+                    panels: self.panels.as_ptr(),
+                    panel_count: self.here,
+                    results: Results::Counts { to, stride, stream: self.stream },
+                })
+            };
+            simd.bits(&job);
             from += n;
         }
         if self.stream {

@@ -3,15 +3,13 @@
 //! Every operation stands in a fixed order, so all instruction sets give the same bits. NaN is passed on: what reads a NaN
 //! gives NaN. The sign of a zero is what the stated operations make of it.
 
+use crate::backends::{Backend, Op, Runner, dispatch};
+use crate::error::Error;
+use crate::parallel::{Disjoint, Grid};
+use crate::shape::Window;
+use crate::simd::{LANES, Simd};
 use std::marker::PhantomData;
 use std::ops::Range;
-
-use crate::error::Error;
-use crate::parallel::Runner;
-use crate::shape::Window;
-use crate::shape::windows::{Grid, Shared};
-use crate::simd::{Op, Simd, dispatch};
-use crate::weights::bits::LANES;
 
 /// The shape of a pooling layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,9 +58,9 @@ trait Pooling {
 }
 
 /// The largest value, 0 of none.
-struct Largest;
+struct Max;
 
-impl Pooling for Largest {
+impl Pooling for Max {
     #[inline(always)]
     fn start<S: Simd>(simd: S) -> S::Floats {
         simd.splat_float(f32::NEG_INFINITY)
@@ -75,7 +73,7 @@ impl Pooling for Largest {
 
     #[inline(always)]
     fn tap<S: Simd>(simd: S, y: S::Floats, x: S::Floats) -> S::Floats {
-        simd.greater(y, simd.finite_or_nan(x))
+        simd.max(y, simd.finite_or_nan(x))
     }
 
     #[inline(always)]
@@ -85,9 +83,9 @@ impl Pooling for Largest {
 }
 
 /// The mean value, 0 of none.
-struct Mean;
+struct Average;
 
-impl Pooling for Mean {
+impl Pooling for Average {
     #[inline(always)]
     fn start<S: Simd>(simd: S) -> S::Floats {
         simd.splat_float(0.0)
@@ -116,7 +114,7 @@ struct Pool<'a, P> {
     /// Rows and columns of one sample's output.
     out: [usize; 2],
     input: &'a [f32],
-    output: &'a Shared<f32>,
+    output: Disjoint<'a, f32>,
     rows: Range<usize>,
     pooling: PhantomData<P>,
 }
@@ -140,13 +138,13 @@ fn run<P: Pooling>(runner: Runner<'_>, shape: &PoolShape, input: &[f32], output:
     assert_eq!(input.len() % shape.input_len(), 0, "input is not a whole number of samples");
     let samples = input.len() / shape.input_len();
     assert_eq!(output.len(), samples * rows * columns * shape.channels, "output length");
-    let output = Shared::new(output);
+    let output = Disjoint::new(output);
     // A load, a comparison and a choice each.
     let work = (3 * columns * shape.channels.div_ceil(LANES)).saturating_mul(shape.window.taps());
     let grid = Grid::lines(runner.parallel, samples * rows, work);
     grid.run(runner.parallel, &|task| {
         let rows = grid.task(task).1;
-        dispatch(runner.isa, Pool::<P> { shape, out, input, output: &output, rows, pooling: PhantomData });
+        dispatch(runner.isa, Pool::<P> { shape, out, input, output, rows, pooling: PhantomData });
     });
 }
 
@@ -238,7 +236,7 @@ impl<P: Pooling> Op for Pool<'_, P> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Backend>(self, simd: S) {
         let &PoolShape { height, width, channels, window } = self.shape;
         let [out_rows, out_columns] = self.out;
         let steps = [window.dilation[0] * width * channels, window.dilation[1] * channels];
@@ -261,7 +259,7 @@ impl<P: Pooling> Op for Pool<'_, P> {
             // SAFETY: every valid tap is a pixel of the sample; the pixels written are those of this task's rows, which lie
             // in the output and are nobody else's.
             unsafe {
-                let to = |x: usize| self.output.get().add((line * out_columns + x) * channels);
+                let to = |x: usize| self.output.at((line * out_columns + x) * channels, channels);
                 for x in (0..inner.start).chain(inner.end..out_columns) {
                     Self::window::<S, 0>(simd, taps(x), to(x), channels);
                 }
@@ -286,7 +284,7 @@ impl<P: Pooling> Op for Pool<'_, P> {
 /// # Panics
 /// If the shape has no output or a length does not match it.
 pub fn max_pool<'a>(runner: impl Into<Runner<'a>>, shape: &PoolShape, input: &[f32], output: &mut [f32]) {
-    run::<Largest>(runner.into(), shape, input, output);
+    run::<Max>(runner.into(), shape, input, output);
 }
 
 /// The mean of each window, padded taps left out: the sum over its taps in order, divided by their number; 0 if the window
@@ -295,7 +293,7 @@ pub fn max_pool<'a>(runner: impl Into<Runner<'a>>, shape: &PoolShape, input: &[f
 /// # Panics
 /// If the shape has no output or a length does not match it.
 pub fn average_pool<'a>(runner: impl Into<Runner<'a>>, shape: &PoolShape, input: &[f32], output: &mut [f32]) {
-    run::<Mean>(runner.into(), shape, input, output);
+    run::<Average>(runner.into(), shape, input, output);
 }
 
 /// The mean of each channel over the `pixels` of a sample: the sum in the pixels' order, divided by their number.
@@ -311,5 +309,5 @@ pub fn global_average_pool<'a>(
 ) {
     // One window over an image one pixel high.
     let window = Window { kernel: [1, pixels], ..Window::square(1) };
-    run::<Mean>(runner.into(), &PoolShape { height: 1, width: pixels, channels, window }, input, output);
+    run::<Average>(runner.into(), &PoolShape { height: 1, width: pixels, channels, window }, input, output);
 }

@@ -1,15 +1,13 @@
-//! Shapes: windows over images, convolution geometry, and the choices a binary layer makes about scales and padding.
+//! Windows over images, and the geometry of convolutions.
 
 use crate::error::Error;
-use crate::weights::bits::{LANES, WORD_BITS};
+use crate::simd::{LANES, WORD_BITS};
 use std::ops::Range;
 
 /// The most elements that any buffer of a layer may have; keeps every size and offset far inside `usize` and `i32` counts.
 pub const MAX_ELEMENTS: usize = 1 << 31;
 /// The most binary products that one output may sum, so that an i32 holds the count and an f32 holds it exactly.
 pub const MAX_DEPTH: usize = 1 << 23;
-/// The highest order of residual quantization.
-pub const MAX_ORDER: usize = 8;
 
 /// How a kernel slides over an image; all pairs are (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,9 +62,9 @@ impl Window {
     /// The valid taps of an axis at `outputs` output positions, each with the positions that have them, in order.
     ///
     /// Both ends of a range of valid taps only ever fall from position to position, so equal ranges are neighbours. The end
-    /// of a stretch is found in doubling, then halving steps: there are at most two stretches a tap and one, but up to 2^31
+    /// of a span is found in doubling, then halving steps: there are at most two spans a tap and one, but up to 2^31
     /// positions.
-    pub(crate) fn stretches(
+    pub(crate) fn spans(
         self,
         axis: usize,
         size: usize,
@@ -139,20 +137,6 @@ impl Window {
     }
 }
 
-/// Over what the scale b_k of a plane is the mean of |R_{k-1}| (HORQ, section 3; `docs/format.md`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
-pub enum ScaleMode {
-    /// One receptive field, valid taps only: the paper's column scale.
-    Window,
-    /// The whole input of one sample.
-    Image,
-    /// Nothing: constants of the model, one an order.
-    Fixed,
-    /// No scale: every b_k is 1 (the released XNOR-Net code, BNN).
-    None,
-}
-
 /// What a padded tap of a binary convolution stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -219,6 +203,28 @@ impl Geometry {
             && product(&[out[0], out[1], lanes]).is_some()
             && product(&[depth, lanes]).is_some();
         if fits { Ok(out) } else { Err(Error::Shape(format!("a buffer of the layer passes {MAX_ELEMENTS} elements"))) }
+    }
+
+    /// The valid taps of an axis (0: rows, 1: columns) at an output position.
+    #[inline(always)]
+    pub(crate) fn valid_taps(&self, axis: usize, position: usize) -> Range<usize> {
+        self.window.valid_taps(axis, [self.height, self.width][axis], position)
+    }
+
+    /// Whether the layer is one window of one tap on one pixel: a matrix product ([`Self::dense`]), possibly in groups.
+    pub(crate) fn is_flat(&self) -> bool {
+        [self.height, self.width] == [1; 2] && self.window.kernel == [1; 2] && !self.is_padded()
+    }
+
+    /// Whether any tap can be padded.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.window.padding != [0; 4]
+    }
+
+    /// The panel (over all groups) and the lane in which a filter stands.
+    pub(crate) const fn lane(&self, filter: usize) -> [usize; 2] {
+        let (group, within) = (filter / self.group_filters(), filter % self.group_filters());
+        [group * self.group_panels() + within / LANES, within % LANES]
     }
 
     /// Values of one sample's input.

@@ -1,25 +1,18 @@
-//! Where windows lie in memory, and how the rows of a layer are cut into tasks.
+//! Where windows lie in memory.
 
 use crate::error::Error;
 use crate::memory::{bytes, room};
-use crate::parallel::Parallel;
+use crate::parallel::{Disjoint, Grid, Parallel};
 use crate::shape::Geometry;
-use crate::tiles::bits::{Place, Walk};
-use crate::weights::bits::LANES;
-
-/// The most rows that a task multiplies at a time; with four panels their results take 8 KiB of the L1 cache.
-pub(crate) const ROWS: usize = 32;
-/// Panels that a task multiplies at a time: as many as the widest tile, so that they are read once a row tile.
-pub(crate) const GROUP: usize = 4;
-/// The same where a layer has one row: many panels side by side are many streams for the prefetchers.
-pub(crate) const ROW_GROUP: usize = 8;
+use crate::shape::walk::{Place, Walk};
+use crate::simd::LANES;
 
 /// How the windows of a convolution lie in a padded image whose pixels hold `unit` elements a group.
 #[derive(Clone, Debug)]
 pub(crate) struct Windows {
     /// Where the elements of a window lie, counted from its first, once [`Self::list`] has found it out.
     pub offsets: Vec<u32>,
-    /// The same beside their panel rows, for windows of bits that are not straight, once [`Self::place`] has.
+    /// Where they lie beside their panel rows, for windows of bits that are not straight, once [`Self::place`] has.
     places: Vec<Place>,
     /// Triples of a window of bits, words from a word to the parity of its triple, and words between those of a triple.
     triples: usize,
@@ -116,7 +109,7 @@ impl Windows {
     }
 
     /// Windows of packed planes, whose elements are words; with triples if the parities of a plane lie `parity` words behind
-    /// it, each in place of its triple's first word, as [`crate::tiles::count::parity::sweep`] makes them with [`Self::parity_step`].
+    /// it, each in place of its triple's first word, as `parities` of the tiles makes them with [`Self::parity_step`].
     pub(crate) fn of_bits(geometry: &Geometry, out_width: usize, parity: Option<usize>) -> Self {
         let mut windows = Self::new(geometry, geometry.group_words(), out_width);
         windows.parity = parity.unwrap_or(0);
@@ -210,13 +203,12 @@ impl Windows {
         let [top, left, ..] = geometry.window.padding;
         let (row, left) = (geometry.width * geometry.channels, left * geometry.channels);
         assert!(image.len() == geometry.height * row && padded.len() == self.len, "an image of another geometry");
-        let padded = Shared::new(padded);
+        let padded = Disjoint::new(padded);
         let grid = Grid::lines(parallel, self.len / self.row_len, self.row_len.div_ceil(8));
         grid.run(parallel, &|task| {
             for y in grid.task(task).1 {
                 // SAFETY: the rows of a task lie in the padded image and are no other task's.
-                let padded =
-                    unsafe { std::slice::from_raw_parts_mut(padded.get().add(y * self.row_len), self.row_len) };
+                let padded = unsafe { padded.slice(y * self.row_len, self.row_len) };
                 if (top..top + geometry.height).contains(&y) {
                     padded[..left].fill(0.0);
                     padded[left..left + row].copy_from_slice(&image[(y - top) * row..][..row]);
@@ -272,102 +264,5 @@ impl Starts {
             self.next = self.next.wrapping_add(self.wrap);
         }
         at
-    }
-}
-
-/// How a layer's work is cut: chunks of rows times units (panels of a group).
-///
-/// Tasks run chunk by chunk, and within a chunk unit by unit: a unit's panels lie in the L1 cache while the chunk's rows
-/// pass by from the L2, a few bytes a cycle. Chunks end where rows would leave the L2, or results more pages than the TLB
-/// reaches: walking all rows of a 4032 x 4032 x 4032 product for each unit costs a TLB miss a row.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Grid {
-    /// Tasks in all.
-    pub tasks: usize,
-    units: usize,
-    chunks: usize,
-    rows: usize,
-    threaded: bool,
-}
-
-/// Bytes of rows that a chunk may take: a quarter of an L2 cache of 1 MiB. Smaller chunks would reload the panels too often:
-/// with 24 KiB, panels from the L3 took a fifth of the time of 4032 x 4032 x 4032 counts, which bypass the caches.
-const CHUNK_BYTES: usize = 256 << 10;
-/// Work below which a hand-over to threads (a microsecond or less) does not pay, in vector operations. Less than the same
-/// time's work: a thread alone has to fetch what the others wrote from their caches.
-const MIN_WORK: usize = 2_500;
-
-impl Grid {
-    /// Cuts `rows` rows of `row_bytes` bytes times `units` units, each row of a unit costing about `work` vector operations.
-    pub(crate) fn new(parallel: &dyn Parallel, rows: usize, row_bytes: usize, units: usize, work: usize) -> Self {
-        let threads = parallel.threads();
-        let threaded = threads > 1 && rows.saturating_mul(units).saturating_mul(work) >= MIN_WORK;
-        let cached = rows.div_ceil((CHUNK_BYTES / row_bytes.max(1)).max(ROWS));
-        // Some four tasks a thread even out unequal cores, and as many chunks for each: a thread works on its part of the
-        // rows in layer after layer. Chunks below ROWS would leave tiles half empty.
-        let shared = match (4 * threads).div_ceil(units) {
-            _ if !threaded => 1,
-            1 => 1,
-            chunks => chunks.next_multiple_of(threads),
-        };
-        let most = rows.div_ceil(ROWS).max(1);
-        let chunks = match cached.max(shared).min(most) {
-            // Equal numbers of chunks for all threads: with 15 on two of them, one would wait for half a chunk.
-            chunks if threaded && chunks > 1 && chunks.next_multiple_of(threads) <= most => {
-                chunks.next_multiple_of(threads)
-            }
-            chunks if threaded && chunks > threads => chunks / threads * threads,
-            chunks => chunks,
-        };
-        Self { tasks: units * chunks, units, chunks, rows, threaded }
-    }
-
-    /// Cuts lines that no tile takes together (rows of an image to quantize), each costing about `work` vector operations.
-    pub(crate) fn lines(parallel: &dyn Parallel, lines: usize, work: usize) -> Self {
-        let threads = parallel.threads();
-        let threaded = threads > 1 && lines.saturating_mul(work) >= MIN_WORK;
-        let chunks = if threaded { (4 * threads).min(lines) } else { 1 };
-        Self { tasks: chunks, units: 1, chunks, rows: lines, threaded }
-    }
-
-    /// The same tasks in rows that `joined` of those it was cut by make.
-    pub(crate) fn joining(self, joined: usize) -> Self {
-        Self { rows: self.rows / joined, ..self }
-    }
-
-    /// The unit and the rows of a task.
-    pub(crate) fn task(&self, task: usize) -> (usize, std::ops::Range<usize>) {
-        let chunk = task / self.units;
-        (task % self.units, self.rows * chunk / self.chunks..self.rows * (chunk + 1) / self.chunks)
-    }
-
-    /// Runs every task, on `parallel` where there is enough work.
-    pub(crate) fn run(&self, parallel: &dyn Parallel, task: &(dyn Fn(usize) + Sync)) {
-        if self.threaded && self.tasks > 1 {
-            parallel.run(self.tasks, task);
-        } else {
-            (0..self.tasks).for_each(task);
-        }
-    }
-}
-
-/// A pointer that tasks share to write disjoint parts of one slice.
-#[derive(Debug)]
-pub(crate) struct Shared<T>(*mut T);
-
-// SAFETY: whoever uses the pointer vouches that tasks write disjoint elements (see each use).
-unsafe impl<T: Send> Send for Shared<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    /// Shares a slice that nobody else touches while tasks run.
-    pub(crate) fn new(slice: &mut [T]) -> Self {
-        Self(slice.as_mut_ptr())
-    }
-
-    /// The first element.
-    pub(crate) fn get(&self) -> *mut T {
-        self.0
     }
 }

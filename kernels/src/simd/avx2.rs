@@ -9,25 +9,17 @@
 //!
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
-mod count;
-
 use crate::simd::Simd;
-use crate::simd::dot_x86::{AvxVnni, Maddubs};
-use crate::tiles::binary_weight::{self, SignedJob};
-use crate::tiles::bits::{self, BitJob, Plain};
-use crate::tiles::codebook::{self, CodeJob};
-use crate::tiles::count::carry::{Adder, CarrySave};
-use crate::tiles::floats::{self, FloatJob};
-use crate::tiles::int8::{self, Int8Job};
+use crate::simd::adder::Adder;
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
     /// Proof of AVX2, FMA and POPCNT.
-    pub(super) struct Avx2 {
-        pub(super) avx: "avx",
-        pub(super) avx2: "avx2",
-        pub(super) fma: "fma",
-        pub(super) popcnt: "popcnt",
+    pub(crate) struct Avx2 {
+        pub(crate) avx: "avx",
+        pub(crate) avx2: "avx2",
+        pub(crate) fma: "fma",
+        pub(crate) popcnt: "popcnt",
     }
 }
 
@@ -53,10 +45,6 @@ unsafe fn eight(table: *const f32, index: __m256i) -> __m256 {
     unsafe { _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index) }
 }
 
-/// Words of a row from which on carry-save counting wins: what it leaves to count at the end of a row costs as much as it
-/// saves on 36 words (Golden Cove). One row alone is left plain: four panels side by side are four streams from memory.
-const CARRY_SAVE: usize = 48;
-
 impl Simd for Avx2 {
     type Words = [__m256i; 2];
     type Floats = [__m256; 2];
@@ -67,55 +55,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         Self::vectorize(self, f)
-    }
-
-    /// 4 rows x 1 panel: 8 byte counters, 2 weights, the table, the mask and 4 temporaries in 16 registers. In carry-save
-    /// form half a row takes 5 and the temporaries the rest.
-    #[inline(always)]
-    fn bits(self, job: &BitJob<'_>) {
-        if job.rows.len() > 1 && job.walk.len() >= CARRY_SAVE {
-            bits::bits::<Self, CarrySave, 1, 1, 1>(self, job);
-        } else {
-            bits::bits::<Self, Plain, 4, 1, 4>(self, job);
-        }
-    }
-
-    /// 4 rows x 1 panel: 8 accumulators, 2 weights and 4 broadcasts, which the compiler loads ahead, in 16 registers.
-    #[inline(always)]
-    fn floats(self, job: &FloatJob<'_>) {
-        floats::floats::<Self, 4, 1, 4, 1, 4>(self, job);
-    }
-
-    /// vpdpbusd with 6 rows x 1 panel, as [`Self::floats`]; else 4 x 1: 8 accumulators, 2 weights, an activation, its
-    /// magnitude, ones and temporaries in 16 registers.
-    #[inline(always)]
-    fn int8(self, job: &Int8Job<'_>) {
-        match AvxVnni::try_new() {
-            Some(vnni) if job.dot => int8::int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
-            _ => int8::int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
-        }
-    }
-
-    #[inline(always)]
-    fn has_dot(self) -> bool {
-        AvxVnni::is_available()
-    }
-
-    #[inline(always)]
-    fn signed_bytes(self, dot: bool) -> bool {
-        !dot
-    }
-
-    /// 4 rows x 1 panel: 8 accumulators, 4 indices and temporaries in 16 registers, the tables as memory operands.
-    #[inline(always)]
-    fn signed(self, job: &SignedJob<'_>) {
-        binary_weight::signed::<Self, 4, 1, 2>(self, job);
-    }
-
-    /// 4 rows x 1 panel: 8 accumulators, 2 codes, 2 weights and temporaries in 16 registers.
-    #[inline(always)]
-    fn codes(self, job: &CodeJob<'_>) {
-        codebook::codes::<Self, 4, 1, 2>(self, job);
     }
 
     #[inline(always)]
@@ -148,7 +87,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn count(self, partial: [__m256i; 2], x: [__m256i; 2]) -> [__m256i; 2] {
-        [Adder::count(self, partial[0], x[0]), Adder::count(self, partial[1], x[1])]
+        [self.count_bytes(partial[0], x[0]), self.count_bytes(partial[1], x[1])]
     }
 
     #[inline(always)]
@@ -159,7 +98,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn flush(self, counts: [__m256i; 2], partial: [__m256i; 2]) -> [__m256i; 2] {
-        [self.widen(counts[0], partial[0], 1), self.widen(counts[1], partial[1], 1)]
+        [self.widen_bytes(counts[0], partial[0], 1), self.widen_bytes(counts[1], partial[1], 1)]
     }
 
     #[inline(always)]
@@ -317,7 +256,7 @@ impl Simd for Avx2 {
 
     /// vmaxps gives its second operand where the first is not greater.
     #[inline(always)]
-    fn greater(self, y: [__m256; 2], x: [__m256; 2]) -> [__m256; 2] {
+    fn max(self, y: [__m256; 2], x: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
         pairs(
             y,
@@ -420,5 +359,70 @@ impl Simd for Avx2 {
                 _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<27>(index)))
             },
         )
+    }
+}
+
+impl Avx2 {
+    /// Adds `weight` times each byte to 32-bit lanes.
+    #[inline(always)]
+    fn widen_bytes(self, counts: __m256i, bytes: __m256i, weight: i8) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let pairs = _mm256_maddubs_epi16(bytes, _mm256_set1_epi8(weight));
+            _mm256_add_epi32(counts, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+}
+
+impl Adder<2> for Avx2 {
+    type Register = __m256i;
+
+    #[inline(always)]
+    fn registers(self, words: [__m256i; 2]) -> [__m256i; 2] {
+        words
+    }
+
+    #[inline(always)]
+    fn widen(self, mut counts: [__m256i; 2], bytes: [[__m256i; 2]; 2], weights: [i8; 2]) -> [__m256i; 2] {
+        for i in 0..2 {
+            for j in 0..2 {
+                counts[i] = self.widen_bytes(counts[i], bytes[i][j], weights[j]);
+            }
+        }
+        counts
+    }
+
+    #[inline(always)]
+    fn add_bits(self, a: __m256i, b: __m256i, c: __m256i) -> [__m256i; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let either = _mm256_xor_si256(b, c);
+            let carry = _mm256_or_si256(_mm256_and_si256(b, c), _mm256_and_si256(either, a));
+            [_mm256_xor_si256(either, a), carry]
+        }
+    }
+
+    #[inline(always)]
+    fn count_bytes(self, bytes: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let bits = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+            let nibble = _mm256_set1_epi8(15);
+            let low = _mm256_shuffle_epi8(bits, _mm256_and_si256(x, nibble));
+            let high = _mm256_shuffle_epi8(bits, _mm256_and_si256(_mm256_srli_epi16::<4>(x), nibble));
+            _mm256_add_epi8(_mm256_add_epi8(bytes, low), high)
+        }
+    }
+
+    #[inline(always)]
+    fn add_bytes(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_add_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_setzero_si256() }
     }
 }

@@ -9,19 +9,13 @@
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
 use crate::simd::Simd;
-use crate::simd::dot_neon::{Sdot, Smull};
-use crate::tiles::binary_weight::{self, SignedJob};
-use crate::tiles::bits::{self, BitJob, Plain};
-use crate::tiles::codebook::{self, CodeJob};
-use crate::tiles::floats::{self, FloatJob};
-use crate::tiles::int8::{self, Int8Job};
 use std::arch::aarch64::*;
 use std::array::from_fn;
 
 pulp::simd_type! {
     /// Proof of NEON.
-    pub(super) struct Neon {
-        pub(super) neon: "neon",
+    pub(crate) struct Neon {
+        pub(crate) neon: "neon",
     }
 }
 
@@ -48,45 +42,6 @@ impl Simd for Neon {
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         Self::vectorize(self, f)
-    }
-
-    /// 4 rows x 1 panel: 16 byte counters, 4 weights, a broadcast and temporaries in 32 registers.
-    #[inline(always)]
-    fn bits(self, job: &BitJob<'_>) {
-        bits::bits::<Self, Plain, 4, 1, 4>(self, job);
-    }
-
-    /// 6 rows x 1 panel: 24 accumulators, 4 weights and a broadcast in 32 registers.
-    #[inline(always)]
-    fn floats(self, job: &FloatJob<'_>) {
-        floats::floats::<Self, 6, 1, 6, 1, 4>(self, job);
-    }
-
-    /// sdot with 6 rows x 1 panel, as [`Self::floats`]; else 4 x 1: 16 accumulators, 4 weights, an activation and temporaries
-    /// in 32 registers.
-    #[inline(always)]
-    fn int8(self, job: &Int8Job<'_>) {
-        match Sdot::try_new() {
-            Some(sdot) if job.dot => int8::int8::<Self, Sdot, 6, 1, 6, 1, 4>(self, sdot, job),
-            _ => int8::int8::<Self, Smull, 4, 1, 4, 1, 2>(self, Smull, job),
-        }
-    }
-
-    #[inline(always)]
-    fn has_dot(self) -> bool {
-        Sdot::is_available()
-    }
-
-    /// 4 rows x 1 panel: 16 accumulators, 8 byte indices, a table of two registers and temporaries in 32 registers.
-    #[inline(always)]
-    fn signed(self, job: &SignedJob<'_>) {
-        binary_weight::signed::<Self, 4, 1, 1>(self, job);
-    }
-
-    /// 4 rows x 1 panel: 16 accumulators, 4 codes, 4 weights and a codebook of 4 or 8 registers in 32.
-    #[inline(always)]
-    fn codes(self, job: &CodeJob<'_>) {
-        codebook::codes::<Self, 4, 1, 2>(self, job);
     }
 
     #[inline(always)]
@@ -263,7 +218,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn greater(self, y: [float32x4_t; 4], x: [float32x4_t; 4]) -> [float32x4_t; 4] {
+    fn max(self, y: [float32x4_t; 4], x: [float32x4_t; 4]) -> [float32x4_t; 4] {
         // SAFETY: the token proves NEON.
         from_fn(
             #[inline(always)]

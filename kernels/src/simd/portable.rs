@@ -3,25 +3,21 @@
 //! The x86-64-v2 backend shares everything here but the counting.
 
 use crate::simd::Simd;
-use crate::tiles::binary_weight::{self, SignedJob};
-use crate::tiles::bits::{self, BitJob, Plain};
-use crate::tiles::codebook::{self, CodeJob};
-use crate::tiles::floats::{self, FloatJob};
-use crate::tiles::int8::{self, Dot, Int8Job};
+use crate::simd::dot::Dot;
 use wide::{f32x16, i16x8, i32x16, u32x16};
 
 /// The backend that needs no instruction set.
-pub(super) type PortableSimd = Baseline<Swar>;
+pub(crate) type PortableSimd = Baseline<Swar>;
 /// Its token.
 #[allow(non_upper_case_globals)]
-pub(super) const Portable: PortableSimd = Baseline(Swar);
+pub(crate) const Portable: PortableSimd = Baseline(Swar);
 
 /// A baseline backend with a way of counting bits.
 #[derive(Clone, Copy)]
-pub(super) struct Baseline<C>(pub(super) C);
+pub(crate) struct Baseline<C>(pub(crate) C);
 
 /// How a baseline backend counts.
-pub(super) trait CountBaseline: Copy + Send + Sync {
+pub(crate) trait CountBaseline: Copy + Send + Sync {
     /// As [`Simd::FLUSH`].
     const FLUSH: usize;
     /// As [`Simd::vectorize`].
@@ -34,7 +30,7 @@ pub(super) trait CountBaseline: Copy + Send + Sync {
 
 /// Counting by adding neighbouring bits, pairs and nibbles within a word; bytes are summed 31 words at a time.
 #[derive(Clone, Copy)]
-pub(super) struct Swar;
+pub(crate) struct Swar;
 
 impl CountBaseline for Swar {
     const FLUSH: usize = 31;
@@ -70,32 +66,6 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         self.0.vectorize(f)
-    }
-
-    /// 2 rows x 1 panel: 8 of SSE2's 16 registers count, the rest is for the words and the temporaries.
-    #[inline(always)]
-    fn bits(self, job: &BitJob<'_>) {
-        bits::bits::<Self, Plain, 2, 1, 2>(self, job);
-    }
-
-    #[inline(always)]
-    fn floats(self, job: &FloatJob<'_>) {
-        floats::floats::<Self, 2, 1, 2, 1, 2>(self, job);
-    }
-
-    #[inline(always)]
-    fn int8(self, job: &Int8Job<'_>) {
-        int8::int8::<Self, Halves, 2, 1, 2, 1, 1>(self, Halves, job);
-    }
-
-    #[inline(always)]
-    fn signed(self, job: &SignedJob<'_>) {
-        binary_weight::signed::<Self, 2, 1, 1>(self, job);
-    }
-
-    #[inline(always)]
-    fn codes(self, job: &CodeJob<'_>) {
-        codebook::codes::<Self, 2, 1, 1>(self, job);
     }
 
     #[inline(always)]
@@ -215,7 +185,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     }
 
     #[inline(always)]
-    fn greater(self, y: f32x16, x: f32x16) -> f32x16 {
+    fn max(self, y: f32x16, x: f32x16) -> f32x16 {
         (x.simd_gt(y) | x.is_nan()).bitselect(x, y)
     }
 
@@ -258,7 +228,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
 /// Products of bytes as 16-bit halves, even bytes and odd ones: two pmaddwd.
 #[derive(Clone, Copy)]
-struct Halves;
+pub(crate) struct Halves;
 
 /// The even and the odd bytes of a row, as i16.
 #[inline(always)]
@@ -275,6 +245,7 @@ fn halves(bytes: u32x16) -> [[i16x8; 4]; 2] {
 
 impl<C: CountBaseline> Dot<Baseline<C>> for Halves {
     type Activation = [[i16x8; 4]; 2];
+    const SIGNED: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, simd: Baseline<C>, f: impl FnOnce() -> R) -> R {
@@ -316,7 +287,7 @@ fn exact_fmas(a: &[f32; 16], b: &[f32; 16], c: &[f32; 16]) -> [f32; 16] {
 /// bit is even, the neighbour towards the error is taken. 53 bits rounded to odd round to 24 bits as the exact sum does
 /// (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Transactions on Computers 57(4), 2008).
 #[inline(always)]
-pub(super) fn exact_fma(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn exact_fma(a: f32, b: f32, c: f32) -> f32 {
     let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
     let sum = product + c;
     let virtual_c = sum - product;

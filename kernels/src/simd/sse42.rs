@@ -1,8 +1,8 @@
 //! x86-64-v2 (Nehalem to Ivy Bridge and their like): the bits of each nibble by pshufb, summed in bytes.
 //!
-//! The scalar POPCNT instruction, which gave the set its name, counts one lane at a time: 32 bits a cycle on Intel at best,
-//! and half of that once words are carried from vector registers to scalar ones and back. A 128-bit register here is xor,
-//! two ands, a shift, two shuffles and two additions: 48 bits a cycle on three vector ports.
+//! A 128-bit register is xor, two ands, a shift, two shuffles and two additions: 48 bits a cycle on three vector ports. The
+//! scalar POPCNT instruction counts one lane at a time: 32 bits a cycle on Intel at best, and half of that once words are
+//! carried from vector registers to scalar ones and back.
 
 use crate::simd::portable::{Baseline, CountBaseline};
 use std::arch::x86_64::*;
@@ -10,26 +10,16 @@ use wide::u32x16;
 
 pulp::simd_type! {
     /// Proof of x86-64-v2.
-    pub(super) struct V2 {
-        pub(super) ssse3: "ssse3",
-        pub(super) sse4_2: "sse4.2",
-        pub(super) popcnt: "popcnt",
+    pub(crate) struct V2 {
+        pub(crate) ssse3: "ssse3",
+        pub(crate) sse4_2: "sse4.2",
+        pub(crate) popcnt: "popcnt",
     }
 }
 
-/// The backend.
-pub(super) struct Popcnt;
-
-impl Popcnt {
-    /// The backend, where the CPU has it.
-    pub(super) fn try_new() -> Option<Baseline<V2>> {
-        V2::try_new().map(Baseline)
-    }
-
-    /// Whether the CPU has it.
-    pub(super) fn is_available() -> bool {
-        V2::is_available()
-    }
+/// The backend, where the CPU has it.
+pub(crate) fn try_new() -> Option<Baseline<V2>> {
+    V2::try_new().map(Baseline)
 }
 
 /// The registers of a row.

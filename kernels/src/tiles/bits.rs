@@ -8,17 +8,22 @@
 //! How bits are counted is a parameter ([`Count`]), because some words together can be counted in fewer operations than one
 //! by one: as triples with their parity ([`crate::tiles::count::parity`]) or, where popcount is emulated, in carry-save form.
 
+use crate::shape::Place;
+use crate::shape::Walk;
+use crate::simd::LANES;
 use crate::simd::Simd;
-use crate::tiles::cover::{Tiled, walk};
-use crate::weights::bits::LANES;
+use crate::tiles::Job;
+use crate::tiles::count::{Count, MAX_GROUP};
+use crate::tiles::cover::{Tiled, cover};
 use std::array::from_fn;
 use std::marker::PhantomData;
 
 /// Operands and results of some rows times some panels.
 ///
-/// Whoever makes a job vouches that each row is readable wherever `walk` leads, that `panels` is readable for
-/// `panel_count * walk.len()` panel rows, and for what [`Results`] asks.
-pub(crate) struct BitJob<'a> {
+/// # Contract
+/// Each row is readable wherever `walk` leads, `panels` for `panel_count * walk.len()` panel rows, and what [`Results`] says of
+/// its pointers holds.
+pub(crate) struct BitOperands<'a> {
     /// The first word of each row.
     pub rows: &'a [*const u32],
     /// Where the words of a row lie.
@@ -40,7 +45,7 @@ pub(crate) enum Results<'a> {
         to: *mut i32,
         /// Values between the counts of neighbouring rows.
         stride: usize,
-        /// Whether to write past the caches; whoever says so fences afterwards ([`Simd::fence`]).
+        /// Whether to write past the caches; a fence must follow ([`Simd::fence`]).
         stream: bool,
     },
     /// Only [count > limit] is, a bit a lane and sixteen a panel: each of `to` is writable for `panel_count` values, each of
@@ -51,51 +56,6 @@ pub(crate) enum Results<'a> {
         /// The lanes of each panel in which the bit is turned round.
         flips: &'a [u16],
     },
-}
-
-/// Where the words of a row lie, counted from its first, and in which order they are taken: first `triples` times three, in
-/// place of the last of which stands the parity of all three (only for a [`Count::PARITY`]), then the rest one by one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Walk<'a> {
-    /// `len` words one after another; triple t is the words t, `triples` + t and 2 `triples` + t, whose parity lies `parity`
-    /// words behind the first of them.
-    Straight { len: usize, triples: usize, parity: usize },
-    /// At these places. One loop over all of them, whatever the taps: a loop a kernel row, of six words at 64 channels, cost
-    /// a fifth of a convolution's time in exits and remainders.
-    Places { places: &'a [Place], triples: usize },
-}
-
-impl Walk<'_> {
-    /// Words one after another, none of them a parity.
-    pub(crate) fn plain(len: usize) -> Self {
-        Self::Straight { len, triples: 0, parity: 0 }
-    }
-
-    /// Words in all.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "asked by backends that count in several ways"))]
-    pub(crate) fn len(&self) -> usize {
-        match *self {
-            Self::Straight { len, .. } => len,
-            Self::Places { places, .. } => places.len(),
-        }
-    }
-
-    /// Triples at its start.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "asked by backends that take triples"))]
-    pub(crate) fn triples(&self) -> usize {
-        match *self {
-            Self::Straight { triples, .. } | Self::Places { triples, .. } => triples,
-        }
-    }
-}
-
-/// Where a word of a row and its panel row lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Words from the first of the row.
-    pub at: u32,
-    /// Words from the first of the panel: sixteen times the number of the panel row.
-    pub weights: u32,
 }
 
 /// A walk that is known when the tile is compiled.
@@ -177,66 +137,19 @@ impl Path for Places<'_> {
     }
 }
 
-/// A way of counting the bits of the words that a cell of a tile meets.
-pub(crate) trait Count<S: Simd> {
-    /// What a cell gathers before it is flushed.
-    type Partial: Copy;
-    /// Words that [`Self::group`] takes, up to [`MAX_GROUP`].
-    const GROUP: usize = 1;
-    /// Whether a group is a triple of the walk; otherwise it is any words in turn.
-    const PARITY: bool = false;
-    /// How many groups, and fewer than a group's words beside them, a partial count can gather before it must be flushed;
-    /// `usize::MAX` if it never overflows, however many single words there are.
-    const FLUSH: usize;
-    /// No counts.
-    fn none(simd: S) -> Self::Partial;
-    /// Prepares the weights of a group for all rows of the tile.
-    #[inline(always)]
-    fn prepare(_: S, _: &mut Group<S::Words>) {}
-    /// Adds the number of set bits of each lane of `x`.
-    fn single(simd: S, partial: Self::Partial, x: S::Words) -> Self::Partial;
-    /// Adds those of a group of words.
-    #[inline(always)]
-    fn group(simd: S, partial: Self::Partial, x: impl Fn(usize) -> S::Words) -> Self::Partial {
-        Self::single(simd, partial, x(0))
-    }
-    /// Adds what was gathered.
-    fn flush(simd: S, counts: S::Counts, partial: Self::Partial) -> S::Counts;
-}
-
-/// Counting word by word, as the backend does it.
-pub(crate) struct Plain;
-
-impl<S: Simd> Count<S> for Plain {
-    type Partial = S::Partial;
-    const FLUSH: usize = S::FLUSH;
-
-    #[inline(always)]
-    fn none(simd: S) -> S::Partial {
-        simd.no_partial()
-    }
-
-    #[inline(always)]
-    fn single(simd: S, partial: S::Partial, x: S::Words) -> S::Partial {
-        simd.count(partial, x)
-    }
-
-    #[inline(always)]
-    fn flush(simd: S, counts: S::Counts, partial: S::Partial) -> S::Counts {
-        simd.flush(counts, partial)
-    }
-}
-
 /// Counts the differing bits of a job with tiles of `MR` x `NR`, or 1 x `VR` where there is one row.
 #[inline(always)]
-pub(crate) fn bits<S: Simd, C: Count<S>, const MR: usize, const NR: usize, const VR: usize>(simd: S, job: &BitJob<'_>) {
+pub(crate) fn bits<S: Simd, C: Count<S>, const MR: usize, const NR: usize, const VR: usize>(
+    simd: S,
+    job: &Job<BitOperands<'_>>,
+) {
     let count = PhantomData::<C>;
     match job.walk {
         Walk::Straight { len, triples, parity } => {
-            walk::<_, _, MR, NR, MR, 1, VR>(&Bits { simd, job, path: Straight { len, triples, parity }, count });
+            cover::<_, _, MR, NR, MR, 1, VR>(&Bits { simd, job, path: Straight { len, triples, parity }, count });
         }
         Walk::Places { places, triples } => {
-            walk::<_, _, MR, NR, MR, 1, VR>(&Bits { simd, job, path: Places { places, triples }, count });
+            cover::<_, _, MR, NR, MR, 1, VR>(&Bits { simd, job, path: Places { places, triples }, count });
         }
     }
 }
@@ -244,15 +157,11 @@ pub(crate) fn bits<S: Simd, C: Count<S>, const MR: usize, const NR: usize, const
 /// A job, the backend it runs on and how it counts.
 struct Bits<'a, S: Simd, C: Count<S>, P: Path> {
     simd: S,
-    job: &'a BitJob<'a>,
+    job: &'a Job<BitOperands<'a>>,
     path: P,
     count: PhantomData<C>,
 }
 
-/// The words of a group; those past [`Count::GROUP`] are zero.
-pub(crate) type Group<W> = [W; MAX_GROUP];
-/// The most words of a group.
-pub(crate) const MAX_GROUP: usize = 8;
 /// Words a round of the inner loop where words are taken one by one and counters never overflow. Leaving a loop after 36
 /// rounds is mispredicted and costs some 25 cycles a tile: four words a round lift 768 x 128 x 1152 bits from 96 to 99 % of
 /// the limit (Golden Cove).
@@ -278,7 +187,7 @@ impl<S: Simd, C: Count<S>, P: Path> Tiled<S> for Bits<'_, S, C, P> {
     fn tile<const MR: usize, const NR: usize>(&self, row: usize, panel: usize) {
         let Self { simd, job, path, .. } = *self;
         let len = path.len();
-        // SAFETY: `panel + NR <= panel_count`, so every panel row read below lies in the panels that the job vouches for.
+        // SAFETY: `panel + NR <= panel_count`, so every panel row read below lies in the panels that the contract covers.
         let weights = unsafe { job.panels.add(panel * len * LANES) };
         let mut rows = [std::ptr::null(); MR];
         rows.copy_from_slice(&job.rows[row..row + MR]);
@@ -297,7 +206,7 @@ impl<S: Simd, C: Count<S>, P: Path> Tiled<S> for Bits<'_, S, C, P> {
             1 if C::FLUSH == usize::MAX => 0,
             group => len / group,
         };
-        // SAFETY: groups and single words end inside the path, along which the job vouches for rows and panel rows.
+        // SAFETY: groups and single words end inside the path, along which the contract covers rows and panel rows.
         unsafe {
             let mut from = 0;
             while from < groups {
@@ -328,7 +237,7 @@ impl<S: Simd, C: Count<S>, P: Path> Tiled<S> for Bits<'_, S, C, P> {
             }
         }
         cells.flush();
-        // SAFETY: the job vouches for the results of every row and panel.
+        // SAFETY: the contract covers the results of every row and panel.
         unsafe {
             match job.results {
                 Results::Counts { to, stride, stream } => {
@@ -433,7 +342,7 @@ impl<S: Simd, C: Count<S>, const MR: usize, const NR: usize> Cells<S, C, MR, NR>
         }
     }
 
-    /// The same past the caches.
+    /// Stores the totals past the caches, rows `stride` apart.
     ///
     /// # Safety
     /// As [`Self::store`].

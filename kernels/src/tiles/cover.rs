@@ -14,10 +14,10 @@ pub(crate) trait Tiled<S: Simd> {
     fn tile<const MR: usize, const NR: usize>(&self, row: usize, panel: usize);
 }
 
-/// Covers `work` with tiles of `MR` x `NR`, for the panels that are left `LMR` x `LNR`, then one panel; 1 x `VR` where there
-/// is one row.
+/// Covers `work` with tiles of `MR` x `NR`, for the panels that are left `LMR` x `LNR`, then one panel. One row takes 1 x `VR`;
+/// a few rows that fill one of the `LMR` high tiles, but not an `MR` high one, take those, so that they read each panel once.
 #[inline(always)]
-pub(crate) fn walk<
+pub(crate) fn cover<
     S: Simd,
     T: Tiled<S>,
     const MR: usize,
@@ -35,7 +35,8 @@ pub(crate) fn walk<
             panel += VR;
         }
     }
-    while panel + NR <= work.panels() {
+    let few = (MR + 1..=LMR).contains(&work.rows());
+    while !few && panel + NR <= work.panels() {
         column::<S, T, MR, NR>(work, panel);
         panel += NR;
     }

@@ -1,13 +1,13 @@
-//! What happens to a row of sums before it is stored: bias, affine, activation, residual add.
+//! What happens to a row of sums before it is stored, and where it is stored: bias, affine, activation, residual add.
 
-use crate::binary::handover::PackInto;
-use crate::shape::Geometry;
-use crate::simd::Simd;
-use crate::weights::bits::LANES;
+use crate::parallel::Disjoint;
+use crate::shape::{Block, Geometry};
+use crate::simd::{LANES, Simd};
 
 /// One step on the values of a row, applied in the order of [`Epilogue::steps`], each operation rounded on its own.
 ///
-/// Vectors hold one value a filter, laid out as [`crate::shape::Geometry::pad_filters`] says.
+/// Vectors hold one value a filter, laid out as [`Geometry::pad_filters`] says.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
     /// y + bias.
@@ -37,131 +37,202 @@ pub struct Epilogue<'a> {
 /// Rows that go through an epilogue together: the steps are looked up, and their vectors loaded, once for all of them.
 pub(crate) const TOGETHER: usize = 4;
 
-/// Where the rows of a layer's output go, and what happens to them before.
-#[derive(Clone, Copy)]
-pub(crate) struct Target<'a> {
-    pub steps: &'a [Step<'a>],
-    /// None where the values are only packed.
-    pub output: Option<*mut f32>,
-    /// Where the first row starts in the output.
-    pub first: usize,
-    /// Values between neighbouring rows.
-    pub stride: usize,
-    /// The planes that the values are packed into, and where each row lies there.
-    pub pack: Option<(&'a PackInto<'a>, &'a [usize])>,
-}
-
-/// Sixteen filters of a layer.
-#[derive(Clone, Copy)]
-pub(crate) struct Lanes {
-    /// The first, counted with the padding of groups.
-    pub filter: usize,
-    /// The first output channel.
-    pub channel: usize,
-    /// How many of them there are.
-    pub lanes: usize,
-}
-
-impl Lanes {
-    /// Those of a panel of a group.
+impl Step<'_> {
+    /// Applies the step to the sums of sixteen filters in `N` rows, whose outputs are `stride` values apart.
+    ///
+    /// # Safety
+    /// The vectors of the step must be readable for sixteen values from `filter` on, and the values of [`Step::Add`] for
+    /// `lanes` values from `output` and each of the next `N - 1` multiples of `stride` on.
     #[inline(always)]
-    pub(crate) fn new(geometry: &Geometry, group: usize, panel: usize) -> Self {
-        let (within, group_filters) = (panel * LANES, geometry.group_filters());
-        Self {
-            filter: group * geometry.group_panels() * LANES + within,
-            channel: group * group_filters + within,
-            lanes: LANES.min(group_filters - within),
+    pub(crate) unsafe fn apply<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        rows: &mut [S::Floats; N],
+        filter: usize,
+        output: usize,
+        stride: usize,
+        lanes: usize,
+    ) {
+        match self {
+            Step::Bias(bias) => {
+                // SAFETY: the caller vouches for the vector.
+                let bias = unsafe { simd.load_floats(bias.as_ptr().add(filter)) };
+                for y in rows {
+                    *y = simd.add(*y, bias);
+                }
+            }
+            Step::Affine { scale, shift } => {
+                // SAFETY: the caller vouches for the vectors.
+                let (scale, shift) = unsafe {
+                    (simd.load_floats(scale.as_ptr().add(filter)), simd.load_floats(shift.as_ptr().add(filter)))
+                };
+                for y in rows {
+                    *y = simd.add(simd.mul(*y, scale), shift);
+                }
+            }
+            Step::Relu => {
+                for y in rows {
+                    *y = simd.relu(simd.finite_or_nan(*y));
+                }
+            }
+            Step::Prelu(slope) => {
+                // SAFETY: the caller vouches for the vector.
+                let slope = unsafe { simd.load_floats(slope.as_ptr().add(filter)) };
+                for y in rows {
+                    *y = simd.if_negative(*y, simd.mul(*y, slope), *y);
+                }
+            }
+            Step::Add(other) => {
+                for (i, y) in rows.iter_mut().enumerate() {
+                    // SAFETY: the caller vouches for the values.
+                    *y = unsafe {
+                        let from = other.as_ptr().add(output + i * stride);
+                        simd.add(*y, if lanes == LANES { simd.load_floats(from) } else { simd.load_first(from, lanes) })
+                    };
+                }
+            }
         }
     }
 }
 
-impl Target<'_> {
-    /// Applies the steps to sixteen sums of each of the `R` rows from row `i` on, then stores and packs them.
+/// Where the results of some rows times some panels of a group go, and what happens to them before.
+#[derive(Clone, Copy)]
+pub(crate) struct Output<'a> {
+    /// What happens to them.
+    pub steps: &'a [Step<'a>],
+    /// The layer's output; none where the values are only packed.
+    pub to: Option<Disjoint<'a, f32>>,
+    /// Where the first filter of the first row stands in the output.
+    pub first: usize,
+    /// Values between neighbouring rows.
+    pub stride: usize,
+    /// Where the first filter stands in the vectors of the steps.
+    pub filter: usize,
+    /// Filters of all panels; those of the last one may be fewer than sixteen.
+    pub filters: usize,
+}
+
+impl<'a> Output<'a> {
+    /// The output of a block, its rows counted from output pixel `from` of the sample that starts at `first_output`.
+    #[inline(always)]
+    pub(crate) fn new(
+        geometry: &Geometry,
+        block: &Block,
+        steps: &'a [Step<'a>],
+        to: Option<Disjoint<'a, f32>>,
+        first_output: usize,
+        from: usize,
+    ) -> Self {
+        Self {
+            steps,
+            to,
+            first: first_output + from * geometry.filters + block.channel(geometry),
+            stride: geometry.filters,
+            filter: block.panel(geometry) * LANES,
+            filters: (block.panels * LANES).min(geometry.group_filters() - block.first_panel * LANES),
+        }
+    }
+
+    /// Filters of a panel.
+    #[inline(always)]
+    pub(crate) fn lanes(&self, panel: usize) -> usize {
+        LANES.min(self.filters - panel * LANES)
+    }
+
+    /// What stands there for a row in a panel.
     ///
     /// # Safety
-    /// The vectors of every step must be readable for sixteen values from the first filter on, the values of [`Step::Add`],
-    /// the output and the planes for the filters of each row; nobody else may use that part of the output and the planes.
+    /// The values must lie in the output, and nobody else may write them.
+    #[inline(always)]
+    pub(crate) unsafe fn load<S: Simd>(&self, simd: S, panel: usize, row: usize) -> S::Floats {
+        let (lanes, at) = (self.lanes(panel), self.first + row * self.stride + panel * LANES);
+        let Some(to) = self.to else { return simd.splat_float(0.0) };
+        // SAFETY: the caller vouches for the values.
+        unsafe {
+            let from = to.at(at, lanes);
+            if lanes == LANES { simd.load_floats(from) } else { simd.load_first(from, lanes) }
+        }
+    }
+
+    /// Applies the steps to sixteen sums of each of the `R` rows from `row` on, stores what they give, and returns it.
+    ///
+    /// # Safety
+    /// The vectors of every step must be readable for sixteen values from the panel's first filter on; the values of
+    /// [`Step::Add`] and the output must hold the filters of each row, and nobody else may use that part of the output.
     #[inline(always)]
     pub(crate) unsafe fn store<S: Simd, const R: usize>(
         &self,
         simd: S,
         mut y: [S::Floats; R],
-        Lanes { filter, channel, lanes }: Lanes,
-        i: usize,
-    ) {
-        let at = self.first + i * self.stride + channel;
+        panel: usize,
+        row: usize,
+    ) -> [S::Floats; R] {
+        let (lanes, at) = (self.lanes(panel), self.first + row * self.stride + panel * LANES);
         for step in self.steps {
             // SAFETY: the caller vouches for the vectors and the other values.
-            unsafe { step_rows(simd, step, &mut y, filter, at, self.stride, lanes) };
+            unsafe { step.apply(simd, &mut y, self.filter + panel * LANES, at, self.stride, lanes) };
         }
-        if let Some(output) = self.output {
+        if let Some(output) = self.to {
             for r in 0..R {
                 // SAFETY: the caller vouches for the output.
                 unsafe {
-                    let to = output.add(at + r * self.stride);
+                    let to = output.at(at + r * self.stride, lanes);
                     if lanes == LANES { simd.store_floats(to, y[r]) } else { simd.store_first(to, y[r], lanes) }
                 }
             }
         }
-        if let Some((into, pixels)) = self.pack {
-            // SAFETY: the caller vouches for the planes.
-            unsafe { into.pack(simd, &y, &pixels[i..i + R], PackInto::half(channel), lanes) };
+        y
+    }
+
+    /// Stores `n` rows of sums, times `alpha` (a factor of each padded filter) if there is one, rounded before the steps.
+    ///
+    /// # Safety
+    /// `sums` must be valid for reading `[n][panels][16]` values, alpha for one a padded filter, and [`Self::store`] must be
+    /// allowed for these rows.
+    #[inline(always)]
+    pub(crate) unsafe fn rows<S: Simd>(&self, simd: S, alpha: Option<&[f32]>, sums: *const f32, n: usize) {
+        let panels = self.filters.div_ceil(LANES);
+        for p in 0..panels {
+            let mut i = 0;
+            while i < n {
+                // SAFETY: the caller vouches for all of it.
+                unsafe {
+                    let sums = sums.add((i * panels + p) * LANES);
+                    if i + TOGETHER <= n {
+                        self.store(simd, self.scaled::<S, TOGETHER>(simd, alpha, sums, p), p, i);
+                        i += TOGETHER;
+                    } else {
+                        self.store(simd, self.scaled::<S, 1>(simd, alpha, sums, p), p, i);
+                        i += 1;
+                    }
+                }
+            }
         }
     }
-}
 
-/// Applies one step to the sums of sixteen filters in `N` rows, whose outputs are `stride` values apart.
-///
-/// # Safety
-/// The vectors of the step must be readable for sixteen values from `filter` on, and the values of [`Step::Add`] for
-/// `lanes` values from `output` and each of the next `N - 1` multiples of `stride` on.
-#[inline(always)]
-pub(crate) unsafe fn step_rows<S: Simd, const N: usize>(
-    simd: S,
-    step: &Step<'_>,
-    rows: &mut [S::Floats; N],
-    filter: usize,
-    output: usize,
-    stride: usize,
-    lanes: usize,
-) {
-    match step {
-        Step::Bias(bias) => {
-            // SAFETY: the caller vouches for the vector.
-            let bias = unsafe { simd.load_floats(bias.as_ptr().add(filter)) };
-            for y in rows {
-                *y = simd.add(*y, bias);
+    /// The sums of `R` rows in panel `p`, times alpha.
+    ///
+    /// # Safety
+    /// As [`Self::rows`], `sums` being those of the first of the rows in this panel.
+    #[inline(always)]
+    unsafe fn scaled<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        alpha: Option<&[f32]>,
+        sums: *const f32,
+        p: usize,
+    ) -> [S::Floats; R] {
+        let mut y = [simd.splat_float(0.0); R];
+        for r in 0..R {
+            // SAFETY: the caller vouches for the sums and alpha.
+            unsafe {
+                y[r] = simd.load_floats(sums.add(r * self.filters.next_multiple_of(LANES)));
+                if let Some(alpha) = alpha {
+                    y[r] = simd.mul(simd.load_floats(alpha.as_ptr().add(self.filter + p * LANES)), y[r]);
+                }
             }
         }
-        Step::Affine { scale, shift } => {
-            // SAFETY: the caller vouches for the vectors.
-            let (scale, shift) =
-                unsafe { (simd.load_floats(scale.as_ptr().add(filter)), simd.load_floats(shift.as_ptr().add(filter))) };
-            for y in rows {
-                *y = simd.add(simd.mul(*y, scale), shift);
-            }
-        }
-        Step::Relu => {
-            for y in rows {
-                *y = simd.relu(simd.finite_or_nan(*y));
-            }
-        }
-        Step::Prelu(slope) => {
-            // SAFETY: the caller vouches for the vector.
-            let slope = unsafe { simd.load_floats(slope.as_ptr().add(filter)) };
-            for y in rows {
-                *y = simd.if_negative(*y, simd.mul(*y, slope), *y);
-            }
-        }
-        Step::Add(other) => {
-            for (i, y) in rows.iter_mut().enumerate() {
-                // SAFETY: the caller vouches for the values.
-                *y = unsafe {
-                    let from = other.as_ptr().add(output + i * stride);
-                    simd.add(*y, if lanes == LANES { simd.load_floats(from) } else { simd.load_first(from, lanes) })
-                };
-            }
-        }
+        y
     }
 }
 

@@ -1,17 +1,11 @@
-//! The one layout of weights: panels of sixteen output channels.
+//! Weights of one bit: their signs.
 //!
 //! Bit panels are `[group][filter / 16][tap][channel / 32][16]` words of 32 bits; bit j of word w of lane l is the sign of
-//! input channel 32 w + j in output channel 16 p + l, 1 where the weight is negative. A panel row is 64 bytes: one 512-bit
-//! register, two of 256 bits, four of 128. The lanes are output channels, so no kernel ever sums across lanes, and the same
-//! bytes serve every instruction set. Float panels are the same with one f32 instead of a word for each channel. Padding
+//! input channel 32 w + j in output channel 16 p + l, 1 where the weight is negative. Padding
 //! (channels past the last, filters past the last) is zero.
 
 use crate::shape::Geometry;
-
-/// Output channels of a panel.
-pub const LANES: usize = 16;
-/// Input channels of a word.
-pub const WORD_BITS: usize = 32;
+use crate::simd::{LANES, WORD_BITS};
 
 /// Whether a value binarizes to -1: sign(0) = sign(-0.0) = +1.
 pub fn is_negative(value: f32) -> bool {
@@ -27,12 +21,12 @@ pub fn pack_bits(geometry: &Geometry, weights: &[f32]) -> Vec<u32> {
     assert_eq!(weights.len(), geometry.filters * taps * channels, "weights of the wrong length");
     let mut panels = vec![0u32; geometry.bit_panel_len()];
     for filter in 0..geometry.filters {
-        let lane = LaneAt::new(geometry, filter);
+        let [panel, lane] = geometry.lane(filter);
         for tap in 0..taps {
             for channel in 0..channels {
                 if is_negative(weights[(filter * taps + tap) * channels + channel]) {
-                    let row = (lane.panel * taps + tap) * words + channel / WORD_BITS;
-                    panels[row * LANES + lane.lane] |= 1 << (channel % WORD_BITS);
+                    let row = (panel * taps + tap) * words + channel / WORD_BITS;
+                    panels[row * LANES + lane] |= 1 << (channel % WORD_BITS);
                 }
             }
         }
@@ -49,51 +43,14 @@ pub fn unpack_bits(geometry: &Geometry, panels: &[u32]) -> Vec<f32> {
     assert_eq!(panels.len(), geometry.bit_panel_len(), "panels of the wrong length");
     let mut weights = vec![1.0; geometry.filters * taps * channels];
     for filter in 0..geometry.filters {
-        let lane = LaneAt::new(geometry, filter);
+        let [panel, lane] = geometry.lane(filter);
         for tap in 0..taps {
             for channel in 0..channels {
-                let row = (lane.panel * taps + tap) * words + channel / WORD_BITS;
-                if panels[row * LANES + lane.lane] >> (channel % WORD_BITS) & 1 == 1 {
+                let row = (panel * taps + tap) * words + channel / WORD_BITS;
+                if panels[row * LANES + lane] >> (channel % WORD_BITS) & 1 == 1 {
                     weights[(filter * taps + tap) * channels + channel] = -1.0;
                 }
             }
-        }
-    }
-    weights
-}
-
-/// Packs weights `[filter][kernel row][kernel column][channel of the group]` into the float panels of
-/// [`Geometry::float_layout`].
-///
-/// # Panics
-/// If `weights` does not hold `filters * taps * channels / groups` values.
-pub fn pack_floats(geometry: &Geometry, weights: &[f32]) -> Vec<f32> {
-    let geometry = &geometry.float_layout();
-    let depth = geometry.depth();
-    assert_eq!(weights.len(), geometry.filters * depth, "weights of the wrong length");
-    let mut panels = vec![0.0; geometry.float_panel_len()];
-    for filter in 0..geometry.filters {
-        let lane = LaneAt::new(geometry, filter);
-        for k in 0..depth {
-            panels[(lane.panel * depth + k) * LANES + lane.lane] = weights[filter * depth + k];
-        }
-    }
-    panels
-}
-
-/// Unpacks float panels into the order that [`pack_floats`] takes.
-///
-/// # Panics
-/// If `panels` does not hold as many values as the panels of [`Geometry::float_layout`].
-pub fn unpack_floats(geometry: &Geometry, panels: &[f32]) -> Vec<f32> {
-    let geometry = &geometry.float_layout();
-    let depth = geometry.depth();
-    assert_eq!(panels.len(), geometry.float_panel_len(), "panels of the wrong length");
-    let mut weights = vec![0.0; geometry.filters * depth];
-    for filter in 0..geometry.filters {
-        let lane = LaneAt::new(geometry, filter);
-        for k in 0..depth {
-            weights[filter * depth + k] = panels[(lane.panel * depth + k) * LANES + lane.lane];
         }
     }
     weights
@@ -124,17 +81,4 @@ pub fn dirty_padding(geometry: &Geometry, panels: &[u32]) -> Option<usize> {
             lanes.iter().enumerate().find(|&(lane, &word)| if lane < used { word & !mask != 0 } else { word != 0 });
         dirty.map(|(lane, _)| row * LANES + lane)
     })
-}
-
-/// Where a filter stands: which panel (over all groups) and which lane.
-struct LaneAt {
-    panel: usize,
-    lane: usize,
-}
-
-impl LaneAt {
-    fn new(geometry: &Geometry, filter: usize) -> Self {
-        let (group, within) = (filter / geometry.group_filters(), filter % geometry.group_filters());
-        Self { panel: group * geometry.group_panels() + within / LANES, lane: within % LANES }
-    }
 }

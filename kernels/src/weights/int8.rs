@@ -21,7 +21,7 @@
 
 use crate::error::Error;
 use crate::shape::Geometry;
-use crate::weights::bits::LANES;
+use crate::simd::LANES;
 
 /// Weights of a lane in a panel row.
 pub const QUAD: usize = 4;
@@ -164,8 +164,7 @@ fn check_len(geometry: &Geometry, panels: &[i8]) -> Result<(), Error> {
 /// The byte of product `k` of a filter.
 fn place(geometry: &Geometry, filter: usize, k: usize) -> usize {
     let runs = Runs::new(geometry);
-    let (group, within) = (filter / geometry.group_filters(), filter % geometry.group_filters());
-    let panel = group * geometry.group_panels() + within / LANES;
+    let [panel, lane] = geometry.lane(filter);
     let row = panel * runs.rows() + k / runs.len * runs.len.div_ceil(QUAD) + k % runs.len / QUAD;
-    row * ROW + within % LANES * QUAD + k % runs.len % QUAD
+    row * ROW + lane * QUAD + k % runs.len % QUAD
 }

@@ -1,22 +1,22 @@
 //! The input of a binary layer as planes and scales.
 
-use crate::binary::conv::BinaryConv;
+use super::BinaryConv;
+use crate::backends::dispatch;
 use crate::binary::handover::PlaneLayout;
-use crate::binary::quantize::{AllFinite, ImageScales, Mean, NextPlane, PackPixels, PackWindows};
+use crate::binary::quantize::{AllFinite, ImageScales, MeanOfLanes, NextPlane, PackPixels, PackWindows};
 use crate::binary::spec::{BinaryCall, Sample};
 use crate::error::Error;
-use crate::shape::ScaleMode;
-use crate::shape::windows::{Grid, Shared};
-use crate::simd::dispatch;
-use crate::weights::bits::{LANES, WORD_BITS};
+use crate::parallel::{Disjoint, Grid};
+use crate::simd::{LANES, WORD_BITS};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 impl BinaryConv {
     /// The scales that do not depend on values.
     pub(super) fn constants(&self, call: &BinaryCall<'_>, scales: &mut [f32]) {
-        match self.spec.mode {
-            ScaleMode::Fixed => scales.copy_from_slice(&call.scales[..call.order]),
-            _ => scales.fill(1.0),
+        if self.spec.mode.has_constants() {
+            scales.copy_from_slice(&call.scales[..call.order]);
+        } else {
+            scales.fill(1.0);
         }
     }
 
@@ -33,23 +33,21 @@ impl BinaryConv {
         let (scales, lanes) = scales.split_at_mut(self.spec.max_order);
         let scales = &mut scales[..call.order];
         let plane = self.plane_len();
-        if self.is_padded() {
+        if geometry.is_padded() {
             words[..plane * call.order].fill(0);
         }
         let PlaneLayout { first: first_word, row: row_len, pixel, .. } = PlaneLayout::shared(&self.spec);
-        let planes = Shared::new(words);
+        let planes = Disjoint::new(words);
         let row = geometry.width * geometry.channels;
-        match self.spec.mode {
+        if self.spec.mode.is_constant() {
+            self.constants(call, scales);
+        } else if geometry.channels == pixel * WORD_BITS {
             // Channels that fill their words: an image row is one run of both the planes and the mean.
-            ScaleMode::Image if geometry.channels == pixel * WORD_BITS => {
-                let runs = Runs { values: image, run: row, first_word, step: row_len, plane };
-                return self.next_planes(call, &runs, &planes, scales, lanes);
-            }
-            ScaleMode::Image | ScaleMode::Window => {
-                dispatch(self.isa, ImageScales { image, row_len: row, scales });
-                check_finite(scales)?;
-            }
-            ScaleMode::Fixed | ScaleMode::None => self.constants(call, scales),
+            let runs = ValueRuns { values: image, run: row, first_word, step: row_len, plane };
+            return self.next_planes(call, &runs, planes, scales, lanes);
+        } else {
+            dispatch(self.isa, ImageScales { image, row_len: row, scales });
+            check_finite(scales)?;
         }
         let poisoned = AtomicBool::new(false);
         let work = geometry.width * geometry.channels.div_ceil(8) * call.order;
@@ -57,7 +55,7 @@ impl BinaryConv {
         grid.run(call.parallel, &|task| {
             let rows = grid.task(task).1;
             let first_word = first_word + rows.start * row_len;
-            let pack = PackPixels { geometry, image, rows, scales, planes: &planes, first_word, row_len, plane };
+            let pack = PackPixels { geometry, image, rows, scales, planes, first_word, row_len, plane };
             if !dispatch(self.isa, pack) {
                 poisoned.store(true, Relaxed);
             }
@@ -69,15 +67,15 @@ impl BinaryConv {
     fn next_planes(
         &self,
         call: &BinaryCall<'_>,
-        runs: &Runs<'_>,
-        planes: &Shared<u32>,
+        runs: &ValueRuns<'_>,
+        planes: Disjoint<'_, u32>,
         scales: &mut [f32],
         lanes: &mut [f32],
     ) -> Result<(), Error> {
         let lanes = &mut lanes[..runs.values.len() / runs.run * LANES];
         for k in 0..scales.len() {
             self.next_plane(call, runs, planes, &scales[..k], lanes);
-            scales[k] = dispatch(self.isa, Mean { lanes, elements: runs.values.len() });
+            scales[k] = dispatch(self.isa, MeanOfLanes { lanes, elements: runs.values.len() });
             check_finite(&scales[k..=k])?;
         }
         Ok(())
@@ -87,18 +85,18 @@ impl BinaryConv {
     fn next_plane(
         &self,
         call: &BinaryCall<'_>,
-        runs: &Runs<'_>,
-        planes: &Shared<u32>,
+        runs: &ValueRuns<'_>,
+        planes: Disjoint<'_, u32>,
         scales: &[f32],
         lanes: &mut [f32],
     ) {
-        let Runs { values, run, first_word, step, plane } = *runs;
-        let lanes = Shared::new(lanes);
+        let ValueRuns { values, run, first_word, step, plane } = *runs;
+        let lanes = Disjoint::new(lanes);
         let work = run.div_ceil(8) * (scales.len() + 1);
         let grid = Grid::lines(call.parallel, values.len() / run, work);
         grid.run(call.parallel, &|task| {
             let runs = grid.task(task).1;
-            dispatch(self.isa, NextPlane { values, run, runs, scales, planes, first_word, step, plane, lanes: &lanes });
+            dispatch(self.isa, NextPlane { values, run, runs, scales, planes, first_word, step, plane, lanes });
         });
     }
 
@@ -117,15 +115,15 @@ impl BinaryConv {
         let (scales, lanes) = scales.split_at_mut(self.lines() * self.spec.max_order);
         let run = geometry.group_channels();
         let lanes = &mut lanes[..image.len() / run * LANES];
-        let runs = Runs { values: image, run, first_word: 0, step: geometry.group_words(), plane: 0 };
-        self.next_plane(call, &runs, &Shared::new(signs), &[], lanes);
+        let runs = ValueRuns { values: image, run, first_word: 0, step: geometry.group_words(), plane: 0 };
+        self.next_plane(call, &runs, Disjoint::new(signs), &[], lanes);
         // This also finds what a stride steps over.
         if !dispatch(self.isa, AllFinite(lanes)) {
             return Err(Error::NotFinite);
         }
-        let out_width = if self.is_dense() { sample.rows } else { self.out[1] };
+        let out_width = if self.is_flat() { sample.rows } else { self.out[1] };
         let poisoned = AtomicBool::new(false);
-        let (planes, shared_scales) = (Shared::new(planes), Shared::new(scales));
+        let (planes, shared_scales) = (Disjoint::new(planes), Disjoint::new(scales));
         let work = geometry.depth().div_ceil(8) * geometry.groups * call.order;
         let grid = Grid::lines(call.parallel, sample.rows, work);
         grid.run(call.parallel, &|task| {
@@ -137,9 +135,9 @@ impl BinaryConv {
                 rows: grid.task(task).1,
                 out_width,
                 order: call.order,
-                planes: &planes,
+                planes,
                 plane: self.plane_len(),
-                scales: &shared_scales,
+                scales: shared_scales,
                 lines: self.lines(),
             };
             if !dispatch(self.isa, pack) {
@@ -151,7 +149,7 @@ impl BinaryConv {
 }
 
 /// Runs of values that are quantized plane by plane, and where their planes lie.
-struct Runs<'a> {
+struct ValueRuns<'a> {
     /// The values of all runs, one after another.
     values: &'a [f32],
     /// Values of a run.

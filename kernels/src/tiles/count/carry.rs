@@ -5,29 +5,16 @@
 //! leave one word of weight 8, the only one whose bits are counted (Harley and Seal's circuit: Warren, "Hacker's Delight",
 //! section 5-1; Mula, Kurz and Lemire, "Faster population counts using AVX2 instructions", The Computer Journal 61(1), 2018).
 
-/// A way of adding registers bit by bit and of counting their bits in bytes.
-pub(crate) trait Adder: Copy {
-    /// The register.
-    type Word: Copy;
-    /// Sum and carry of each bit of three words.
-    fn add(self, a: Self::Word, b: Self::Word, c: Self::Word) -> [Self::Word; 2];
-    /// Adds the number of set bits of each byte of `x` to bytes.
-    fn count(self, bytes: Self::Word, x: Self::Word) -> Self::Word;
-    /// Adds `weight` times each byte to 32-bit lanes.
-    fn widen(self, counts: Self::Word, bytes: Self::Word, weight: i8) -> Self::Word;
-    /// The sum of bytes.
-    fn sum(self, a: Self::Word, b: Self::Word) -> Self::Word;
-    /// Zeros.
-    fn zero(self) -> Self::Word;
-}
+use crate::simd::adder::Adder;
+use crate::tiles::count::Count;
 
-/// Counting in carry-save form: each register of a cell is a [`Saved`].
-pub(crate) struct CarrySave;
+/// Counting in carry-save form, with `N` registers a row.
+pub(crate) struct CarrySave<const N: usize>;
 
 /// Words that [`Saved::group`] takes.
-pub(crate) const GROUP: usize = 8;
+const GROUP: usize = 8;
 /// Groups that the bytes hold: each adds up to 8 to a byte.
-pub(crate) const FLUSH: usize = 31;
+const FLUSH: usize = 31;
 
 /// What a register of a cell has gathered.
 #[derive(Clone, Copy)]
@@ -44,49 +31,84 @@ pub(crate) struct Saved<W> {
 
 impl<W: Copy> Saved<W> {
     #[inline(always)]
-    pub(crate) fn new(zero: W) -> Self {
+    fn new(zero: W) -> Self {
         Self { ones: zero, twos: zero, fours: zero, eights: zero, singles: zero }
-    }
-
-    /// One word.
-    #[inline(always)]
-    pub(crate) fn single<A: Adder<Word = W>>(mut self, adder: A, x: W) -> Self {
-        self.singles = adder.count(self.singles, x);
-        self
     }
 
     /// Eight words.
     #[inline(always)]
-    pub(crate) fn group<A: Adder<Word = W>>(mut self, adder: A, x: impl Fn(usize) -> W) -> Self {
-        let a = self.four(adder, &x);
+    fn group<const N: usize, S: Adder<N, Register = W>>(mut self, simd: S, x: impl Fn(usize) -> W) -> Self {
+        let a = self.four(simd, &x);
         let b = self.four(
-            adder,
+            simd,
             #[inline(always)]
             |i| x(4 + i),
         );
-        let [sum, eight] = adder.add(self.fours, a, b);
+        let [sum, eight] = simd.add_bits(self.fours, a, b);
         self.fours = sum;
-        self.eights = adder.count(self.eights, eight);
+        self.eights = simd.count_bytes(self.eights, eight);
         self
     }
 
     /// Four words; their carry of weight 4.
     #[inline(always)]
-    fn four<A: Adder<Word = W>>(&mut self, adder: A, x: impl Fn(usize) -> W) -> W {
-        let [sum, a] = adder.add(self.ones, x(0), x(1));
-        let [sum, b] = adder.add(sum, x(2), x(3));
+    fn four<const N: usize, S: Adder<N, Register = W>>(&mut self, simd: S, x: impl Fn(usize) -> W) -> W {
+        let [sum, a] = simd.add_bits(self.ones, x(0), x(1));
+        let [sum, b] = simd.add_bits(sum, x(2), x(3));
         self.ones = sum;
-        let [sum, carry] = adder.add(self.twos, a, b);
+        let [sum, carry] = simd.add_bits(self.twos, a, b);
         self.twos = sum;
         carry
     }
 
-    /// Adds everything to 32-bit lanes.
+    /// All bits, counted in bytes: those of weight 1 in the first and those of weight 8 in the second.
     #[inline(always)]
-    pub(crate) fn flush<A: Adder<Word = W>>(self, adder: A, counts: W) -> W {
-        let fours = adder.count(adder.zero(), self.fours);
-        let twos = adder.count(adder.sum(fours, fours), self.twos);
-        let ones = adder.count(adder.sum(adder.sum(twos, twos), self.singles), self.ones);
-        adder.widen(adder.widen(counts, ones, 1), self.eights, 8)
+    fn bytes<const N: usize, S: Adder<N, Register = W>>(self, simd: S) -> [W; 2] {
+        let fours = simd.count_bytes(simd.zero(), self.fours);
+        let twos = simd.count_bytes(simd.add_bytes(fours, fours), self.twos);
+        let ones = simd.count_bytes(simd.add_bytes(simd.add_bytes(twos, twos), self.singles), self.ones);
+        [ones, self.eights]
+    }
+}
+
+impl<const N: usize, S: Adder<N>> Count<S> for CarrySave<N> {
+    type Partial = [Saved<S::Register>; N];
+    const GROUP: usize = GROUP;
+    const FLUSH: usize = FLUSH;
+
+    #[inline(always)]
+    fn none(simd: S) -> Self::Partial {
+        [Saved::new(simd.zero()); N]
+    }
+
+    #[inline(always)]
+    fn single(simd: S, mut partial: Self::Partial, x: S::Words) -> Self::Partial {
+        let x = simd.registers(x);
+        for i in 0..N {
+            partial[i].singles = simd.count_bytes(partial[i].singles, x[i]);
+        }
+        partial
+    }
+
+    /// One register after the other: on AVX2 the sums of both and the words between them are more than sixteen registers.
+    #[inline(always)]
+    fn group(simd: S, mut partial: Self::Partial, x: impl Fn(usize) -> S::Words) -> Self::Partial {
+        for i in 0..N {
+            partial[i] = partial[i].group(
+                simd,
+                #[inline(always)]
+                |k| simd.registers(x(k))[i],
+            );
+        }
+        partial
+    }
+
+    #[inline(always)]
+    fn flush(simd: S, counts: S::Counts, partial: Self::Partial) -> S::Counts {
+        let mut bytes = [[simd.zero(); 2]; N];
+        for i in 0..N {
+            bytes[i] = partial[i].bytes(simd);
+        }
+        simd.widen(counts, bytes, [1, 8])
     }
 }

@@ -11,14 +11,18 @@
 //!
 //! Seven words in three counts the same way would take 18 operations rather than 18.7, with more registers than that earns.
 
-use crate::simd::{Op, Simd};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::ternary::Ternary;
+#[cfg(target_arch = "x86_64")]
+use crate::tiles::count::{Count, Group};
 
 /// Rows from this number on are worth the parity basis: one row would use each parity of weights once, 9 operations again.
 pub(crate) const MIN_ROWS: usize = 4;
 /// Words of a row from which on the parity basis wins where each row gets parities of its own. Its tiles are half as large as
 /// plain ones, and cost as much to begin and to end: nothing is gained at 36 words, 4 % at 72, 7 % at 144 (Golden Cove).
 pub(crate) const MIN_WORDS: usize = 48;
-/// The same for words in triples where windows share parities: of a whole layer 2 % at 27 words, 5 % at 36, nothing at 18.
+/// Words in triples from which on the parity basis wins where windows share parities: of a whole layer 2 % at 27 words, 5 % at
+/// 36, nothing at 18.
 pub(crate) const MIN_SHARED: usize = 27;
 
 /// Puts `words[i] ^ words[i + step] ^ words[i + 2 step]` to `to[i]`, as far as that goes.
@@ -26,7 +30,7 @@ pub(crate) const MIN_SHARED: usize = 27;
 /// Where the words are rows of `3 step` words, two of three results belong to no triple: one loop over vectors costs less
 /// than picking the third.
 #[inline(always)]
-pub(crate) fn sweep<T>(words: &[u32], step: usize, to: &mut [T], put: impl Fn(&mut T, u32)) {
+pub(crate) fn parities<T>(words: &[u32], step: usize, to: &mut [T], put: impl Fn(&mut T, u32)) {
     let len = words.len().saturating_sub(2 * step);
     let (first, second, third) = (&words[..len], &words[step..][..len], &words[2 * step..][..len]);
     for (((to, a), b), c) in to[..len].iter_mut().zip(first).zip(second).zip(third) {
@@ -34,39 +38,41 @@ pub(crate) fn sweep<T>(words: &[u32], step: usize, to: &mut [T], put: impl Fn(&m
     }
 }
 
-/// The parities of planes: `parities` gets, for each of `planes` of `plane` words, what [`sweep`] makes of it.
-pub(crate) struct SweepPlanes<'a> {
-    pub planes: &'a [u32],
-    pub plane: usize,
-    pub step: usize,
-    pub parities: &'a mut [u32],
-}
+/// Three words in the parity basis, with a count for sums and one for carries, which weigh twice.
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct Triples;
 
-impl Op for SweepPlanes<'_> {
-    type Output = ();
+#[cfg(target_arch = "x86_64")]
+impl<S: Ternary> Count<S> for Triples {
+    type Partial = [S::Partial; 2];
+    const GROUP: usize = 3;
+    const PARITY: bool = true;
+    const FLUSH: usize = S::FLUSH;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for (plane, parities) in self.planes.chunks_exact(self.plane).zip(self.parities.chunks_exact_mut(self.plane)) {
-            sweep(
-                plane,
-                self.step,
-                parities,
-                #[inline(always)]
-                |to, parity| *to = parity,
-            );
-        }
+    fn none(simd: S) -> [S::Partial; 2] {
+        [simd.no_partial(); 2]
     }
-}
-
-/// Asks a backend whether it takes triples.
-pub(crate) struct TakesTriples;
-
-impl Op for TakesTriples {
-    type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> bool {
-        S::PARITY
+    fn prepare(simd: S, weights: &mut Group<S::Words>) {
+        weights[2] = simd.parity(weights[0], weights[1], weights[2]);
+    }
+
+    #[inline(always)]
+    fn single(simd: S, [sums, carries]: [S::Partial; 2], x: S::Words) -> [S::Partial; 2] {
+        [simd.count(sums, x), carries]
+    }
+
+    #[inline(always)]
+    fn group(simd: S, [sums, carries]: [S::Partial; 2], x: impl Fn(usize) -> S::Words) -> [S::Partial; 2] {
+        let (first, sum) = (x(0), x(2));
+        let carry = simd.carry(first, x(1), sum);
+        [simd.count(sums, sum), simd.count(carries, carry)]
+    }
+
+    #[inline(always)]
+    fn flush(simd: S, counts: S::Counts, [sums, carries]: [S::Partial; 2]) -> S::Counts {
+        simd.flush(simd.flush(simd.flush(counts, sums), carries), carries)
     }
 }
