@@ -27,8 +27,6 @@ mod binary;
 
 mod layers;
 
-pub mod oracle;
-
 pub use backends::{Isa, Runner};
 pub use binary::{
     BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, MAX_ORDER, PackInto,

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{Layer, backends, rng};
-use horq_kernels::oracle::{Means, Residuals, planes};
 use horq_kernels::{Geometry, MAX_ORDER, ScaleMode};
+use horq_oracle::{Means, Residuals, planes};
 use rand::Rng;
 use rand::rngs::StdRng;
 

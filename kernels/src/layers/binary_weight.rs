@@ -28,7 +28,7 @@ const STRIP_LINES: usize = 64;
 /// product is [`Geometry::dense`].
 ///
 /// Weights are the bit panels of [`crate::BinaryConv`]; activations are not quantized, and the sums are those of f32
-/// arithmetic in a fixed order, given in [`crate::oracle`].
+/// arithmetic in a fixed order, that of `docs/format.md`.
 #[derive(Debug)]
 pub struct BinaryWeightConv {
     base: Base,
@@ -135,7 +135,7 @@ impl BinaryWeightConv {
     }
 
     /// Computes `output[sample][row][column][filter]`: y = alpha * sum of the signed activations, added in the order that
-    /// [`crate::oracle`] gives; then the epilogue.
+    /// `docs/format.md` gives; then the epilogue.
     ///
     /// # Panics
     /// If a length does not match the geometry.

@@ -29,10 +29,15 @@ fn both<A: Copy, B>(a: [A; 2], f: impl Fn(A) -> B) -> [B; 2] {
     [f(a[0]), f(a[1])]
 }
 
-/// Applies an operation to both halves of two rows.
+/// One bit a lane from masks of all ones or zeros.
+///
+/// # Safety
+/// The CPU must have AVX.
 #[inline(always)]
-fn pairs<A: Copy, B: Copy, C>(a: [A; 2], b: [B; 2], f: impl Fn(A, B) -> C) -> [C; 2] {
-    [f(a[0], b[0]), f(a[1], b[1])]
+unsafe fn masks(masks: [__m256; 2]) -> u16 {
+    // SAFETY: the caller's CPU has AVX.
+    let [low, high] = unsafe { [_mm256_movemask_ps(masks[0]), _mm256_movemask_ps(masks[1])] };
+    low as u16 | (high as u16) << 8
 }
 
 /// Entry `index mod 8` for each lane.
@@ -77,12 +82,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn xor(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
         // SAFETY: the token proves AVX2.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_xor_si256(a, b) },
-        )
+        unsafe { [_mm256_xor_si256(a[0], b[0]), _mm256_xor_si256(a[1], b[1])] }
     }
 
     #[inline(always)]
@@ -166,27 +166,20 @@ impl Simd for Avx2 {
     unsafe fn sums(self, base: *const i32, count: *const i32) -> [__m256; 2] {
         // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
         unsafe {
-            pairs(
-                self.load(base.cast()),
-                self.load(count.cast()),
-                #[inline(always)]
-                |base, count| _mm256_cvtepi32_ps(_mm256_sub_epi32(base, _mm256_slli_epi32::<1>(count))),
-            )
+            let (base, count) = (self.load(base.cast()), self.load(count.cast()));
+            let twice = [_mm256_slli_epi32::<1>(count[0]), _mm256_slli_epi32::<1>(count[1])];
+            self.to_floats([_mm256_sub_epi32(base[0], twice[0]), _mm256_sub_epi32(base[1], twice[1])])
         }
     }
 
     #[inline(always)]
     unsafe fn above(self, counts: [__m256i; 2], limits: *const i32) -> u16 {
         // SAFETY: the caller vouches for the limits, the token for the instructions.
-        let [low, high] = unsafe {
-            pairs(
-                counts,
-                self.load_counts(limits),
-                #[inline(always)]
-                |count, limit| _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(count, limit))),
-            )
-        };
-        low as u16 | (high as u16) << 8
+        unsafe {
+            let limits = self.load_counts(limits);
+            let above = [_mm256_cmpgt_epi32(counts[0], limits[0]), _mm256_cmpgt_epi32(counts[1], limits[1])];
+            masks([_mm256_castsi256_ps(above[0]), _mm256_castsi256_ps(above[1])])
+        }
     }
 
     #[inline(always)]
@@ -213,68 +206,43 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_add_ps(a, b) },
-        )
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
     }
 
     #[inline(always)]
     fn sub(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_sub_ps(a, b) },
-        )
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
     }
 
     #[inline(always)]
     fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_mul_ps(a, b) },
-        )
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
     }
 
     #[inline(always)]
     fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_div_ps(a, b) },
-        )
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
     }
 
     /// vmaxps gives its second operand where the first is not greater.
     #[inline(always)]
     fn max(self, y: [__m256; 2], x: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            y,
-            x,
-            #[inline(always)]
-            |y, x| unsafe { _mm256_blendv_ps(_mm256_max_ps(x, y), x, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x)) },
-        )
+        unsafe {
+            let nan = [_mm256_cmp_ps::<_CMP_UNORD_Q>(x[0], x[0]), _mm256_cmp_ps::<_CMP_UNORD_Q>(x[1], x[1])];
+            let max = [_mm256_max_ps(x[0], y[0]), _mm256_max_ps(x[1], y[1])];
+            [_mm256_blendv_ps(max[0], x[0], nan[0]), _mm256_blendv_ps(max[1], x[1], nan[1])]
+        }
     }
 
     /// vmaxps gives its second operand where neither is greater: -0.0 and NaN.
     #[inline(always)]
     fn relu(self, x: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        both(
-            x,
-            #[inline(always)]
-            |x| unsafe { _mm256_max_ps(_mm256_setzero_ps(), x) },
-        )
+        unsafe { [_mm256_max_ps(_mm256_setzero_ps(), x[0]), _mm256_max_ps(_mm256_setzero_ps(), x[1])] }
     }
 
     #[inline(always)]
@@ -291,34 +259,21 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn abs(self, a: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        both(
-            a,
-            #[inline(always)]
-            |a| unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) },
-        )
+        unsafe { [_mm256_andnot_ps(_mm256_set1_ps(-0.0), a[0]), _mm256_andnot_ps(_mm256_set1_ps(-0.0), a[1])] }
     }
 
     #[inline(always)]
     fn less(self, a: [__m256; 2], b: [__m256; 2]) -> u16 {
         // SAFETY: the token proves AVX.
-        let [low, high] = pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) },
-        );
-        low as u16 | (high as u16) << 8
+        unsafe { masks([_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])]) }
     }
 
     #[inline(always)]
     fn if_negative(self, x: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
         unsafe {
-            let below = both(
-                x,
-                #[inline(always)]
-                |x| _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps()),
-            );
+            let zero = _mm256_setzero_ps();
+            let below = [_mm256_cmp_ps::<_CMP_LT_OQ>(x[0], zero), _mm256_cmp_ps::<_CMP_LT_OQ>(x[1], zero)];
             [_mm256_blendv_ps(b[0], a[0], below[0]), _mm256_blendv_ps(b[1], a[1], below[1])]
         }
     }
@@ -332,11 +287,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn shift_right(self, words: [__m256i; 2], by: u32) -> [__m256i; 2] {
         // SAFETY: the token proves AVX2.
-        both(
-            words,
-            #[inline(always)]
-            |words| unsafe { _mm256_srlv_epi32(words, _mm256_set1_epi32(by as i32)) },
-        )
+        unsafe {
+            let by = _mm256_set1_epi32(by as i32);
+            [_mm256_srlv_epi32(words[0], by), _mm256_srlv_epi32(words[1], by)]
+        }
     }
 
     /// vpermps reads eight entries; of more, the pieces are chosen between by the next index bits, moved to the sign.

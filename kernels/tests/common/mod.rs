@@ -4,11 +4,11 @@
 mod fence;
 
 pub use fence::Fenced;
-use horq_kernels::oracle::{self, Basis, BinaryLayer};
 use horq_kernels::{
     BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa,
     MAX_ORDER, PackInto, Packing, Padding, Parallel, ScaleMode, StageClock, Step, Thresholds, Window,
 };
+use horq_oracle::{self as oracle, Basis, BinaryLayer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::fmt;

@@ -20,10 +20,7 @@
 //!   is alpha * f32(the integer sum of (q - zero point) * w).
 //! * A float layer's output is 0, then fma(x, w, sum) over kernel rows, kernel columns and channels; x is 0 in the padding.
 
-use crate::binary::ScaleMode;
-use crate::error::Error;
-use crate::shape::{Geometry, Padding, Window};
-use crate::tiles::Step;
+use horq_kernels::{Error, Geometry, Padding, ScaleMode, Step, Window};
 
 /// Over what the scales b_k are means.
 #[derive(Clone, Copy, Debug)]
@@ -192,6 +189,7 @@ impl BinaryLayer<'_> {
                 ScaleMode::None => Some(planes(&rows, self.order, Means::Constants(&[1.0; 8]))?),
                 ScaleMode::Window if sample.iter().all(|x| x.is_finite()) => None,
                 ScaleMode::Window => return Err(Error::NotFinite),
+                mode => unimplemented!("the reference of mode {mode}"),
             };
             for taps in windows(&g.window, g.height, g.width) {
                 for group in 0..g.groups {
@@ -310,6 +308,7 @@ fn step_through(steps: &[Step<'_>], mut y: f32, filter: usize, at: usize) -> f32
             Step::Prelu(_) if y >= 0.0 => y,
             Step::Prelu(slope) => y * slope[filter],
             Step::Add(other) => y + other[at],
+            ref step => unimplemented!("the reference of {step:?}"),
         };
     }
     y
@@ -451,7 +450,7 @@ pub fn softmax(channels: usize, input: &[f32]) -> Vec<f64> {
     pixels.collect()
 }
 
-/// Signs as bit panels, placed bit by bit as the layout's definition says (see [`crate::weights::bits`]).
+/// Signs as bit panels, placed bit by bit as the layout's definition says (see [`horq_kernels::weights::bits`]).
 pub fn bit_panels(g: &Geometry, weights: &[f32]) -> Vec<u32> {
     let (taps, channels, filters) =
         (g.window.kernel[0] * g.window.kernel[1], g.channels / g.groups, g.filters / g.groups);
