@@ -16,12 +16,8 @@ pub use isa::Isa;
 
 use crate::parallel::{Inline, Parallel};
 use crate::simd::Simd;
-use crate::tiles::Job;
-use crate::tiles::binary_weight::{BinaryWeightOperands, Tables};
-use crate::tiles::bits::BitOperands;
-use crate::tiles::codebook::CodebookOperands;
-use crate::tiles::floats::FloatOperands;
-use crate::tiles::int8::Int8Operands;
+use crate::tiles::binary_weight::Tables;
+use crate::tiles::{BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job};
 
 /// A backend: its tile shapes and its ways of counting and multiplying.
 pub(crate) trait Backend: Simd {

@@ -10,6 +10,11 @@ pub(crate) mod floats;
 pub(crate) mod int8;
 mod job;
 
+pub(crate) use binary_weight::BinaryWeightOperands;
+pub(crate) use bits::BitOperands;
+pub(crate) use codebook::CodebookOperands;
 pub use epilogue::{Epilogue, Step};
 pub(crate) use epilogue::{Output, TOGETHER};
+pub(crate) use floats::FloatOperands;
+pub(crate) use int8::Int8Operands;
 pub(crate) use job::Job;

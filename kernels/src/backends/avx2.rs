@@ -4,14 +4,13 @@ use super::Backend;
 use crate::simd::avx2::Avx2;
 use crate::simd::dot::Dot;
 use crate::simd::dot_x86::{AvxVnni, Maddubs};
-use crate::tiles::Job;
-use crate::tiles::binary_weight::{self, BinaryWeightOperands, Eights};
-use crate::tiles::bits::{self, BitOperands};
-use crate::tiles::codebook::{self, CodebookOperands};
+use crate::tiles::binary_weight::{Eights, binary_weight};
 use crate::tiles::count::carry::CarrySave;
 use crate::tiles::count::plain::Plain;
-use crate::tiles::floats::{self, FloatOperands};
-use crate::tiles::int8::{self, Int8Operands};
+use crate::tiles::{
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, bits::bits,
+    codebook::codebook, floats::floats, int8::int8,
+};
 
 /// Words of a row from which on carry-save counting wins: what it leaves to count at the end of a row costs as much as it
 /// saves on 36 words (Golden Cove). One row alone is left plain: four panels side by side are four streams from memory.
@@ -25,16 +24,16 @@ impl Backend for Avx2 {
     #[inline(always)]
     fn bits(self, job: &Job<BitOperands<'_>>) {
         if job.rows.len() > 1 && job.walk.len() >= CARRY_SAVE {
-            bits::bits::<Self, CarrySave<2>, 1, 1, 1>(self, job);
+            bits::<Self, CarrySave<2>, 1, 1, 1>(self, job);
         } else {
-            bits::bits::<Self, Plain, 4, 1, 4>(self, job);
+            bits::<Self, Plain, 4, 1, 4>(self, job);
         }
     }
 
     /// 4 rows x 1 panel: 8 accumulators, 2 weights and 4 broadcasts, which the compiler loads ahead, in 16 registers.
     #[inline(always)]
     fn floats(self, job: &Job<FloatOperands<'_>>) {
-        floats::floats::<Self, 4, 1, 4, 1, 4>(self, job);
+        floats::<Self, 4, 1, 4, 1, 4>(self, job);
     }
 
     /// vpdpbusd with 6 rows x 1 panel: 12 accumulators, 2 weights and a broadcast in 16 registers. Without it 4 x 1: 8
@@ -42,8 +41,8 @@ impl Backend for Avx2 {
     #[inline(always)]
     fn int8(self, job: &Job<Int8Operands<'_>>) {
         match AvxVnni::try_new() {
-            Some(vnni) if job.dot => int8::int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
-            _ => int8::int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
+            Some(vnni) if job.dot => int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
+            _ => int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
         }
     }
 
@@ -60,12 +59,12 @@ impl Backend for Avx2 {
     /// 4 rows x 1 panel: 8 accumulators, 4 indices and temporaries in 16 registers, the tables as memory operands.
     #[inline(always)]
     fn binary_weight(self, job: &Job<BinaryWeightOperands<'_>>) {
-        binary_weight::binary_weight::<Self, Eights, 4, 1, 2>(self, job);
+        binary_weight::<Self, Eights, 4, 1, 2>(self, job);
     }
 
     /// 4 rows x 1 panel: 8 accumulators, 2 codes, 2 weights and temporaries in 16 registers.
     #[inline(always)]
     fn codebook(self, job: &Job<CodebookOperands<'_>>) {
-        codebook::codebook::<Self, 4, 1, 2>(self, job);
+        codebook::<Self, 4, 1, 2>(self, job);
     }
 }

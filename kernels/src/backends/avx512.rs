@@ -6,15 +6,14 @@ use crate::simd::avx512bw::Bw;
 use crate::simd::avx512vpopcnt::Vpopcnt;
 use crate::simd::dot::Dot;
 use crate::simd::dot_x86::{Maddubs, Vnni};
-use crate::tiles::Job;
-use crate::tiles::binary_weight::{self, BinaryWeightOperands, Gray};
-use crate::tiles::bits::{self, BitOperands};
-use crate::tiles::codebook::{self, CodebookOperands};
+use crate::tiles::binary_weight::{Gray, binary_weight};
 use crate::tiles::count::carry::CarrySave;
 use crate::tiles::count::parity::Triples;
 use crate::tiles::count::plain::Plain;
-use crate::tiles::floats::{self, FloatOperands};
-use crate::tiles::int8::{self, Int8Operands};
+use crate::tiles::{
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, bits::bits,
+    codebook::codebook, floats::floats, int8::int8,
+};
 
 /// How a backend counts the bits of a job.
 trait Counting: Count512 {
@@ -28,7 +27,7 @@ impl Counting for Bw {
     /// 4 rows x 1 panel: 16 sums and bytes, 8 weights, the table, the mask and temporaries in 32 registers.
     #[inline(always)]
     fn bits(simd: Avx512<Self>, job: &Job<BitOperands<'_>>) {
-        bits::bits::<_, CarrySave<1>, 4, 1, 4>(simd, job);
+        bits::<_, CarrySave<1>, 4, 1, 4>(simd, job);
     }
 }
 
@@ -40,9 +39,9 @@ impl Counting for Vpopcnt {
     #[inline(always)]
     fn bits(simd: Avx512<Self>, job: &Job<BitOperands<'_>>) {
         if job.walk.triples() > 0 {
-            bits::bits::<_, Triples, 4, 2, 2>(simd, job);
+            bits::<_, Triples, 4, 2, 2>(simd, job);
         } else {
-            bits::bits::<_, Plain, 4, 4, 8>(simd, job);
+            bits::<_, Plain, 4, 4, 8>(simd, job);
         }
     }
 }
@@ -60,7 +59,7 @@ impl<C: Counting> Backend for Avx512<C> {
     /// 6 x 4 kept accumulators in memory for them. 8 x 2 where there are fewer panels.
     #[inline(always)]
     fn floats(self, job: &Job<FloatOperands<'_>>) {
-        floats::floats::<Self, 5, 4, 8, 2, 8>(self, job);
+        floats::<Self, 5, 4, 8, 2, 8>(self, job);
     }
 
     /// vpdpbusd with 5 rows x 4 panels, or 8 x 2 where there are fewer, as [`Self::floats`]; else 8 x 2: 16 accumulators, 2
@@ -68,8 +67,8 @@ impl<C: Counting> Backend for Avx512<C> {
     #[inline(always)]
     fn int8(self, job: &Job<Int8Operands<'_>>) {
         match Vnni::try_new() {
-            Some(vnni) if job.dot => int8::int8::<Self, Vnni, 5, 4, 8, 2, 8>(self, vnni, job),
-            _ => int8::int8::<Self, Maddubs, 8, 2, 8, 2, 4>(self, Maddubs, job),
+            Some(vnni) if job.dot => int8::<Self, Vnni, 5, 4, 8, 2, 8>(self, vnni, job),
+            _ => int8::<Self, Maddubs, 8, 2, 8, 2, 4>(self, Maddubs, job),
         }
     }
 
@@ -87,12 +86,12 @@ impl<C: Counting> Backend for Avx512<C> {
     /// registers. Two panels rather than 12 x 1, because a table that is loaded twice as often costs 10 %.
     #[inline(always)]
     fn binary_weight(self, job: &Job<BinaryWeightOperands<'_>>) {
-        binary_weight::binary_weight::<Self, Gray, 8, 2, 8>(self, job);
+        binary_weight::<Self, Gray, 8, 2, 8>(self, job);
     }
 
     /// 12 rows x 2 panels: 24 accumulators, 2 codes, 2 weights, a codebook of one or two registers and a broadcast in 32.
     #[inline(always)]
     fn codebook(self, job: &Job<CodebookOperands<'_>>) {
-        codebook::codebook::<Self, 12, 2, 8>(self, job);
+        codebook::<Self, 12, 2, 8>(self, job);
     }
 }

@@ -12,7 +12,7 @@
 
 use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::error::Error;
-use crate::memory::{bytes, filled, room};
+use crate::memory::{bytes, filled, with_capacity};
 use crate::shape::{Geometry, Padding};
 use crate::simd::LANES;
 use std::ops::Range;
@@ -49,8 +49,8 @@ fn classify(
     out: [usize; 2],
     padding: Padding,
 ) -> Result<(Vec<Range<usize>>, Vec<u32>), Error> {
-    let mut distinct = room(spans(geometry, axis, out, padding).count())?;
-    let mut of_position = room(out[axis])?;
+    let mut distinct = with_capacity(spans(geometry, axis, out, padding).count())?;
+    let mut of_position = with_capacity(out[axis])?;
     for (taps, positions) in spans(geometry, axis, out, padding) {
         of_position.resize(positions.end, distinct.len() as u32);
         distinct.push(taps);

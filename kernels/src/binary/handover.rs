@@ -61,7 +61,7 @@ impl PlaneLayout {
         (spec.mode.is_constant() && whole).then(|| Self::shared(spec))
     }
 
-    /// The same words for an image of `height` x `width` x `channels` whose values in order are the layer's input; none where
+    /// This layout for an image of `height` x `width` x `channels` whose values in order are the layer's input; none where
     /// its pixels do not fill their words, or where the layer reads an image of its own.
     pub fn unflattened(self, [height, width, channels]: [usize; 3]) -> Option<Self> {
         let same = self.shape == [1, 1, height * width * channels] && channels.is_multiple_of(WORD_BITS);
@@ -144,7 +144,7 @@ impl<'a> PackInto<'a> {
     /// caller alone.
     #[inline(always)]
     pub(crate) unsafe fn halves(&self, k: usize, pixel: usize, half: usize, n: usize) -> *mut u16 {
-        // SAFETY: the caller vouches for the place.
+        // SAFETY: the caller guarantees the place.
         unsafe { self.halves.at(2 * (k * self.layout.plane + pixel) + half, n) }
     }
 

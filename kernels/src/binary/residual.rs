@@ -1,7 +1,7 @@
 //! The residual quantizer: scales and planes of sign bits (HORQ, section 3.2, equations 3 to 8).
 //!
 //! On magnitudes the recursion needs no signs: m_0 = |x|; b_k = mean(m_{k-1}); f_k = [m_{k-1} < b_k];
-//! m_k = |m_{k-1} - b_k|; and H_{k+1} = H_k xor f_k, where a set bit means -1 and H_1 = [x < 0], so sign(0) = +1.
+//! m_k = |m_{k-1} - b_k|; and H_{k+1} = H_k xor f_k, where a set bit means -1 and H_1 = \[x < 0\], so sign(0) = +1.
 //!
 //! Each order is one pass over the inputs that recomputes m from x: k subtractions in registers cost less than a buffer of
 //! magnitudes in memory. A mean runs over runs of elements (image rows, or the taps of a window): sixteen lanes, each adding
@@ -122,7 +122,7 @@ unsafe fn next_of<S: Simd, const R: usize, const K: usize>(
     let (words, rest) = (len / WORD_BITS, len % WORD_BITS);
     for word in 0..words {
         for r in 0..R {
-            // SAFETY: the run holds these 32 values; the caller vouches for the planes' words.
+            // SAFETY: the run holds these 32 values; the caller guarantees the planes' words.
             unsafe {
                 let x = runs[r].as_ptr().add(word * WORD_BITS);
                 let low = next_bits(simd, simd.load_floats(x), &constants);
@@ -144,7 +144,7 @@ unsafe fn next_of<S: Simd, const R: usize, const K: usize>(
                 bits |= (flips & ((1u32 << part.len()) - 1)) << (half * LANES);
                 lanes[r] = simd.add(lanes[r], simd.keep_first(m, part.len()));
             }
-            // SAFETY: the caller vouches for the planes' words.
+            // SAFETY: the caller guarantees the planes' words.
             unsafe { planes[r].flip(K, words, bits) };
         }
     }
@@ -196,7 +196,7 @@ impl PlaneWords<'_> {
     /// As [`Self::at`] for the word of both planes.
     #[inline(always)]
     unsafe fn flip(self, k: usize, word: usize, bits: u32) {
-        // SAFETY: the caller vouches for both words.
+        // SAFETY: the caller guarantees both words.
         unsafe {
             let before = if k == 0 { 0 } else { *self.at(k - 1, word) };
             *self.at(k, word) = before ^ bits;
@@ -244,7 +244,7 @@ unsafe fn pack_run<S: Simd, const K: usize>(
     let mut poison = [zero; 2];
     let mut words = run.chunks_exact(WORD_BITS);
     for (word, chunk) in (&mut words).enumerate() {
-        // SAFETY: a chunk holds two times sixteen values; the caller vouches for this word of every plane.
+        // SAFETY: a chunk holds two times sixteen values; the caller guarantees this word of every plane.
         unsafe {
             let low = sixteen(simd, simd.load_floats(chunk.as_ptr()), &scales, &mut poison[0]);
             let high = sixteen(simd, simd.load_floats(chunk.as_ptr().add(LANES)), &scales, &mut poison[1]);
@@ -269,7 +269,7 @@ unsafe fn pack_run<S: Simd, const K: usize>(
             }
         }
         let word = run.len() / WORD_BITS;
-        // SAFETY: the caller vouches for this word of every plane.
+        // SAFETY: the caller guarantees this word of every plane.
         unsafe {
             *planes.at(0, word) = first;
             for k in 0..K {

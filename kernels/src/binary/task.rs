@@ -5,7 +5,7 @@ use crate::binary::borders::{Borders, Classes};
 use crate::binary::handover::PackInto;
 use crate::binary::spec::{BinaryCall, Packing};
 use crate::binary::thresholds::Thresholds;
-use crate::clock::{Stage, timed};
+use crate::clock::{Stage, Timer};
 use crate::parallel::{Disjoint, ROW_GROUP, ROWS};
 use crate::shape::{Block, Geometry, Starts, Walk, Windows};
 use crate::simd::LANES;
@@ -144,33 +144,21 @@ impl Op for BinaryTask<'_> {
                 }
             }
             if let Some(signs) = &mut signs {
-                timed(
-                    self.call.clock,
-                    Stage::Bits,
-                    #[inline(always)]
-                    || self.compare(simd, signs, &pointers[..windows], n),
-                );
+                let _timer = Timer::new(self.call.clock, Stage::Bits);
+                self.compare(simd, signs, &pointers[..windows], n);
                 from += n;
                 continue;
             }
             for basis in 0..self.call.bases.len() {
-                timed(
-                    self.call.clock,
-                    Stage::Bits,
-                    #[inline(always)]
-                    || {
-                        let (to, stride) = (buffers.counts.as_mut_ptr().cast(), self.block.panels * LANES);
-                        let results = Results::Counts { to, stride, stream: false };
-                        // SAFETY: the rows are windows, and the counts have room for ROWS rows of up to ROW_GROUP panels.
-                        unsafe { self.count(simd, basis, &pointers[..windows * order], results) };
-                    },
-                );
-                timed(
-                    self.call.clock,
-                    Stage::Epilogue,
-                    #[inline(always)]
-                    || self.finish(simd, basis, from, n, &mut buffers),
-                );
+                {
+                    let _timer = Timer::new(self.call.clock, Stage::Bits);
+                    let (to, stride) = (buffers.counts.as_mut_ptr().cast(), self.block.panels * LANES);
+                    let results = Results::Counts { to, stride, stream: false };
+                    // SAFETY: the rows are windows, and the counts have room for ROWS rows of up to ROW_GROUP panels.
+                    unsafe { self.count(simd, basis, &pointers[..windows * order], results) };
+                }
+                let _timer = Timer::new(self.call.clock, Stage::Epilogue);
+                self.finish(simd, basis, from, n, &mut buffers);
             }
             from += n;
         }
@@ -195,7 +183,7 @@ impl BinaryTask<'_> {
         let panels = &self.call.bases[basis].panels[panel * panel_len..][..self.block.panels * panel_len];
         let (panels, panel_count) = (panels.as_ptr(), self.block.panels);
         // SAFETY: the windows of a validated geometry end inside the padded planes, `panels` was just sliced to the panels'
-        // length, and the caller vouches for the results.
+        // length, and the caller guarantees the results.
         let job = unsafe { Job::new(BitOperands { rows, walk: self.walk, panels, panel_count, results }) };
         simd.bits(&job);
     }
@@ -387,7 +375,7 @@ impl SumStage<'_> {
             let y = unsafe { self.rows::<S, POOLED>(simd, p, filter, (i + r) * POOLED, buffers) };
             let Some(mut y) = y else { continue };
             for step in &self.task.call.epilogue.steps[..before] {
-                // SAFETY: the caller vouches for the vectors; none of these steps adds values.
+                // SAFETY: the caller guarantees the vectors; none of these steps adds values.
                 unsafe { step.apply(simd, &mut y, filter, 0, 0, LANES) };
             }
             largest[r] = simd.finite_or_nan(y[0]);
@@ -462,7 +450,7 @@ impl SumStage<'_> {
         let stride = self.task.block.panels * LANES;
         for k in 0..order {
             for r in 0..R {
-                // SAFETY: the caller vouches for the counts, the borders and the scales.
+                // SAFETY: the caller guarantees the counts, the borders and the scales.
                 unsafe {
                     let count = counts.add((k * self.windows + r) * stride);
                     let products = simd.sums(self.borders[i + r].add(filter), count);

@@ -2,7 +2,7 @@
 //!
 //! At order 1 a layer's output is y = f(b alpha s) for the integer s = base - 2 c, c being the bits that differ, and f the
 //! epilogue. Each step rounds a monotone function, and rounding is monotone, so y is monotone in s: the sign that the next
-//! layer packs is [c > t] or its opposite, with t by filter and border class. The thresholds are found by bisection with the
+//! layer packs is `c > t` or its opposite, with t by filter and border class. The thresholds are found by bisection with the
 //! very operations of the epilogue, so the bits are the same.
 //!
 //! Behind a pool the sign is that of f(max of y), f being the steps after it: negative where all y make it so if f rises, and
@@ -11,7 +11,7 @@
 use crate::backends::{Backend, Op};
 use crate::binary::borders::Borders;
 use crate::error::Error;
-use crate::memory::{bytes, filled, room};
+use crate::memory::{bytes, filled, with_capacity};
 use crate::shape::Geometry;
 use crate::simd::{LANES, Simd, WORD_BITS};
 use crate::tiles::Step;
@@ -86,7 +86,7 @@ impl Op for FindThresholds<'_> {
         // Sums lie between these: a window differs in no bit or in all, and padded taps add as much to the base as to the count.
         let depth = (self.geometry.window.taps() * self.geometry.group_words() * WORD_BITS) as i32;
         let table = filled(self.borders.classes() * filters, 0)?;
-        let mut found = Thresholds { table, flips: room(panels)?, any: room(panels)?, filters };
+        let mut found = Thresholds { table, flips: with_capacity(panels)?, any: with_capacity(panels)?, filters };
         for panel in 0..panels {
             let filter = panel * LANES;
             let signs = |s: &[i32; LANES]| self.signs(simd, filter, s);

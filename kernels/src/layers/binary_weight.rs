@@ -2,14 +2,14 @@
 
 use super::base::{Base, Image, Product};
 use crate::backends::{Backend, Isa, Op, dispatch};
-use crate::clock::{Stage, StageClock, timed};
+use crate::clock::{Stage, StageClock, Timer, timed};
 use crate::error::Error;
-use crate::memory::{Memory, bytes, room};
+use crate::memory::{Memory, bytes, with_capacity};
 use crate::parallel::{Disjoint, Grid, Parallel};
 use crate::shape::{Block, Cut, Geometry, MAX_ELEMENTS};
 use crate::simd::{LANES, WORD_BITS};
-use crate::tiles::binary_weight::{BinaryWeightOperands, Tables};
-use crate::tiles::{Epilogue, Job, Output};
+use crate::tiles::binary_weight::Tables;
+use crate::tiles::{BinaryWeightOperands, Epilogue, Job, Output};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -80,7 +80,7 @@ impl BinaryWeightConv {
     pub fn new(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
         let mut conv = Self::without_tables(isa, geometry)?;
         let ([rows, columns], words) = (geometry.window.kernel, geometry.group_words());
-        let mut offsets = room(geometry.window.taps() * words)?;
+        let mut offsets = with_capacity(geometry.window.taps() * words)?;
         for row in 0..rows {
             for column in 0..columns {
                 let pixel = conv.base.windows.tap(row, column);
@@ -283,41 +283,31 @@ impl Product for Strip<'_> {
             block,
             #[inline(always)]
             |from, rows| {
-                timed(
-                    call.clock,
-                    Stage::Float,
-                    #[inline(always)]
-                    || {
-                        for (i, offsets) in conv.offsets.chunks(WORDS).enumerate() {
-                            // SAFETY: the windows of a strip end inside its tables, `weights` was just sliced to the panels'
-                            // length, and `sums` holds ROWS rows of up to PANELS panels.
-                            let job = unsafe {
-                                Job::new(BinaryWeightOperands {
-                                    rows,
-                                    offsets,
-                                    panels: weights[i * WORDS * LANES..].as_ptr(),
-                                    panel_len,
-                                    panel_count: block.panels,
-                                    sums: sums.as_mut_ptr().cast(),
-                                    stride: block.panels * LANES,
-                                    first: i == 0,
-                                })
-                            };
-                            simd.binary_weight(&job);
-                        }
-                    },
-                );
+                {
+                    let _timer = Timer::new(call.clock, Stage::Float);
+                    for (i, offsets) in conv.offsets.chunks(WORDS).enumerate() {
+                        // SAFETY: the windows of a strip end inside its tables, `weights` was just sliced to the panels'
+                        // length, and `sums` holds ROWS rows of up to PANELS panels.
+                        let job = unsafe {
+                            Job::new(BinaryWeightOperands {
+                                rows,
+                                offsets,
+                                panels: weights[i * WORDS * LANES..].as_ptr(),
+                                panel_len,
+                                panel_count: block.panels,
+                                sums: sums.as_mut_ptr().cast(),
+                                stride: block.panels * LANES,
+                                first: i == 0,
+                            })
+                        };
+                        simd.binary_weight(&job);
+                    }
+                }
+                let _timer = Timer::new(call.clock, Stage::Epilogue);
                 let output = Output::new(geometry, block, call.epilogue.steps, Some(output), image.first_output, from);
-                timed(
-                    call.clock,
-                    Stage::Epilogue,
-                    #[inline(always)]
-                    || {
-                        // SAFETY: the tiles wrote these rows; `run` checked alpha and the epilogue; these pixels and panels
-                        // belong to this task alone.
-                        unsafe { output.rows(simd, Some(call.alpha), sums.as_ptr().cast(), rows.len()) };
-                    },
-                );
+                // SAFETY: the tiles wrote these rows; `run` checked alpha and the epilogue; these pixels and panels belong to
+                // this task alone.
+                unsafe { output.rows(simd, Some(call.alpha), sums.as_ptr().cast(), rows.len()) };
             },
         );
     }

@@ -2,14 +2,13 @@
 
 use super::base::{Base, Image, Product};
 use crate::backends::{Backend, Isa};
-use crate::clock::{Stage, StageClock, timed};
+use crate::clock::{Stage, StageClock, Timer};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::parallel::{Disjoint, Parallel, ROW_GROUP, panels_of_task};
 use crate::shape::{Block, Cut, Geometry};
 use crate::simd::LANES;
-use crate::tiles::codebook::CodebookOperands;
-use crate::tiles::{Epilogue, Job, Output};
+use crate::tiles::{CodebookOperands, Epilogue, Job, Output};
 use crate::weights::codes;
 use std::mem::MaybeUninit;
 
@@ -135,23 +134,15 @@ impl Product for Codes<'_> {
                         stride: block.panels * LANES,
                     })
                 };
-                timed(
-                    call.clock,
-                    Stage::Float,
-                    #[inline(always)]
-                    || simd.codebook(&job),
-                );
+                {
+                    let _timer = Timer::new(call.clock, Stage::Float);
+                    simd.codebook(&job);
+                }
+                let _timer = Timer::new(call.clock, Stage::Epilogue);
                 let output = Output::new(geometry, block, call.epilogue.steps, Some(output), image.first_output, from);
-                timed(
-                    call.clock,
-                    Stage::Epilogue,
-                    #[inline(always)]
-                    || {
-                        // SAFETY: the tiles wrote these rows; `run` checked the epilogue; these pixels and panels belong to
-                        // this task alone.
-                        unsafe { output.rows(simd, None, sums.as_ptr().cast(), rows.len()) };
-                    },
-                );
+                // SAFETY: the tiles wrote these rows; `run` checked the epilogue; these pixels and panels belong to this task
+                // alone.
+                unsafe { output.rows(simd, None, sums.as_ptr().cast(), rows.len()) };
             },
         );
     }

@@ -65,8 +65,8 @@ impl Depthwise<'_> {
         let known = window.kernel == [3; 2] && window.dilation[1] == 1 && S::REGISTERS >= 32;
         let mut x = columns.start;
         while x < columns.end {
-            let room = if inner.contains(&x) { inner.end.min(columns.end) - x } else { 0 };
-            x += match (room, window.stride[1]) {
+            let whole = if inner.contains(&x) { inner.end.min(columns.end) - x } else { 0 };
+            x += match (whole, window.stride[1]) {
                 (PIXELS.., 1) if known => self.pixels::<S, PIXELS, true, 3, 1>(simd, y, x),
                 (PIXELS.., 2) if known => self.pixels::<S, PIXELS, true, 3, 2>(simd, y, x),
                 (PIXELS.., _) => self.pixels::<S, PIXELS, true, 0, 0>(simd, y, x),

@@ -3,14 +3,13 @@
 use super::base::{Base, Image, Product};
 use super::depthwise::Depthwise;
 use crate::backends::{Backend, Isa, dispatch};
-use crate::clock::{Stage, StageClock, timed};
+use crate::clock::{Stage, StageClock, Timer, timed};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::parallel::{Disjoint, Grid, Parallel, panels_of_task};
 use crate::shape::{Block, Cut, Geometry};
 use crate::simd::LANES;
-use crate::tiles::floats::FloatOperands;
-use crate::tiles::{Epilogue, Job, Output};
+use crate::tiles::{Epilogue, FloatOperands, Job, Output};
 
 /// Rows of a task at a time: a multiple of the tile heights (5 and 8, 4, 2).
 const ROWS: usize = 40;
@@ -123,20 +122,14 @@ impl Product for Floats<'_> {
 
     #[inline(always)]
     fn block<S: Backend>(&self, simd: S, image: &Image<'_, f32>, block: &Block, output: Disjoint<'_, f32>) {
-        timed(
-            self.call.clock,
-            Stage::Float,
-            #[inline(always)]
-            || {
-                let depth = self.base.geometry.depth();
-                // Panels that are used for one tile only pass through the cache as they come.
-                let spans = if block.rows.len() <= TILE { 1 } else { depth.div_ceil(BLOCK) };
-                let span = depth.div_ceil(spans).next_multiple_of(4);
-                for first in (0..depth).step_by(span) {
-                    self.span(simd, first..depth.min(first + span), image, block, output);
-                }
-            },
-        );
+        let _timer = Timer::new(self.call.clock, Stage::Float);
+        let depth = self.base.geometry.depth();
+        // Panels that are used for one tile only pass through the cache as they come.
+        let spans = if block.rows.len() <= TILE { 1 } else { depth.div_ceil(BLOCK) };
+        let span = depth.div_ceil(spans).next_multiple_of(4);
+        for first in (0..depth).step_by(span) {
+            self.span(simd, first..depth.min(first + span), image, block, output);
+        }
     }
 }
 

@@ -4,12 +4,11 @@ use super::base::{Base, Image, Product};
 use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::clock::{Stage, StageClock, timed};
 use crate::error::Error;
-use crate::memory::{Memory, bytes, room};
+use crate::memory::{Memory, bytes, with_capacity};
 use crate::parallel::{Disjoint, Grid, Parallel, panels_of_task};
 use crate::shape::{Block, Cut, Geometry, MAX_ELEMENTS};
 use crate::simd::LANES;
-use crate::tiles::int8::Int8Operands;
-use crate::tiles::{Epilogue, Job, Output};
+use crate::tiles::{Epilogue, Int8Operands, Job, Output};
 use crate::weights::int8::{self, QUAD, Runs};
 use pulp::bytemuck::cast_slice_mut;
 use std::ops::Range;
@@ -103,11 +102,11 @@ impl Int8Conv {
         }
         let runs = Runs::new(geometry);
         conv.base.windows.list()?;
-        conv.offsets = room(runs.rows())?;
+        conv.offsets = with_capacity(runs.rows())?;
         for run in std::mem::take(&mut conv.base.windows.offsets).chunks_exact(runs.len) {
             conv.offsets.extend(run.iter().step_by(QUAD));
         }
-        conv.start = room(geometry.padded_filters())?;
+        conv.start = with_capacity(geometry.padded_filters())?;
         conv.start.extend(int8::weight_sums(geometry, panels, -conv.offset));
         Ok(conv)
     }

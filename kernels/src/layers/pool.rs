@@ -165,7 +165,7 @@ impl<P: Pooling> Pool<'_, P> {
                 let is_first = K > 0 && (i, j) == (0, 0);
                 for i in 0..N {
                     let at = tap.wrapping_add(i * LANES);
-                    // SAFETY: the caller vouches for the tap.
+                    // SAFETY: the caller guarantees the tap.
                     let x = unsafe { if n == LANES { simd.load_floats(at) } else { simd.load_first(at, n) } };
                     all[i] = if is_first { P::first(simd, x) } else { P::tap(simd, all[i], x) };
                 }
@@ -175,7 +175,7 @@ impl<P: Pooling> Pool<'_, P> {
         }
         for i in 0..N {
             let y = P::end(simd, all[i], counts[0] * counts[1]);
-            // SAFETY: the caller vouches for the target.
+            // SAFETY: the caller guarantees the target.
             unsafe {
                 let to = to.add(i * LANES);
                 if n == LANES { simd.store_floats(to, y) } else { simd.store_first(to, y, n) }
@@ -224,7 +224,7 @@ impl<P: Pooling> Pool<'_, P> {
         let channels = self.shape.channels;
         let step = self.shape.window.stride[1] * channels;
         for _ in 0..n {
-            // SAFETY: the caller vouches for the windows.
+            // SAFETY: the caller guarantees the windows.
             unsafe { Self::window::<S, K>(simd, taps, to, channels) };
             taps.first = taps.first.wrapping_add(step);
             to = to.wrapping_add(channels);

@@ -70,7 +70,7 @@ impl Grid {
         Self { tasks: chunks, units: 1, chunks, rows: lines, threaded }
     }
 
-    /// The same tasks in rows that `joined` of those it was cut by make.
+    /// These tasks in output pixels that `joined` rows make.
     pub(crate) fn joining(self, joined: usize) -> Self {
         Self { rows: self.rows / joined, ..self }
     }

@@ -60,7 +60,7 @@ impl<'a> Blocks<'a> {
         Self { grid: Grid::new(cut.parallel, rows, cut.row_bytes, units, cut.work * cut.panels), cut, group_panels }
     }
 
-    /// The same tasks in rows that `joined` of those it was cut by make.
+    /// These blocks in output pixels that `joined` rows make.
     pub(crate) fn joining(self, joined: usize) -> Self {
         Self { grid: self.grid.joining(joined), ..self }
     }

@@ -29,13 +29,13 @@ impl Window {
         Self { kernel: [kernel; 2], stride: [1; 2], dilation: [1; 2], padding: [0; 4] }
     }
 
-    /// The same with that stride in both directions.
+    /// This window with that stride in both directions.
     pub const fn with_stride(mut self, stride: usize) -> Self {
         self.stride = [stride; 2];
         self
     }
 
-    /// The same with that padding on all four sides.
+    /// This window with that padding on all four sides.
     pub const fn with_padding(mut self, padding: usize) -> Self {
         self.padding = [padding; 4];
         self
@@ -292,7 +292,7 @@ impl Geometry {
         padded
     }
 
-    /// The same into [`Self::padded_filters`] zeros.
+    /// Lays a vector of per-filter values out in `padded`, which must hold [`Self::padded_filters`] zeros.
     ///
     /// # Panics
     /// If `values` or `padded` is too short.

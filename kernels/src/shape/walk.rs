@@ -1,7 +1,7 @@
 //! Where the words of a row lie.
 
 /// Where the words of a row lie, counted from its first, and in which order they are taken: first `triples` times three, in
-/// place of the last of which stands the parity of all three (only for a [`Count::PARITY`]), then the rest one by one.
+/// place of the last of which stands the parity of all three (only for ways of counting that take triples), then the rest one by one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Walk<'a> {
     /// `len` words one after another; triple t is the words t, `triples` + t and 2 `triples` + t, whose parity lies `parity`

@@ -1,7 +1,7 @@
 //! Where windows lie in memory.
 
 use crate::error::Error;
-use crate::memory::{bytes, room};
+use crate::memory::{bytes, with_capacity};
 use crate::parallel::{Disjoint, Grid, Parallel};
 use crate::shape::Geometry;
 use crate::shape::walk::{Place, Walk};
@@ -83,7 +83,7 @@ impl Windows {
     /// # Errors
     /// [`Error::Memory`] if there is no memory for the list.
     pub(crate) fn list(&mut self) -> Result<(), Error> {
-        let mut offsets = room(self.elements())?;
+        let mut offsets = with_capacity(self.elements())?;
         for row in 0..self.kernel[0] {
             for column in 0..self.kernel[1] {
                 let tap = self.tap(row, column);
@@ -138,7 +138,7 @@ impl Windows {
             return Ok(());
         }
         let ([height, width], unit) = (self.kernel, self.unit);
-        let mut places = room(self.elements())?;
+        let mut places = with_capacity(self.elements())?;
         let place =
             |k: usize, behind: usize| Place { at: (self.offset(k) + behind) as u32, weights: (k * LANES) as u32 };
         let whole = if self.triples > 0 { width / 3 } else { 0 };

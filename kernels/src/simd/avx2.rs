@@ -46,7 +46,7 @@ unsafe fn masks(masks: [__m256; 2]) -> u16 {
 /// The CPU must have AVX2, and `table` be valid for reading eight f32.
 #[inline(always)]
 unsafe fn eight(table: *const f32, index: __m256i) -> __m256 {
-    // SAFETY: the caller vouches for both.
+    // SAFETY: the caller guarantees both.
     unsafe { _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index) }
 }
 
@@ -64,7 +64,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load(self, from: *const u32) -> [__m256i; 2] {
-        // SAFETY: the caller vouches for sixteen words, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen words, the token for the instructions.
         unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())] }
     }
 
@@ -103,7 +103,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn store_counts(self, to: *mut i32, counts: [__m256i; 2]) {
-        // SAFETY: the caller vouches for sixteen values, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
         unsafe {
             _mm256_storeu_si256(to.cast(), counts[0]);
             _mm256_storeu_si256(to.add(8).cast(), counts[1]);
@@ -112,7 +112,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn stream_counts(self, to: *mut i32, counts: [__m256i; 2]) {
-        // SAFETY: the caller vouches for sixteen values at the pointer, whose alignment is checked, the token for the
+        // SAFETY: the caller guarantees sixteen values at the pointer, whose alignment is checked, the token for the
         // instructions.
         unsafe {
             if to.cast::<__m256i>().is_aligned() {
@@ -145,7 +145,7 @@ impl Simd for Avx2 {
     /// vpackssdw works within halves of a register: vpermq puts the quarters in order.
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8, x: [__m256; 2], range: [f32; 2], offset: i32) {
-        // SAFETY: the caller vouches for sixteen bytes, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen bytes, the token for the instructions.
         unsafe {
             let [low, high] = both(
                 x,
@@ -164,7 +164,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn sums(self, base: *const i32, count: *const i32) -> [__m256; 2] {
-        // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values behind each pointer, the token for the instructions.
         unsafe {
             let (base, count) = (self.load(base.cast()), self.load(count.cast()));
             let twice = [_mm256_slli_epi32::<1>(count[0]), _mm256_slli_epi32::<1>(count[1])];
@@ -174,7 +174,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn above(self, counts: [__m256i; 2], limits: *const i32) -> u16 {
-        // SAFETY: the caller vouches for the limits, the token for the instructions.
+        // SAFETY: the caller guarantees the limits, the token for the instructions.
         unsafe {
             let limits = self.load_counts(limits);
             let above = [_mm256_cmpgt_epi32(counts[0], limits[0]), _mm256_cmpgt_epi32(counts[1], limits[1])];
@@ -184,13 +184,13 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> [__m256; 2] {
-        // SAFETY: the caller vouches for sixteen values, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
         unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
     }
 
     #[inline(always)]
     unsafe fn store_floats(self, to: *mut f32, values: [__m256; 2]) {
-        // SAFETY: the caller vouches for sixteen values, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
         unsafe {
             _mm256_storeu_ps(to, values[0]);
             _mm256_storeu_ps(to.add(8), values[1]);
@@ -296,7 +296,7 @@ impl Simd for Avx2 {
     /// vpermps reads eight entries; of more, the pieces are chosen between by the next index bits, moved to the sign.
     #[inline(always)]
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: [__m256i; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves AVX2; the caller vouches for N entries.
+        // SAFETY: the token proves AVX2; the caller guarantees N entries.
         both(
             index,
             #[inline(always)]

@@ -56,7 +56,7 @@ impl<C: Count512> Simd for Avx512<C> {
 
     #[inline(always)]
     unsafe fn load(self, from: *const u32) -> __m512i {
-        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        // SAFETY: the caller guarantees the pointer, the token for the instructions.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
@@ -95,13 +95,13 @@ impl<C: Count512> Simd for Avx512<C> {
 
     #[inline(always)]
     unsafe fn store_counts(self, to: *mut i32, counts: __m512i) {
-        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        // SAFETY: the caller guarantees the pointer, the token for the instructions.
         unsafe { _mm512_storeu_si512(to.cast(), counts) }
     }
 
     #[inline(always)]
     unsafe fn stream_counts(self, to: *mut i32, counts: __m512i) {
-        // SAFETY: the caller vouches for the pointer, whose alignment is checked, the token for the instructions.
+        // SAFETY: the caller guarantees the pointer, whose alignment is checked, the token for the instructions.
         unsafe {
             if to.cast::<__m512i>().is_aligned() {
                 _mm512_stream_si512(to.cast(), counts);
@@ -119,7 +119,7 @@ impl<C: Count512> Simd for Avx512<C> {
 
     #[inline(always)]
     unsafe fn load_counts(self, from: *const i32) -> __m512i {
-        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        // SAFETY: the caller guarantees the pointer, the token for the instructions.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
@@ -131,7 +131,7 @@ impl<C: Count512> Simd for Avx512<C> {
 
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8, x: __m512, range: [f32; 2], offset: i32) {
-        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        // SAFETY: the caller guarantees the pointer, the token for the instructions.
         unsafe {
             let x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(range[0])), _mm512_set1_ps(range[1]));
             let bytes = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(offset));
@@ -141,7 +141,7 @@ impl<C: Count512> Simd for Avx512<C> {
 
     #[inline(always)]
     unsafe fn sums(self, base: *const i32, count: *const i32) -> __m512 {
-        // SAFETY: the caller vouches for the pointers, the token for the instructions.
+        // SAFETY: the caller guarantees the pointers, the token for the instructions.
         unsafe {
             let twice = _mm512_slli_epi32::<1>(_mm512_loadu_si512(count.cast()));
             _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(base.cast()), twice))
@@ -150,19 +150,19 @@ impl<C: Count512> Simd for Avx512<C> {
 
     #[inline(always)]
     unsafe fn above(self, counts: __m512i, limits: *const i32) -> u16 {
-        // SAFETY: the caller vouches for the limits, the token for the instructions.
+        // SAFETY: the caller guarantees the limits, the token for the instructions.
         unsafe { _mm512_cmpgt_epi32_mask(counts, self.load_counts(limits)) }
     }
 
     #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> __m512 {
-        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        // SAFETY: the caller guarantees the pointer, the token for the instructions.
         unsafe { _mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store_floats(self, to: *mut f32, values: __m512) {
-        // SAFETY: the caller vouches for the pointer, the token for the instructions.
+        // SAFETY: the caller guarantees the pointer, the token for the instructions.
         unsafe { _mm512_storeu_ps(to, values) }
     }
 
@@ -241,13 +241,13 @@ impl<C: Count512> Simd for Avx512<C> {
 
     #[inline(always)]
     unsafe fn load_first(self, from: *const f32, n: usize) -> __m512 {
-        // SAFETY: masked lanes are not read; the caller vouches for the others, the token for the instructions.
+        // SAFETY: masked lanes are not read; the caller guarantees the others, the token for the instructions.
         unsafe { _mm512_maskz_loadu_ps(first(n), from) }
     }
 
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, values: __m512, n: usize) {
-        // SAFETY: masked lanes are not written; the caller vouches for the others, the token for the instructions.
+        // SAFETY: masked lanes are not written; the caller guarantees the others, the token for the instructions.
         unsafe { _mm512_mask_storeu_ps(to, first(n), values) }
     }
 
@@ -272,7 +272,7 @@ impl<C: Count512> Simd for Avx512<C> {
     /// vpermps reads the low four bits of an index, vpermt2ps five; eight entries stand in both halves of a register.
     #[inline(always)]
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: __m512i) -> __m512 {
-        // SAFETY: the token proves AVX-512 F; the caller vouches for N entries.
+        // SAFETY: the token proves AVX-512 F; the caller guarantees N entries.
         unsafe {
             match N {
                 8 => {

@@ -51,7 +51,7 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn load(self, from: *const u32) -> [uint32x4_t; 4] {
-        // SAFETY: the caller vouches for sixteen words, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen words, the token for the instructions.
         from_fn(|i| unsafe { vld1q_u32(from.add(4 * i)) })
     }
 
@@ -93,7 +93,7 @@ impl Simd for Neon {
     #[inline(always)]
     unsafe fn store_counts(self, to: *mut i32, counts: [uint32x4_t; 4]) {
         for i in 0..4 {
-            // SAFETY: the caller vouches for sixteen values, the token for the instructions.
+            // SAFETY: the caller guarantees sixteen values, the token for the instructions.
             unsafe { vst1q_s32(to.add(4 * i), vreinterpretq_s32_u32(counts[i])) }
         }
     }
@@ -112,7 +112,7 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8, x: [float32x4_t; 4], range: [f32; 2], offset: i32) {
-        // SAFETY: the caller vouches for sixteen bytes, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen bytes, the token for the instructions.
         unsafe {
             let words: [int16x4_t; 4] = from_fn(|i| {
                 let x = vminq_f32(vmaxq_f32(x[i], vdupq_n_f32(range[0])), vdupq_n_f32(range[1]));
@@ -126,7 +126,7 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn sums(self, base: *const i32, count: *const i32) -> [float32x4_t; 4] {
-        // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values behind each pointer, the token for the instructions.
         from_fn(|i| unsafe {
             let twice = vshlq_n_s32::<1>(vld1q_s32(count.add(4 * i)));
             vcvtq_f32_s32(vsubq_s32(vld1q_s32(base.add(4 * i)), twice))
@@ -135,20 +135,20 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn above(self, counts: [uint32x4_t; 4], limits: *const i32) -> u16 {
-        // SAFETY: the caller vouches for the limits, the token for the instructions.
+        // SAFETY: the caller guarantees the limits, the token for the instructions.
         lane_bits(from_fn(|i| unsafe { vcgtq_s32(vreinterpretq_s32_u32(counts[i]), vld1q_s32(limits.add(4 * i))) }))
     }
 
     #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> [float32x4_t; 4] {
-        // SAFETY: the caller vouches for sixteen values, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
         from_fn(|i| unsafe { vld1q_f32(from.add(4 * i)) })
     }
 
     #[inline(always)]
     unsafe fn store_floats(self, to: *mut f32, values: [float32x4_t; 4]) {
         for i in 0..4 {
-            // SAFETY: the caller vouches for sixteen values, the token for the instructions.
+            // SAFETY: the caller guarantees sixteen values, the token for the instructions.
             unsafe { vst1q_f32(to.add(4 * i), values[i]) }
         }
     }
@@ -237,7 +237,7 @@ impl Simd for Neon {
     /// tbl reads bytes: index i becomes the bytes 4 i to 4 i + 3. One tbl reaches 16 entries; a tbx adds the other 16 of 32.
     #[inline(always)]
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: [uint32x4_t; 4]) -> [float32x4_t; 4] {
-        // SAFETY: the token proves NEON; the caller vouches for N entries, 4 N bytes.
+        // SAFETY: the token proves NEON; the caller guarantees N entries, 4 N bytes.
         unsafe {
             let table = table.cast::<u8>();
             let bytes = from_fn(|i| {

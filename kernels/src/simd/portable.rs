@@ -70,7 +70,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     unsafe fn load(self, from: *const u32) -> u32x16 {
-        // SAFETY: the caller vouches for sixteen words.
+        // SAFETY: the caller guarantees sixteen words.
         u32x16::new(unsafe { from.cast::<[u32; 16]>().read_unaligned() })
     }
 
@@ -106,7 +106,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     unsafe fn store_counts(self, to: *mut i32, counts: u32x16) {
-        // SAFETY: the caller vouches for sixteen values.
+        // SAFETY: the caller guarantees sixteen values.
         unsafe { to.cast::<[u32; 16]>().write_unaligned(counts.to_array()) }
     }
 
@@ -127,13 +127,13 @@ impl<C: CountBaseline> Simd for Baseline<C> {
         const MAGIC: f32 = 12_582_912.0;
         let x = x.fast_max(f32x16::splat(range[0])).fast_min(f32x16::splat(range[1])) + f32x16::splat(MAGIC);
         let bytes = x.to_array().map(|x| (x.to_bits() as i32 + offset) as u8);
-        // SAFETY: the caller vouches for sixteen bytes. The low byte of MAGIC's bits is 0.
+        // SAFETY: the caller guarantees sixteen bytes. The low byte of MAGIC's bits is 0.
         unsafe { to.cast::<[u8; 16]>().write_unaligned(bytes) }
     }
 
     #[inline(always)]
     unsafe fn sums(self, base: *const i32, count: *const i32) -> f32x16 {
-        // SAFETY: the caller vouches for sixteen values behind each pointer.
+        // SAFETY: the caller guarantees sixteen values behind each pointer.
         let (base, count) =
             unsafe { (base.cast::<[i32; 16]>().read_unaligned(), count.cast::<[i32; 16]>().read_unaligned()) };
         f32x16::from_i32x16(i32x16::new(base) - (i32x16::new(count) << 1))
@@ -141,7 +141,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     unsafe fn above(self, counts: u32x16, limits: *const i32) -> u16 {
-        // SAFETY: the caller vouches for the limits.
+        // SAFETY: the caller guarantees the limits.
         let limits = unsafe { limits.cast::<[i32; 16]>().read_unaligned() };
         let counts = counts.to_array().map(|count| count as i32);
         i32x16::new(counts).simd_gt(i32x16::new(limits)).to_bitmask() as u16
@@ -149,13 +149,13 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> f32x16 {
-        // SAFETY: the caller vouches for sixteen values.
+        // SAFETY: the caller guarantees sixteen values.
         f32x16::new(unsafe { from.cast::<[f32; 16]>().read_unaligned() })
     }
 
     #[inline(always)]
     unsafe fn store_floats(self, to: *mut f32, values: f32x16) {
-        // SAFETY: the caller vouches for sixteen values.
+        // SAFETY: the caller guarantees sixteen values.
         unsafe { to.cast::<[f32; 16]>().write_unaligned(values.to_array()) }
     }
 
@@ -221,7 +221,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: u32x16) -> f32x16 {
-        // SAFETY: the caller vouches for N entries.
+        // SAFETY: the caller guarantees N entries.
         f32x16::new(index.to_array().map(|index| unsafe { *table.add(index as usize % N) }))
     }
 }

@@ -79,7 +79,7 @@ impl<S: Simd> Tables<S> for Eights {
         for g in 0..GROUPS {
             let x = &x[FIRST[g] as usize..][..BITS[g] as usize];
             let last = x.get(5).copied().unwrap_or(0.0);
-            // SAFETY: each of SIGNS is a row; the caller vouches for `to`.
+            // SAFETY: each of SIGNS is a row; the caller guarantees `to`.
             unsafe {
                 let sum = simd.mul(simd.splat_halves(x[0], x[3]), simd.load_floats(SIGNS[0].as_ptr()));
                 let second = simd.mul(simd.splat_halves(x[1], x[4]), simd.load_floats(SIGNS[1].as_ptr()));
@@ -97,7 +97,7 @@ impl<S: Simd> Tables<S> for Eights {
 
     #[inline(always)]
     unsafe fn add(simd: S, sum: S::Floats, tables: *const f32, g: usize, selector: [S::Words; 2]) -> S::Floats {
-        // SAFETY: the caller vouches for the tables, of which group g has sixteen entries.
+        // SAFETY: the caller guarantees the tables, of which group g has sixteen entries.
         unsafe {
             let first = simd.lookup::<8>(tables.add(g * 16), selector[0]);
             let second = simd.lookup::<8>(tables.add(g * 16 + 8), selector[1]);
@@ -150,7 +150,7 @@ impl<S: Ternary> Tables<S> for Gray {
 
     #[inline(always)]
     unsafe fn write(simd: S, x: &[f32; WORD_BITS], to: *mut f32) {
-        // SAFETY: each of GRAY_SIGNS is a row; the caller vouches for `to`, where a group has 16 or 32 values.
+        // SAFETY: each of GRAY_SIGNS is a row; the caller guarantees `to`, where a group has 16 or 32 values.
         unsafe {
             let mut sign = [simd.splat_float(0.0); 4];
             for j in 0..4 {
@@ -188,7 +188,7 @@ impl<S: Ternary> Tables<S> for Gray {
         g: usize,
         (index, sign): (S::Words, S::Floats),
     ) -> S::Floats {
-        // SAFETY: the caller vouches for the tables, of which group g has 32 or 16 entries.
+        // SAFETY: the caller guarantees the tables, of which group g has 32 or 16 entries.
         unsafe {
             let table = tables.add(table_at(g));
             let found = if BITS[g] == 6 { simd.lookup::<32>(table, index) } else { simd.lookup::<16>(table, index) };
@@ -258,10 +258,7 @@ impl<S: Simd, T: Tables<S>> Tiled<S> for BinaryWeight<'_, S, T> {
     fn tile<const MR: usize, const NR: usize>(&self, row: usize, panel: usize) {
         let Self { simd, job, .. } = *self;
         let mut sums = [[simd.splat_float(0.0); NR]; MR];
-        let rows: [*const f32; MR] = std::array::from_fn(
-            #[inline(always)]
-            |m| job.rows[row + m],
-        );
+        let rows: [*const f32; MR] = *job.rows[row..].first_chunk().expect("as many rows as the tile has");
         // SAFETY: `panel + NR <= panel_count`, and the contract covers the panels.
         let panels: [*const u32; NR] = std::array::from_fn(
             #[inline(always)]
@@ -325,7 +322,7 @@ unsafe fn group<S: Simd, T: Tables<S>, const MR: usize, const NR: usize>(
     }
     for m in 0..MR {
         for p in 0..NR {
-            // SAFETY: the caller vouches for the tables.
+            // SAFETY: the caller guarantees the tables.
             sums[m][p] = unsafe { T::add(simd, sums[m][p], tables[m], g, selectors[p]) };
         }
     }

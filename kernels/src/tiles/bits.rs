@@ -48,7 +48,7 @@ pub(crate) enum Results<'a> {
         /// Whether to write past the caches; a fence must follow ([`Simd::fence`]).
         stream: bool,
     },
-    /// Only [count > limit] is, a bit a lane and sixteen a panel: each of `to` is writable for `panel_count` values, each of
+    /// Only `count > limit` is, a bit a lane and sixteen a panel: each of `to` is writable for `panel_count` values, each of
     /// `limits` readable for sixteen times as many, and there are as many of both as rows.
     Signs {
         limits: &'a [*const i32],
@@ -189,8 +189,7 @@ impl<S: Simd, C: Count<S>, P: Path> Tiled<S> for Bits<'_, S, C, P> {
         let len = path.len();
         // SAFETY: `panel + NR <= panel_count`, so every panel row read below lies in the panels that the contract covers.
         let weights = unsafe { job.panels.add(panel * len * LANES) };
-        let mut rows = [std::ptr::null(); MR];
-        rows.copy_from_slice(&job.rows[row..row + MR]);
+        let rows = *job.rows[row..].first_chunk().expect("as many rows as the tile has");
         let mut cells = Cells::<S, C, MR, NR> {
             simd,
             rows,
@@ -274,7 +273,7 @@ impl<S: Simd, C: Count<S>, const MR: usize, const NR: usize> Cells<S, C, MR, NR>
         let mut weights = [[simd.splat(0); MAX_GROUP]; NR];
         for p in 0..NR {
             for i in 0..C::GROUP {
-                // SAFETY: the caller vouches for the panel row.
+                // SAFETY: the caller guarantees the panel row.
                 weights[p][i] = unsafe { simd.load(self.weights.add(p * self.panel_len + place(i)[1])) };
             }
             C::prepare(simd, &mut weights[p]);
@@ -288,7 +287,7 @@ impl<S: Simd, C: Count<S>, const MR: usize, const NR: usize> Cells<S, C, MR, NR>
                     self.partials[m][p],
                     #[inline(always)]
                     |i| {
-                        // SAFETY: the caller vouches for the word of the row.
+                        // SAFETY: the caller guarantees the word of the row.
                         simd.xor(simd.splat(unsafe { *row.add(place(i)[0]) }), weights[i])
                     },
                 );
@@ -303,7 +302,7 @@ impl<S: Simd, C: Count<S>, const MR: usize, const NR: usize> Cells<S, C, MR, NR>
     #[inline(always)]
     unsafe fn single(&mut self, [at, from]: [usize; 2]) {
         let simd = self.simd;
-        // SAFETY: the caller vouches for the word of each row and the panel rows.
+        // SAFETY: the caller guarantees the word of each row and the panel rows.
         unsafe {
             let weights: [S::Words; NR] = from_fn(
                 #[inline(always)]
@@ -336,7 +335,7 @@ impl<S: Simd, C: Count<S>, const MR: usize, const NR: usize> Cells<S, C, MR, NR>
     unsafe fn store(&self, to: *mut i32, stride: usize) {
         for m in 0..MR {
             for p in 0..NR {
-                // SAFETY: the caller vouches for the results of every row and panel.
+                // SAFETY: the caller guarantees the results of every row and panel.
                 unsafe { self.simd.store_counts(to.add(m * stride + p * LANES), self.totals[m][p]) };
             }
         }
@@ -350,7 +349,7 @@ impl<S: Simd, C: Count<S>, const MR: usize, const NR: usize> Cells<S, C, MR, NR>
     unsafe fn stream(&self, to: *mut i32, stride: usize) {
         for m in 0..MR {
             for p in 0..NR {
-                // SAFETY: the caller vouches for the results of every row and panel.
+                // SAFETY: the caller guarantees the results of every row and panel.
                 unsafe { self.simd.stream_counts(to.add(m * stride + p * LANES), self.totals[m][p]) };
             }
         }
@@ -365,7 +364,7 @@ impl<S: Simd, C: Count<S>, const MR: usize, const NR: usize> Cells<S, C, MR, NR>
     unsafe fn compare(&self, limits: &[*const i32], to: &[*mut u16], flips: &[u16], panel: usize) {
         for m in 0..MR {
             for p in 0..NR {
-                // SAFETY: the caller vouches for the limits and the signs of every row and panel.
+                // SAFETY: the caller guarantees the limits and the signs of every row and panel.
                 unsafe {
                     let above = self.simd.above(self.totals[m][p], limits[m].add((panel + p) * LANES));
                     *to[m].add(panel + p) = above ^ flips[p];

@@ -73,10 +73,7 @@ impl<S: Simd, const N: usize> Tiled<S> for Codes<'_, S, N> {
         let Self { simd, job } = *self;
         let bits = N.trailing_zeros();
         let words = job.offsets.len().div_ceil(codes_of_word(bits));
-        let rows: [*const f32; MR] = std::array::from_fn(
-            #[inline(always)]
-            |m| job.rows[row + m],
-        );
+        let rows: [*const f32; MR] = *job.rows[row..].first_chunk().expect("as many rows as the tile has");
         let mut sums = [[simd.splat_float(0.0); NR]; MR];
         for (word, offsets) in job.offsets.chunks(codes_of_word(bits)).enumerate() {
             let mut codes: [S::Words; NR] = std::array::from_fn(
@@ -141,12 +138,12 @@ unsafe fn code<S: Simd, const N: usize, const MR: usize, const NR: usize>(
     // A loop, because `from_fn` of a closure this long is not inlined, and loses the instruction set.
     let mut weights = [simd.splat_float(0.0); NR];
     for p in 0..NR {
-        // SAFETY: the caller vouches for the book.
+        // SAFETY: the caller guarantees the book.
         weights[p] = unsafe { simd.lookup::<N>(book, codes[p]) };
         codes[p] = simd.shift_right(codes[p], N.trailing_zeros());
     }
     for m in 0..MR {
-        // SAFETY: the caller vouches for the rows.
+        // SAFETY: the caller guarantees the rows.
         let activation = simd.splat_float(unsafe { *rows[m].add(at) });
         for p in 0..NR {
             sums[m][p] = simd.fma(activation, weights[p], sums[m][p]);

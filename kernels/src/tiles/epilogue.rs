@@ -55,14 +55,14 @@ impl Step<'_> {
     ) {
         match self {
             Step::Bias(bias) => {
-                // SAFETY: the caller vouches for the vector.
+                // SAFETY: the caller guarantees the vector.
                 let bias = unsafe { simd.load_floats(bias.as_ptr().add(filter)) };
                 for y in rows {
                     *y = simd.add(*y, bias);
                 }
             }
             Step::Affine { scale, shift } => {
-                // SAFETY: the caller vouches for the vectors.
+                // SAFETY: the caller guarantees the vectors.
                 let (scale, shift) = unsafe {
                     (simd.load_floats(scale.as_ptr().add(filter)), simd.load_floats(shift.as_ptr().add(filter)))
                 };
@@ -76,7 +76,7 @@ impl Step<'_> {
                 }
             }
             Step::Prelu(slope) => {
-                // SAFETY: the caller vouches for the vector.
+                // SAFETY: the caller guarantees the vector.
                 let slope = unsafe { simd.load_floats(slope.as_ptr().add(filter)) };
                 for y in rows {
                     *y = simd.if_negative(*y, simd.mul(*y, slope), *y);
@@ -84,7 +84,7 @@ impl Step<'_> {
             }
             Step::Add(other) => {
                 for (i, y) in rows.iter_mut().enumerate() {
-                    // SAFETY: the caller vouches for the values.
+                    // SAFETY: the caller guarantees the values.
                     *y = unsafe {
                         let from = other.as_ptr().add(output + i * stride);
                         simd.add(*y, if lanes == LANES { simd.load_floats(from) } else { simd.load_first(from, lanes) })
@@ -147,7 +147,7 @@ impl<'a> Output<'a> {
     pub(crate) unsafe fn load<S: Simd>(&self, simd: S, panel: usize, row: usize) -> S::Floats {
         let (lanes, at) = (self.lanes(panel), self.first + row * self.stride + panel * LANES);
         let Some(to) = self.to else { return simd.splat_float(0.0) };
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: the caller guarantees the values.
         unsafe {
             let from = to.at(at, lanes);
             if lanes == LANES { simd.load_floats(from) } else { simd.load_first(from, lanes) }
@@ -169,12 +169,12 @@ impl<'a> Output<'a> {
     ) -> [S::Floats; R] {
         let (lanes, at) = (self.lanes(panel), self.first + row * self.stride + panel * LANES);
         for step in self.steps {
-            // SAFETY: the caller vouches for the vectors and the other values.
+            // SAFETY: the caller guarantees the vectors and the other values.
             unsafe { step.apply(simd, &mut y, self.filter + panel * LANES, at, self.stride, lanes) };
         }
         if let Some(output) = self.to {
             for r in 0..R {
-                // SAFETY: the caller vouches for the output.
+                // SAFETY: the caller guarantees the output.
                 unsafe {
                     let to = output.at(at + r * self.stride, lanes);
                     if lanes == LANES { simd.store_floats(to, y[r]) } else { simd.store_first(to, y[r], lanes) }
@@ -195,7 +195,7 @@ impl<'a> Output<'a> {
         for p in 0..panels {
             let mut i = 0;
             while i < n {
-                // SAFETY: the caller vouches for all of it.
+                // SAFETY: the caller guarantees all of it.
                 unsafe {
                     let sums = sums.add((i * panels + p) * LANES);
                     if i + TOGETHER <= n {
@@ -224,7 +224,7 @@ impl<'a> Output<'a> {
     ) -> [S::Floats; R] {
         let mut y = [simd.splat_float(0.0); R];
         for r in 0..R {
-            // SAFETY: the caller vouches for the sums and alpha.
+            // SAFETY: the caller guarantees the sums and alpha.
             unsafe {
                 y[r] = simd.load_floats(sums.add(r * self.filters.next_multiple_of(LANES)));
                 if let Some(alpha) = alpha {

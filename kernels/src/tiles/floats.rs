@@ -70,10 +70,7 @@ impl<S: Simd> Tiled<S> for Floats<'_, S> {
     #[inline(always)]
     fn tile<const MR: usize, const NR: usize>(&self, row: usize, panel: usize) {
         let Self { simd, job } = *self;
-        let rows: [*const f32; MR] = std::array::from_fn(
-            #[inline(always)]
-            |m| job.rows[row + m],
-        );
+        let rows: [*const f32; MR] = *job.rows[row..].first_chunk().expect("as many rows as the tile has");
         // SAFETY: by the job's contract; all that is read and written below lies in its panels, rows and output, because
         // `panel + NR` is at most the number of panels and `row + MR` that of the rows.
         unsafe {
@@ -117,7 +114,7 @@ unsafe fn product<S: Simd, const MR: usize, const NR: usize>(
     weights: *const f32,
     panel_len: usize,
 ) {
-    // SAFETY: the caller vouches for the rows and panels.
+    // SAFETY: the caller guarantees the rows and panels.
     unsafe {
         let weights: [S::Floats; NR] = std::array::from_fn(
             #[inline(always)]

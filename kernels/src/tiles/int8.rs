@@ -75,10 +75,7 @@ impl<S: Simd, D: Dot<S>> Tiled<S> for Bytes<'_, S, D> {
     #[inline(always)]
     fn tile<const MR: usize, const NR: usize>(&self, row: usize, panel: usize) {
         let Self { simd, job, .. } = *self;
-        let rows: [*const u8; MR] = std::array::from_fn(
-            #[inline(always)]
-            |m| job.rows[row + m],
-        );
+        let rows: [*const u8; MR] = *job.rows[row..].first_chunk().expect("as many rows as the tile has");
         let panel_len = job.offsets.len() * LANES;
         let mut sums = [[simd.no_counts(); MR]; NR];
         // SAFETY: by the job's contract; all that is read and written below lies in its panels, rows, vectors and output,
@@ -123,7 +120,7 @@ impl<S: Simd, D: Dot<S>> Bytes<'_, S, D> {
         panel_len: usize,
     ) {
         let Self { simd, dot, .. } = *self;
-        // SAFETY: the caller vouches for the rows and panels.
+        // SAFETY: the caller guarantees the rows and panels.
         unsafe {
             let weights: [S::Words; NR] = std::array::from_fn(
                 #[inline(always)]

@@ -1,7 +1,7 @@
 //! 8-bit weights: their packing, and the sums that stand for the activations' zero point.
 //!
 //! Panels of bytes are `[group][filter / 16][run][run length / 4][16][4] x i8`: a panel row is 64 bytes, of which lane l holds
-//! four neighbouring weights of output channel 16 p + l. A run is a stretch of a window whose activations follow each other
+//! four neighbouring weights of output channel 16 p + l. A run is the part of a window whose activations follow each other
 //! in an image of bytes: the taps of a kernel row with all their channels, where there is one group and no horizontal
 //! dilation; else the group's channels at one tap. So 7 x 7 taps of 3 channels take 42 panel rows (49 tap by tap). Where a
 //! run ends, and past the last filter, bytes are zero.
