@@ -1,5 +1,7 @@
 //! The SIMD kernels of horq: packed XNOR-popcount products, the residual quantizer, and everything a layer needs around them.
 //!
+//! This crate is a part of horq: its API may change in any release, so depend on `horq` instead.
+//!
 //! The crate knows no model and no file. Its users prepare a layer once ([`BinaryConv::new`], [`FloatConv::new`]) and run
 //! it on slices, with scratch memory of their own and any [`Parallel`]; nothing allocates after preparation. Every backend
 //! gives the same bits: counts are integers, and float operations stand in a fixed order. They compute in the floating-point

@@ -229,6 +229,7 @@ impl BinaryLayer<'_> {
         let padded = match self.padding {
             Padding::ValidTaps => 0,
             Padding::One => 1,
+            padding => unimplemented!("the reference of padding {padding:?}"),
         };
         let mut signs = vec![Vec::new(); self.order];
         let mut valid = 0;

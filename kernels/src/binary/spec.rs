@@ -3,14 +3,14 @@
 use crate::binary::handover::PackInto;
 use crate::binary::scales::ScaleMode;
 use crate::binary::thresholds::Thresholds;
+#[cfg(doc)]
+use crate::binary::{BinaryConv, PlaneLayout};
 use crate::clock::StageClock;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::parallel::Parallel;
 use crate::shape::{Geometry, Padding};
 use crate::tiles::Epilogue;
-#[cfg(doc)]
-use crate::{BinaryConv, PlaneLayout};
 
 /// What a binary layer is, whatever the order it is run at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -138,6 +138,7 @@ impl Window {
 }
 
 /// What a padded tap of a binary convolution stands for.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Padding {
