@@ -136,7 +136,7 @@ impl Base {
     ) {
         let Range { start: mut from, end } = block.rows;
         let mut starts = match image.step {
-            Some(step) => Starts::evenly(from * step + self.windows.first(0, block.group), step),
+            Some(step) => Starts::evenly(from * step + self.windows.group(block.group), step),
             None => self.windows.starts(from, block.group),
         };
         while from < end {

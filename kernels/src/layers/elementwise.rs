@@ -5,7 +5,7 @@
 //! zero is what the stated operations make of it. Slices of per-channel values may be longer than there are channels (model
 //! files pad them to whole panels); what is past the last channel is not read.
 
-use crate::backends::{Backend, Isa, Op, Runner, dispatch};
+use crate::backends::{Backend, Op, Runner, dispatch};
 use crate::parallel::{Disjoint, Grid};
 use crate::simd::LANES;
 use std::ops::Range;
@@ -227,20 +227,15 @@ fn by_line(
         let at = lines.start * line..len.min(lines.end * line);
         // SAFETY: the lines of a task lie in the output and are no other task's.
         let output = unsafe { output.slice(at.start, at.len()) };
-        vectorized(
-            runner.isa,
+        let part = Loops(
             #[inline(always)]
             || part(at, output),
         );
+        dispatch(runner.isa, part);
     });
 }
 
-/// Runs plain loops as compiled for `isa`.
-#[inline(always)]
-fn vectorized(isa: Isa, loops: impl FnOnce()) {
-    dispatch(isa, Loops(loops));
-}
-
+/// Plain loops, as compiled for an instruction set.
 struct Loops<F>(F);
 
 impl<F: FnOnce()> Op for Loops<F> {

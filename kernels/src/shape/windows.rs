@@ -181,10 +181,10 @@ impl Windows {
         }
     }
 
-    /// The first element of the first window of output pixel `row` (counted row by row) in a group.
+    /// Where a group starts in a pixel.
     #[inline(always)]
-    pub(crate) fn first(&self, row: usize, group: usize) -> usize {
-        row / self.out_width * self.step[0] + row % self.out_width * self.step[1] + group * self.unit
+    pub(crate) fn group(&self, group: usize) -> usize {
+        group * self.unit
     }
 
     /// Output columns.
@@ -195,7 +195,7 @@ impl Windows {
     /// The first elements of the first windows from output pixel `row` on in a group, one after another without a division.
     #[inline(always)]
     pub(crate) fn starts(&self, row: usize, group: usize) -> Starts {
-        Starts::new(group * self.unit, row, self.out_width, self.step)
+        Starts::new(self.group(group), row, self.out_width, self.step)
     }
 
     /// Copies an image of `geometry` into zeros; one element a channel.

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::fmt;
 
-pub const MODES: [ScaleMode; 4] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None];
+pub const MODES: [ScaleMode; 4] = ScaleMode::ALL;
 pub const PADDINGS: [Padding; 2] = [Padding::ValidTaps, Padding::One];
 
 /// Every backend of this CPU. Fails if one that HORQ_REQUIRE_ISA lists is missing.
