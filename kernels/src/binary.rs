@@ -13,5 +13,5 @@ mod thresholds;
 pub use conv::BinaryConv;
 pub use handover::{PackInto, PlaneLayout};
 pub use scales::{MAX_ORDER, ScaleMode};
-pub use spec::{BaseRef, BinaryCall, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Packing, ScratchLen};
+pub use spec::{Basis, BinaryCall, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Packing, ScratchLen};
 pub use thresholds::Thresholds;

@@ -1,6 +1,5 @@
 //! The layers that are not binary, and the plain bit product.
 
-mod base;
 mod binary_weight;
 mod codebook;
 mod depthwise;
@@ -9,6 +8,7 @@ mod float;
 pub mod gemm;
 mod int8;
 pub mod pool;
+mod skeleton;
 
 pub use binary_weight::{BinaryWeightCall, BinaryWeightConv};
 pub use codebook::{CodebookCall, CodebookConv};

@@ -30,9 +30,10 @@ mod binary;
 mod layers;
 
 pub use backends::{Isa, Runner};
+pub use binary::Basis as BaseRef;
 pub use binary::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, MAX_ORDER, PackInto,
-    Packing, PlaneLayout, ScaleMode, ScratchLen, Thresholds,
+    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, MAX_ORDER, PackInto, Packing,
+    PlaneLayout, ScaleMode, ScratchLen, Thresholds,
 };
 pub use clock::{Stage, StageClock, timed};
 pub use error::Error;

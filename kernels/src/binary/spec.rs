@@ -33,7 +33,7 @@ pub struct BinarySpec {
 
 /// One weight basis: W ~ alpha B.
 #[derive(Clone, Copy, Debug)]
-pub struct BaseRef<'a> {
+pub struct Basis<'a> {
     /// Bit panels of B, [`Geometry::bit_panel_len`] words.
     pub panels: &'a [u32],
     /// alpha of each filter, laid out as [`Geometry::pad_filters`] says.
@@ -75,7 +75,7 @@ pub struct BinaryCall<'a> {
     /// The constants b_1.. of [`ScaleMode::Fixed`], at least `order`; ignored in the other modes.
     pub scales: &'a [f32],
     /// The weight bases that [`BinaryConv::new`] saw.
-    pub bases: &'a [BaseRef<'a>],
+    pub bases: &'a [Basis<'a>],
     /// What follows the sums.
     pub epilogue: Epilogue<'a>,
     /// The planes that the output is packed into, if a layer reads such.

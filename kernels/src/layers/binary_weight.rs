@@ -1,6 +1,6 @@
 //! Convolution and matrix product of f32 activations with binary weights.
 
-use super::base::{Base, Image, Product};
+use super::skeleton::{Image, Product, Skeleton};
 use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::clock::{Stage, StageClock, Timer, timed};
 use crate::error::Error;
@@ -31,7 +31,7 @@ const STRIP_LINES: usize = 64;
 /// arithmetic in a fixed order, that of `docs/format.md`.
 #[derive(Debug)]
 pub struct BinaryWeightConv {
-    base: Base,
+    skeleton: Skeleton,
     /// Rows and columns of the output.
     out: [usize; 2],
     /// f32 of a word's tables.
@@ -83,7 +83,7 @@ impl BinaryWeightConv {
         let mut offsets = with_capacity(geometry.window.taps() * words)?;
         for row in 0..rows {
             for column in 0..columns {
-                let pixel = conv.base.windows.tap(row, column);
+                let pixel = conv.skeleton.windows.tap(row, column);
                 offsets.extend((0..words).map(|word| pixel + word * conv.tables));
             }
         }
@@ -118,20 +118,20 @@ impl BinaryWeightConv {
                 MAX_ELEMENTS
             )));
         }
-        let base = Base::new(isa, geometry, unit)?;
-        let input_lines = (STRIP_BYTES / size_of::<f32>() / base.windows.row_len).max(span);
+        let skeleton = Skeleton::new(isa, geometry, unit)?;
+        let input_lines = (STRIP_BYTES / size_of::<f32>() / skeleton.windows.row_len).max(span);
         let most = ((input_lines - span) / window.stride[0] + 1).min(STRIP_LINES);
         // Where taps lie so far apart that most lines of a strip would be read by none, it is one row: see `Strip::line`.
         let read = window.kernel[0] * most;
         let most = if window.dilation[0] > 1 && read < (most - 1) * window.stride[0] + span { 1 } else { most };
         // A matrix product's lines are its samples, however many there will be.
         let strip = if geometry.is_flat() { most } else { out[0].div_ceil(out[0].div_ceil(most)) };
-        Ok(Self { base, out, tables, offsets: Vec::new(), strip })
+        Ok(Self { skeleton, out, tables, offsets: Vec::new(), strip })
     }
 
     /// Values of scratch that [`Self::run`] needs, whatever the number of samples.
     pub fn scratch_len(&self) -> usize {
-        self.input_lines(self.strip) * self.base.windows.row_len
+        self.input_lines(self.strip) * self.skeleton.windows.row_len
     }
 
     /// Computes `output[sample][row][column][filter]`: y = alpha * sum of the signed activations, added in the order that
@@ -140,8 +140,8 @@ impl BinaryWeightConv {
     /// # Panics
     /// If a length does not match the geometry.
     pub fn run(&self, call: BinaryWeightCall<'_>, output: &mut [f32], scratch: &mut [f32]) {
-        let geometry = &self.base.geometry;
-        let samples = self.base.samples(call.input, output);
+        let geometry = &self.skeleton.geometry;
+        let samples = self.skeleton.samples(call.input, output);
         assert_eq!(call.panels.len(), geometry.bit_panel_len(), "panels of the wrong length");
         assert!(call.alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
         assert!(scratch.len() >= self.scratch_len(), "scratch too small");
@@ -156,13 +156,13 @@ impl BinaryWeightConv {
         }
         for (sample, image) in call.input.chunks_exact(geometry.input_len()).enumerate() {
             let strip = Strip { conv: self, call: &call, geometry, image, from: 0, lines: self.out[0] };
-            self.strips(strip, output, sample * self.base.output_len(), scratch);
+            self.strips(strip, output, sample * self.skeleton.output_len(), scratch);
         }
     }
 
     /// Padded input rows that so many output rows read.
     fn input_lines(&self, lines: usize) -> usize {
-        let window = &self.base.geometry.window;
+        let window = &self.skeleton.geometry.window;
         (lines - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1
     }
 
@@ -179,7 +179,7 @@ impl BinaryWeightConv {
             };
             let panels = PANELS.min(all.geometry.group_panels());
             let cut = Cut { parallel: all.call.parallel, panels, row_bytes: 0, work: self.offsets.len() * 12 };
-            self.base.multiply(&strip, &image, output, cut);
+            self.skeleton.multiply(&strip, &image, output, cut);
         }
     }
 }
@@ -208,7 +208,7 @@ impl Strip<'_> {
         let work = geometry.groups * geometry.group_words() * 40;
         let grid = Grid::new(self.call.parallel, pixels, 0, 1, work);
         grid.run(self.call.parallel, &|task| {
-            dispatch(conv.base.isa, Build { strip: self, columns, pixels: grid.task(task).1, tables });
+            dispatch(conv.skeleton.isa, Build { strip: self, columns, pixels: grid.task(task).1, tables });
         });
     }
 
@@ -239,7 +239,7 @@ impl Op for Build<'_> {
         let geometry = strip.geometry;
         let [top, left, ..] = geometry.window.padding;
         let (words, channels) = (geometry.group_words(), geometry.group_channels());
-        let unit = strip.conv.base.windows.row_len / (columns * geometry.groups);
+        let unit = strip.conv.skeleton.windows.row_len / (columns * geometry.groups);
         let first_line = strip.from * geometry.window.stride[0];
         for pixel in self.pixels {
             let (line, x) = (strip.line(pixel / columns), pixel % columns);
@@ -278,7 +278,7 @@ impl Product for Strip<'_> {
         let weights = &call.panels[block.panel(geometry) * panel_len..][..block.panels * panel_len];
         // Uninitialised for the sake of small layers; the first words write every sum.
         let mut sums = [MaybeUninit::<f32>::uninit(); ROWS * PANELS * LANES];
-        conv.base.rows::<_, ROWS>(
+        conv.skeleton.rows::<_, ROWS>(
             image,
             block,
             #[inline(always)]

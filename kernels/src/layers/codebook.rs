@@ -1,6 +1,6 @@
 //! f32 convolution and matrix product whose weights are indices into a codebook.
 
-use super::base::{Base, Image, Product};
+use super::skeleton::{Image, Product, Skeleton};
 use crate::backends::{Backend, Isa};
 use crate::clock::{Stage, StageClock, Timer};
 use crate::error::Error;
@@ -21,7 +21,7 @@ const ROWS: usize = 36;
 /// Its results are those of [`crate::FloatConv`] with the weights that the codes stand for, bit for bit.
 #[derive(Debug)]
 pub struct CodebookConv {
-    base: Base,
+    skeleton: Skeleton,
     bits: u32,
 }
 
@@ -50,7 +50,7 @@ impl CodebookConv {
     /// this CPU lacks `isa`; [`Error::Memory`] if there is no memory for its tables.
     pub fn new(isa: Isa, geometry: Geometry, bits: u32) -> Result<Self, Error> {
         let mut conv = Self::without_tables(isa, geometry, bits)?;
-        conv.base.windows.list()?;
+        conv.skeleton.windows.list()?;
         Ok(conv)
     }
 
@@ -60,18 +60,18 @@ impl CodebookConv {
     /// As [`Self::new`].
     pub fn memory(isa: Isa, geometry: Geometry, bits: u32) -> Result<Memory, Error> {
         let conv = Self::without_tables(isa, geometry, bits)?;
-        Ok(Memory { tables: conv.base.windows.list_bytes(), floats: conv.scratch_len(), ..Memory::default() })
+        Ok(Memory { tables: conv.skeleton.windows.list_bytes(), floats: conv.scratch_len(), ..Memory::default() })
     }
 
     fn without_tables(isa: Isa, geometry: Geometry, bits: u32) -> Result<Self, Error> {
         geometry.validate()?;
         codes::panel_len(&geometry, bits)?;
-        Ok(Self { base: Base::new(isa, geometry, geometry.group_channels())?, bits })
+        Ok(Self { skeleton: Skeleton::new(isa, geometry, geometry.group_channels())?, bits })
     }
 
     /// Values of scratch that [`Self::run`] needs, whatever the number of samples.
     pub fn scratch_len(&self) -> usize {
-        self.base.padded_len()
+        self.skeleton.padded_len()
     }
 
     /// Computes `output[sample][row][column][filter]`: the products of each output summed by fused multiply-adds from 0,
@@ -80,20 +80,20 @@ impl CodebookConv {
     /// # Panics
     /// If a length does not match the geometry or the bits.
     pub fn run(&self, call: CodebookCall<'_>, output: &mut [f32], scratch: &mut [f32]) {
-        let geometry = &self.base.geometry;
-        self.base.samples(call.input, output);
+        let geometry = &self.skeleton.geometry;
+        self.skeleton.samples(call.input, output);
         assert_eq!(Ok(call.codes.len()), codes::panel_len(geometry, self.bits), "codes of the wrong length");
         assert_eq!(call.book.len(), 1 << self.bits, "the codebook needs a value for every code");
         call.epilogue.check(geometry.padded_filters(), output.len());
         let output = Disjoint::new(output);
-        self.base.images(call.input, scratch, call.parallel, call.clock, |image| {
+        self.skeleton.images(call.input, scratch, call.parallel, call.clock, |image| {
             let cut = Cut {
                 parallel: call.parallel,
                 panels: panels_of_task(image.rows),
                 row_bytes: geometry.depth() * size_of::<f32>(),
                 work: geometry.depth(),
             };
-            self.base.multiply(&Codes { conv: self, call: &call }, &image, output, cut);
+            self.skeleton.multiply(&Codes { conv: self, call: &call }, &image, output, cut);
         });
     }
 }
@@ -109,13 +109,13 @@ impl Product for Codes<'_> {
 
     #[inline(always)]
     fn block<S: Backend>(&self, simd: S, image: &Image<'_, f32>, block: &Block, output: Disjoint<'_, f32>) {
-        let Self { conv: CodebookConv { base, bits }, call } = self;
-        let geometry = &base.geometry;
+        let Self { conv: CodebookConv { skeleton, bits }, call } = self;
+        let geometry = &skeleton.geometry;
         let panel_len = codes::words(geometry, *bits) * LANES;
         let codes = &call.codes[block.panel(geometry) * panel_len..][..block.panels * panel_len];
         // Uninitialised for the sake of small layers; the tiles write every sum that is read.
         let mut sums = [MaybeUninit::<f32>::uninit(); ROWS * ROW_GROUP * LANES];
-        base.rows::<_, ROWS>(
+        skeleton.rows::<_, ROWS>(
             image,
             block,
             #[inline(always)]
@@ -125,7 +125,7 @@ impl Product for Codes<'_> {
                 let job = unsafe {
                     Job::new(CodebookOperands {
                         rows,
-                        offsets: &base.windows.offsets,
+                        offsets: &skeleton.windows.offsets,
                         panels: codes.as_ptr(),
                         panel_count: block.panels,
                         book: call.book.as_ptr(),

@@ -1,7 +1,7 @@
 //! f32 convolution and matrix product over float panels.
 
-use super::base::{Base, Image, Product};
 use super::depthwise::Depthwise;
+use super::skeleton::{Image, Product, Skeleton};
 use crate::backends::{Backend, Isa, dispatch};
 use crate::clock::{Stage, StageClock, Timer, timed};
 use crate::error::Error;
@@ -22,7 +22,7 @@ const BLOCK: usize = 144;
 
 /// An f32 convolution prepared for one geometry and instruction set. A matrix product is [`Geometry::dense`].
 #[derive(Debug)]
-pub struct FloatConv(Base);
+pub struct FloatConv(Skeleton);
 
 /// The operands of one call of [`FloatConv::run`].
 #[derive(Clone, Copy)]
@@ -46,11 +46,11 @@ impl FloatConv {
     /// [`Error::Shape`] as [`Geometry::validate`] says; [`Error::MissingIsa`] if this CPU lacks `isa`; [`Error::Memory`] if
     /// there is no memory for its tables.
     pub fn new(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
-        let mut base = Base::new(isa, geometry, geometry.group_channels())?;
+        let mut skeleton = Skeleton::new(isa, geometry, geometry.group_channels())?;
         if !geometry.is_depthwise() {
-            base.windows.list()?;
+            skeleton.windows.list()?;
         }
-        Ok(Self(base))
+        Ok(Self(skeleton))
     }
 
     /// What a layer takes; allocates nothing of it.
@@ -58,7 +58,7 @@ impl FloatConv {
     /// # Errors
     /// As [`Self::new`].
     pub fn memory(isa: Isa, geometry: Geometry) -> Result<Memory, Error> {
-        let conv = Self(Base::new(isa, geometry, geometry.group_channels())?);
+        let conv = Self(Skeleton::new(isa, geometry, geometry.group_channels())?);
         let tables = if geometry.is_depthwise() { 0 } else { conv.0.windows.list_bytes() };
         Ok(Memory { tables, floats: conv.scratch_len(), ..Memory::default() })
     }
@@ -93,7 +93,7 @@ impl FloatConv {
                 row_bytes: (image.values.len() / image.rows + geometry.filters) * size_of::<f32>(),
                 work: geometry.depth(),
             };
-            self.0.multiply(&Floats { base: &self.0, call: &call }, &image, output, cut);
+            self.0.multiply(&Floats { skeleton: &self.0, call: &call }, &image, output, cut);
         });
     }
 
@@ -113,7 +113,7 @@ impl FloatConv {
 
 /// The products of one call.
 struct Floats<'a> {
-    base: &'a Base,
+    skeleton: &'a Skeleton,
     call: &'a FloatCall<'a>,
 }
 
@@ -123,7 +123,7 @@ impl Product for Floats<'_> {
     #[inline(always)]
     fn block<S: Backend>(&self, simd: S, image: &Image<'_, f32>, block: &Block, output: Disjoint<'_, f32>) {
         let _timer = Timer::new(self.call.clock, Stage::Float);
-        let depth = self.base.geometry.depth();
+        let depth = self.skeleton.geometry.depth();
         // Panels that are used for one tile only pass through the cache as they come.
         let spans = if block.rows.len() <= TILE { 1 } else { depth.div_ceil(BLOCK) };
         let span = depth.div_ceil(spans).next_multiple_of(4);
@@ -144,12 +144,12 @@ impl Floats<'_> {
         block: &Block,
         output: Disjoint<'_, f32>,
     ) {
-        let Self { base, call } = self;
-        let geometry = &base.geometry;
+        let Self { skeleton, call } = self;
+        let geometry = &skeleton.geometry;
         let depth = geometry.depth();
         let weight = &call.weight[block.panel(geometry) * depth * LANES..][..block.panels * depth * LANES];
         let steps = if span.end == depth { call.epilogue.steps } else { &[] };
-        base.rows::<_, ROWS>(
+        skeleton.rows::<_, ROWS>(
             image,
             block,
             #[inline(always)]
@@ -160,7 +160,7 @@ impl Floats<'_> {
                 let job = unsafe {
                     Job::new(FloatOperands {
                         rows,
-                        offsets: &base.windows.offsets[span.clone()],
+                        offsets: &skeleton.windows.offsets[span.clone()],
                         panels: weight[span.start * LANES..].as_ptr(),
                         panel_len: depth * LANES,
                         output: Output::new(geometry, block, steps, Some(output), image.first_output, from),

@@ -1,6 +1,6 @@
 //! Convolution and matrix product of activations and weights of 8 bits.
 
-use super::base::{Base, Image, Product};
+use super::skeleton::{Image, Product, Skeleton};
 use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::clock::{Stage, StageClock, timed};
 use crate::error::Error;
@@ -43,7 +43,7 @@ pub struct Int8Spec {
 /// exact up to the sum of an output.
 #[derive(Debug)]
 pub struct Int8Conv {
-    base: Base,
+    skeleton: Skeleton,
     spec: Int8Spec,
     /// Where each four bytes of a window lie, counted from its first.
     offsets: Vec<u32>,
@@ -101,9 +101,9 @@ impl Int8Conv {
             return Err(Error::Shape(format!("{found} bytes of 8-bit panels were given, the layer needs {wanted}")));
         }
         let runs = Runs::new(geometry);
-        conv.base.windows.list()?;
+        conv.skeleton.windows.list()?;
         conv.offsets = with_capacity(runs.rows())?;
-        for run in std::mem::take(&mut conv.base.windows.offsets).chunks_exact(runs.len) {
+        for run in std::mem::take(&mut conv.skeleton.windows.offsets).chunks_exact(runs.len) {
             conv.offsets.extend(run.iter().step_by(QUAD));
         }
         conv.start = with_capacity(geometry.padded_filters())?;
@@ -118,7 +118,7 @@ impl Int8Conv {
     pub fn memory(isa: Isa, spec: Int8Spec) -> Result<Memory, Error> {
         let conv = Self::without_tables(isa, spec)?;
         let kept = bytes::<u32>(&[Runs::new(&spec.geometry).rows()]) + bytes::<i32>(&[spec.geometry.padded_filters()]);
-        Ok(Memory { tables: kept + conv.base.windows.list_bytes(), words: conv.scratch_len(), ..Memory::default() })
+        Ok(Memory { tables: kept + conv.skeleton.windows.list_bytes(), words: conv.scratch_len(), ..Memory::default() })
     }
 
     fn without_tables(isa: Isa, spec: Int8Spec) -> Result<Self, Error> {
@@ -135,21 +135,21 @@ impl Int8Conv {
             let scale = spec.scale;
             return Err(Error::Shape(format!("scale {scale:e} must be positive, and its reciprocal finite")));
         }
-        let base = Base::new(isa, geometry, geometry.group_channels())?;
+        let skeleton = Skeleton::new(isa, geometry, geometry.group_channels())?;
         if spec.dot && !isa.has_dot() {
             return Err(Error::MissingIsa("a dot product of bytes", format!("{isa} without it")));
         }
         let bytes_from = if dispatch(isa, SignedBytes(spec.dot)) { i32::from(i8::MIN) } else { 0 };
         let offset = i32::from(spec.zero_point) + bytes_from;
-        let most = (BATCH_BYTES / base.windows.len).max(BATCH_ROWS).min(spec.max_batch);
-        let batch = if base.is_whole() { most } else { 0 };
-        Ok(Self { base, spec, offsets: Vec::new(), start: Vec::new(), offset, batch })
+        let most = (BATCH_BYTES / skeleton.windows.len).max(BATCH_ROWS).min(spec.max_batch);
+        let batch = if skeleton.is_whole() { most } else { 0 };
+        Ok(Self { skeleton, spec, offsets: Vec::new(), start: Vec::new(), offset, batch })
     }
 
     /// Words of scratch that [`Self::run`] needs.
     pub fn scratch_len(&self) -> usize {
         // The last four bytes of a window may reach three past the image.
-        (self.base.windows.len * self.batch.max(1) + QUAD - 1).div_ceil(size_of::<u32>())
+        (self.skeleton.windows.len * self.batch.max(1) + QUAD - 1).div_ceil(size_of::<u32>())
     }
 
     /// Computes `output[sample][row][column][filter]`: y = alpha * f32(sum of (q - zero point) * w), then the epilogue.
@@ -161,7 +161,7 @@ impl Int8Conv {
     /// If a length does not match the spec.
     pub fn run(&self, call: Int8Call<'_>, output: &mut [f32], scratch: &mut [u32]) -> Result<(), Error> {
         let geometry = &self.spec.geometry;
-        let samples = self.base.samples(call.input, output);
+        let samples = self.skeleton.samples(call.input, output);
         let most = self.spec.max_batch;
         assert!(samples <= most, "{samples} samples are more than the {most} prepared for");
         assert_eq!(call.panels.len(), int8::panel_len(geometry), "panels of the wrong length");
@@ -177,19 +177,19 @@ impl Int8Conv {
             timed(call.clock, Stage::Quantize, || self.quantize(&call, images, samples, bytes))?;
             let image = Image {
                 values: &*bytes,
-                rows: samples * self.base.pixels,
-                step: (self.batch > 0).then_some(self.base.windows.len),
-                first_output: i * pass * self.base.output_len(),
+                rows: samples * self.skeleton.pixels,
+                step: (self.batch > 0).then_some(self.skeleton.windows.len),
+                first_output: i * pass * self.skeleton.output_len(),
             };
             let cut = Cut {
                 parallel: call.parallel,
                 panels: panels_of_task(image.rows),
                 // Neighbouring windows share most of what they read.
-                row_bytes: self.base.windows.len * pass / image.rows + geometry.filters * size_of::<f32>(),
+                row_bytes: self.skeleton.windows.len * pass / image.rows + geometry.filters * size_of::<f32>(),
                 work: self.offsets.len(),
             };
             timed(call.clock, Stage::Float, || {
-                self.base.multiply(&Bytes { conv: self, call: &call }, &image, output, cut);
+                self.skeleton.multiply(&Bytes { conv: self, call: &call }, &image, output, cut);
             });
         }
         Ok(())
@@ -201,7 +201,7 @@ impl Int8Conv {
         let lines = samples * (height + window.padding[0] + window.padding[2]);
         let bytes = Disjoint::new(bytes);
         let broken = AtomicBool::new(false);
-        let grid = Grid::lines(call.parallel, lines, self.base.windows.row_len / LANES);
+        let grid = Grid::lines(call.parallel, lines, self.skeleton.windows.row_len / LANES);
         grid.run(call.parallel, &|task| {
             let lines = Lines {
                 conv: self,
@@ -213,7 +213,7 @@ impl Int8Conv {
                 left: window.padding[1] * channels,
                 bytes,
             };
-            if !dispatch(self.base.isa, lines) {
+            if !dispatch(self.skeleton.isa, lines) {
                 broken.store(true, Relaxed);
             }
         });
@@ -241,7 +241,7 @@ impl Op for Lines<'_> {
     #[inline(always)]
     fn run<S: Backend>(self, simd: S) -> bool {
         let Self { conv, images, row, left, .. } = self;
-        let row_len = conv.base.windows.row_len;
+        let row_len = conv.skeleton.windows.row_len;
         let zero = conv.offset as u8;
         let inverse = simd.splat_float(conv.spec.scale.recip());
         let low = -f32::from(conv.spec.zero_point);
@@ -297,7 +297,7 @@ impl Product for Bytes<'_> {
         let panel_len = conv.offsets.len() * LANES * QUAD;
         let panel = block.panel(geometry);
         let panels = &call.panels[panel * panel_len..][..block.panels * panel_len];
-        conv.base.rows::<_, ROWS>(
+        conv.skeleton.rows::<_, ROWS>(
             image,
             block,
             #[inline(always)]

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// A convolution, whatever its weights are.
 #[derive(Debug)]
-pub(super) struct Base {
+pub(super) struct Skeleton {
     pub geometry: Geometry,
     pub isa: Isa,
     pub windows: Windows,
@@ -52,7 +52,7 @@ impl<P: Product> Op for Task<'_, P> {
     }
 }
 
-impl Base {
+impl Skeleton {
     /// Windows on images of `unit` elements a pixel and group.
     pub(super) fn new(isa: Isa, geometry: Geometry, unit: usize) -> Result<Self, Error> {
         let out = geometry.validate()?;
