@@ -118,7 +118,7 @@ impl BinaryWeightConv {
                 MAX_ELEMENTS
             )));
         }
-        let skeleton = Skeleton::new(isa, geometry, unit)?;
+        let skeleton = Skeleton::with_unit(isa, geometry, unit)?;
         let input_lines = (STRIP_BYTES / size_of::<f32>() / skeleton.windows.row_len).max(span);
         let most = ((input_lines - span) / window.stride[0] + 1).min(STRIP_LINES);
         // Where taps lie so far apart that most lines of a strip would be read by none, it is one row: see `Strip::line`.

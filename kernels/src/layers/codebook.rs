@@ -66,7 +66,7 @@ impl CodebookConv {
     fn without_tables(isa: Isa, geometry: Geometry, bits: u32) -> Result<Self, Error> {
         geometry.validate()?;
         codes::panel_len(&geometry, bits)?;
-        Ok(Self { skeleton: Skeleton::new(isa, geometry, geometry.group_channels())?, bits })
+        Ok(Self { skeleton: Skeleton::new(isa, geometry)?, bits })
     }
 
     /// Values of scratch that [`Self::run`] needs, whatever the number of samples.

@@ -46,7 +46,7 @@ impl FloatConv {
     /// [`Error::Shape`] as [`Geometry::validate`] says; [`Error::MissingIsa`] if this CPU lacks `isa`; [`Error::Memory`] if
     /// there is no memory for its tables.
     pub fn new(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
-        let mut skeleton = Skeleton::new(isa, geometry, geometry.group_channels())?;
+        let mut skeleton = Skeleton::new(isa, geometry)?;
         if !geometry.is_depthwise() {
             skeleton.windows.list()?;
         }
@@ -58,7 +58,7 @@ impl FloatConv {
     /// # Errors
     /// As [`Self::new`].
     pub fn memory(isa: Isa, geometry: Geometry) -> Result<Memory, Error> {
-        let conv = Self(Skeleton::new(isa, geometry, geometry.group_channels())?);
+        let conv = Self(Skeleton::new(isa, geometry)?);
         let tables = if geometry.is_depthwise() { 0 } else { conv.0.windows.list_bytes() };
         Ok(Memory { tables, floats: conv.scratch_len(), ..Memory::default() })
     }

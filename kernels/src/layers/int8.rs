@@ -135,7 +135,7 @@ impl Int8Conv {
             let scale = spec.scale;
             return Err(Error::Shape(format!("scale {scale:e} must be positive, and its reciprocal finite")));
         }
-        let skeleton = Skeleton::new(isa, geometry, geometry.group_channels())?;
+        let skeleton = Skeleton::new(isa, geometry)?;
         if spec.dot && !isa.has_dot() {
             return Err(Error::MissingIsa("a dot product of bytes", format!("{isa} without it")));
         }

@@ -53,8 +53,20 @@ impl<P: Product> Op for Task<'_, P> {
 }
 
 impl Skeleton {
-    /// Windows on images of `unit` elements a pixel and group.
-    pub(super) fn new(isa: Isa, geometry: Geometry, unit: usize) -> Result<Self, Error> {
+    /// A convolution whose windows are read from images of one element a channel.
+    ///
+    /// # Errors
+    /// As [`Self::with_unit`].
+    pub(super) fn new(isa: Isa, geometry: Geometry) -> Result<Self, Error> {
+        geometry.validate()?;
+        Self::with_unit(isa, geometry, geometry.group_channels())
+    }
+
+    /// A convolution whose windows are read from images of `unit` elements a pixel and group.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] as [`Geometry::validate`] says; [`Error::MissingIsa`] if this CPU lacks `isa`.
+    pub(super) fn with_unit(isa: Isa, geometry: Geometry, unit: usize) -> Result<Self, Error> {
         let out = geometry.validate()?;
         Ok(Self {
             isa: isa.check()?,
