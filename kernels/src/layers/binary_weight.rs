@@ -206,9 +206,8 @@ impl Strip<'_> {
         let pixels = lines * columns;
         let tables = Disjoint::new(scratch);
         let work = geometry.groups * geometry.group_words() * 40;
-        let grid = Grid::new(self.call.parallel, pixels, 0, 1, work);
-        grid.run(self.call.parallel, &|task| {
-            dispatch(conv.skeleton.isa, Build { strip: self, columns, pixels: grid.task(task).1, tables });
+        Grid::new(self.call.parallel, pixels, 0, 1, work).run(|_, pixels| {
+            dispatch(conv.skeleton.isa, Build { strip: self, columns, pixels, tables });
         });
     }
 

@@ -222,8 +222,7 @@ fn by_line(
     let len = output.len();
     let output = Disjoint::new(output);
     let grid = Grid::lines(runner.parallel, len.div_ceil(line), 3 * work * line.div_ceil(LANES));
-    grid.run(runner.parallel, &|task| {
-        let lines = grid.task(task).1;
+    grid.run(|_, lines| {
         let at = lines.start * line..len.min(lines.end * line);
         // SAFETY: the lines of a task lie in the output and are no other task's.
         let output = unsafe { output.slice(at.start, at.len()) };

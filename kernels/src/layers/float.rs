@@ -102,9 +102,8 @@ impl FloatConv {
         let geometry = &self.0.geometry;
         let out_width = self.0.windows.out_width();
         let work = out_width * geometry.window.taps() * geometry.channels.div_ceil(LANES);
-        let grid = Grid::lines(call.parallel, self.0.pixels / out_width, work);
-        grid.run(call.parallel, &|task| {
-            let (steps, rows) = (call.epilogue.steps, grid.task(task).1);
+        let steps = call.epilogue.steps;
+        Grid::lines(call.parallel, self.0.pixels / out_width, work).run(|_, rows| {
             let task = Depthwise { geometry, out_width, image, weight: call.weight, steps, output, first_output, rows };
             timed(call.clock, Stage::Float, || dispatch(self.0.isa, task));
         });

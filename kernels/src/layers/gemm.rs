@@ -32,8 +32,7 @@ pub fn counts(isa: Isa, rows: &[u32], words: usize, panels: &[u32], counts: &mut
     let grid = Grid::new(parallel, row_count, words * 4, panel_count.div_ceil(group), work);
     let stream = size_of_val(counts) >= STREAM_BYTES;
     let results = Disjoint::new(counts);
-    grid.run(parallel, &|task| {
-        let (unit, range) = grid.task(task);
+    grid.run(|unit, range| {
         let first = unit * group;
         let here = group.min(panel_count - first);
         dispatch(

@@ -12,7 +12,6 @@ use crate::tiles::{Epilogue, Int8Operands, Job, Output};
 use crate::weights::int8::{self, QUAD, Runs};
 use pulp::bytemuck::cast_slice_mut;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Rows of a task at a time: a multiple of the tile heights of AVX-512 (5 and 8) and of 4 and 2.
 const ROWS: usize = 40;
@@ -200,24 +199,19 @@ impl Int8Conv {
         let Geometry { height, width, channels, window, .. } = self.spec.geometry;
         let lines = samples * (height + window.padding[0] + window.padding[2]);
         let bytes = Disjoint::new(bytes);
-        let broken = AtomicBool::new(false);
-        let grid = Grid::lines(call.parallel, lines, self.skeleton.windows.row_len / LANES);
-        grid.run(call.parallel, &|task| {
+        Grid::lines(call.parallel, lines, self.skeleton.windows.row_len / LANES).check(|lines| {
             let lines = Lines {
                 conv: self,
                 images,
                 row: width * channels,
-                lines: grid.task(task).1,
+                lines,
                 // A matrix product has no padding.
                 top: if self.batch > 0 { 0 } else { window.padding[0] },
                 left: window.padding[1] * channels,
                 bytes,
             };
-            if !dispatch(self.skeleton.isa, lines) {
-                broken.store(true, Relaxed);
-            }
-        });
-        if broken.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
+            dispatch(self.skeleton.isa, lines)
+        })
     }
 }
 

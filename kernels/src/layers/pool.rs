@@ -141,9 +141,7 @@ fn run<P: Pooling>(runner: Runner<'_>, shape: &PoolShape, input: &[f32], output:
     let output = Disjoint::new(output);
     // A load, a comparison and a choice each.
     let work = (3 * columns * shape.channels.div_ceil(LANES)).saturating_mul(shape.window.taps());
-    let grid = Grid::lines(runner.parallel, samples * rows, work);
-    grid.run(runner.parallel, &|task| {
-        let rows = grid.task(task).1;
+    Grid::lines(runner.parallel, samples * rows, work).run(|_, rows| {
         dispatch(runner.isa, Pool::<P> { shape, out, input, output, rows, pooling: PhantomData });
     });
 }

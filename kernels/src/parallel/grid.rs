@@ -1,6 +1,9 @@
 //! How the rows of a layer are cut into tasks.
 
+use crate::error::Error;
 use crate::parallel::Parallel;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The most rows that a task multiplies at a time; with four panels their results take 8 KiB of the L1 cache.
 pub(crate) const ROWS: usize = 32;
@@ -20,10 +23,10 @@ pub(crate) const fn panels_of_task(rows: usize) -> usize {
 /// Tasks run chunk by chunk, and within a chunk unit by unit: a unit's panels lie in the L1 cache while the chunk's rows
 /// pass by from the L2, a few bytes a cycle. Chunks end where rows would leave the L2, or results more pages than the TLB
 /// reaches: walking all rows of a 4032 x 4032 x 4032 product for each unit costs a TLB miss a row.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Grid {
-    /// Tasks in all.
-    pub tasks: usize,
+#[derive(Clone, Copy)]
+pub(crate) struct Grid<'a> {
+    parallel: &'a dyn Parallel,
+    tasks: usize,
     units: usize,
     chunks: usize,
     rows: usize,
@@ -37,9 +40,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// time's work: a thread alone has to fetch what the others wrote from their caches.
 const MIN_WORK: usize = 2_500;
 
-impl Grid {
+impl<'a> Grid<'a> {
     /// Cuts `rows` rows of `row_bytes` bytes times `units` units, each row of a unit costing about `work` vector operations.
-    pub(crate) fn new(parallel: &dyn Parallel, rows: usize, row_bytes: usize, units: usize, work: usize) -> Self {
+    pub(crate) fn new(parallel: &'a dyn Parallel, rows: usize, row_bytes: usize, units: usize, work: usize) -> Self {
         let threads = parallel.threads();
         let threaded = threads > 1 && rows.saturating_mul(units).saturating_mul(work) >= MIN_WORK;
         let cached = rows.div_ceil((CHUNK_BYTES / row_bytes.max(1)).max(ROWS));
@@ -59,15 +62,15 @@ impl Grid {
             chunks if threaded && chunks > threads => chunks / threads * threads,
             chunks => chunks,
         };
-        Self { tasks: units * chunks, units, chunks, rows, threaded }
+        Self { parallel, tasks: units * chunks, units, chunks, rows, threaded }
     }
 
     /// Cuts lines that no tile takes together (rows of an image to quantize), each costing about `work` vector operations.
-    pub(crate) fn lines(parallel: &dyn Parallel, lines: usize, work: usize) -> Self {
+    pub(crate) fn lines(parallel: &'a dyn Parallel, lines: usize, work: usize) -> Self {
         let threads = parallel.threads();
         let threaded = threads > 1 && lines.saturating_mul(work) >= MIN_WORK;
         let chunks = if threaded { (4 * threads).min(lines) } else { 1 };
-        Self { tasks: chunks, units: 1, chunks, rows: lines, threaded }
+        Self { parallel, tasks: chunks, units: 1, chunks, rows: lines, threaded }
     }
 
     /// These tasks in output pixels that `joined` rows make.
@@ -75,18 +78,30 @@ impl Grid {
         Self { rows: self.rows / joined, ..self }
     }
 
-    /// The unit and the rows of a task.
-    pub(crate) fn task(&self, task: usize) -> (usize, std::ops::Range<usize>) {
-        let chunk = task / self.units;
-        (task % self.units, self.rows * chunk / self.chunks..self.rows * (chunk + 1) / self.chunks)
-    }
-
-    /// Runs every task, on `parallel` where there is enough work.
-    pub(crate) fn run(&self, parallel: &dyn Parallel, task: &(dyn Fn(usize) + Sync)) {
+    /// Runs every task with its unit and its rows, on threads where there is enough work.
+    pub(crate) fn run(&self, task: impl Fn(usize, Range<usize>) + Sync) {
+        let task = |i: usize| {
+            let chunk = i / self.units;
+            task(i % self.units, self.rows * chunk / self.chunks..self.rows * (chunk + 1) / self.chunks);
+        };
         if self.threaded && self.tasks > 1 {
-            parallel.run(self.tasks, task);
+            self.parallel.run(self.tasks, &task);
         } else {
             (0..self.tasks).for_each(task);
         }
+    }
+
+    /// Runs every task with its rows; each says whether all values that it met are finite.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if one says no.
+    pub(crate) fn check(&self, task: impl Fn(Range<usize>) -> bool + Sync) -> Result<(), Error> {
+        let finite = AtomicBool::new(true);
+        self.run(|_, rows| {
+            if !task(rows) {
+                finite.store(false, Relaxed);
+            }
+        });
+        if finite.into_inner() { Ok(()) } else { Err(Error::NotFinite) }
     }
 }

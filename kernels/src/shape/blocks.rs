@@ -47,8 +47,8 @@ pub(crate) struct Cut<'a> {
 
 /// The blocks of a layer.
 pub(crate) struct Blocks<'a> {
-    grid: Grid,
-    cut: Cut<'a>,
+    grid: Grid<'a>,
+    panels: usize,
     group_panels: usize,
 }
 
@@ -57,7 +57,11 @@ impl<'a> Blocks<'a> {
     pub(crate) fn new(geometry: &Geometry, rows: usize, cut: Cut<'a>) -> Self {
         let group_panels = geometry.group_panels();
         let units = group_panels.div_ceil(cut.panels) * geometry.groups;
-        Self { grid: Grid::new(cut.parallel, rows, cut.row_bytes, units, cut.work * cut.panels), cut, group_panels }
+        Self {
+            grid: Grid::new(cut.parallel, rows, cut.row_bytes, units, cut.work * cut.panels),
+            panels: cut.panels,
+            group_panels,
+        }
     }
 
     /// These blocks in output pixels that `joined` rows make.
@@ -67,12 +71,10 @@ impl<'a> Blocks<'a> {
 
     /// Runs a task for every block.
     pub(crate) fn run(&self, task: impl Fn(Block) + Sync) {
-        let most = self.cut.panels;
-        let units_of_group = self.group_panels.div_ceil(most);
-        self.grid.run(self.cut.parallel, &|i| {
-            let (unit, rows) = self.grid.task(i);
-            let first_panel = unit % units_of_group * most;
-            let panels = most.min(self.group_panels - first_panel);
+        let units_of_group = self.group_panels.div_ceil(self.panels);
+        self.grid.run(|unit, rows| {
+            let first_panel = unit % units_of_group * self.panels;
+            let panels = self.panels.min(self.group_panels - first_panel);
             task(Block { group: unit / units_of_group, first_panel, panels, rows });
         });
     }

@@ -205,8 +205,8 @@ impl Windows {
         assert!(image.len() == geometry.height * row && padded.len() == self.len, "an image of another geometry");
         let padded = Disjoint::new(padded);
         let grid = Grid::lines(parallel, self.len / self.row_len, self.row_len.div_ceil(8));
-        grid.run(parallel, &|task| {
-            for y in grid.task(task).1 {
+        grid.run(|_, lines| {
+            for y in lines {
                 // SAFETY: the rows of a task lie in the padded image and are no other task's.
                 let padded = unsafe { padded.slice(y * self.row_len, self.row_len) };
                 if (top..top + geometry.height).contains(&y) {

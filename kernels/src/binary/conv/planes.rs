@@ -8,7 +8,6 @@ use crate::binary::spec::{BinaryCall, Sample};
 use crate::error::Error;
 use crate::parallel::{Disjoint, Grid};
 use crate::simd::{LANES, WORD_BITS};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 impl BinaryConv {
     /// The scales that do not depend on values.
@@ -49,18 +48,11 @@ impl BinaryConv {
             dispatch(self.isa, ImageScales { image, row_len: row, scales });
             check_finite(scales)?;
         }
-        let poisoned = AtomicBool::new(false);
         let work = geometry.width * geometry.channels.div_ceil(8) * call.order;
-        let grid = Grid::lines(call.parallel, geometry.height, work);
-        grid.run(call.parallel, &|task| {
-            let rows = grid.task(task).1;
+        Grid::lines(call.parallel, geometry.height, work).check(|rows| {
             let first_word = first_word + rows.start * row_len;
-            let pack = PackPixels { geometry, image, rows, scales, planes, first_word, row_len, plane };
-            if !dispatch(self.isa, pack) {
-                poisoned.store(true, Relaxed);
-            }
-        });
-        if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
+            dispatch(self.isa, PackPixels { geometry, image, rows, scales, planes, first_word, row_len, plane })
+        })
     }
 
     /// One plane after another of all runs, each with its scale over all of them.
@@ -93,9 +85,7 @@ impl BinaryConv {
         let ValueRuns { values, run, first_word, step, plane } = *runs;
         let lanes = Disjoint::new(lanes);
         let work = run.div_ceil(8) * (scales.len() + 1);
-        let grid = Grid::lines(call.parallel, values.len() / run, work);
-        grid.run(call.parallel, &|task| {
-            let runs = grid.task(task).1;
+        Grid::lines(call.parallel, values.len() / run, work).run(|_, runs| {
             dispatch(self.isa, NextPlane { values, run, runs, scales, planes, first_word, step, plane, lanes });
         });
     }
@@ -122,29 +112,14 @@ impl BinaryConv {
             return Err(Error::NotFinite);
         }
         let out_width = if self.is_flat() { sample.rows } else { self.out[1] };
-        let poisoned = AtomicBool::new(false);
-        let (planes, shared_scales) = (Disjoint::new(planes), Disjoint::new(scales));
+        let (planes, scales) = (Disjoint::new(planes), Disjoint::new(scales));
         let work = geometry.depth().div_ceil(8) * geometry.groups * call.order;
-        let grid = Grid::lines(call.parallel, sample.rows, work);
-        grid.run(call.parallel, &|task| {
-            let pack = PackWindows {
-                geometry,
-                image,
-                signs,
-                lanes,
-                rows: grid.task(task).1,
-                out_width,
-                order: call.order,
-                planes,
-                plane: self.plane_len(),
-                scales: shared_scales,
-                lines: self.lines(),
-            };
-            if !dispatch(self.isa, pack) {
-                poisoned.store(true, Relaxed);
-            }
-        });
-        if poisoned.into_inner() { Err(Error::NotFinite) } else { Ok(()) }
+        let (order, plane, lines) = (call.order, self.plane_len(), self.lines());
+        Grid::lines(call.parallel, sample.rows, work).check(|rows| {
+            let pack =
+                PackWindows { geometry, image, signs, lanes, rows, out_width, order, planes, plane, scales, lines };
+            dispatch(self.isa, pack)
+        })
     }
 }
 
