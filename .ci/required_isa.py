@@ -16,7 +16,7 @@ from pathlib import Path
 BACKENDS = {
     "x86_64": {
         "portable": [],
-        "popcnt": ["ssse3", "sse4_2", "popcnt"],
+        "sse42": ["ssse3", "sse4_2", "popcnt"],
         "avx2": ["avx", "avx2", "fma", "popcnt"],
         "avx512bw": ["avx512f", "avx512bw", "fma"],
         "avx512vpopcnt": ["avx512f", "avx512bw", "avx512_vpopcntdq", "fma"],

@@ -61,12 +61,7 @@ pub(crate) fn case(geometry: &Geometry) -> String {
 
 /// The name of a mode in tables.
 pub(crate) fn mode_name(mode: ScaleMode) -> &'static str {
-    match mode {
-        ScaleMode::Window => "window",
-        ScaleMode::Image => "image",
-        ScaleMode::Fixed => "fixed",
-        ScaleMode::None => "none",
-    }
+    mode.name()
 }
 
 /// Runs the suite.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// The stages of a layer.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Residual quantization and bit packing; of 8-bit layers, making bytes.
@@ -45,19 +46,30 @@ impl StageClock {
     pub fn reset(&self) {
         self.0.iter().for_each(|sum| sum.store(0, Relaxed));
     }
-
-    fn add(&self, stage: Stage, since: Instant) {
-        self.0[stage as usize].fetch_add(since.elapsed().as_nanos() as u64, Relaxed);
-    }
 }
 
 /// Times `work` as `stage` where there is a clock; without one it costs a branch.
 #[inline(always)]
 pub fn timed<R>(clock: Option<&StageClock>, stage: Stage, work: impl FnOnce() -> R) -> R {
-    let start = clock.map(|_| Instant::now());
-    let result = work();
-    if let (Some(clock), Some(start)) = (clock, start) {
-        clock.add(stage, start);
+    let _timer = Timer::new(clock, stage);
+    work()
+}
+
+/// Times what happens until it is dropped, where there is a clock.
+pub(crate) struct Timer<'a>(Option<(&'a AtomicU64, Instant)>);
+
+impl<'a> Timer<'a> {
+    #[inline(always)]
+    pub(crate) fn new(clock: Option<&'a StageClock>, stage: Stage) -> Self {
+        Self(clock.map(|clock| (&clock.0[stage as usize], Instant::now())))
     }
-    result
+}
+
+impl Drop for Timer<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some((sum, start)) = self.0 {
+            sum.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+        }
+    }
 }

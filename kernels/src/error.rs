@@ -19,11 +19,9 @@ pub enum Error {
     )]
     NotFinite,
     /// `HORQ_ISA` or `HORQ_REQUIRE_ISA` (or a call) names an instruction set that does not exist.
-    #[error(
-        "unknown instruction set `{}`; the names are portable, popcnt, avx2, avx512bw, avx512vpopcnt and neon",
-        .0.escape_debug()
-    )]
-    UnknownIsa(String),
+    /// The second text lists the names that exist.
+    #[error("unknown instruction set `{name}`; the names are {names}", name = .0.escape_debug(), names = .1)]
+    UnknownIsa(String, String),
     /// A forced or required instruction set that this CPU lacks.
     #[error(
         "instruction set `{0}` is demanded (HORQ_ISA, HORQ_REQUIRE_ISA or a session option), but this CPU does not have it; it has {1}"

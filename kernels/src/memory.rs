@@ -1,7 +1,7 @@
 //! Memory for operands: on a cache line's boundary, all of it present, on huge pages where it is large. And memory for the
 //! tables of a layer, whose sizes come from files: where it cannot be had, that is an error.
 
-use crate::Error;
+use crate::error::Error;
 use memmap2::MmapMut;
 use pulp::bytemuck::Pod;
 use std::marker::PhantomData;
@@ -83,7 +83,7 @@ pub struct Memory {
 }
 
 /// An empty vector with room for `len` values.
-pub(crate) fn room<T>(len: usize) -> Result<Vec<T>, Error> {
+pub(crate) fn with_capacity<T>(len: usize) -> Result<Vec<T>, Error> {
     let mut values = Vec::new();
     let reserved = values.try_reserve_exact(len);
     reserved.map_or_else(|_| Err(Error::Memory { bytes: len.saturating_mul(size_of::<T>()) }), |()| Ok(values))
@@ -91,7 +91,7 @@ pub(crate) fn room<T>(len: usize) -> Result<Vec<T>, Error> {
 
 /// A vector of `len` times `value`.
 pub(crate) fn filled<T: Clone>(len: usize, value: T) -> Result<Vec<T>, Error> {
-    let mut values = room(len)?;
+    let mut values = with_capacity(len)?;
     values.resize(len, value);
     Ok(values)
 }
@@ -121,7 +121,7 @@ mod tests {
     fn more_than_there_is_an_error() {
         assert!(Aligned::<u32>::new(usize::MAX / 2).is_err());
         assert!(Aligned::<u32>::new(1 << 60).is_err());
-        assert_eq!(room::<u32>(1 << 60), Err(Error::Memory { bytes: 1 << 62 }));
+        assert_eq!(with_capacity::<u32>(1 << 60), Err(Error::Memory { bytes: 1 << 62 }));
         assert_eq!(filled(usize::MAX, 0u32), Err(Error::Memory { bytes: usize::MAX }));
     }
 }

@@ -1,6 +1,10 @@
 //! How work is handed to threads: the kernels cut it into tasks, the caller decides who runs them.
 
-use crate::Isa;
+mod disjoint;
+mod grid;
+
+pub(crate) use disjoint::Disjoint;
+pub(crate) use grid::{Grid, ROW_GROUP, ROWS, panels_of_task};
 
 /// Runs independent tasks, in any order, on any threads.
 ///
@@ -12,21 +16,6 @@ pub unsafe trait Parallel: Sync {
     fn threads(&self) -> usize;
     /// Calls `task(i)` once for each i in `0..tasks` and returns when all are done.
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
-}
-
-/// The instruction set of an operation and who runs its tasks; made from an [`Isa`] alone, the caller's thread.
-#[derive(Clone, Copy)]
-pub struct Runner<'a> {
-    /// The instruction set.
-    pub isa: Isa,
-    /// Who runs the tasks.
-    pub parallel: &'a dyn Parallel,
-}
-
-impl From<Isa> for Runner<'_> {
-    fn from(isa: Isa) -> Self {
-        Self { isa, parallel: &Inline }
-    }
 }
 
 /// Runs every task on the caller's thread, in order.

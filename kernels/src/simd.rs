@@ -1,41 +1,42 @@
-//! The one trait that a backend implements, and the one place where a backend is entered.
+//! The instructions of a CPU behind one trait.
 //!
 //! Every register-level algorithm of the crate is written once over [`Simd`]; the files below hold only implementations.
 //! A token of the implementing type proves that the CPU has the instructions, so the methods are safe where they take no
-//! pointer. All methods are `#[inline(always)]`, and [`dispatch`] opens the one `#[target_feature]` boundary a call goes
-//! through, made by `pulp::simd_type!` from the token's feature list.
+//! pointer. All methods are `#[inline(always)]`: they belong below the one `#[target_feature]` boundary that
+//! [`Simd::vectorize`] opens, made by `pulp::simd_type!` from the token's feature list.
 //!
 //! The unit is a row of a panel: sixteen 32-bit lanes, whatever number of registers hold it. Float methods are single
 //! IEEE-754 operations on each lane, so their results have the same bits on every backend.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod adder;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512bw;
+pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
-mod avx512vpopcnt;
+pub(crate) mod avx512bw;
 #[cfg(target_arch = "x86_64")]
-mod carry;
+pub(crate) mod avx512vpopcnt;
+pub(crate) mod dot;
 #[cfg(target_arch = "aarch64")]
-mod dot_neon;
+pub(crate) mod dot_neon;
 #[cfg(target_arch = "x86_64")]
-mod dot_x86;
+pub(crate) mod dot_x86;
 #[cfg(target_arch = "aarch64")]
-mod neon;
+pub(crate) mod neon;
+pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
-mod popcnt;
-mod portable;
+pub(crate) mod sse42;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod ternary;
 
-use crate::Isa;
-use crate::codebook::CodeJob;
-use crate::float_tile::FloatJob;
-use crate::int8_tile::Int8Job;
-use crate::table::{self, SignedJob};
-use crate::tile::BitJob;
+/// Lanes of a row: output channels of a panel.
+pub const LANES: usize = 16;
+/// Bits of a lane: input channels of a word.
+pub const WORD_BITS: usize = 32;
 
-/// A backend.
+/// The instructions of a backend.
 pub(crate) trait Simd: Copy + Send + Sync {
     /// Sixteen u32.
     type Words: Copy;
@@ -49,21 +50,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const FLUSH: usize;
     /// How many rows of sixteen lanes the registers hold.
     const REGISTERS: usize = 8;
-    /// Whether [`Self::bits`] takes triples of words in the parity basis ([`crate::parity`]).
-    const PARITY: bool = false;
 
     /// Runs `f` where the token's instructions are enabled; `f` must be inlined into it to profit.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
-    /// Runs [`crate::tile::bits`] with the way of counting and the tile shape that suit this backend.
-    fn bits(self, job: &BitJob<'_>);
-    /// Runs [`crate::float_tile::floats`] with the tile shape that suits this backend's registers.
-    fn floats(self, job: &FloatJob<'_>);
-    /// Runs [`crate::int8_tile::int8`] with the tile shape that suits this backend's registers and way of multiplying bytes.
-    fn int8(self, job: &Int8Job<'_>);
-    /// Runs [`crate::table::signed`] with the tile shape that suits this backend's registers.
-    fn signed(self, job: &SignedJob<'_>);
-    /// Runs [`crate::codebook::codes`] with the tile shape that suits this backend's registers.
-    fn codes(self, job: &CodeJob<'_>);
 
     /// Loads sixteen words.
     ///
@@ -113,16 +102,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `to` must be valid for writing sixteen bytes.
     unsafe fn store_bytes(self, to: *mut u8, x: Self::Floats, range: [f32; 2], offset: i32);
-    /// Whether the CPU has an instruction for dot products of bytes that [`Self::int8`] can use.
-    #[inline(always)]
-    fn has_dot(self) -> bool {
-        false
-    }
-    /// Whether [`Self::int8`] wants activations of -128 to 127 rather than of 0 to 255, given [`Int8Job::dot`].
-    #[inline(always)]
-    fn signed_bytes(self, _dot: bool) -> bool {
-        true
-    }
     /// `base - 2 * count` of each lane as f32; exact below 2^24.
     ///
     /// # Safety
@@ -155,8 +134,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// a / b.
     fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// `x` where it is greater than `y` or NaN, else `y`: of equal values, zeros of either sign among them, the first.
-    fn greater(self, y: Self::Floats, x: Self::Floats) -> Self::Floats;
+    /// The maximum of the running maximum `y` and `x`: `x` where it is greater than `y` or NaN, else `y`. Of equal values, zeros
+    /// of either sign among them, it is the first.
+    fn max(self, y: Self::Floats, x: Self::Floats) -> Self::Floats;
     /// a * b + c, rounded once.
     fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// |a|.
@@ -187,38 +167,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `table` must be valid for reading N f32.
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: Self::Words) -> Self::Floats;
-
-    /// f32 that the tables of one word of activations take.
-    const TABLES: usize = table::TABLES;
-    /// Writes the tables of 32 activations, in a layout of the backend's own (see [`crate::table`]).
-    ///
-    /// # Safety
-    /// `to` must be valid for writing [`Self::TABLES`] f32.
-    #[inline(always)]
-    unsafe fn tables(self, x: &[f32; 32], to: *mut f32) {
-        // SAFETY: passed on to the caller.
-        unsafe { table::tables(self, x, to) }
-    }
-    /// How each lane reads group `g` of the tables, given its word of weights.
-    #[inline(always)]
-    fn selector(self, weights: Self::Words, g: usize) -> [Self::Words; 2] {
-        table::selector(self, weights, g)
-    }
-    /// Adds the signed sums of group `g`.
-    ///
-    /// # Safety
-    /// `tables` must be valid for reading [`Self::TABLES`] f32.
-    #[inline(always)]
-    unsafe fn add_signed(
-        self,
-        sum: Self::Floats,
-        tables: *const f32,
-        g: usize,
-        selector: [Self::Words; 2],
-    ) -> Self::Floats {
-        // SAFETY: passed on to the caller.
-        unsafe { table::add_signed(self, sum, tables, g, selector) }
-    }
 
     /// Loads `n` floats (1 to 16) and zeros.
     ///
@@ -274,62 +222,5 @@ pub(crate) trait Simd: Copy + Send + Sync {
             }
         }
         lanes[0]
-    }
-}
-
-/// Work that is written once over [`Simd`].
-pub(crate) trait Op {
-    /// What it returns.
-    type Output;
-    /// Does it; must be `#[inline(always)]`.
-    fn run<S: Simd>(self, simd: S) -> Self::Output;
-}
-
-/// Runs `op` on a backend.
-///
-/// # Panics
-/// If this CPU lacks `isa`; the constructors of the layers check that.
-pub(crate) fn dispatch<O: Op>(isa: Isa, op: O) -> O::Output {
-    #[inline(always)]
-    fn enter<S: Simd, O: Op>(token: Option<S>, op: O) -> O::Output {
-        let token = token.expect("the layer's constructor checked that the CPU has this instruction set");
-        token.vectorize(
-            #[inline(always)]
-            || op.run(token),
-        )
-    }
-    match isa {
-        Isa::Portable => enter(Some(portable::Portable), op),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Popcnt => enter(popcnt::Popcnt::try_new(), op),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => enter(avx2::Avx2::try_new(), op),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bw => enter(avx512bw::try_new(), op),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vpopcnt => enter(avx512vpopcnt::try_new(), op),
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => enter(neon::Neon::try_new(), op),
-        #[allow(unreachable_patterns)]
-        missing => unreachable!("instruction set {missing} belongs to another architecture"),
-    }
-}
-
-/// Whether this CPU can run a backend.
-pub(crate) fn is_available(isa: Isa) -> bool {
-    match isa {
-        Isa::Portable => true,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Popcnt => popcnt::Popcnt::is_available(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::Avx2::is_available(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bw => avx512bw::try_new().is_some(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vpopcnt => avx512vpopcnt::try_new().is_some(),
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => neon::Neon::is_available(),
-        #[allow(unreachable_patterns)]
-        _ => false,
     }
 }

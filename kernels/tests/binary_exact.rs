@@ -9,7 +9,8 @@ use common::{
     Backwards, Counting, Fenced, Layer, MODES, PADDINGS, Threads, backends, only_seed, random_geometry, rng, values,
     wanted_cases,
 };
-use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, ScaleMode, StageClock, Window, gemm, oracle, panel};
+use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, ScaleMode, StageClock, Window, gemm, panel};
+use horq_oracle as oracle;
 use rand::Rng;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 

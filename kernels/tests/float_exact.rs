@@ -7,9 +7,8 @@ use common::{
 };
 use horq_kernels::elementwise;
 use horq_kernels::pool::{self, PoolShape};
-use horq_kernels::{
-    Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa, Parallel, Runner, Step, Window, oracle, panel,
-};
+use horq_kernels::{Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa, Parallel, Runner, Step, Window, panel};
+use horq_oracle as oracle;
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::sync::atomic::AtomicUsize;

@@ -6,7 +6,7 @@ use common::{Fenced, backends};
 use horq_kernels::elementwise;
 use horq_kernels::pool::{self, PoolShape};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
+    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
     Inline, Isa, Padding, ScaleMode, Step, Window, gemm,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,7 +68,7 @@ fn run_binary(isa: Isa, mode: ScaleMode, pool: Option<usize>, change: impl Fn(&m
         [n.input, n.alpha, n.vectors, n.add, n.scales].map(|len| Fenced::new(len, 1.0));
     let [mut row_scales, mut output] = [n.row_scales, n.output].map(|len| Fenced::new(len, 0.0));
     let mut words = Fenced::new(n.words, 0);
-    let bases = vec![BaseRef { panels: &panels, alpha: &alpha }; n.bases];
+    let bases = vec![Basis { panels: &panels, alpha: &alpha }; n.bases];
     let steps = [
         Step::Bias(&vectors),
         Step::Affine { scale: &vectors, shift: &vectors },

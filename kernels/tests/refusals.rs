@@ -75,9 +75,10 @@ fn a_mean_that_overflows_is_reported() {
             let panels = layer.panels();
             for isa in backends() {
                 let got = layer.run(isa, &panels);
-                match mode {
-                    ScaleMode::Window | ScaleMode::Image => assert_eq!(got, Err(Error::NotFinite), "{isa}, {layer:?}"),
-                    ScaleMode::Fixed | ScaleMode::None => assert!(got.is_ok(), "{isa}, {layer:?}"),
+                if mode.is_constant() {
+                    assert!(got.is_ok(), "{isa}, {layer:?}");
+                } else {
+                    assert_eq!(got, Err(Error::NotFinite), "{isa}, {layer:?}");
                 }
             }
         }
@@ -177,7 +178,7 @@ fn backends_are_those_that_the_cpu_has() {
     assert!(available.is_sorted(), "worst first");
     #[cfg(target_arch = "x86_64")]
     {
-        assert_eq!(available.contains(&Isa::Popcnt), is_x86_feature_detected!("popcnt"));
+        assert_eq!(available.contains(&Isa::Sse42), is_x86_feature_detected!("popcnt"));
         assert_eq!(available.contains(&Isa::Avx2), is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"));
         assert_eq!(available.contains(&Isa::Avx512Bw), is_x86_feature_detected!("avx512bw"));
         assert_eq!(available.contains(&Isa::Avx512Vpopcnt), is_x86_feature_detected!("avx512vpopcntdq"));
@@ -189,7 +190,7 @@ fn backends_are_those_that_the_cpu_has() {
         assert_eq!(isa.name().parse(), Ok(isa));
         assert_eq!(isa.to_string(), isa.name());
     }
-    assert!(matches!("avx1024".parse::<Isa>(), Err(Error::UnknownIsa(name)) if name == "avx1024"));
+    assert!(matches!("avx1024".parse::<Isa>(), Err(Error::UnknownIsa(name, _)) if name == "avx1024"));
 }
 
 /// Runs a test of this file in a process of its own with those variables, and says whether it passed.
@@ -209,7 +210,7 @@ fn from_env_gives_what_is_expected() {
     let got = match Isa::from_env() {
         Ok(isa) => isa.to_string(),
         Err(Error::MissingIsa(name, _)) => format!("missing {name}"),
-        Err(Error::UnknownIsa(name)) => format!("unknown {name}"),
+        Err(Error::UnknownIsa(name, _)) => format!("unknown {name}"),
         Err(error) => error.to_string(),
     };
     assert_eq!(got, expected);

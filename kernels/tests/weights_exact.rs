@@ -5,8 +5,9 @@ mod common;
 use common::{Backwards, Fenced, OwnedStep, Threads, backends, difference, random_geometry, rng, values, wanted_cases};
 use horq_kernels::{
     BinaryWeightCall, BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, Error, FloatCall, FloatConv, Geometry,
-    Inline, Isa, Parallel, Stage, StageClock, Step, Window, codebook, oracle, panel,
+    Inline, Isa, Parallel, Stage, StageClock, Step, Window, codebook, panel,
 };
+use horq_oracle as oracle;
 use rand::Rng;
 use rand::rngs::StdRng;
 

@@ -102,12 +102,7 @@ fn unless_zero(count: u64, show: impl Fn(u64) -> String) -> String {
 
 /// The name of a scale mode in the file.
 pub(crate) fn mode(mode: ScaleMode) -> &'static str {
-    match mode {
-        ScaleMode::Window => "window",
-        ScaleMode::Image => "image",
-        ScaleMode::Fixed => "fixed",
-        ScaleMode::None => "none",
-    }
+    mode.name()
 }
 
 /// What a row says about a node beyond its columns: "5x5, stride 2, padding 1, 2 bases".

@@ -30,7 +30,7 @@ pub(crate) fn isa(args: &cli::Isa, out: &mut dyn Write) -> Result<(), Failure> {
     sets.reverse();
     for isa in sets {
         let mark = if isa == used { "used" } else { "" };
-        table.row([isa.name().into(), instruction(isa).into(), here(isa).into(), mark.into()]);
+        table.row([isa.name().into(), isa.description().into(), here(isa), mark.into()]);
     }
     write!(out, "{}", table.render(Style::detect(false)))?;
     match &forced {
@@ -57,24 +57,10 @@ fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-fn here(isa: Isa) -> &'static str {
-    match isa {
-        _ if isa.is_available() => "yes",
-        Isa::Neon if cfg!(not(target_arch = "aarch64")) => "no: an ARM64 set",
-        Isa::Popcnt | Isa::Avx2 | Isa::Avx512Bw | Isa::Avx512Vpopcnt if cfg!(not(target_arch = "x86_64")) => {
-            "no: an x86-64 set"
-        }
-        _ => "no: this CPU lacks it",
-    }
-}
-
-fn instruction(isa: Isa) -> &'static str {
-    match isa {
-        Isa::Portable => "shifts and adds in plain Rust",
-        Isa::Popcnt => "POPCNT, 64 bits",
-        Isa::Avx2 => "VPSHUFB tables, 256 bits",
-        Isa::Avx512Bw => "VPSHUFB tables, 512 bits",
-        Isa::Avx512Vpopcnt => "VPOPCNTD, 512 bits",
-        Isa::Neon => "CNT, 128 bits",
+fn here(isa: Isa) -> String {
+    match isa.arch() {
+        _ if isa.is_available() => "yes".into(),
+        Some(arch) if arch != std::env::consts::ARCH => format!("no: a set of {arch}"),
+        _ => "no: this CPU lacks it".into(),
     }
 }

@@ -326,7 +326,7 @@ pub(super) fn limits() -> Vec<Limit> {
         .on(avx512),
         Limit::bits("xor, vpshufb popcount, 256 bits", Isa::Avx2, 16 * 256, &[vpshufb256_chained, vpshufb256_staged])
             .on(has!("avx2")),
-        Limit::bits("xor, pshufb popcount, 128 bits", Isa::Popcnt, 16 * 128, &[pshufb128]).on(has!("ssse3")),
+        Limit::bits("xor, pshufb popcount, 128 bits", Isa::Sse42, 16 * 128, &[pshufb128]).on(has!("ssse3")),
         Limit::own(
             "tables of signed sums, 512 bits",
             Unit::Sign,

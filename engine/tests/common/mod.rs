@@ -1,5 +1,5 @@
 //! Networks in plain floats for the tests: built into a model by `horq::Builder`, and computed by an interpreter that
-//! shares nothing with the engine (plain loops over `horq_kernels::oracle`, one node at a time, nothing fused).
+//! shares nothing with the engine (plain loops over `horq_oracle`, one node at a time, nothing fused).
 
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
@@ -9,8 +9,8 @@ pub mod random;
 
 use horq::graph::Shape;
 use horq::{AffineRow, BinaryBase, Builder, Isa, Layer, Model, Padding, Session, SessionOptions};
-use horq_kernels::oracle::{self, Basis, BinaryLayer};
 use horq_kernels::{Geometry, Step};
+use horq_oracle::{self as oracle, Basis, BinaryLayer};
 use std::collections::HashMap;
 
 /// A network in plain floats. Layers live as long as the test.

@@ -9,25 +9,17 @@
 //!
 //! A byte gains at most 8 a word, so 31 words fit before [`Simd::flush`] widens bytes to 32 bits.
 
-mod count;
-
-use super::Simd;
-use super::carry::{Adder, CarrySave};
-use super::dot_x86::{AvxVnni, Maddubs};
-use crate::codebook::{self, CodeJob};
-use crate::float_tile::{self, FloatJob};
-use crate::int8_tile::{self, Int8Job};
-use crate::table::{self, SignedJob};
-use crate::tile::{self, BitJob, Plain};
+use crate::simd::Simd;
+use crate::simd::adder::Adder;
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
     /// Proof of AVX2, FMA and POPCNT.
-    pub(super) struct Avx2 {
-        pub(super) avx: "avx",
-        pub(super) avx2: "avx2",
-        pub(super) fma: "fma",
-        pub(super) popcnt: "popcnt",
+    pub(crate) struct Avx2 {
+        pub(crate) avx: "avx",
+        pub(crate) avx2: "avx2",
+        pub(crate) fma: "fma",
+        pub(crate) popcnt: "popcnt",
     }
 }
 
@@ -37,10 +29,15 @@ fn both<A: Copy, B>(a: [A; 2], f: impl Fn(A) -> B) -> [B; 2] {
     [f(a[0]), f(a[1])]
 }
 
-/// Applies an operation to both halves of two rows.
+/// One bit a lane from masks of all ones or zeros.
+///
+/// # Safety
+/// The CPU must have AVX.
 #[inline(always)]
-fn pairs<A: Copy, B: Copy, C>(a: [A; 2], b: [B; 2], f: impl Fn(A, B) -> C) -> [C; 2] {
-    [f(a[0], b[0]), f(a[1], b[1])]
+unsafe fn masks(masks: [__m256; 2]) -> u16 {
+    // SAFETY: the caller's CPU has AVX.
+    let [low, high] = unsafe { [_mm256_movemask_ps(masks[0]), _mm256_movemask_ps(masks[1])] };
+    low as u16 | (high as u16) << 8
 }
 
 /// Entry `index mod 8` for each lane.
@@ -49,13 +46,9 @@ fn pairs<A: Copy, B: Copy, C>(a: [A; 2], b: [B; 2], f: impl Fn(A, B) -> C) -> [C
 /// The CPU must have AVX2, and `table` be valid for reading eight f32.
 #[inline(always)]
 unsafe fn eight(table: *const f32, index: __m256i) -> __m256 {
-    // SAFETY: the caller vouches for both.
+    // SAFETY: the caller guarantees both.
     unsafe { _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index) }
 }
-
-/// Words of a row from which on carry-save counting wins: what it leaves to count at the end of a row costs as much as it
-/// saves on 36 words (Golden Cove). One row alone is left plain: four panels side by side are four streams from memory.
-const CARRY_SAVE: usize = 48;
 
 impl Simd for Avx2 {
     type Words = [__m256i; 2];
@@ -69,58 +62,9 @@ impl Simd for Avx2 {
         Self::vectorize(self, f)
     }
 
-    /// 4 rows x 1 panel: 8 byte counters, 2 weights, the table, the mask and 4 temporaries in 16 registers. In carry-save
-    /// form half a row takes 5 and the temporaries the rest.
-    #[inline(always)]
-    fn bits(self, job: &BitJob<'_>) {
-        if job.rows.len() > 1 && job.walk.len() >= CARRY_SAVE {
-            tile::bits::<Self, CarrySave, 1, 1, 1>(self, job);
-        } else {
-            tile::bits::<Self, Plain, 4, 1, 4>(self, job);
-        }
-    }
-
-    /// 4 rows x 1 panel: 8 accumulators, 2 weights and 4 broadcasts, which the compiler loads ahead, in 16 registers.
-    #[inline(always)]
-    fn floats(self, job: &FloatJob<'_>) {
-        float_tile::floats::<Self, 4, 1, 4, 1, 4>(self, job);
-    }
-
-    /// vpdpbusd with 6 rows x 1 panel, as [`Self::floats`]; else 4 x 1: 8 accumulators, 2 weights, an activation, its
-    /// magnitude, ones and temporaries in 16 registers.
-    #[inline(always)]
-    fn int8(self, job: &Int8Job<'_>) {
-        match AvxVnni::try_new() {
-            Some(vnni) if job.dot => int8_tile::int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
-            _ => int8_tile::int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
-        }
-    }
-
-    #[inline(always)]
-    fn has_dot(self) -> bool {
-        AvxVnni::is_available()
-    }
-
-    #[inline(always)]
-    fn signed_bytes(self, dot: bool) -> bool {
-        !dot
-    }
-
-    /// 4 rows x 1 panel: 8 accumulators, 4 indices and temporaries in 16 registers, the tables as memory operands.
-    #[inline(always)]
-    fn signed(self, job: &SignedJob<'_>) {
-        table::signed::<Self, 4, 1, 2>(self, job);
-    }
-
-    /// 4 rows x 1 panel: 8 accumulators, 2 codes, 2 weights and temporaries in 16 registers.
-    #[inline(always)]
-    fn codes(self, job: &CodeJob<'_>) {
-        codebook::codes::<Self, 4, 1, 2>(self, job);
-    }
-
     #[inline(always)]
     unsafe fn load(self, from: *const u32) -> [__m256i; 2] {
-        // SAFETY: the caller vouches for sixteen words, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen words, the token for the instructions.
         unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())] }
     }
 
@@ -138,17 +82,12 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn xor(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
         // SAFETY: the token proves AVX2.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_xor_si256(a, b) },
-        )
+        unsafe { [_mm256_xor_si256(a[0], b[0]), _mm256_xor_si256(a[1], b[1])] }
     }
 
     #[inline(always)]
     fn count(self, partial: [__m256i; 2], x: [__m256i; 2]) -> [__m256i; 2] {
-        [Adder::count(self, partial[0], x[0]), Adder::count(self, partial[1], x[1])]
+        [self.count_bytes(partial[0], x[0]), self.count_bytes(partial[1], x[1])]
     }
 
     #[inline(always)]
@@ -159,12 +98,12 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn flush(self, counts: [__m256i; 2], partial: [__m256i; 2]) -> [__m256i; 2] {
-        [self.widen(counts[0], partial[0], 1), self.widen(counts[1], partial[1], 1)]
+        [self.widen_bytes(counts[0], partial[0], 1), self.widen_bytes(counts[1], partial[1], 1)]
     }
 
     #[inline(always)]
     unsafe fn store_counts(self, to: *mut i32, counts: [__m256i; 2]) {
-        // SAFETY: the caller vouches for sixteen values, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
         unsafe {
             _mm256_storeu_si256(to.cast(), counts[0]);
             _mm256_storeu_si256(to.add(8).cast(), counts[1]);
@@ -173,7 +112,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn stream_counts(self, to: *mut i32, counts: [__m256i; 2]) {
-        // SAFETY: the caller vouches for sixteen values at the pointer, whose alignment is checked, the token for the
+        // SAFETY: the caller guarantees sixteen values at the pointer, whose alignment is checked, the token for the
         // instructions.
         unsafe {
             if to.cast::<__m256i>().is_aligned() {
@@ -206,7 +145,7 @@ impl Simd for Avx2 {
     /// vpackssdw works within halves of a register: vpermq puts the quarters in order.
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8, x: [__m256; 2], range: [f32; 2], offset: i32) {
-        // SAFETY: the caller vouches for sixteen bytes, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen bytes, the token for the instructions.
         unsafe {
             let [low, high] = both(
                 x,
@@ -225,40 +164,33 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn sums(self, base: *const i32, count: *const i32) -> [__m256; 2] {
-        // SAFETY: the caller vouches for sixteen values behind each pointer, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values behind each pointer, the token for the instructions.
         unsafe {
-            pairs(
-                self.load(base.cast()),
-                self.load(count.cast()),
-                #[inline(always)]
-                |base, count| _mm256_cvtepi32_ps(_mm256_sub_epi32(base, _mm256_slli_epi32::<1>(count))),
-            )
+            let (base, count) = (self.load(base.cast()), self.load(count.cast()));
+            let twice = [_mm256_slli_epi32::<1>(count[0]), _mm256_slli_epi32::<1>(count[1])];
+            self.to_floats([_mm256_sub_epi32(base[0], twice[0]), _mm256_sub_epi32(base[1], twice[1])])
         }
     }
 
     #[inline(always)]
     unsafe fn above(self, counts: [__m256i; 2], limits: *const i32) -> u16 {
-        // SAFETY: the caller vouches for the limits, the token for the instructions.
-        let [low, high] = unsafe {
-            pairs(
-                counts,
-                self.load_counts(limits),
-                #[inline(always)]
-                |count, limit| _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(count, limit))),
-            )
-        };
-        low as u16 | (high as u16) << 8
+        // SAFETY: the caller guarantees the limits, the token for the instructions.
+        unsafe {
+            let limits = self.load_counts(limits);
+            let above = [_mm256_cmpgt_epi32(counts[0], limits[0]), _mm256_cmpgt_epi32(counts[1], limits[1])];
+            masks([_mm256_castsi256_ps(above[0]), _mm256_castsi256_ps(above[1])])
+        }
     }
 
     #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> [__m256; 2] {
-        // SAFETY: the caller vouches for sixteen values, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
         unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
     }
 
     #[inline(always)]
     unsafe fn store_floats(self, to: *mut f32, values: [__m256; 2]) {
-        // SAFETY: the caller vouches for sixteen values, the token for the instructions.
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
         unsafe {
             _mm256_storeu_ps(to, values[0]);
             _mm256_storeu_ps(to.add(8), values[1]);
@@ -274,68 +206,43 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_add_ps(a, b) },
-        )
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
     }
 
     #[inline(always)]
     fn sub(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_sub_ps(a, b) },
-        )
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
     }
 
     #[inline(always)]
     fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_mul_ps(a, b) },
-        )
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
     }
 
     #[inline(always)]
     fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_div_ps(a, b) },
-        )
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
     }
 
     /// vmaxps gives its second operand where the first is not greater.
     #[inline(always)]
-    fn greater(self, y: [__m256; 2], x: [__m256; 2]) -> [__m256; 2] {
+    fn max(self, y: [__m256; 2], x: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        pairs(
-            y,
-            x,
-            #[inline(always)]
-            |y, x| unsafe { _mm256_blendv_ps(_mm256_max_ps(x, y), x, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x)) },
-        )
+        unsafe {
+            let nan = [_mm256_cmp_ps::<_CMP_UNORD_Q>(x[0], x[0]), _mm256_cmp_ps::<_CMP_UNORD_Q>(x[1], x[1])];
+            let max = [_mm256_max_ps(x[0], y[0]), _mm256_max_ps(x[1], y[1])];
+            [_mm256_blendv_ps(max[0], x[0], nan[0]), _mm256_blendv_ps(max[1], x[1], nan[1])]
+        }
     }
 
     /// vmaxps gives its second operand where neither is greater: -0.0 and NaN.
     #[inline(always)]
     fn relu(self, x: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        both(
-            x,
-            #[inline(always)]
-            |x| unsafe { _mm256_max_ps(_mm256_setzero_ps(), x) },
-        )
+        unsafe { [_mm256_max_ps(_mm256_setzero_ps(), x[0]), _mm256_max_ps(_mm256_setzero_ps(), x[1])] }
     }
 
     #[inline(always)]
@@ -352,34 +259,21 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn abs(self, a: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
-        both(
-            a,
-            #[inline(always)]
-            |a| unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) },
-        )
+        unsafe { [_mm256_andnot_ps(_mm256_set1_ps(-0.0), a[0]), _mm256_andnot_ps(_mm256_set1_ps(-0.0), a[1])] }
     }
 
     #[inline(always)]
     fn less(self, a: [__m256; 2], b: [__m256; 2]) -> u16 {
         // SAFETY: the token proves AVX.
-        let [low, high] = pairs(
-            a,
-            b,
-            #[inline(always)]
-            |a, b| unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) },
-        );
-        low as u16 | (high as u16) << 8
+        unsafe { masks([_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])]) }
     }
 
     #[inline(always)]
     fn if_negative(self, x: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX.
         unsafe {
-            let below = both(
-                x,
-                #[inline(always)]
-                |x| _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps()),
-            );
+            let zero = _mm256_setzero_ps();
+            let below = [_mm256_cmp_ps::<_CMP_LT_OQ>(x[0], zero), _mm256_cmp_ps::<_CMP_LT_OQ>(x[1], zero)];
             [_mm256_blendv_ps(b[0], a[0], below[0]), _mm256_blendv_ps(b[1], a[1], below[1])]
         }
     }
@@ -393,17 +287,16 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn shift_right(self, words: [__m256i; 2], by: u32) -> [__m256i; 2] {
         // SAFETY: the token proves AVX2.
-        both(
-            words,
-            #[inline(always)]
-            |words| unsafe { _mm256_srlv_epi32(words, _mm256_set1_epi32(by as i32)) },
-        )
+        unsafe {
+            let by = _mm256_set1_epi32(by as i32);
+            [_mm256_srlv_epi32(words[0], by), _mm256_srlv_epi32(words[1], by)]
+        }
     }
 
     /// vpermps reads eight entries; of more, the pieces are chosen between by the next index bits, moved to the sign.
     #[inline(always)]
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: [__m256i; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves AVX2; the caller vouches for N entries.
+        // SAFETY: the token proves AVX2; the caller guarantees N entries.
         both(
             index,
             #[inline(always)]
@@ -420,5 +313,70 @@ impl Simd for Avx2 {
                 _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<27>(index)))
             },
         )
+    }
+}
+
+impl Avx2 {
+    /// Adds `weight` times each byte to 32-bit lanes.
+    #[inline(always)]
+    fn widen_bytes(self, counts: __m256i, bytes: __m256i, weight: i8) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let pairs = _mm256_maddubs_epi16(bytes, _mm256_set1_epi8(weight));
+            _mm256_add_epi32(counts, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+}
+
+impl Adder<2> for Avx2 {
+    type Register = __m256i;
+
+    #[inline(always)]
+    fn registers(self, words: [__m256i; 2]) -> [__m256i; 2] {
+        words
+    }
+
+    #[inline(always)]
+    fn widen(self, mut counts: [__m256i; 2], bytes: [[__m256i; 2]; 2], weights: [i8; 2]) -> [__m256i; 2] {
+        for i in 0..2 {
+            for j in 0..2 {
+                counts[i] = self.widen_bytes(counts[i], bytes[i][j], weights[j]);
+            }
+        }
+        counts
+    }
+
+    #[inline(always)]
+    fn add_bits(self, a: __m256i, b: __m256i, c: __m256i) -> [__m256i; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let either = _mm256_xor_si256(b, c);
+            let carry = _mm256_or_si256(_mm256_and_si256(b, c), _mm256_and_si256(either, a));
+            [_mm256_xor_si256(either, a), carry]
+        }
+    }
+
+    #[inline(always)]
+    fn count_bytes(self, bytes: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let bits = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+            let nibble = _mm256_set1_epi8(15);
+            let low = _mm256_shuffle_epi8(bits, _mm256_and_si256(x, nibble));
+            let high = _mm256_shuffle_epi8(bits, _mm256_and_si256(_mm256_srli_epi16::<4>(x), nibble));
+            _mm256_add_epi8(_mm256_add_epi8(bytes, low), high)
+        }
+    }
+
+    #[inline(always)]
+    fn add_bytes(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_add_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_setzero_si256() }
     }
 }

@@ -7,24 +7,24 @@
 //!
 //! The sum of two products stays within 16 bits, because no weight is -128.
 
-use super::Simd;
-use super::neon::Neon;
-use crate::int8_tile::Dot;
+use crate::simd::Simd;
+use crate::simd::dot::Dot;
+use crate::simd::neon::Neon;
 use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
 
 pulp::simd_type! {
     /// Proof of the dot products of Armv8.2.
-    pub(super) struct Sdot {
-        pub(super) neon: "neon",
-        pub(super) dotprod: "dotprod",
+    pub(crate) struct Sdot {
+        pub(crate) neon: "neon",
+        pub(crate) dotprod: "dotprod",
     }
 }
 
 /// Products without sdot.
 #[derive(Clone, Copy)]
-pub(super) struct Smull;
+pub(crate) struct Smull;
 
 /// The activations of a register.
 #[inline(always)]
@@ -35,6 +35,7 @@ fn bytes(simd: Neon, bytes: u32) -> int8x16_t {
 
 impl Dot<Neon> for Sdot {
     type Activation = int8x16_t;
+    const SIGNED: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, _: Neon, f: impl FnOnce() -> R) -> R {
@@ -67,6 +68,7 @@ impl Dot<Neon> for Sdot {
 
 impl Dot<Neon> for Smull {
     type Activation = int8x16_t;
+    const SIGNED: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, simd: Neon, f: impl FnOnce() -> R) -> R {

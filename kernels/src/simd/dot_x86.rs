@@ -8,34 +8,34 @@
 //! vpmaddubsw adds two products of an unsigned and a signed byte and saturates. With the activation's magnitude (at most 128)
 //! as the one and the weight (at most 127), carrying the activation's sign, as the other, a pair stays within ±32512.
 
-use super::Simd;
-use super::avx2::Avx2;
-use super::avx512::{Avx512, Count512};
-use crate::int8_tile::Dot;
+use crate::simd::Simd;
+use crate::simd::avx2::Avx2;
+use crate::simd::avx512::{Avx512, Count512};
+use crate::simd::dot::Dot;
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
     /// Proof of AVX-512 VNNI.
-    pub(super) struct Vnni {
-        pub(super) f: "avx512f",
-        pub(super) bw: "avx512bw",
-        pub(super) vnni: "avx512vnni",
-        pub(super) fma: "fma",
+    pub(crate) struct Vnni {
+        pub(crate) f: "avx512f",
+        pub(crate) bw: "avx512bw",
+        pub(crate) vnni: "avx512vnni",
+        pub(crate) fma: "fma",
     }
 }
 
 /// Proof of AVX-VNNI, beside the token of [`Avx2`]; `pulp::simd_type!` does not know the feature.
 #[derive(Clone, Copy)]
-pub(super) struct AvxVnni(());
+pub(crate) struct AvxVnni(());
 
 impl AvxVnni {
     /// Whether the CPU has it.
-    pub(super) fn is_available() -> bool {
+    pub(crate) fn is_available() -> bool {
         Avx2::is_available() && std::arch::is_x86_feature_detected!("avxvnni")
     }
 
     /// The proof, where the CPU has it.
-    pub(super) fn try_new() -> Option<Self> {
+    pub(crate) fn try_new() -> Option<Self> {
         Self::is_available().then_some(Self(()))
     }
 }
@@ -49,10 +49,11 @@ fn with_avx_vnni<R>(f: impl FnOnce() -> R) -> R {
 
 /// Products without VNNI.
 #[derive(Clone, Copy)]
-pub(super) struct Maddubs;
+pub(crate) struct Maddubs;
 
 impl<C: Count512> Dot<Avx512<C>> for Vnni {
     type Activation = __m512i;
+    const SIGNED: bool = false;
 
     #[inline(always)]
     fn vectorize<R>(self, _: Avx512<C>, f: impl FnOnce() -> R) -> R {
@@ -74,6 +75,7 @@ impl<C: Count512> Dot<Avx512<C>> for Vnni {
 impl<C: Count512> Dot<Avx512<C>> for Maddubs {
     /// Magnitudes, and a mask of those that are negative.
     type Activation = (__m512i, __mmask64);
+    const SIGNED: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, simd: Avx512<C>, f: impl FnOnce() -> R) -> R {
@@ -100,6 +102,7 @@ impl<C: Count512> Dot<Avx512<C>> for Maddubs {
 
 impl Dot<Avx2> for AvxVnni {
     type Activation = __m256i;
+    const SIGNED: bool = false;
 
     #[inline(always)]
     fn vectorize<R>(self, _: Avx2, f: impl FnOnce() -> R) -> R {
@@ -127,6 +130,7 @@ impl Dot<Avx2> for AvxVnni {
 impl Dot<Avx2> for Maddubs {
     /// The bytes and their magnitudes.
     type Activation = [__m256i; 2];
+    const SIGNED: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, simd: Avx2, f: impl FnOnce() -> R) -> R {

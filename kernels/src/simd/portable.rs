@@ -2,26 +2,22 @@
 //!
 //! The x86-64-v2 backend shares everything here but the counting.
 
-use super::Simd;
-use crate::codebook::{self, CodeJob};
-use crate::float_tile::{self, FloatJob};
-use crate::int8_tile::{self, Dot, Int8Job};
-use crate::table::{self, SignedJob};
-use crate::tile::{self, BitJob, Plain};
+use crate::simd::Simd;
+use crate::simd::dot::Dot;
 use wide::{f32x16, i16x8, i32x16, u32x16};
 
 /// The backend that needs no instruction set.
-pub(super) type PortableSimd = Baseline<Swar>;
+pub(crate) type PortableSimd = Baseline<Swar>;
 /// Its token.
 #[allow(non_upper_case_globals)]
-pub(super) const Portable: PortableSimd = Baseline(Swar);
+pub(crate) const Portable: PortableSimd = Baseline(Swar);
 
 /// A baseline backend with a way of counting bits.
 #[derive(Clone, Copy)]
-pub(super) struct Baseline<C>(pub(super) C);
+pub(crate) struct Baseline<C>(pub(crate) C);
 
 /// How a baseline backend counts.
-pub(super) trait CountBaseline: Copy + Send + Sync {
+pub(crate) trait CountBaseline: Copy + Send + Sync {
     /// As [`Simd::FLUSH`].
     const FLUSH: usize;
     /// As [`Simd::vectorize`].
@@ -34,7 +30,7 @@ pub(super) trait CountBaseline: Copy + Send + Sync {
 
 /// Counting by adding neighbouring bits, pairs and nibbles within a word; bytes are summed 31 words at a time.
 #[derive(Clone, Copy)]
-pub(super) struct Swar;
+pub(crate) struct Swar;
 
 impl CountBaseline for Swar {
     const FLUSH: usize = 31;
@@ -72,35 +68,9 @@ impl<C: CountBaseline> Simd for Baseline<C> {
         self.0.vectorize(f)
     }
 
-    /// 2 rows x 1 panel: 8 of SSE2's 16 registers count, the rest is for the words and the temporaries.
-    #[inline(always)]
-    fn bits(self, job: &BitJob<'_>) {
-        tile::bits::<Self, Plain, 2, 1, 2>(self, job);
-    }
-
-    #[inline(always)]
-    fn floats(self, job: &FloatJob<'_>) {
-        float_tile::floats::<Self, 2, 1, 2, 1, 2>(self, job);
-    }
-
-    #[inline(always)]
-    fn int8(self, job: &Int8Job<'_>) {
-        int8_tile::int8::<Self, Halves, 2, 1, 2, 1, 1>(self, Halves, job);
-    }
-
-    #[inline(always)]
-    fn signed(self, job: &SignedJob<'_>) {
-        table::signed::<Self, 2, 1, 1>(self, job);
-    }
-
-    #[inline(always)]
-    fn codes(self, job: &CodeJob<'_>) {
-        codebook::codes::<Self, 2, 1, 1>(self, job);
-    }
-
     #[inline(always)]
     unsafe fn load(self, from: *const u32) -> u32x16 {
-        // SAFETY: the caller vouches for sixteen words.
+        // SAFETY: the caller guarantees sixteen words.
         u32x16::new(unsafe { from.cast::<[u32; 16]>().read_unaligned() })
     }
 
@@ -136,7 +106,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     unsafe fn store_counts(self, to: *mut i32, counts: u32x16) {
-        // SAFETY: the caller vouches for sixteen values.
+        // SAFETY: the caller guarantees sixteen values.
         unsafe { to.cast::<[u32; 16]>().write_unaligned(counts.to_array()) }
     }
 
@@ -157,13 +127,13 @@ impl<C: CountBaseline> Simd for Baseline<C> {
         const MAGIC: f32 = 12_582_912.0;
         let x = x.fast_max(f32x16::splat(range[0])).fast_min(f32x16::splat(range[1])) + f32x16::splat(MAGIC);
         let bytes = x.to_array().map(|x| (x.to_bits() as i32 + offset) as u8);
-        // SAFETY: the caller vouches for sixteen bytes. The low byte of MAGIC's bits is 0.
+        // SAFETY: the caller guarantees sixteen bytes. The low byte of MAGIC's bits is 0.
         unsafe { to.cast::<[u8; 16]>().write_unaligned(bytes) }
     }
 
     #[inline(always)]
     unsafe fn sums(self, base: *const i32, count: *const i32) -> f32x16 {
-        // SAFETY: the caller vouches for sixteen values behind each pointer.
+        // SAFETY: the caller guarantees sixteen values behind each pointer.
         let (base, count) =
             unsafe { (base.cast::<[i32; 16]>().read_unaligned(), count.cast::<[i32; 16]>().read_unaligned()) };
         f32x16::from_i32x16(i32x16::new(base) - (i32x16::new(count) << 1))
@@ -171,7 +141,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     unsafe fn above(self, counts: u32x16, limits: *const i32) -> u16 {
-        // SAFETY: the caller vouches for the limits.
+        // SAFETY: the caller guarantees the limits.
         let limits = unsafe { limits.cast::<[i32; 16]>().read_unaligned() };
         let counts = counts.to_array().map(|count| count as i32);
         i32x16::new(counts).simd_gt(i32x16::new(limits)).to_bitmask() as u16
@@ -179,13 +149,13 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     unsafe fn load_floats(self, from: *const f32) -> f32x16 {
-        // SAFETY: the caller vouches for sixteen values.
+        // SAFETY: the caller guarantees sixteen values.
         f32x16::new(unsafe { from.cast::<[f32; 16]>().read_unaligned() })
     }
 
     #[inline(always)]
     unsafe fn store_floats(self, to: *mut f32, values: f32x16) {
-        // SAFETY: the caller vouches for sixteen values.
+        // SAFETY: the caller guarantees sixteen values.
         unsafe { to.cast::<[f32; 16]>().write_unaligned(values.to_array()) }
     }
 
@@ -215,7 +185,7 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     }
 
     #[inline(always)]
-    fn greater(self, y: f32x16, x: f32x16) -> f32x16 {
+    fn max(self, y: f32x16, x: f32x16) -> f32x16 {
         (x.simd_gt(y) | x.is_nan()).bitselect(x, y)
     }
 
@@ -251,14 +221,14 @@ impl<C: CountBaseline> Simd for Baseline<C> {
 
     #[inline(always)]
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: u32x16) -> f32x16 {
-        // SAFETY: the caller vouches for N entries.
+        // SAFETY: the caller guarantees N entries.
         f32x16::new(index.to_array().map(|index| unsafe { *table.add(index as usize % N) }))
     }
 }
 
 /// Products of bytes as 16-bit halves, even bytes and odd ones: two pmaddwd.
 #[derive(Clone, Copy)]
-struct Halves;
+pub(crate) struct Halves;
 
 /// The even and the odd bytes of a row, as i16.
 #[inline(always)]
@@ -275,6 +245,7 @@ fn halves(bytes: u32x16) -> [[i16x8; 4]; 2] {
 
 impl<C: CountBaseline> Dot<Baseline<C>> for Halves {
     type Activation = [[i16x8; 4]; 2];
+    const SIGNED: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, simd: Baseline<C>, f: impl FnOnce() -> R) -> R {
@@ -316,7 +287,7 @@ fn exact_fmas(a: &[f32; 16], b: &[f32; 16], c: &[f32; 16]) -> [f32; 16] {
 /// bit is even, the neighbour towards the error is taken. 53 bits rounded to odd round to 24 bits as the exact sum does
 /// (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", IEEE Transactions on Computers 57(4), 2008).
 #[inline(always)]
-pub(super) fn exact_fma(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn exact_fma(a: f32, b: f32, c: f32) -> f32 {
     let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
     let sum = product + c;
     let virtual_c = sum - product;

@@ -4,16 +4,16 @@
 mod fence;
 
 pub use fence::Fenced;
-use horq_kernels::oracle::{self, Basis, BinaryLayer};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa,
+    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa,
     MAX_ORDER, PackInto, Packing, Padding, Parallel, ScaleMode, StageClock, Step, Thresholds, Window,
 };
+use horq_oracle::{self as oracle, BinaryLayer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::fmt;
 
-pub const MODES: [ScaleMode; 4] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None];
+pub const MODES: [ScaleMode; 4] = ScaleMode::ALL;
 pub const PADDINGS: [Padding; 2] = [Padding::ValidTaps, Padding::One];
 
 /// Every backend of this CPU. Fails if one that HORQ_REQUIRE_ISA lists is missing.
@@ -312,7 +312,7 @@ impl Layer {
     /// What the oracle says.
     pub fn expected(&self) -> Result<Vec<f32>, Error> {
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::plain).collect();
-        let bases: Vec<Basis<'_>> = self.bases.iter().map(|(weights, alpha)| Basis { weights, alpha }).collect();
+        let bases = self.bases.iter().map(|(weights, alpha)| oracle::Basis { weights, alpha }).collect::<Vec<_>>();
         let BinarySpec { geometry, padding, mode, pool, .. } = self.spec;
         let (order, scales) = (self.order, &self.scales[..]);
         BinaryLayer { geometry, padding, mode, order, scales, bases: &bases, steps: &steps, pool }.run(&self.input)
@@ -366,8 +366,8 @@ impl Layer {
         let panel_refs: Vec<&[u32]> = panels.iter().map(|panels| &panels[..]).collect();
         let alphas: Vec<_> = self.bases.iter().map(|(_, alpha)| Fenced::of(&geometry.pad_filters(alpha))).collect();
         let constants = Fenced::of(&self.scales);
-        let bases: Vec<BaseRef<'_>> =
-            panel_refs.iter().zip(&alphas).map(|(panels, alpha)| BaseRef { panels, alpha }).collect();
+        let bases: Vec<Basis<'_>> =
+            panel_refs.iter().zip(&alphas).map(|(panels, alpha)| Basis { panels, alpha }).collect();
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
         let conv = BinaryConv::new(isa, self.spec, &panel_refs)?;
         let need = match input {

@@ -1,0 +1,70 @@
+//! AVX2: sixteen registers of 256 bits, two a row.
+
+use super::Backend;
+use crate::simd::avx2::Avx2;
+use crate::simd::dot::Dot;
+use crate::simd::dot_x86::{AvxVnni, Maddubs};
+use crate::tiles::binary_weight::{Eights, binary_weight};
+use crate::tiles::count::carry::CarrySave;
+use crate::tiles::count::plain::Plain;
+use crate::tiles::{
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, bits::bits,
+    codebook::codebook, floats::floats, int8::int8,
+};
+
+/// Words of a row from which on carry-save counting wins: what it leaves to count at the end of a row costs as much as it
+/// saves on 36 words (Golden Cove). One row alone is left plain: four panels side by side are four streams from memory.
+const CARRY_SAVE: usize = 48;
+
+impl Backend for Avx2 {
+    type Tables = Eights;
+
+    /// 4 rows x 1 panel: 8 byte counters, 2 weights, the table, the mask and 4 temporaries in 16 registers. In carry-save
+    /// form half a row takes 5 and the temporaries the rest.
+    #[inline(always)]
+    fn bits(self, job: &Job<BitOperands<'_>>) {
+        if job.rows.len() > 1 && job.walk.len() >= CARRY_SAVE {
+            bits::<Self, CarrySave<2>, 1, 1, 1>(self, job);
+        } else {
+            bits::<Self, Plain, 4, 1, 4>(self, job);
+        }
+    }
+
+    /// 4 rows x 1 panel: 8 accumulators, 2 weights and 4 broadcasts, which the compiler loads ahead, in 16 registers.
+    #[inline(always)]
+    fn floats(self, job: &Job<FloatOperands<'_>>) {
+        floats::<Self, 4, 1, 4, 1, 4>(self, job);
+    }
+
+    /// vpdpbusd with 6 rows x 1 panel: 12 accumulators, 2 weights and a broadcast in 16 registers. Without it 4 x 1: 8
+    /// accumulators, 2 weights, an activation, its magnitude, ones and temporaries.
+    #[inline(always)]
+    fn int8(self, job: &Job<Int8Operands<'_>>) {
+        match AvxVnni::try_new() {
+            Some(vnni) if job.dot => int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
+            _ => int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
+        }
+    }
+
+    #[inline(always)]
+    fn has_dot(self) -> bool {
+        AvxVnni::is_available()
+    }
+
+    #[inline(always)]
+    fn signed_bytes(self, dot: bool) -> bool {
+        if dot { AvxVnni::SIGNED } else { <Maddubs as Dot<Self>>::SIGNED }
+    }
+
+    /// 4 rows x 1 panel: 8 accumulators, 4 indices and temporaries in 16 registers, the tables as memory operands.
+    #[inline(always)]
+    fn binary_weight(self, job: &Job<BinaryWeightOperands<'_>>) {
+        binary_weight::<Self, Eights, 4, 1, 2>(self, job);
+    }
+
+    /// 4 rows x 1 panel: 8 accumulators, 2 codes, 2 weights and temporaries in 16 registers.
+    #[inline(always)]
+    fn codebook(self, job: &Job<CodebookOperands<'_>>) {
+        codebook::<Self, 4, 1, 2>(self, job);
+    }
+}

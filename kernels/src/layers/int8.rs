@@ -1,0 +1,325 @@
+//! Convolution and matrix product of activations and weights of 8 bits.
+
+use super::skeleton::{Image, Product, Skeleton};
+use crate::backends::{Backend, Isa, Op, dispatch};
+use crate::clock::{Stage, StageClock, timed};
+use crate::error::Error;
+use crate::memory::{Memory, bytes, with_capacity};
+use crate::parallel::{Disjoint, Grid, Parallel, panels_of_task};
+use crate::shape::{Block, Cut, Geometry, MAX_ELEMENTS};
+use crate::simd::LANES;
+use crate::tiles::{Epilogue, Int8Operands, Job, Output};
+use crate::weights::int8::{self, QUAD, Runs};
+use pulp::bytemuck::cast_slice_mut;
+use std::ops::Range;
+
+/// Rows of a task at a time: a multiple of the tile heights of AVX-512 (5 and 8) and of 4 and 2.
+const ROWS: usize = 40;
+/// Bytes of a matrix product's rows that are quantized before they are multiplied: a quarter of an L2 cache of 1 MiB.
+const BATCH_BYTES: usize = 256 << 10;
+/// The fewest such rows, where there are as many.
+const BATCH_ROWS: usize = 40;
+
+/// What an 8-bit layer is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Int8Spec {
+    /// Shapes.
+    pub geometry: Geometry,
+    /// What a step of the quantized activations stands for; positive, and neither it nor its reciprocal infinite.
+    pub scale: f32,
+    /// The quantized activation that stands for 0.
+    pub zero_point: u8,
+    /// The most samples of one call.
+    pub max_batch: usize,
+    /// Whether to use the CPU's instruction for dot products of bytes ([`Isa::has_dot`]); the results are the same.
+    pub dot: bool,
+}
+
+/// A convolution of 8-bit weights and activations, prepared for one geometry and instruction set. A matrix product is
+/// [`Geometry::dense`].
+///
+/// Activations come as f32 and are quantized with a given scale and zero point; see [`int8`] for the arithmetic, which is
+/// exact up to the sum of an output.
+#[derive(Debug)]
+pub struct Int8Conv {
+    skeleton: Skeleton,
+    spec: Int8Spec,
+    /// Where each four bytes of a window lie, counted from its first.
+    offsets: Vec<u32>,
+    /// What the sum of each padded filter starts from.
+    start: Vec<i32>,
+    /// What is added to a rounded activation to make its byte.
+    offset: i32,
+    /// Samples of a matrix product that are quantized at a time; 0 for a convolution.
+    batch: usize,
+}
+
+/// The operands of one call of [`Int8Conv::run`].
+#[derive(Clone, Copy)]
+pub struct Int8Call<'a> {
+    /// `[sample][row][column][channel]`; up to `max_batch` samples.
+    pub input: &'a [f32],
+    /// The panels that [`Int8Conv::new`] saw.
+    pub panels: &'a [i8],
+    /// The factor of each filter's sum, laid out as [`Geometry::pad_filters`] says: the activations' scale times the
+    /// weights'.
+    pub alpha: &'a [f32],
+    /// What follows the sums.
+    pub epilogue: Epilogue<'a>,
+    /// Who runs the tasks.
+    pub parallel: &'a dyn Parallel,
+    /// Where the time goes, if anybody asks.
+    pub clock: Option<&'a StageClock>,
+}
+
+/// Asks a backend for [`Backend::signed_bytes`].
+struct SignedBytes(bool);
+
+impl Op for SignedBytes {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Backend>(self, simd: S) -> bool {
+        simd.signed_bytes(self.0)
+    }
+}
+
+impl Int8Conv {
+    /// Checks the spec and sums the weights once.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a size does not fit, if an output sums more than [`int8::MAX_DEPTH`] products, or if the scale is not
+    /// positive and finite; [`Error::MissingIsa`] if this CPU lacks `isa`, or a dot product of bytes that the spec wants;
+    /// [`Error::Memory`] if there is no memory for its tables.
+    pub fn new(isa: Isa, spec: Int8Spec, panels: &[i8]) -> Result<Self, Error> {
+        let mut conv = Self::without_tables(isa, spec)?;
+        let geometry = &spec.geometry;
+        let wanted = int8::panel_len(geometry);
+        if panels.len() != wanted {
+            let found = panels.len();
+            return Err(Error::Shape(format!("{found} bytes of 8-bit panels were given, the layer needs {wanted}")));
+        }
+        let runs = Runs::new(geometry);
+        conv.skeleton.windows.list()?;
+        conv.offsets = with_capacity(runs.rows())?;
+        for run in std::mem::take(&mut conv.skeleton.windows.offsets).chunks_exact(runs.len) {
+            conv.offsets.extend(run.iter().step_by(QUAD));
+        }
+        conv.start = with_capacity(geometry.padded_filters())?;
+        conv.start.extend(int8::weight_sums(geometry, panels, -conv.offset));
+        Ok(conv)
+    }
+
+    /// What a layer takes; allocates nothing of it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn memory(isa: Isa, spec: Int8Spec) -> Result<Memory, Error> {
+        let conv = Self::without_tables(isa, spec)?;
+        let kept = bytes::<u32>(&[Runs::new(&spec.geometry).rows()]) + bytes::<i32>(&[spec.geometry.padded_filters()]);
+        Ok(Memory { tables: kept + conv.skeleton.windows.list_bytes(), words: conv.scratch_len(), ..Memory::default() })
+    }
+
+    fn without_tables(isa: Isa, spec: Int8Spec) -> Result<Self, Error> {
+        let geometry = spec.geometry;
+        geometry.validate()?;
+        int8::check_depth(&geometry)?;
+        if !(1..=MAX_ELEMENTS).contains(&spec.max_batch) {
+            let batch = spec.max_batch;
+            return Err(Error::Shape(format!(
+                "a batch of {batch} samples does not make a layer; it must be 1 to {MAX_ELEMENTS}"
+            )));
+        }
+        if !(spec.scale > 0.0 && spec.scale.is_finite() && spec.scale.recip().is_finite()) {
+            let scale = spec.scale;
+            return Err(Error::Shape(format!("scale {scale:e} must be positive, and its reciprocal finite")));
+        }
+        let skeleton = Skeleton::new(isa, geometry)?;
+        if spec.dot && !isa.has_dot() {
+            return Err(Error::MissingIsa("a dot product of bytes", format!("{isa} without it")));
+        }
+        let bytes_from = if dispatch(isa, SignedBytes(spec.dot)) { i32::from(i8::MIN) } else { 0 };
+        let offset = i32::from(spec.zero_point) + bytes_from;
+        let most = (BATCH_BYTES / skeleton.windows.len).max(BATCH_ROWS).min(spec.max_batch);
+        let batch = if skeleton.is_whole() { most } else { 0 };
+        Ok(Self { skeleton, spec, offsets: Vec::new(), start: Vec::new(), offset, batch })
+    }
+
+    /// Words of scratch that [`Self::run`] needs.
+    pub fn scratch_len(&self) -> usize {
+        // The last four bytes of a window may reach three past the image.
+        (self.skeleton.windows.len * self.batch.max(1) + QUAD - 1).div_ceil(size_of::<u32>())
+    }
+
+    /// Computes `output[sample][row][column][filter]`: y = alpha * f32(sum of (q - zero point) * w), then the epilogue.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if the input holds NaN or infinity; the output is then unspecified.
+    ///
+    /// # Panics
+    /// If a length does not match the spec.
+    pub fn run(&self, call: Int8Call<'_>, output: &mut [f32], scratch: &mut [u32]) -> Result<(), Error> {
+        let geometry = &self.spec.geometry;
+        let samples = self.skeleton.samples(call.input, output);
+        let most = self.spec.max_batch;
+        assert!(samples <= most, "{samples} samples are more than the {most} prepared for");
+        assert_eq!(call.panels.len(), int8::panel_len(geometry), "panels of the wrong length");
+        assert!(call.alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
+        assert!(scratch.len() >= self.scratch_len(), "scratch too small");
+        call.epilogue.check(geometry.padded_filters(), output.len());
+        let output = Disjoint::new(output);
+        let bytes = cast_slice_mut(scratch);
+        // A matrix product has a row a sample: some samples are the rows of one pass.
+        let pass = self.batch.max(1);
+        for (i, images) in call.input.chunks(pass * geometry.input_len()).enumerate() {
+            let samples = images.len() / geometry.input_len();
+            timed(call.clock, Stage::Quantize, || self.quantize(&call, images, samples, bytes))?;
+            let image = Image {
+                values: &*bytes,
+                rows: samples * self.skeleton.pixels,
+                step: (self.batch > 0).then_some(self.skeleton.windows.len),
+                first_output: i * pass * self.skeleton.output_len(),
+            };
+            let cut = Cut {
+                parallel: call.parallel,
+                panels: panels_of_task(image.rows),
+                // Neighbouring windows share most of what they read.
+                row_bytes: self.skeleton.windows.len * pass / image.rows + geometry.filters * size_of::<f32>(),
+                work: self.offsets.len(),
+            };
+            timed(call.clock, Stage::Float, || {
+                self.skeleton.multiply(&Bytes { conv: self, call: &call }, &image, output, cut);
+            });
+        }
+        Ok(())
+    }
+
+    /// Turns padded images into bytes: one, or the samples of a matrix product.
+    fn quantize(&self, call: &Int8Call<'_>, images: &[f32], samples: usize, bytes: &mut [u8]) -> Result<(), Error> {
+        let Geometry { height, width, channels, window, .. } = self.spec.geometry;
+        let lines = samples * (height + window.padding[0] + window.padding[2]);
+        let bytes = Disjoint::new(bytes);
+        Grid::lines(call.parallel, lines, self.skeleton.windows.row_len / LANES).check(|lines| {
+            let lines = Lines {
+                conv: self,
+                images,
+                row: width * channels,
+                lines,
+                // A matrix product has no padding.
+                top: if self.batch > 0 { 0 } else { window.padding[0] },
+                left: window.padding[1] * channels,
+                bytes,
+            };
+            dispatch(self.skeleton.isa, lines)
+        })
+    }
+}
+
+/// Some lines of padded images, to be quantized; says whether all their values are finite.
+struct Lines<'a> {
+    conv: &'a Int8Conv,
+    images: &'a [f32],
+    /// Values of an image's row.
+    row: usize,
+    lines: Range<usize>,
+    /// Lines above the first row.
+    top: usize,
+    /// Bytes before the first of a row.
+    left: usize,
+    bytes: Disjoint<'a, u8>,
+}
+
+impl Op for Lines<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Backend>(self, simd: S) -> bool {
+        let Self { conv, images, row, left, .. } = self;
+        let row_len = conv.skeleton.windows.row_len;
+        let zero = conv.offset as u8;
+        let inverse = simd.splat_float(conv.spec.scale.recip());
+        let low = -f32::from(conv.spec.zero_point);
+        // 0 times a value is 0 unless it is not finite.
+        let mut check = simd.splat_float(0.0);
+        for line in self.lines {
+            // SAFETY: the scratch holds every line of the padded images, and these belong to this task alone; whole rows lie
+            // in the images, and what is stored past a row is stored from a buffer of sixteen bytes.
+            unsafe {
+                let to = self.bytes.at(line * row_len, row_len);
+                let Some(image) = line.checked_sub(self.top).and_then(|y| images.get(y * row..(y + 1) * row)) else {
+                    std::ptr::write_bytes(to, zero, row_len);
+                    continue;
+                };
+                std::ptr::write_bytes(to, zero, left);
+                std::ptr::write_bytes(to.add(left + row), zero, row_len - left - row);
+                let to = to.add(left);
+                let mut at = 0;
+                while at < row {
+                    let n = LANES.min(row - at);
+                    let from = image.as_ptr().add(at);
+                    let x = if n == LANES { simd.load_floats(from) } else { simd.load_first(from, n) };
+                    check = simd.fma(x, simd.splat_float(0.0), check);
+                    let steps = simd.mul(x, inverse);
+                    if n == LANES {
+                        simd.store_bytes(to.add(at), steps, [low, low + 255.0], conv.offset);
+                    } else {
+                        let mut last = [0u8; LANES];
+                        simd.store_bytes(last.as_mut_ptr(), steps, [low, low + 255.0], conv.offset);
+                        std::ptr::copy_nonoverlapping(last.as_ptr(), to.add(at), n);
+                    }
+                    at += n;
+                }
+            }
+        }
+        !simd.sum(check).is_nan()
+    }
+}
+
+/// The products of one call.
+struct Bytes<'a> {
+    conv: &'a Int8Conv,
+    call: &'a Int8Call<'a>,
+}
+
+impl Product for Bytes<'_> {
+    type Element = u8;
+
+    #[inline(always)]
+    fn block<S: Backend>(&self, simd: S, image: &Image<'_, u8>, block: &Block, output: Disjoint<'_, f32>) {
+        let Self { conv, call } = self;
+        let geometry = &conv.spec.geometry;
+        let panel_len = conv.offsets.len() * LANES * QUAD;
+        let panel = block.panel(geometry);
+        let panels = &call.panels[panel * panel_len..][..block.panels * panel_len];
+        conv.skeleton.rows::<_, ROWS>(
+            image,
+            block,
+            #[inline(always)]
+            |from, rows| {
+                // SAFETY: windows end inside the padded image, their last four bytes inside the scratch; `panels` was just
+                // sliced to the panels' length; `start` and, as `run` checked, alpha hold a value a padded filter; the
+                // output values of these rows and panels lie in the output and belong to this task alone; and
+                // `Epilogue::check` made sure of the steps.
+                let job = unsafe {
+                    Job::new(Int8Operands {
+                        rows,
+                        offsets: &conv.offsets,
+                        panels: panels.as_ptr().cast(),
+                        start: conv.start[panel * LANES..].as_ptr(),
+                        alpha: call.alpha[panel * LANES..].as_ptr(),
+                        output: Output::new(
+                            geometry,
+                            block,
+                            call.epilogue.steps,
+                            Some(output),
+                            image.first_output,
+                            from,
+                        ),
+                        dot: conv.spec.dot,
+                    })
+                };
+                simd.int8(&job);
+            },
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! Products of bytes: four of a lane at a time.
+
+use crate::simd::Simd;
+
+/// A way of multiplying four bytes a lane; a token proves that its instructions are there.
+pub(crate) trait Dot<S: Simd>: Copy {
+    /// Four activations, the same in every lane, as the products want them.
+    type Activation: Copy;
+    /// Whether activations are signed, -128 to 127, rather than 0 to 255.
+    const SIGNED: bool;
+    /// Runs `f` where the token's instructions are enabled beside the backend's, as [`Simd::vectorize`].
+    fn vectorize<R>(self, simd: S, f: impl FnOnce() -> R) -> R;
+    /// Prepares four activations.
+    fn activation(self, simd: S, bytes: u32) -> Self::Activation;
+    /// Adds the four products of each lane, exactly. Weights are i8 other than -128.
+    fn dot(self, simd: S, sum: S::Counts, activation: Self::Activation, weight: S::Words) -> S::Counts;
+}
