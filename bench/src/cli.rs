@@ -1,10 +1,10 @@
 //! The command line.
 
-use crate::clock::ClockChoice;
 use crate::networks::Network;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use horq::escaped;
 use horq_kernels::{Geometry, Isa, MAX_ORDER, ScaleMode, Window};
+use horq_probe::clock::ClockChoice;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

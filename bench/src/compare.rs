@@ -1,8 +1,8 @@
 //! Two records side by side: what became faster or slower by more than noise explains.
 
 use crate::record::Row;
-use crate::show::name;
 use crate::text;
+use horq_probe::display::name;
 use std::collections::HashMap;
 
 /// What clocks alone may be wrong by: the two readings of a sample may differ by so much (`docs/measuring.md`).

@@ -1,15 +1,15 @@
 //! The suite `conv`: whole binary convolutions, f32 in and f32 out, beside float convolutions of the same shape.
 
 use crate::cli::{Command, fits, geometry};
-use crate::clock::Timing;
 use crate::data::{Numbers, zeros};
 use crate::float::{fast_product, im2col, scalar_conv};
 use crate::forms::Form;
 use crate::lab::Lab;
-use crate::peak::Unit;
 use crate::record::{Record, Run};
 use crate::text;
 use horq_kernels::{Geometry, Isa, MAX_ORDER, ScaleMode, StageClock};
+use horq_probe::clock::Timing;
+use horq_probe::peak::Unit;
 
 /// Height x width x channels x filters of the four stages of a residual network.
 pub(crate) const SHAPES: [[usize; 4]; 4] = [[56, 56, 64, 64], [28, 28, 128, 128], [14, 14, 256, 256], [7, 7, 512, 512]];

@@ -6,10 +6,10 @@ use crate::conv::{MODES, case, measure, mode_name};
 use crate::crossover::{Contest, Kind};
 use crate::forms::Form;
 use crate::lab::Lab;
-use crate::peak::Unit;
 use crate::record::Record;
 use crate::text;
 use horq_kernels::{MAX_ORDER, ScaleMode};
+use horq_probe::peak::Unit;
 
 /// The image's side and the filters of every curve, unless they are what varies.
 const SIDE: usize = 14;

@@ -2,12 +2,12 @@
 
 use crate::conv::{FIXED_SCALES, mode_name};
 use crate::data::{Numbers, copied, zeros};
-use crate::peak::Unit;
 use horq_kernels::{
     Aligned, BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall,
     BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Int8Call, Int8Conv,
     Int8Spec, Isa, PackInto, Packing, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, codebook, int8, panel,
 };
+use horq_probe::peak::Unit;
 
 /// One run of a layer.
 pub(crate) type Work = Box<dyn FnMut(&dyn Parallel, Option<&StageClock>)>;

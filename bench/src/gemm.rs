@@ -5,11 +5,11 @@ use crate::cli::fits;
 use crate::data::{Numbers, zeros};
 use crate::float::{fast_product, scalar_product};
 use crate::lab::Lab;
-use crate::peak::Unit;
 use crate::record::Record;
 use crate::text;
 use horq_kernels::panel::{LANES, WORD_BITS};
 use horq_kernels::{Isa, gemm};
+use horq_probe::peak::Unit;
 
 /// M x N x K: four convolutions of well-known networks, a large square, and a batch of one.
 pub(crate) const SHAPES: [[usize; 3]; 6] =

@@ -1,12 +1,12 @@
 //! What every suite works with: the clock, the limits, threads, and where results go.
 
-use crate::clock::{Clock, Timing};
 use crate::output::{Output, complain};
-use crate::peak::{Peaks, Unit};
 use crate::record::{self, Provenance, Record};
 use crate::text;
 use horq::{Threads, escaped};
 use horq_kernels::{Inline, Isa, Parallel};
+use horq_probe::clock::{Clock, Timing};
+use horq_probe::peak::{Peaks, Unit};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use std::fs;
@@ -102,11 +102,11 @@ impl Lab {
         let mut clock = Clock::open(common.clock, common.threads)?;
         let peaks = Peaks::measure(&mut clock, common.budget, |name| step(&progress, &format!("peak: {name}")));
         let provenance = Provenance {
-            cpu: crate::machine::cpu(),
+            cpu: horq_probe::machine::cpu(),
             commit: horq::provenance::COMMIT,
             rustc: horq::provenance::RUSTC,
             clock: clock.source().to_owned(),
-            date: crate::machine::date(),
+            date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
         };
         let budget = common.budget;
         let isas_chosen = !common.isa.is_empty();
@@ -228,7 +228,8 @@ impl Lab {
         work: &mut dyn FnMut(&Workers),
     ) -> (Timing, Option<f64>) {
         let peaks = &self.peaks;
-        let bound = isa.map_or_else(|| peaks.best(unit), |isa| peaks.bound(unit, isa)).map(crate::peak::Peak::name);
+        let bound =
+            isa.map_or_else(|| peaks.best(unit), |isa| peaks.bound(unit, isa)).map(horq_probe::peak::Peak::name);
         let share = macs / self.threads() as f64;
         let (peaks, workers) = (&mut self.peaks, &self.workers);
         peaks.fraction(&mut self.clock, self.budget, bound, share, &mut || work(workers))

@@ -13,7 +13,6 @@ mod float;
 mod forms;
 mod gemm;
 mod lab;
-mod machine;
 mod network;
 mod networks;
 mod output;
@@ -26,7 +25,7 @@ mod weights;
 
 use clap::Parser;
 use horq::escaped;
-use horq_bench::{clock, peak, show};
+use horq_probe::display;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
@@ -51,7 +50,7 @@ fn main() -> ExitCode {
 
 /// Help and version, too.
 fn help(error: clap::Error) -> Result<ExitCode, String> {
-    match show::usage(error) {
+    match display::usage(error) {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(error) => Err(format!("cannot write to standard output: {error}")),

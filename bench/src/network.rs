@@ -6,16 +6,16 @@ mod layers;
 mod tables;
 
 use crate::cli::{Command, Networks, Source};
-use crate::clock::Timing;
 use crate::cold::{self, Setup, Start};
 use crate::conv::mode_name;
 use crate::data::Numbers;
 use crate::lab::{Lab, create_folder, save};
 use crate::networks::Network;
-use crate::peak::Unit;
 use crate::record::{Record, Run};
 use horq::{Model, ScaleMode, Session, SessionOptions, escaped};
 use horq_kernels::Isa;
+use horq_probe::clock::Timing;
+use horq_probe::peak::Unit;
 use latency::Latency;
 use layers::Layers;
 use std::io::Write;

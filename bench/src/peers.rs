@@ -12,12 +12,12 @@ mod ratio;
 mod report;
 
 use crate::lab::Lab;
-use crate::peak::Unit;
 use crate::record::{self, Row};
 use cases::{Case, Kind, ORDERS, Ours};
 use clap::Args;
 use horq::escaped;
 use horq_kernels::ScaleMode;
+use horq_probe::peak::Unit;
 use install::{Home, PEERS, Peer};
 use process::{Failure, Process};
 use ratio::Spread;

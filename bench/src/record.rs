@@ -1,10 +1,10 @@
 //! Results as lines: one object a result in JSON, one row in CSV, the same keys in both (`docs/measuring.md`).
 
-use crate::clock::Timing;
-use crate::peak::Unit;
-use crate::show::printable;
 use horq::escaped;
 use horq_kernels::{Isa, ScaleMode};
+use horq_probe::clock::Timing;
+use horq_probe::display::printable;
+use horq_probe::peak::Unit;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Tables and the numbers in them.
 
-use crate::show::name;
 use comfy_table::{CellAlignment, Table, presets};
 use horq::escaped;
+use horq_probe::display::name;
 
 /// A table under its title: the first column to the left, numbers to the right. Names may come from outside.
 pub(crate) fn table(title: &str, header: &[&str], rows: Vec<Vec<String>>) -> String {

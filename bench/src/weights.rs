@@ -6,10 +6,10 @@ use crate::data::{Numbers, zeros};
 use crate::float::{fast_product, im2col};
 use crate::forms::Form;
 use crate::lab::Lab;
-use crate::peak::Unit;
 use crate::record::Record;
 use crate::text;
 use horq_kernels::{Geometry, Isa};
+use horq_probe::peak::Unit;
 
 /// A layer and how many samples it runs on.
 struct Layer {

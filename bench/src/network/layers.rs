@@ -1,9 +1,9 @@
 //! Where a run's time goes, layer by layer.
 
-use crate::clock::Timing;
 use crate::lab::Lab;
-use crate::peak::Unit;
 use horq::{Error, LayerProfile, Session, Stage};
+use horq_probe::clock::Timing;
+use horq_probe::peak::Unit;
 use std::time::{Duration, Instant};
 
 /// A round of runs takes at least so long.

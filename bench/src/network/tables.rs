@@ -3,9 +3,9 @@
 use super::{Case, Measured, layers};
 use crate::conv::mode_name;
 use crate::lab::Lab;
-use crate::peak::Unit;
 use crate::text;
 use horq_kernels::Isa;
+use horq_probe::peak::Unit;
 
 /// The tables that have a row for each network, order and mode.
 #[derive(Default)]

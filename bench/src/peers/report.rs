@@ -3,13 +3,13 @@
 use super::cases::Case;
 use super::ratio::{Spread, first_order_slower};
 use super::{Entry, ORDERS};
-use crate::clock::Timing;
 use crate::conv::mode_name;
 use crate::lab::Lab;
-use crate::peak::Unit;
 use crate::record::Record;
 use crate::text;
 use horq_kernels::ScaleMode;
+use horq_probe::clock::Timing;
+use horq_probe::peak::Unit;
 
 /// Of the records.
 pub(super) const SUITE: &str = "peers";

@@ -2,9 +2,9 @@
 
 use crate::crossover::{Contest, Kind, contests};
 use crate::record::Row;
-use crate::show;
 use crate::text;
 use horq::escaped;
+use horq_probe::display;
 
 /// A table and the line below it.
 pub(super) struct Markdown {
@@ -17,7 +17,7 @@ impl Markdown {
     /// With empty lines around it.
     pub(super) fn text(&self) -> String {
         // Nothing in a record may end a cell, a line or a table.
-        let cell = |text: &String| show::name(text).replace('|', "\\|");
+        let cell = |text: &String| display::name(text).replace('|', "\\|");
         let line = |cells: &[String]| format!("| {} |\n", cells.iter().map(cell).collect::<Vec<_>>().join(" | "));
         let rule: Vec<String> = self.header.iter().map(|_| "---".to_owned()).collect();
         let rows: String = self.rows.iter().map(|row| line(row)).collect();

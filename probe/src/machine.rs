@@ -1,9 +1,9 @@
-//! What a figure was measured on and with.
+//! What a figure was measured on.
 
 use std::process::Command;
 
 /// The CPU's own name for itself.
-pub(crate) fn cpu() -> String {
+pub fn cpu() -> String {
     let name = if cfg!(target_os = "macos") {
         let output = Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]).output();
         output.ok().and_then(|output| String::from_utf8(output.stdout).ok())
@@ -27,11 +27,6 @@ fn linux_name(info: &str) -> Option<String> {
         (Some(name), ..) => Some(name),
         _ => Some(format!("Arm implementer {} part {}", field("CPU implementer")?, field("CPU part")?)),
     }
-}
-
-/// Today in UTC, `YYYY-MM-DD`.
-pub(crate) fn date() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
 #[cfg(test)]

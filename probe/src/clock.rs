@@ -33,8 +33,7 @@ impl Timing {
 }
 
 /// Which clock to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ClockChoice {
     /// Perf events where the kernel allows them, else time.
     Auto,
