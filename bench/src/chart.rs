@@ -8,7 +8,7 @@ mod svg;
 
 pub(crate) use axis::Scale;
 
-use crate::lab::save;
+use crate::harness::save;
 use std::path::Path;
 
 /// A figure of panels side by side.

@@ -137,7 +137,7 @@ pub(crate) enum Command {
     /// Whole networks: latency, memory, cold start, and the time of each layer
     Network(Networks),
     /// Other engines on the same cases, in turns with ours
-    Peers(crate::peers::PeersArgs),
+    Peers(crate::suites::peers::PeersArgs),
     /// All suites at length, in two minutes: more backends, modes and orders; what bench/record/ holds
     All(Beside),
     /// Compare two records

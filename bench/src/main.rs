@@ -1,27 +1,19 @@
 //! `horq-bench`: the kernels beside the limits of this machine and the fastest float engines (`docs/measuring.md`).
 
 mod allocations;
+mod baselines;
 mod chart;
 mod cli;
 mod cold;
-mod compare;
-mod conv;
-mod crossover;
-mod curve;
 mod data;
-mod float;
-mod forms;
-mod gemm;
-mod lab;
-mod network;
+mod harness;
 mod networks;
 mod output;
-mod peers;
-mod record;
+mod report;
+mod run;
 mod suites;
-mod tables;
 mod text;
-mod weights;
+mod variants;
 
 use clap::Parser;
 use horq::escaped;
@@ -35,7 +27,7 @@ fn main() -> ExitCode {
     let result = match arguments.next() {
         Some(first) if first == cold::CHILD => cold::child(arguments).map(|()| ExitCode::SUCCESS),
         _ => match cli::Cli::try_parse() {
-            Ok(cli) => suites::run(&cli),
+            Ok(cli) => run::run(&cli),
             Err(error) => help(error),
         },
     };

@@ -1,12 +1,12 @@
 //! The suite `conv`: whole binary convolutions, f32 in and f32 out, beside float convolutions of the same shape.
 
+use crate::baselines::{fast_product, im2col, scalar_conv};
 use crate::cli::{Command, fits, geometry};
 use crate::data::{Numbers, zeros};
-use crate::float::{fast_product, im2col, scalar_conv};
-use crate::forms::Form;
-use crate::lab::Lab;
-use crate::record::{Record, Run};
+use crate::harness::Lab;
+use crate::report::record::{Record, Run};
 use crate::text;
+use crate::variants::Form;
 use horq_kernels::{Geometry, Isa, MAX_ORDER, ScaleMode, StageClock};
 use horq_probe::clock::Timing;
 use horq_probe::peak::Unit;

@@ -1,8 +1,8 @@
 //! What the suite prints.
 
 use super::{Case, Measured, layers};
-use crate::conv::mode_name;
-use crate::lab::Lab;
+use crate::harness::Lab;
+use crate::suites::conv::mode_name;
 use crate::text;
 use horq_kernels::Isa;
 use horq_probe::peak::Unit;

@@ -7,11 +7,11 @@ mod tables;
 
 use crate::cli::{Command, Networks, Source};
 use crate::cold::{self, Setup, Start};
-use crate::conv::mode_name;
 use crate::data::Numbers;
-use crate::lab::{Lab, create_folder, save};
+use crate::harness::{Lab, create_folder, save};
 use crate::networks::Network;
-use crate::record::{Record, Run};
+use crate::report::record::{Record, Run};
+use crate::suites::conv::mode_name;
 use horq::{Model, ScaleMode, Session, SessionOptions, escaped};
 use horq_kernels::Isa;
 use horq_probe::clock::Timing;

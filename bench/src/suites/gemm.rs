@@ -1,11 +1,11 @@
 //! The suite `gemm`: the bare bit product beside the float product of the same shape.
 
+use crate::baselines::{fast_product, scalar_product};
 use crate::chart::{Figure, Panel, Scale, Series, Style};
 use crate::cli::fits;
 use crate::data::{Numbers, zeros};
-use crate::float::{fast_product, scalar_product};
-use crate::lab::Lab;
-use crate::record::Record;
+use crate::harness::Lab;
+use crate::report::record::Record;
 use crate::text;
 use horq_kernels::panel::{LANES, WORD_BITS};
 use horq_kernels::{Isa, gemm};

@@ -1,6 +1,6 @@
 //! Two records side by side: what became faster or slower by more than noise explains.
 
-use crate::record::Row;
+use crate::report::record::Row;
 use crate::text;
 use horq_probe::display::name;
 use std::collections::HashMap;

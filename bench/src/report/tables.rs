@@ -12,8 +12,8 @@
 
 mod makers;
 
-use crate::lab::save;
-use crate::record::{self, Row};
+use crate::harness::save;
+use crate::report::record::{self, Row};
 use horq::escaped;
 use makers::Markdown;
 use std::fmt::Write;

@@ -1,10 +1,10 @@
 //! What is compared, and our side of it.
 
 use crate::cli::geometry;
-use crate::conv::{self, SHAPES, mode_name};
 use crate::data::Numbers;
-use crate::forms::Form;
 use crate::networks::Network;
+use crate::suites::conv::{self, SHAPES, mode_name};
+use crate::variants::Form;
 use horq::{Model, Session, SessionOptions};
 use horq_kernels::{Geometry, Inline, Isa, ScaleMode};
 use horq_probe::peak::Unit;

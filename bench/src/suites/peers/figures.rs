@@ -2,8 +2,8 @@
 
 use super::ORDERS;
 use crate::chart::{Figure, Mark, Panel, Scale, Series, Style};
-use crate::crossover::{Contest, Kind, contests};
-use crate::record::Row;
+use crate::report::crossover::{Contest, Kind, contests};
+use crate::report::record::Row;
 use crate::text;
 
 /// Panels of one figure.

@@ -2,12 +2,12 @@
 
 use crate::chart::{Figure, Mark, Panel, Scale, Series, Style};
 use crate::cli::{Curve, geometry};
-use crate::conv::{MODES, case, measure, mode_name};
-use crate::crossover::{Contest, Kind};
-use crate::forms::Form;
-use crate::lab::Lab;
-use crate::record::Record;
+use crate::harness::Lab;
+use crate::report::crossover::{Contest, Kind};
+use crate::report::record::Record;
+use crate::suites::conv::{MODES, case, measure, mode_name};
 use crate::text;
+use crate::variants::Form;
 use horq_kernels::{MAX_ORDER, ScaleMode};
 use horq_probe::peak::Unit;
 

@@ -1,7 +1,7 @@
 //! What every suite works with: the clock, the limits, threads, and where results go.
 
 use crate::output::{Output, complain};
-use crate::record::{self, Provenance, Record};
+use crate::report::record::{self, Provenance, Record};
 use crate::text;
 use horq::{Threads, escaped};
 use horq_kernels::{Inline, Isa, Parallel};

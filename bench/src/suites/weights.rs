@@ -1,13 +1,13 @@
 //! The suite `weights`: layers by what their weights are, beside f32 ones.
 
+use crate::baselines::{fast_product, im2col};
 use crate::cli::geometry;
-use crate::conv;
 use crate::data::{Numbers, zeros};
-use crate::float::{fast_product, im2col};
-use crate::forms::Form;
-use crate::lab::Lab;
-use crate::record::Record;
+use crate::harness::Lab;
+use crate::report::record::Record;
+use crate::suites::conv;
 use crate::text;
+use crate::variants::Form;
 use horq_kernels::{Geometry, Isa};
 use horq_probe::peak::Unit;
 

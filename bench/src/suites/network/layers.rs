@@ -1,6 +1,6 @@
 //! Where a run's time goes, layer by layer.
 
-use crate::lab::Lab;
+use crate::harness::Lab;
 use horq::{Error, LayerProfile, Session, Stage};
 use horq_probe::clock::Timing;
 use horq_probe::peak::Unit;

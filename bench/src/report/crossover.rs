@@ -1,8 +1,8 @@
 //! From which order on other engines win: what a record of the suite `peers` says, case by case.
 
 use crate::chart::Scale;
-use crate::curve::crossing;
-use crate::record::Row;
+use crate::report::record::Row;
+use crate::suites::curve::crossing;
 use crate::text;
 
 /// Our orders beside the best of the others on one case.

@@ -3,9 +3,9 @@
 use super::cases::Case;
 use super::ratio::{Spread, first_order_slower};
 use super::{Entry, ORDERS};
-use crate::conv::mode_name;
-use crate::lab::Lab;
-use crate::record::Record;
+use crate::harness::Lab;
+use crate::report::record::Record;
+use crate::suites::conv::mode_name;
 use crate::text;
 use horq_kernels::ScaleMode;
 use horq_probe::clock::Timing;

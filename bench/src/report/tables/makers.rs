@@ -1,7 +1,7 @@
 //! What a record says, as tables in Markdown.
 
-use crate::crossover::{Contest, Kind, contests};
-use crate::record::Row;
+use crate::report::crossover::{Contest, Kind, contests};
+use crate::report::record::Row;
 use crate::text;
 use horq::escaped;
 use horq_probe::display;

@@ -11,8 +11,8 @@ mod process;
 mod ratio;
 mod report;
 
-use crate::lab::Lab;
-use crate::record::{self, Row};
+use crate::harness::Lab;
+use crate::report::record::{self, Row};
 use cases::{Case, Kind, ORDERS, Ours};
 use clap::Args;
 use horq::escaped;

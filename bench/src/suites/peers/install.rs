@@ -1,7 +1,7 @@
 //! Where the peers live: a folder with a Python environment for each and the scripts that run them.
 
 use super::process::Process;
-use crate::lab::{create_folder, save};
+use crate::harness::{create_folder, save};
 use horq::escaped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -64,15 +64,15 @@ pub(super) const PEERS: [Peer; 6] = [
 
 /// The scripts, so that the program needs no source tree.
 const SCRIPTS: [(&str, &str); 9] = [
-    ("runner.py", include_str!("../../peers/runner.py")),
-    ("nets.py", include_str!("../../peers/nets.py")),
-    ("onnx_model.py", include_str!("../../peers/onnx_model.py")),
-    ("tflite_model.py", include_str!("../../peers/tflite_model.py")),
-    ("peer_openvino.py", include_str!("../../peers/peer_openvino.py")),
-    ("peer_onnxruntime.py", include_str!("../../peers/peer_onnxruntime.py")),
-    ("peer_litert.py", include_str!("../../peers/peer_litert.py")),
-    ("peer_ncnn.py", include_str!("../../peers/peer_ncnn.py")),
-    ("peer_larq.py", include_str!("../../peers/peer_larq.py")),
+    ("runner.py", include_str!("../../../peers/runner.py")),
+    ("nets.py", include_str!("../../../peers/nets.py")),
+    ("onnx_model.py", include_str!("../../../peers/onnx_model.py")),
+    ("tflite_model.py", include_str!("../../../peers/tflite_model.py")),
+    ("peer_openvino.py", include_str!("../../../peers/peer_openvino.py")),
+    ("peer_onnxruntime.py", include_str!("../../../peers/peer_onnxruntime.py")),
+    ("peer_litert.py", include_str!("../../../peers/peer_litert.py")),
+    ("peer_ncnn.py", include_str!("../../../peers/peer_ncnn.py")),
+    ("peer_larq.py", include_str!("../../../peers/peer_larq.py")),
 ];
 
 /// Lies in an environment that is complete.

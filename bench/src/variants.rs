@@ -1,7 +1,7 @@
 //! Our forms of a layer, prepared on operands of their own and ready to run.
 
-use crate::conv::{FIXED_SCALES, mode_name};
 use crate::data::{Numbers, copied, zeros};
+use crate::suites::conv::{FIXED_SCALES, mode_name};
 use horq_kernels::{
     Aligned, BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall,
     BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Int8Call, Int8Conv,
