@@ -62,31 +62,20 @@ fn tapped_pixel(geometry: &Geometry, pixel: usize, tap: usize) -> Option<usize> 
 }
 
 /// The crate `gemm`: `c[m][n] = a[m][k] b[n][k]^T`, on `threads` threads of the current rayon pool.
-pub(crate) fn fast_product(m: usize, n: usize, k: usize, a: &[f32], b: &[f32], c: &mut [f32], threads: usize) {
+pub(crate) fn fast_product([m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32], threads: usize) {
     assert!(a.len() >= m * k && b.len() >= n * k && c.len() >= m * n, "operands shorter than the shape");
     let parallel = if threads == 1 { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(threads) };
     // SAFETY: with these strides every access stays inside m x n, m x k and n x k values, which the slices hold.
     unsafe {
+        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+        let (n_stride, k_stride) = (n as isize, k as isize);
+        #[rustfmt::skip] // one operand a line
         gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            1,
-            k as isize,
-            b.as_ptr(),
-            k as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallel,
+            m, n, k,
+            c, 1, n_stride, false,
+            a, 1, k_stride,
+            b, k_stride, 1,
+            0.0, 1.0, false, false, false, parallel,
         );
     }
 }
@@ -119,7 +108,7 @@ mod tests {
         let (a, b) = (values(m * k, 1), values(n * k, 2));
         let (mut slow, mut fast) = (vec![0.0; m * n], vec![1.0; m * n]);
         scalar_product(&a, &b, k, &mut slow);
-        fast_product(m, n, k, &a, &b, &mut fast, 1);
+        fast_product([m, n, k], &a, &b, &mut fast, 1);
         assert_eq!(slow, fast);
         assert_eq!(slow[n + 2], (0..k).map(|i| a[k + i] * b[2 * k + i]).sum::<f32>());
     }
@@ -135,7 +124,7 @@ mod tests {
         scalar_conv(&geometry, &input, &weights, 0..pixels, &mut slow);
         let mut unfolded = vec![9.0; pixels * geometry.depth()];
         im2col(&geometry, &input, &mut unfolded);
-        fast_product(pixels, 4, geometry.depth(), &unfolded, &weights, &mut fast, 1);
+        fast_product([pixels, 4, geometry.depth()], &unfolded, &weights, &mut fast, 1);
         assert_eq!(slow, fast);
     }
 }

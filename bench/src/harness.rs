@@ -1,23 +1,58 @@
 //! What every suite works with: the clock, the limits, threads, and where results go.
 
+use crate::arguments::{positive, up_to};
 use crate::output::{Output, complain};
-use crate::report::record::{self, Provenance, Record};
+use crate::report::record::Record;
 use crate::text;
-use horq::{Threads, escaped};
+use clap::Args;
+use horq::{Threads, escaped, provenance};
 use horq_kernels::{Inline, Isa, Parallel};
-use horq_probe::clock::{Clock, Timing};
-use horq_probe::peak::{Peaks, Unit};
+use horq_probe::clock::{Clock, ClockChoice, Timing};
+use horq_probe::machine;
+use horq_probe::peak::{Peak, Peaks, Unit};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
-use std::fs;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The bench.
-pub(crate) struct Lab {
+/// How things are measured.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Write one JSON object a line and result, as they come; `-` is standard output, tables then go to standard error
+    #[arg(long, value_name = "FILE", global = true)]
+    pub json: Option<PathBuf>,
+    /// Backends to measure [default: the best of this CPU, or the one that HORQ_ISA names; gemm: avx2 beside it]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', global = true)]
+    pub isa: Vec<Isa>,
+    /// Threads
+    #[arg(long, default_value_t = 1, value_parser = up_to(1024, "threads are"), global = true)]
+    pub threads: usize,
+    /// Milliseconds spent on each measurement
+    #[arg(long, value_name = "MS", default_value = "60", value_parser = budget, global = true)]
+    pub budget: Duration,
+    /// Where cycles come from
+    #[arg(long, value_enum, default_value = "auto", global = true)]
+    pub clock: ClockChoice,
+}
+
+impl Options {
+    /// Whether standard output is for lines of JSON.
+    pub(crate) fn json_to_stdout(&self) -> bool {
+        self.json.as_deref() == Some(Path::new("-"))
+    }
+}
+
+fn budget(text: &str) -> Result<Duration, String> {
+    let ms = positive(text).ok().filter(|&ms| ms <= 600_000).ok_or("milliseconds are 1 to 600000")?;
+    Ok(Duration::from_millis(ms as u64))
+}
+
+/// The clock, the limits, the workers, and the results so far.
+pub(crate) struct Harness {
     clock: Clock,
     peaks: Peaks,
     budget: Duration,
@@ -25,18 +60,19 @@ pub(crate) struct Lab {
     /// Whether `--isa` chose them.
     isas_chosen: bool,
     workers: Workers,
-    provenance: Provenance,
+    /// A record of which only the provenance is filled in.
+    provenance: Record,
     records: Vec<Record>,
     json: Json,
     output: Rc<Output>,
-    progress: ProgressBar,
+    progress: Progress,
 }
 
 /// Where lines of JSON go.
 enum Json {
     Nowhere,
     Output,
-    File(PathBuf, fs::File),
+    File(PathBuf, File),
 }
 
 /// Who runs the work: the caller's thread, or a pool of its own.
@@ -71,71 +107,57 @@ unsafe impl Parallel for Workers {
     }
 }
 
-impl Lab {
+impl Harness {
     /// Opens the clock and measures the limits.
     ///
     /// # Errors
     /// A message if an option cannot be met.
-    pub(crate) fn new(common: &crate::cli::Common, output: Rc<Output>) -> Result<Self, String> {
+    pub(crate) fn new(options: &Options, output: Rc<Output>) -> Result<Self, String> {
         let default_isa = Isa::from_env().map_err(|error| error.to_string())?;
-        let isas = if common.isa.is_empty() { vec![default_isa] } else { common.isa.clone() };
+        let isas = if options.isa.is_empty() { vec![default_isa] } else { options.isa.clone() };
         if let Some(missing) = isas.iter().find(|isa| !isa.is_available()) {
             let available: Vec<&str> = Isa::available().map(Isa::name).collect();
             return Err(format!("--isa {missing}: this CPU has only {}", available.join(", ")));
         }
-        let json = match &common.json {
+        let json = match &options.json {
             None => Json::Nowhere,
-            Some(_) if common.json_to_stdout() => Json::Output,
+            Some(_) if options.json_to_stdout() => Json::Output,
             // Line by line as they come, so a device or a FIFO will do.
-            Some(path) => Json::File(path.clone(), fs::File::create(path).map_err(|error| unwritten(path, &error))?),
+            Some(path) => Json::File(path.clone(), File::create(path).map_err(|error| unwritten(path, &error))?),
         };
-        let workers = match common.threads {
+        let workers = match options.threads {
             1 => Workers(None),
             threads => {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
                 Workers(Some(Arc::new(pool.map_err(|error| format!("cannot start {threads} threads: {error}"))?)))
             }
         };
-        let progress = ProgressBar::no_length();
-        let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}").expect("a valid template");
-        progress.set_style(style);
-        let mut clock = Clock::open(common.clock, common.threads)?;
-        let peaks = Peaks::measure(&mut clock, common.budget, |name| step(&progress, &format!("peak: {name}")));
-        let provenance = Provenance {
-            cpu: horq_probe::machine::cpu(),
-            commit: horq::provenance::COMMIT,
-            rustc: horq::provenance::RUSTC,
+        let mut clock = Clock::open(options.clock, options.threads)?;
+        let provenance = Record {
+            cpu: machine::cpu(),
+            commit: provenance::COMMIT.into(),
+            rustc: provenance::RUSTC.into(),
             clock: clock.source().to_owned(),
             date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+            ..Record::default()
         };
-        let budget = common.budget;
-        let isas_chosen = !common.isa.is_empty();
-        let lab = Self {
-            clock,
-            peaks,
-            budget,
-            isas,
-            isas_chosen,
-            workers,
-            provenance,
-            records: vec![],
-            json,
-            output,
-            progress,
-        };
-        lab.say(&lab.heading());
-        Ok(lab)
-    }
-
-    fn heading(&self) -> String {
-        let Provenance { cpu, commit, rustc, clock, date } = &self.provenance;
-        format!("{cpu}\n{rustc}, commit {commit}, {date}, clock: {clock}, {} thread(s)", self.threads())
+        let progress = Progress::new();
+        progress.suite("the limits of this machine");
+        let peaks = Peaks::measure(&mut clock, options.budget, |name| progress.step(name));
+        let (budget, isas_chosen) = (options.budget, !options.isa.is_empty());
+        let records = vec![];
+        let harness =
+            Self { clock, peaks, budget, isas, isas_chosen, workers, provenance, records, json, output, progress };
+        let Record { cpu, commit, rustc, clock, date, .. } = &harness.provenance;
+        harness
+            .say(&format!("{cpu}\n{rustc}, commit {commit}, {date}, clock: {clock}, {} thread(s)", harness.threads()));
+        Ok(harness)
     }
 
     /// The lines below a figure.
     pub(crate) fn caption(&self) -> Vec<String> {
-        let Provenance { cpu, commit, rustc, clock, date } = &self.provenance;
-        let rustc = rustc.split(" (").next().unwrap_or(rustc);
+        let Record { cpu, commit, clock, date, .. } = &self.provenance;
+        let rustc = self.provenance.compiler();
         vec![
             format!("{cpu}; {}; {} thread(s); clock: {clock}.", self.isas[0], self.threads()),
             format!("horq {} at commit {commit}, {rustc}, {date}.", env!("CARGO_PKG_VERSION")),
@@ -188,18 +210,23 @@ impl Lab {
         &self.records
     }
 
-    /// Says what is being measured.
+    /// Says which suite runs now.
+    pub(crate) fn suite(&self, name: &str) {
+        self.progress.suite(name);
+    }
+
+    /// Says what of the suite is being measured.
     pub(crate) fn step(&self, what: &str) {
-        step(&self.progress, what);
+        self.progress.step(what);
     }
 
     /// Prints for people; what comes from outside has been escaped.
     pub(crate) fn say(&self, text: &str) {
-        self.progress.suspend(|| self.output.say(text));
+        self.progress.bar.suspend(|| self.output.say(text));
     }
 
-    /// Prints a table: the first column to the left, numbers to the right.
-    pub(crate) fn table(&self, title: &str, header: &[&str], rows: Vec<Vec<String>>) {
+    /// Prints a table, as [`text::table`] makes it.
+    pub(crate) fn table(&self, title: &str, header: &str, rows: Vec<Vec<String>>) {
         self.say(&text::table(title, header, rows));
     }
 
@@ -208,18 +235,19 @@ impl Lab {
     /// # Errors
     /// A message if the line, or something before it, cannot be written.
     pub(crate) fn emit(&mut self, record: Record) -> Result<(), String> {
-        let line = record::json(&record, &self.provenance);
+        let Record { cpu, commit, rustc, clock, date, .. } = self.provenance.clone();
+        let record = Record { cpu, commit, rustc, clock, date, ..record };
         match &mut self.json {
             Json::Nowhere => {}
-            Json::Output => self.output.line(&line),
-            Json::File(path, file) => writeln!(file, "{line}").map_err(|error| unwritten(path, &error))?,
+            Json::Output => self.output.line(&record.json()),
+            Json::File(path, file) => writeln!(file, "{}", record.json()).map_err(|error| unwritten(path, &error))?,
         }
         self.records.push(record);
         self.output.check()
     }
 
-    /// Times `work` of so many products of a kind beside their limit on a backend, or on the machine if none is named; on several threads the limit is the limit of
-    /// one times their number.
+    /// Times `work` of so many products of a kind beside their limit on a backend, or on the machine if none is named; on several
+    /// threads the limit is that of one times their number.
     pub(crate) fn time_products(
         &mut self,
         unit: Unit,
@@ -228,8 +256,7 @@ impl Lab {
         work: &mut dyn FnMut(&Workers),
     ) -> (Timing, Option<f64>) {
         let peaks = &self.peaks;
-        let bound =
-            isa.map_or_else(|| peaks.best(unit), |isa| peaks.bound(unit, isa)).map(horq_probe::peak::Peak::name);
+        let bound = isa.map_or_else(|| peaks.best(unit), |isa| peaks.bound(unit, isa)).map(Peak::name);
         let share = macs / self.threads() as f64;
         let (peaks, workers) = (&mut self.peaks, &self.workers);
         peaks.fraction(&mut self.clock, self.budget, bound, share, &mut || work(workers))
@@ -245,77 +272,47 @@ impl Lab {
         self.clock.best(self.budget / 3, work)
     }
 
-    /// All results as the CSV of a record.
-    pub(crate) fn csv(&self) -> Vec<u8> {
-        record::csv(&self.records, &self.provenance)
-    }
-
-    /// Writes all results into the output folder and, if asked, into the records, there as `<date>.csv` or
-    /// `<date>-<suite>.csv`; gives the record's path.
-    ///
-    /// # Errors
-    /// A message that names the file.
-    pub(crate) fn write(
-        &self,
-        out: Option<&Path>,
-        kept: Option<&Path>,
-        suite: Option<&str>,
-    ) -> Result<Option<PathBuf>, String> {
-        let csv = self.csv();
-        if let Some(out) = out {
-            let lines: String = self.records.iter().map(|r| record::json(r, &self.provenance) + "\n").collect();
-            save(&out.join("results.jsonl"), lines)?;
-            save(&out.join("results.csv"), &csv)?;
-        }
-        let Some(kept) = kept else { return Ok(None) };
-        let slug: String = self
-            .provenance
-            .cpu
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-            .collect();
-        let words: Vec<&str> = slug.split('-').filter(|word| !word.is_empty()).collect();
-        let folder = kept.join(words.join("-"));
-        create_folder(&folder)?;
+    /// Where a record of these results is kept: below `folder`, by the CPU's name and the date, with the suite's name behind it
+    /// where it has a record of its own.
+    pub(crate) fn record_path(&self, folder: &Path, suite: Option<&str>) -> PathBuf {
+        let cpu = self.provenance.cpu.to_ascii_lowercase();
+        let words: Vec<&str> =
+            cpu.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
         let suite = suite.map_or(String::new(), |suite| format!("-{suite}"));
-        let path = folder.join(format!("{}{suite}.csv", self.provenance.date));
-        save(&path, &csv)?;
-        self.say(&format!("record kept in {}", escaped(&path)));
-        Ok(Some(path))
+        folder.join(words.join("-")).join(format!("{}{suite}.csv", self.provenance.date))
     }
 }
 
-impl Drop for Lab {
+/// What is being measured: a line that changes where people look at it, elsewhere a line a suite.
+struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let bar = ProgressBar::no_length();
+        bar.set_style(ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}").expect("a valid template"));
+        Self { bar }
+    }
+
+    fn suite(&self, name: &str) {
+        if self.bar.is_hidden() {
+            complain(&format!("measuring {}", escaped(name)));
+        } else {
+            self.step(name);
+        }
+    }
+
+    fn step(&self, what: &str) {
+        self.bar.set_message(format!("measuring {}", escaped(what)));
+        self.bar.tick();
+    }
+}
+
+impl Drop for Progress {
     fn drop(&mut self) {
-        self.progress.finish_and_clear();
+        self.bar.finish_and_clear();
     }
-}
-
-/// Progress: a line that changes where people look at it, a line a step where it goes to a file.
-fn step(progress: &ProgressBar, what: &str) {
-    let message = format!("measuring {}", escaped(what));
-    if progress.is_hidden() {
-        complain(&message);
-    } else {
-        progress.set_message(message);
-        progress.tick();
-    }
-}
-
-/// Creates a folder and what it lies in.
-///
-/// # Errors
-/// A message that names it.
-pub(crate) fn create_folder(folder: &Path) -> Result<(), String> {
-    fs::create_dir_all(folder).map_err(|error| format!("cannot create the folder {}: {error}", escaped(folder)))
-}
-
-/// Writes a file whole or not at all.
-///
-/// # Errors
-/// A message that names it.
-pub(crate) fn save(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), String> {
-    horq::replace_file(path, bytes.as_ref()).map_err(|error| error.to_string())
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> String {

@@ -1,12 +1,15 @@
 //! `horq-bench`: the kernels beside the limits of this machine and the fastest float engines (`docs/measuring.md`).
 
 mod allocations;
+mod arguments;
 mod baselines;
+mod cases;
 mod chart;
 mod cli;
 mod cold;
 mod data;
 mod harness;
+mod measure;
 mod networks;
 mod output;
 mod report;

@@ -71,8 +71,8 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases::mode_name;
     use crate::data::Numbers;
-    use crate::suites::conv::mode_name;
     use horq::graph::Shape;
     use horq::{Model, Session, SessionOptions};
 

@@ -1,18 +1,17 @@
 //! Which suites a command runs, and what becomes of their results.
 
 use crate::chart::Figure;
-use crate::cli::{Cli, Command, Curve};
-use crate::harness::{Lab, create_folder};
-use crate::output::Output;
+use crate::cli::{Cli, Command, Reports};
+use crate::harness::Harness;
+use crate::output::{Output, create_folder, save};
 use crate::report::compare::Comparison;
-use crate::report::record::{self, Record, Row};
+use crate::report::record::{self, Record};
 use crate::report::{crossover, tables};
+use crate::suites::curve::{self, Curve};
 use crate::suites::network::Depth;
-use crate::suites::{conv, curve, gemm, network, peers, weights};
-use crate::text;
+use crate::suites::{conv, gemm, network, peak, peers, weights};
 use horq::escaped;
 use horq_kernels::{Isa, ScaleMode};
-use horq_probe::peak::Unit;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -25,174 +24,145 @@ const OUT: &str = "horq-bench-out";
 /// # Errors
 /// A message for the person who asked.
 pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
-    let output = Rc::new(Output::new(cli.common.json_to_stdout()));
+    let output = Rc::new(Output::new(cli.options.json_to_stdout()));
     let result = execute(cli, &output);
     output.end(result)
 }
 
 fn execute(cli: &Cli, output: &Rc<Output>) -> Result<ExitCode, String> {
-    let common = &cli.common;
+    let reports = &cli.reports;
     match &cli.command {
         Some(Command::Compare { old, new, all }) => {
             let (old, new) = (record::read(old)?, record::read(new)?);
-            return Ok(compare(&old, &new, *all, common.fail_on_regression, &|text| output.say(text)));
+            return Ok(compare(&old, &new, *all, reports.fail_on_regression, &|text| output.say(text)));
         }
         Some(Command::Tables { record }) => {
-            let readme = common.readme.as_deref().ok_or("tables needs --readme FILE.md, whose tables it rewrites")?;
-            return tables::rewrite(readme, record).map(|()| ExitCode::SUCCESS);
+            if reports.documents.is_empty() {
+                return Err("tables needs --document FILE.md, whose tables it rewrites".into());
+            }
+            return rewrite(reports, record).map(|()| ExitCode::SUCCESS);
         }
-        _ if common.readme.is_some() && common.record.is_none() => {
-            return Err("--readme needs --record DIR: its tables name the record that they come from".into());
+        _ if !reports.documents.is_empty() && reports.record.is_none() => {
+            return Err("--document needs --record DIR: its tables name the record that they come from".into());
         }
         _ => {}
     }
+    // Whatever can be wrong is found before a minute of measuring, not after it.
     let draws = matches!(cli.command, None | Some(Command::Curve { .. } | Command::All(_)));
-    let out = common.out.as_deref().or(draws.then_some(Path::new(OUT)));
-    // Before a minute of measuring, not after it.
+    let out = reports.out.as_deref().or(draws.then_some(Path::new(OUT)));
     out.map_or(Ok(()), create_folder)?;
-    conv::check(cli.command.as_ref())?;
-    network::check(cli.command.as_ref())?;
-    let old = common.compare.as_deref().map(record::read).transpose()?;
-    let beside = match &cli.command {
-        Some(Command::Curve { beside, .. } | Command::All(beside)) => beside.peers.as_deref(),
-        _ => None,
-    };
-    let beside = beside.map(peers::read).transpose()?.unwrap_or_default();
-    let mut lab = Lab::new(common, output.clone())?;
+    let mut beside = Vec::new();
     match &cli.command {
-        None => {
-            peak(&mut lab)?;
-            gemm::run(&mut lab, &gemm::SHAPES, 1)?;
-            conv::run(&mut lab, &conv::SHAPES.map(|shape| crate::cli::geometry(shape, 3, 1)), &[1, 2], &conv::MODES)?;
-            weights::run(&mut lab)?;
-            curve::run(&mut lab, &Curve::ALL)?;
-            network::run(&mut lab, &network::few(), Depth::Overview)?;
+        Some(Command::Conv(arguments)) => arguments.check()?,
+        Some(Command::Network(arguments)) => arguments.check()?,
+        Some(Command::Curve { beside: other, .. } | Command::All(other)) => {
+            beside = other.peers.as_deref().map(peers::read).transpose()?.unwrap_or_default();
         }
-        Some(Command::Peak) => peak(&mut lab)?,
-        Some(Command::Gemm { shapes, order }) => {
-            gemm::run(&mut lab, if shapes.is_empty() { &gemm::SHAPES } else { shapes }, *order)?;
-        }
-        Some(Command::Conv { shapes, kernel, stride, order, mode }) => {
-            let shapes = if shapes.is_empty() { &conv::SHAPES[..] } else { shapes };
-            let geometries: Vec<_> =
-                shapes.iter().map(|&shape| crate::cli::geometry(shape, *kernel, *stride)).collect();
-            let orders = if order.is_empty() { &[1, 2][..] } else { order };
-            let modes: Vec<ScaleMode> = mode.iter().map(|&mode| mode.into()).collect();
-            conv::run(&mut lab, &geometries, orders, if modes.is_empty() { &conv::MODES } else { &modes })?;
-        }
-        Some(Command::Weights) => weights::run(&mut lab)?,
-        Some(Command::Curve { curves, .. }) => {
-            curve::run(&mut lab, if curves.is_empty() { &Curve::ALL } else { curves })?
-        }
-        Some(Command::Network(networks)) => network::run(&mut lab, networks, Depth::Whole)?,
-        Some(Command::Peers(arguments)) => peers::run(&mut lab, arguments)?,
-        Some(Command::All(_)) => all(&mut lab)?,
-        Some(Command::Compare { .. } | Command::Tables { .. }) => unreachable!("these measure nothing"),
+        _ => {}
     }
+    let old = reports.compare.as_deref().map(record::read).transpose()?;
+    let mut harness = Harness::new(&cli.options, output.clone())?;
+    measure(&mut harness, cli.command.as_ref())?;
     // A record of its own, beside that of the other suites.
     let suite = matches!(cli.command, Some(Command::Peers(_))).then_some("peers");
-    let kept = lab.write(out, common.record.as_deref(), suite)?;
-    if let Some((readme, kept)) = common.readme.as_deref().zip(kept.as_deref()) {
-        tables::rewrite(readme, kept)?;
-    }
-    let contests = crossover::contests(&beside);
-    if let Some(row) = beside.first() {
-        let (header, table) = crossover::table(&contests);
-        let header: Vec<&str> = header.iter().map(String::as_str).collect();
-        lab.table(
-            &format!("from which order on others win: the record of {}, commit {}", row.date, row.commit),
-            &header,
-            table,
-        );
+    keep(&harness, reports, suite)?;
+    if let Some(first) = beside.first() {
+        let title = format!("from which order on others win: the record of {}, commit {}", first.date, first.commit);
+        harness.say(&crossover::table(&title, &crossover::contests(&beside)));
     }
     if let Some(out) = out {
-        let measured = record::parse("the results", &lab.csv())?;
-        let (turns, caption) = match &beside[..] {
-            [] => (&measured, lab.caption()),
-            _ => (&beside, peers::caption(&beside)),
-        };
-        let figures: Vec<(String, Figure)> = gemm::figure(&lab)
-            .map(|figure| ("gemm".to_owned(), figure))
-            .into_iter()
-            .chain(Curve::ALL.into_iter().filter_map(|which| curve::figure(&lab, which)))
-            .chain(curve::times(&lab, &contests))
-            .chain(peers::figures(turns, &caption))
-            .collect();
-        for (name, figure) in &figures {
-            figure.write(out, name)?;
-        }
-        let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
-        let drawn = if names.is_empty() { String::new() } else { format!(", {} (.svg, .png)", names.join(", ")) };
-        lab.say(&format!("\nwritten to {}: results.jsonl, results.csv{drawn}", escaped(out)));
+        write(&harness, out, &beside)?;
     }
     let Some(old) = old else { return Ok(ExitCode::SUCCESS) };
-    let new = record::parse("the results", &lab.csv())?;
-    Ok(compare(&old, &new, false, common.fail_on_regression, &|text| lab.say(text)))
+    Ok(compare(&old, harness.records(), false, reports.fail_on_regression, &|text| harness.say(text)))
+}
+
+fn measure(harness: &mut Harness, command: Option<&Command>) -> Result<(), String> {
+    match command {
+        None => {
+            peak::run(harness)?;
+            gemm::run(harness, &gemm::Arguments::default())?;
+            conv::run(harness, &conv::Arguments::default())?;
+            weights::run(harness)?;
+            curve::run(harness, &Curve::ALL)?;
+            network::run(harness, &network::Arguments::few(), Depth::Overview)
+        }
+        Some(Command::Peak) => peak::run(harness),
+        Some(Command::Gemm(arguments)) => gemm::run(harness, arguments),
+        Some(Command::Conv(arguments)) => conv::run(harness, arguments),
+        Some(Command::Weights) => weights::run(harness),
+        Some(Command::Curve { curves, .. }) => {
+            curve::run(harness, if curves.is_empty() { &Curve::ALL } else { curves })
+        }
+        Some(Command::Network(arguments)) => network::run(harness, arguments, Depth::Whole),
+        Some(Command::Peers(arguments)) => peers::run(harness, arguments),
+        Some(Command::All(_)) => all(harness),
+        Some(Command::Compare { .. } | Command::Tables { .. }) => unreachable!("these measure nothing"),
+    }
 }
 
 /// Everything that a record keeps: the best backend in all suites, the others where their part of their own limits is of interest.
-fn all(lab: &mut Lab) -> Result<(), String> {
-    peak(lab)?;
-    let isas = lab.isas().to_vec();
+fn all(harness: &mut Harness) -> Result<(), String> {
+    peak::run(harness)?;
+    let isas = harness.isas().to_vec();
     // The best first.
     let every: Vec<Isa> = Isa::available().collect::<Vec<_>>().into_iter().rev().collect();
-    let (with_all, with_avx2) = (lab.isas_and(&every), lab.isas_and(&[Isa::Avx2]));
-    lab.set_isas(with_all);
-    gemm::run(lab, &gemm::SHAPES, 1)?;
-    lab.set_isas(with_avx2.clone());
-    let modes = [ScaleMode::Fixed, ScaleMode::Image, ScaleMode::Window];
-    conv::run(lab, &conv::SHAPES.map(|shape| crate::cli::geometry(shape, 3, 1)), &[1, 2, 3, 4], &modes)?;
-    weights::run(lab)?;
-    lab.set_isas(isas.clone());
-    network::run(lab, &network::many(), Depth::Record)?;
-    lab.set_isas(with_avx2.into_iter().filter(|isa| !isas.contains(isa)).collect());
-    network::run(lab, &network::few(), Depth::Overview)?;
-    lab.set_isas(isas);
-    curve::run(lab, &Curve::ALL)
+    let (with_all, with_avx2) = (harness.isas_and(&every), harness.isas_and(&[Isa::Avx2]));
+    harness.set_isas(with_all);
+    gemm::run(harness, &gemm::Arguments::default())?;
+    harness.set_isas(with_avx2.clone());
+    let mode = vec![ScaleMode::Fixed, ScaleMode::Image, ScaleMode::Window];
+    conv::run(harness, &conv::Arguments { order: vec![1, 2, 3, 4], mode, ..conv::Arguments::default() })?;
+    weights::run(harness)?;
+    harness.set_isas(isas.clone());
+    network::run(harness, &network::Arguments::many(), Depth::Record)?;
+    harness.set_isas(with_avx2.into_iter().filter(|isa| !isas.contains(isa)).collect());
+    network::run(harness, &network::Arguments::few(), Depth::Overview)?;
+    harness.set_isas(isas);
+    curve::run(harness, &Curve::ALL)
+}
+
+/// Keeps the record and rewrites the documents that show it.
+fn keep(harness: &Harness, reports: &Reports, suite: Option<&str>) -> Result<(), String> {
+    let Some(folder) = &reports.record else { return Ok(()) };
+    let path = harness.record_path(folder, suite);
+    path.parent().map_or(Ok(()), create_folder)?;
+    save(&path, record::csv(harness.records()))?;
+    harness.say(&format!("record kept in {}", escaped(&path)));
+    rewrite(reports, &path)
+}
+
+fn rewrite(reports: &Reports, record: &Path) -> Result<(), String> {
+    reports.documents.iter().try_for_each(|document| tables::rewrite(document, record))
+}
+
+/// Writes results and figures into a folder; those of `peers` from the record beside, where there is one.
+fn write(harness: &Harness, out: &Path, beside: &[Record]) -> Result<(), String> {
+    let lines: String = harness.records().iter().map(|record| record.json() + "\n").collect();
+    save(&out.join("results.jsonl"), lines)?;
+    save(&out.join("results.csv"), record::csv(harness.records()))?;
+    let (turns, caption) = match beside {
+        [] => (harness.records(), harness.caption()),
+        _ => (beside, peers::caption(beside)),
+    };
+    let figures: Vec<(String, Figure)> = gemm::figure(harness)
+        .into_iter()
+        .chain(Curve::ALL.into_iter().filter_map(|which| curve::figure(harness, which)))
+        .chain(curve::times(harness, &crossover::contests(beside)))
+        .chain(peers::figures(turns, &caption))
+        .collect();
+    for (name, figure) in &figures {
+        figure.write(out, name)?;
+    }
+    let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
+    let drawn = if names.is_empty() { String::new() } else { format!(", {} (.svg, .png)", names.join(", ")) };
+    harness.say(&format!("\nwritten to {}: results.jsonl, results.csv{drawn}", escaped(out)));
+    Ok(())
 }
 
 /// Prints how `new` stands to `old`, and gives the exit status.
-fn compare(old: &[Row], new: &[Row], all: bool, fail: bool, say: &dyn Fn(&str)) -> ExitCode {
+fn compare(old: &[Record], new: &[Record], all: bool, fail: bool, say: &dyn Fn(&str)) -> ExitCode {
     let comparison = Comparison::new(old, new);
-    let (header, rows) = comparison.table(all);
-    if !rows.is_empty() {
-        say(&text::table("compared", &header, rows));
-    }
-    say(&format!("\n{}", comparison.summary().join("\n")));
+    comparison.report(all, say);
     if fail && comparison.regressions() > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS }
-}
-
-/// The suite `peak`: what the lab measured when it was opened.
-fn peak(lab: &mut Lab) -> Result<(), String> {
-    let mut table = Vec::new();
-    let mut records = Vec::new();
-    for peak in lab.peaks().iter() {
-        let record = Record::new("peak", peak.name().into(), "limit", peak.unit(), peak.per_round(), peak.round());
-        table.push(vec![
-            peak.name().to_owned(),
-            peak.unit().name().to_owned(),
-            text::number(record.per_cycle()),
-            text::number(Some(peak.per_ns())),
-            peak.isa().map_or("-", |isa| isa.name()).to_owned(),
-        ]);
-        records.push(Record { isa: peak.isa(), limit_fraction: Some(1.0), ..record });
-    }
-    records.into_iter().try_for_each(|record| lab.emit(record))?;
-    lab.table(
-        "peak: the limits of this machine, one thread, in registers",
-        &["instructions", "unit", "per cycle", "per ns", "limit of"],
-        table,
-    );
-    if let Some((bits, others)) = lab.isas().first().and_then(|&isa| lab.peaks().of(isa)).map(|bits| {
-        let over = |unit| lab.peaks().best(unit).map(|peak| bits.over(peak));
-        (bits.name(), [("f32", over(Unit::Float)), ("int8", over(Unit::Int8))])
-    }) {
-        for (name, ratio) in others.into_iter().filter_map(|(name, ratio)| Some((name, ratio?))) {
-            lab.say(&format!(
-                "{bits}: {ratio:.1} / K times the best {name} at order K, so {name} wins from order {:.0}",
-                ratio.floor() + 1.0
-            ));
-        }
-    }
-    Ok(())
 }

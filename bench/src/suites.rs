@@ -4,5 +4,6 @@ pub(crate) mod conv;
 pub(crate) mod curve;
 pub(crate) mod gemm;
 pub(crate) mod network;
+pub(crate) mod peak;
 pub(crate) mod peers;
 pub(crate) mod weights;

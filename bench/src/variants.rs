@@ -1,7 +1,7 @@
-//! Our forms of a layer, prepared on operands of their own and ready to run.
+//! The ways in which our kernels compute a layer, prepared on operands of their own and ready to run.
 
+use crate::cases::{FIXED_SCALES, Layer, mode_name};
 use crate::data::{Numbers, copied, zeros};
-use crate::suites::conv::{FIXED_SCALES, mode_name};
 use horq_kernels::{
     Aligned, BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall,
     BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Int8Call, Int8Conv,
@@ -14,46 +14,57 @@ pub(crate) type Work = Box<dyn FnMut(&dyn Parallel, Option<&StageClock>)>;
 
 /// How a layer computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum Variant {
     /// f32 on both sides.
     Float,
     /// 8 bits of activations and of weights, f32 on both sides.
     Int8,
     /// f32 activations, binary weights.
-    Sign,
-    /// f32 activations, weights of so many bits.
-    Code(u32),
+    BinaryWeight,
+    /// f32 activations, weights from a codebook of so many bits.
+    Codebook(u32),
     /// Planes of activations, binary weights; f32 on both sides.
     Binary { order: usize, mode: ScaleMode },
     /// The same with constant scales and packed planes on both sides, as between the layers of a network.
     Packed { order: usize },
 }
 
-impl Form {
+impl Variant {
     /// The layers without planes, those whose weights take the most memory first.
     pub(crate) const PLAIN: [Self; 6] =
-        [Self::Float, Self::Int8, Self::Code(5), Self::Code(4), Self::Code(3), Self::Sign];
+        [Self::Float, Self::Int8, Self::Codebook(5), Self::Codebook(4), Self::Codebook(3), Self::BinaryWeight];
 
     /// Its name in records.
     pub(crate) const fn engine(self) -> &'static str {
         match self {
             Self::Float => "horq-f32",
             Self::Int8 => "horq-int8",
-            Self::Sign => "horq-sign",
-            Self::Code(3) => "horq-code3",
-            Self::Code(4) => "horq-code4",
-            Self::Code(_) => "horq-code5",
+            Self::BinaryWeight => "horq-sign",
+            Self::Codebook(3) => "horq-code3",
+            Self::Codebook(4) => "horq-code4",
+            Self::Codebook(_) => "horq-code5",
             Self::Binary { .. } => "horq",
             Self::Packed { .. } => "horq-packed",
         }
     }
 
-    /// What a table of binary layers calls it.
-    pub(crate) fn name(self) -> &'static str {
+    /// What tables of binary layers call its quantizer.
+    pub(crate) fn quantizer(self) -> &'static str {
         match self {
             Self::Binary { mode, .. } => mode_name(mode),
             Self::Packed { .. } => "packed",
-            _ => self.engine(),
+            _ => "-",
+        }
+    }
+
+    /// Its name for people.
+    pub(crate) fn label(self) -> String {
+        match self {
+            Self::Float => "f32".into(),
+            Self::Int8 => "int8".into(),
+            Self::BinaryWeight => "f32, binary weights".into(),
+            Self::Codebook(bits) => format!("f32, codebook of {bits} bits"),
+            Self::Binary { order, .. } | Self::Packed { order } => format!("{}, order {order}", self.quantizer()),
         }
     }
 
@@ -62,8 +73,8 @@ impl Form {
         match self {
             Self::Float => Unit::Float,
             Self::Int8 => Unit::Int8,
-            Self::Sign => Unit::Sign,
-            Self::Code(_) => Unit::Code,
+            Self::BinaryWeight => Unit::BinaryWeight,
+            Self::Codebook(_) => Unit::Codebook,
             Self::Binary { .. } | Self::Packed { .. } => Unit::Bit,
         }
     }
@@ -88,23 +99,24 @@ impl Form {
         output == Ok([geometry.height, geometry.width, geometry.channels])
     }
 
-    /// Multiply-accumulates of a run on so many samples; each plane's are counted.
+    /// Multiply-accumulates of a run; each plane's are counted.
     ///
     /// # Errors
     /// A message if the shape is none.
-    pub(crate) fn macs(self, geometry: &Geometry, samples: usize) -> Result<f64, String> {
-        Ok((samples * output_len(geometry)? * geometry.depth() * self.order().unwrap_or(1)) as f64)
+    pub(crate) fn macs(self, layer: &Layer) -> Result<f64, String> {
+        Ok(layer.macs()? * self.order().unwrap_or(1) as f64)
     }
 
     /// Makes operands and prepares the layer.
     ///
     /// # Errors
     /// A message if the shape or the backend is none that it can have.
-    pub(crate) fn prepare(self, isa: Isa, geometry: Geometry, samples: usize) -> Result<Work, String> {
+    pub(crate) fn prepare(self, isa: Isa, layer: &Layer) -> Result<Work, String> {
+        let Layer { geometry, samples } = *layer;
         let mut numbers = Numbers::new(2);
         let input = numbers.floats(samples * geometry.input_len());
         let weights = numbers.floats(geometry.filters * geometry.depth());
-        let mut output = zeros::<f32>(samples * output_len(&geometry)?);
+        let mut output = zeros::<f32>(layer.sizes()?[..2].iter().product());
         let alpha = geometry.pad_filters(&vec![0.05; geometry.filters]);
         let epilogue = Epilogue::default();
         let readable = |error: horq_kernels::Error| error.to_string();
@@ -132,7 +144,7 @@ impl Form {
                     conv.run(call, &mut output, &mut scratch).expect("the operands are finite");
                 })
             }
-            Self::Sign => {
+            Self::BinaryWeight => {
                 let conv = BinaryWeightConv::new(isa, geometry).map_err(readable)?;
                 let panels = copied(&panel::pack_bits(&geometry, &weights));
                 let mut scratch = zeros::<f32>(conv.scratch_len());
@@ -142,7 +154,7 @@ impl Form {
                     conv.run(call, &mut output, &mut scratch);
                 })
             }
-            Self::Code(bits) => {
+            Self::Codebook(bits) => {
                 let conv = CodebookConv::new(isa, geometry, bits).map_err(readable)?;
                 let book = numbers.floats(1 << bits);
                 let picks = numbers.words(weights.len());
@@ -213,36 +225,30 @@ fn binary(
     Ok((conv, panels, spec))
 }
 
-fn output_len(geometry: &Geometry) -> Result<usize, String> {
-    let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
-    Ok(rows * columns * geometry.filters)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::geometry;
 
     #[test]
-    fn every_form_runs_on_every_backend() {
-        let geometry = geometry([5, 4, 3, 7], 3, 1);
+    fn every_variant_runs_on_every_backend() {
+        let layer = Layer::conv([5, 4, 3, 7], 3, 1);
         let binary = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None]
-            .map(|mode| Form::Binary { order: 2, mode });
+            .map(|mode| Variant::Binary { order: 2, mode });
         let mut names = Vec::new();
-        for form in Form::PLAIN.into_iter().chain(binary) {
+        for variant in Variant::PLAIN.into_iter().chain(binary) {
             for isa in Isa::available() {
-                form.prepare(isa, geometry, 1).unwrap()(&Inline, None);
+                variant.prepare(isa, &layer).unwrap()(&Inline, None);
             }
-            form.prepare(Isa::Portable, Geometry::dense(70, 5), 3).unwrap()(&Inline, None);
-            let planes = form.order().unwrap_or(1) as f64;
-            assert_eq!(form.macs(&geometry, 1), Ok(planes * 20.0 * 7.0 * 27.0));
-            names.push(form.engine());
+            variant.prepare(Isa::Portable, &Layer::product([3, 5, 70])).unwrap()(&Inline, None);
+            let planes = variant.order().unwrap_or(1) as f64;
+            assert_eq!(variant.macs(&layer), Ok(planes * 20.0 * 7.0 * 27.0));
+            names.push(variant.engine());
         }
-        let (square, packed) = (crate::cli::geometry([5, 4, 9, 9], 3, 1), Form::Packed { order: 2 });
+        let (square, packed) = (Layer::conv([5, 4, 9, 9], 3, 1), Variant::Packed { order: 2 });
         for isa in Isa::available() {
-            packed.prepare(isa, square, 1).unwrap()(&Inline, None);
+            packed.prepare(isa, &square).unwrap()(&Inline, None);
         }
-        assert!(packed.prepare(Isa::Portable, geometry, 1).is_err());
+        assert!(packed.prepare(Isa::Portable, &layer).is_err());
         assert_eq!(names[..6], ["horq-f32", "horq-int8", "horq-code5", "horq-code4", "horq-code3", "horq-sign"]);
     }
 }

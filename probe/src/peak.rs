@@ -9,18 +9,21 @@ mod arch;
 
 use crate::clock::{Clock, Timing};
 use horq_kernels::Isa;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What a loop counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Binary multiply-accumulates.
     Bit,
     /// f32 activations times binary weights.
-    Sign,
+    #[serde(rename = "sign")]
+    BinaryWeight,
     /// f32 activations times entries of a codebook.
-    Code,
+    #[serde(rename = "code")]
+    Codebook,
     /// f32 multiply-accumulates.
     Float,
     /// 8-bit multiply-accumulates into 32 bits.
@@ -28,6 +31,7 @@ pub enum Unit {
     /// Bytes loaded.
     Load,
     /// Multiply-accumulates of several kinds: a whole network.
+    #[default]
     Mixed,
 }
 
@@ -36,8 +40,8 @@ impl Unit {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bit => "bMAC",
-            Self::Sign => "f32 x sign MAC",
-            Self::Code => "f32 x code MAC",
+            Self::BinaryWeight => "f32 x sign MAC",
+            Self::Codebook => "f32 x code MAC",
             Self::Float => "f32 MAC",
             Self::Int8 => "int8 MAC",
             Self::Load => "byte",
@@ -201,8 +205,8 @@ impl Peaks {
     pub fn bound(&self, unit: Unit, isa: Isa) -> Option<&Peak> {
         let own = |unit| self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.unit() == unit);
         match unit {
-            Unit::Bit | Unit::Sign => own(unit),
-            Unit::Code | Unit::Float => own(Unit::Float).or_else(|| self.best(Unit::Float)),
+            Unit::Bit | Unit::BinaryWeight => own(unit),
+            Unit::Codebook | Unit::Float => own(Unit::Float).or_else(|| self.best(Unit::Float)),
             unit => own(unit).or_else(|| self.best(unit)),
         }
     }

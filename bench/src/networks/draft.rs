@@ -1,7 +1,7 @@
 //! A network on the drawing board: layers are added at its end, their weights drawn at random.
 
+use crate::cases::FIXED_SCALES;
 use crate::data::Numbers;
-use crate::suites::conv::FIXED_SCALES;
 use horq::graph::Shape;
 use horq::{BinaryBase, Builder, Error, Int8Quantize, Layer, Padding, Quantize, ScaleMode, Window};
 

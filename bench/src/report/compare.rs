@@ -1,6 +1,6 @@
 //! Two records side by side: what became faster or slower by more than noise explains.
 
-use crate::report::record::Row;
+use crate::report::record::{Record, distinct};
 use crate::text;
 use horq_probe::display::name;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ const UNKNOWN_SPREAD: f64 = 0.1;
 
 /// What the times of one case say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+enum Verdict {
     Faster,
     Same,
     Slower,
@@ -31,8 +31,8 @@ impl Verdict {
 /// A case that both records hold.
 #[derive(Debug)]
 struct Pair<'a> {
-    old: &'a Row,
-    new: &'a Row,
+    old: &'a Record,
+    new: &'a Record,
 }
 
 /// Two records, case by case.
@@ -47,7 +47,7 @@ pub(crate) struct Comparison<'a> {
 /// What makes two results the same case.
 type Key<'a> = (&'a str, &'a str, &'a str, Option<&'a str>, Option<&'a str>, Option<usize>, usize, usize);
 
-fn key(row: &Row) -> Key<'_> {
+fn key(row: &Record) -> Key<'_> {
     let (mode, isa) = (row.mode.as_deref(), row.isa.as_deref());
     (&row.suite, &row.case, &row.engine, isa, mode, row.order, row.threads, row.batch.unwrap_or(1))
 }
@@ -83,18 +83,24 @@ impl Pair<'_> {
             Verdict::Same
         }
     }
-
-    /// Whether this is our own work, not a limit or a baseline.
-    fn is_ours(&self) -> bool {
-        self.new.engine.starts_with("horq")
-    }
 }
 
 impl<'a> Comparison<'a> {
+    const HEADER: &'static str = "case | engine | order | mode | isa | before us | now us | change | noise | verdict";
+
+    /// What `say` tells people of the two records; `all` lists what stayed the same, too.
+    pub(crate) fn report(&self, all: bool, say: &dyn Fn(&str)) {
+        let rows = self.rows(all);
+        if !rows.is_empty() {
+            say(&text::table("compared", Self::HEADER, rows));
+        }
+        say(&format!("\n{}", self.summary().join("\n")));
+    }
+
     /// Pairs the results of two records.
-    pub(crate) fn new(old: &'a [Row], new: &'a [Row]) -> Self {
-        let olds: HashMap<Key<'_>, &Row> = old.iter().map(|row| (key(row), row)).collect();
-        let news: HashMap<Key<'_>, &Row> = new.iter().map(|row| (key(row), row)).collect();
+    pub(crate) fn new(old: &'a [Record], new: &'a [Record]) -> Self {
+        let olds: HashMap<Key<'_>, &Record> = old.iter().map(|row| (key(row), row)).collect();
+        let news: HashMap<Key<'_>, &Record> = new.iter().map(|row| (key(row), row)).collect();
         let pairs: Vec<Pair<'_>> =
             new.iter().filter_map(|new| olds.get(&key(new)).map(|old| Pair { old, new })).collect();
         let only = [
@@ -107,7 +113,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// What makes the two hard to compare.
-    fn remark(&mut self, old: &[Row], new: &[Row]) {
+    fn remark(&mut self, old: &[Record], new: &[Record]) {
         let (Some(old), Some(new)) = (old.first(), new.first()) else { return };
         for (what, old, new) in [("CPU", &old.cpu, &new.cpu), ("clock", &old.clock, &new.clock)] {
             if old != new {
@@ -131,26 +137,23 @@ impl<'a> Comparison<'a> {
     }
 
     fn count(&self, verdict: Verdict) -> usize {
-        self.pairs.iter().filter(|pair| pair.is_ours() && pair.verdict() == verdict).count()
+        self.pairs.iter().filter(|pair| pair.new.is_ours() && pair.verdict() == verdict).count()
     }
 
-    /// A header and a row for each case of ours, the largest slowdown first; `all` adds those that stayed the same.
-    pub(crate) fn table(&self, all: bool) -> (Vec<&'static str>, Vec<Vec<String>>) {
-        let header =
-            vec!["case", "engine", "order", "mode", "isa", "before us", "now us", "change", "noise", "verdict"];
-        let shown = |pair: &&Pair<'_>| pair.is_ours() && (all || pair.verdict() != Verdict::Same);
+    /// A row for each case of ours, the largest slowdown first, as [`Self::HEADER`] has it; `all` adds those that stayed the same.
+    fn rows(&self, all: bool) -> Vec<Vec<String>> {
+        let shown = |pair: &&Pair<'_>| pair.new.is_ours() && (all || pair.verdict() != Verdict::Same);
         let mut pairs: Vec<&Pair<'_>> = self.pairs.iter().filter(shown).collect();
         pairs.sort_by(|a, b| b.change().total_cmp(&a.change()));
-        let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
         let row = |pair: &&Pair<'_>| {
             let Pair { old, new } = *pair;
             let [old_spread, new_spread] = pair.spreads();
             vec![
                 format!("{} {}", new.suite, new.case),
                 new.engine.clone(),
-                new.order.map_or("-".into(), |order| order.to_string()),
-                dash(new.mode.as_deref()),
-                dash(new.isa.as_deref()),
+                text::or_dash(new.order),
+                text::or_dash(new.mode.as_ref()),
+                text::or_dash(new.isa.as_ref()),
                 text::micros(old.ns),
                 text::micros(new.ns),
                 signed(pair.change()),
@@ -158,21 +161,16 @@ impl<'a> Comparison<'a> {
                 pair.verdict().name().into(),
             ]
         };
-        (header, pairs.iter().map(row).collect())
+        pairs.iter().map(row).collect()
     }
 
     /// Counts, the mean change of each suite, and remarks.
-    pub(crate) fn summary(&self) -> Vec<String> {
+    fn summary(&self) -> Vec<String> {
         let [faster, same, slower] = [Verdict::Faster, Verdict::Same, Verdict::Slower].map(|v| self.count(v));
         let mut lines = vec![format!("{slower} slower, {faster} faster, {same} the same within noise")];
-        let mut suites: Vec<&str> = Vec::new();
-        for pair in self.pairs.iter().filter(|pair| pair.is_ours()) {
-            if !suites.contains(&pair.new.suite.as_str()) {
-                suites.push(&pair.new.suite);
-            }
-        }
-        for suite in suites {
-            let of_suite = self.pairs.iter().filter(|pair| pair.is_ours() && pair.new.suite == suite);
+        let ours = || self.pairs.iter().filter(|pair| pair.new.is_ours());
+        for suite in distinct(ours().map(|pair| pair.new), |record| Some(record.suite.as_str())) {
+            let of_suite = ours().filter(|pair| pair.new.suite == suite);
             let logs: Vec<f64> = of_suite.map(|pair| (1.0 + pair.change()).ln()).collect();
             let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp() - 1.0;
             lines.push(format!("{}: {} on the mean of {} cases", name(suite), signed(mean), logs.len()));
@@ -196,8 +194,8 @@ fn signed(change: f64) -> String {
 mod tests {
     use super::*;
 
-    fn row(case: &str, cycles: f64, spread: f64) -> Row {
-        Row {
+    fn row(case: &str, cycles: f64, spread: f64) -> Record {
+        Record {
             suite: "conv".into(),
             case: case.into(),
             engine: "horq".into(),
@@ -205,11 +203,11 @@ mod tests {
             cycles: Some(cycles),
             ns: cycles / 3.0,
             spread: Some(spread),
-            ..Row::default()
+            ..Record::default()
         }
     }
 
-    fn verdict(old: Row, new: Row) -> Verdict {
+    fn verdict(old: Record, new: Record) -> Verdict {
         Pair { old: &old, new: &new }.verdict()
     }
 
@@ -231,27 +229,27 @@ mod tests {
     fn noise_hides_what_it_could_explain() {
         assert_eq!(verdict(row("a", 1000.0, 0.3), row("a", 1250.0, 0.01)), Verdict::Same);
         assert_eq!(verdict(row("a", 1000.0, 0.01), row("a", 800.0, 0.3)), Verdict::Same);
-        let silent = |cycles| Row { spread: None, ..row("a", cycles, 0.0) };
+        let silent = |cycles| Record { spread: None, ..row("a", cycles, 0.0) };
         assert_eq!(verdict(silent(1000.0), silent(1100.0)), Verdict::Same);
         assert_eq!(verdict(silent(1000.0), silent(1200.0)), Verdict::Slower);
     }
 
     #[test]
     fn cycles_count_before_nanoseconds() {
-        let at = |cycles, ns| Row { cycles, ns, ..row("a", 0.0, 0.01) };
+        let at = |cycles, ns| Record { cycles, ns, ..row("a", 0.0, 0.01) };
         assert_eq!(verdict(at(Some(1000.0), 300.0), at(Some(1000.0), 600.0)), Verdict::Same);
         assert_eq!(verdict(at(Some(1000.0), 300.0), at(None, 600.0)), Verdict::Slower);
     }
 
     #[test]
     fn cases_are_matched_by_all_that_names_them() {
-        let with = |change: fn(&mut Row)| {
+        let with = |change: fn(&mut Record)| {
             let mut row = row("a", 2000.0, 0.01);
             change(&mut row);
             row
         };
         let old = [row("a", 1000.0, 0.01)];
-        let different: [fn(&mut Row); 7] = [
+        let different: [fn(&mut Record); 7] = [
             |row| row.suite = "gemm".into(),
             |row| row.case = "b".into(),
             |row| row.engine = "horq-f32".into(),
@@ -271,7 +269,7 @@ mod tests {
 
     #[test]
     fn baselines_are_no_regressions_and_moved_limits_are_noted() {
-        let limit = |cycles| Row { engine: "limit".into(), ..row("fma", cycles, 0.0) };
+        let limit = |cycles| Record { engine: "limit".into(), ..row("fma", cycles, 0.0) };
         let old = [limit(100.0), row("a", 100.0, 0.0), row("b", 100.0, 0.0), row("c", 100.0, 0.0)];
         let new = [limit(150.0), row("a", 150.0, 0.0), row("b", 50.0, 0.0), row("c", 100.0, 0.0)];
         let comparison = Comparison::new(&old, &new);
@@ -279,16 +277,16 @@ mod tests {
         let summary = comparison.summary().join("\n");
         assert!(summary.contains("1 slower, 1 faster, 1 the same"), "{summary}");
         assert!(summary.contains("limits moved by +50.0 %"), "{summary}");
-        let (header, rows) = comparison.table(false);
-        assert_eq!((rows.len(), rows[0].len()), (2, header.len()));
+        let rows = comparison.rows(false);
+        assert_eq!((rows.len(), rows[0].len()), (2, Comparison::HEADER.split('|').count()));
         assert_eq!((rows[0][0].as_str(), rows[0][9].as_str()), ("conv a", "slower"));
-        assert_eq!(comparison.table(true).1.len(), 3);
+        assert_eq!(comparison.rows(true).len(), 3);
     }
 
     #[test]
     fn other_machines_are_noted() {
-        let old = [Row { cpu: "A".into(), ..row("a", 1.0, 0.0) }];
-        let new = [Row { cpu: "B".into(), ..row("a", 1.0, 0.0) }];
+        let old = [Record { cpu: "A".into(), ..row("a", 1.0, 0.0) }];
+        let new = [Record { cpu: "B".into(), ..row("a", 1.0, 0.0) }];
         assert!(Comparison::new(&old, &new).summary().join("\n").contains("the CPU differs: A, now B"));
     }
 }

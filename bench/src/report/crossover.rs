@@ -1,9 +1,9 @@
 //! From which order on other engines win: what a record of the suite `peers` says, case by case.
 
-use crate::chart::Scale;
-use crate::report::record::Row;
-use crate::suites::curve::crossing;
+use crate::chart::{Scale, crossing};
+use crate::report::record::{Record, distinct};
 use crate::text;
+use horq_probe::peak::Unit;
 
 /// Our orders beside the best of the others on one case.
 pub(crate) struct Contest<'a> {
@@ -47,28 +47,24 @@ impl Kind {
         }
     }
 
-    fn holds(self, row: &Row) -> bool {
+    fn holds(self, row: &Record) -> bool {
         let vectors = row.engine.ends_with(VECTORS);
         match self {
-            Self::Int8 => row.unit == "int8" && !vectors,
-            Self::Int8Vectors => row.unit == "int8" && vectors,
-            Self::Float => row.unit == "float",
+            Self::Int8 => row.unit == Unit::Int8 && !vectors,
+            Self::Int8Vectors => row.unit == Unit::Int8 && vectors,
+            Self::Float => row.unit == Unit::Float,
         }
     }
 }
 
 /// All cases of a record that were run in turns, in its order.
-pub(crate) fn contests(rows: &[Row]) -> Vec<Contest<'_>> {
-    let mut cases: Vec<&str> = Vec::new();
-    for row in rows.iter().filter(|row| row.suite == "peers" && row.order.is_some() && !row.case.contains('/')) {
-        if !cases.contains(&row.case.as_str()) {
-            cases.push(&row.case);
-        }
-    }
+pub(crate) fn contests(rows: &[Record]) -> Vec<Contest<'_>> {
+    let in_turns = rows.iter().filter(|row| row.suite == "peers" && row.order.is_some() && !row.case.contains('/'));
+    let cases = distinct(in_turns, |row| Some(row.case.as_str()));
     cases.into_iter().filter_map(|case| contest(rows, case)).collect()
 }
 
-fn contest<'a>(rows: &'a [Row], case: &'a str) -> Option<Contest<'a>> {
+fn contest<'a>(rows: &'a [Record], case: &'a str) -> Option<Contest<'a>> {
     let of_case = || rows.iter().filter(move |row| row.suite == "peers" && row.case == case);
     let binary = || of_case().filter(|row| row.engine == "horq" && row.order.is_some());
     let mode = binary().next()?.mode.as_deref()?;
@@ -76,7 +72,7 @@ fn contest<'a>(rows: &'a [Row], case: &'a str) -> Option<Contest<'a>> {
         binary().filter(|row| row.mode.as_deref() == Some(mode)).filter_map(|row| Some((row.order?, row.ns))).collect();
     ours.sort_by_key(|&(order, _)| order);
     let rival = |kind: Kind| {
-        let of_kind = of_case().filter(|row| !row.engine.starts_with("horq") && kind.holds(row));
+        let of_kind = of_case().filter(|row| !row.is_ours() && kind.holds(row));
         let best = of_kind.min_by(|a, b| a.ns.total_cmp(&b.ns))?;
         Some(Rival { kind, engine: best.engine.trim_end_matches(VECTORS), ns: best.ns })
     };
@@ -115,17 +111,15 @@ impl Contest<'_> {
     }
 }
 
-/// A header and a row a case.
-pub(crate) fn table(contests: &[Contest<'_>]) -> (Vec<String>, Vec<Vec<String>>) {
+/// All contests as a table for people.
+pub(crate) fn table(title: &str, contests: &[Contest<'_>]) -> String {
     let orders = contests.iter().map(|contest| contest.ours.len()).max().unwrap_or(0);
-    let mut header = vec!["case".to_owned(), "mode".into()];
-    header.extend((1..=orders).map(|order| format!("order {order}, us")));
-    for kind in Kind::ALL {
-        header.extend([format!("best {}", kind.name()), "us".into(), "wins from (even)".into()]);
-    }
+    let mut header = "case | mode".to_owned();
+    header.extend((1..=orders).map(|order| format!(" | order {order}, us")));
+    header.extend(Kind::ALL.map(|kind| format!(" | best {} | us | wins from (even)", kind.name())));
     let row = |contest: &Contest<'_>| {
         let mut row = vec![contest.case.to_owned(), contest.mode.to_owned()];
-        row.extend((0..orders).map(|i| contest.ours.get(i).map_or("-".into(), |&ns| text::micros(ns))));
+        row.extend((0..orders).map(|i| text::or_dash(contest.ours.get(i).map(|&ns| text::micros(ns)))));
         for kind in Kind::ALL {
             row.extend(match contest.rival(kind) {
                 Some(rival) => [rival.engine.to_owned(), text::micros(rival.ns), contest.wins_from(rival)],
@@ -134,40 +128,40 @@ pub(crate) fn table(contests: &[Contest<'_>]) -> (Vec<String>, Vec<Vec<String>>)
         }
         row
     };
-    (header, contests.iter().map(row).collect())
+    text::table(title, &header, contests.iter().map(row).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(engine: &str, unit: &str, order: Option<usize>, ns: f64) -> Row {
+    fn row(engine: &str, unit: Unit, order: Option<usize>, ns: f64) -> Record {
         let mode = order.filter(|_| engine == "horq").map(|_| "image".to_owned());
-        Row {
+        Record {
             suite: "peers".into(),
             case: "layer".into(),
             engine: engine.into(),
-            unit: unit.into(),
+            unit,
             order,
             mode,
             ns,
-            ..Row::default()
+            ..Record::default()
         }
     }
 
-    fn rows() -> Vec<Row> {
+    fn rows() -> Vec<Record> {
         vec![
-            row("horq-f32", "float", None, 5.0),
-            row("horq", "bit", Some(1), 10.0),
-            row("horq", "bit", Some(2), 20.0),
-            row("horq", "bit", Some(3), 30.0),
-            Row { mode: Some("window".into()), ..row("horq", "bit", Some(1), 1.0) },
-            row("openvino", "bit", Some(1), 50.0),
-            row("openvino", "int8", None, 26.0),
-            row("litert", "int8", None, 25.0),
-            row("openvino-vectors", "int8", None, 45.0),
-            row("ncnn", "float", None, 8.0),
-            Row { case: "layer/cold".into(), ..row("horq", "bit", Some(1), 1.0) },
+            row("horq-f32", Unit::Float, None, 5.0),
+            row("horq", Unit::Bit, Some(1), 10.0),
+            row("horq", Unit::Bit, Some(2), 20.0),
+            row("horq", Unit::Bit, Some(3), 30.0),
+            Record { mode: Some("window".into()), ..row("horq", Unit::Bit, Some(1), 1.0) },
+            row("openvino", Unit::Bit, Some(1), 50.0),
+            row("openvino", Unit::Int8, None, 26.0),
+            row("litert", Unit::Int8, None, 25.0),
+            row("openvino-vectors", Unit::Int8, None, 45.0),
+            row("ncnn", Unit::Float, None, 8.0),
+            Record { case: "layer/cold".into(), ..row("horq", Unit::Bit, Some(1), 1.0) },
         ]
     }
 

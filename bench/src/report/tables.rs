@@ -12,8 +12,8 @@
 
 mod makers;
 
-use crate::harness::save;
-use crate::report::record::{self, Row};
+use crate::output::save;
+use crate::report::record::{self, Record};
 use horq::escaped;
 use makers::Markdown;
 use std::fmt::Write;
@@ -25,10 +25,11 @@ const CLOSE: &str = " -->";
 const END: &str = "<!-- bench:end -->";
 
 /// Makes a table of a record, of the named backend rather than the first; none if the record has nothing for it.
-type Make = fn(&[Row], Option<&str>) -> Option<Markdown>;
+type Make = fn(&[Record], Option<&str>) -> Option<Markdown>;
 
 /// The tables by the names that marks use.
-const TABLES: [(&str, Make); 7] = [
+const TABLES: [(&str, Make); 8] = [
+    ("summary", makers::summary),
     ("gemm", makers::gemm),
     ("conv", makers::conv),
     ("network", makers::network),
@@ -38,20 +39,20 @@ const TABLES: [(&str, Make); 7] = [
     ("peers-weights", makers::peers_weights),
 ];
 
-/// Rewrites every marked table of the document at `readme` from the record at `path`.
+/// Rewrites every marked table of the document at `document` from the record at `path`.
 ///
 /// # Errors
 /// A message that names the file and what is wrong with its marks or with the record.
-pub(crate) fn rewrite(readme: &Path, path: &Path) -> Result<(), String> {
+pub(crate) fn rewrite(document: &Path, path: &Path) -> Result<(), String> {
     let rows = record::read(path)?;
-    let named = |error: String| format!("{}: {error}", escaped(readme));
-    let old = std::fs::read_to_string(readme).map_err(|error| named(format!("cannot be read: {error}")))?;
-    let new = filled(&old, &rows, &beside(readme, path)).map_err(named)?;
-    save(readme, new)
+    let named = |error: String| format!("{}: {error}", escaped(document));
+    let old = std::fs::read_to_string(document).map_err(|error| named(format!("cannot be read: {error}")))?;
+    let new = filled(&old, &rows, &beside(document, path)).map_err(named)?;
+    save(document, new)
 }
 
 /// The document with its tables made from `rows`, which `name` says where to find.
-fn filled(document: &str, rows: &[Row], name: &str) -> Result<String, String> {
+fn filled(document: &str, rows: &[Record], name: &str) -> Result<String, String> {
     let (mut filled, mut rest) = (String::new(), document);
     let (mut marked, mut written) = (0, 0);
     while let Some(start) = rest.find(START) {
@@ -89,9 +90,9 @@ fn filled(document: &str, rows: &[Row], name: &str) -> Result<String, String> {
 }
 
 /// The record's path as it is read from the document's folder.
-fn beside(readme: &Path, record: &Path) -> String {
+fn beside(document: &Path, record: &Path) -> String {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let folder = absolute(readme);
+    let folder = absolute(document);
     let inside = absolute(record);
     let relative = folder.parent().and_then(|folder| inside.strip_prefix(folder).ok());
     relative.unwrap_or(record).to_string_lossy().replace('\\', "/")
@@ -100,13 +101,14 @@ fn beside(readme: &Path, record: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use horq_probe::peak::Unit;
 
-    fn row(suite: &str, case: &str, order: usize, ns: f64) -> Row {
-        Row {
+    fn row(suite: &str, case: &str, order: usize, ns: f64) -> Record {
+        Record {
             suite: suite.into(),
             case: case.into(),
             engine: "horq".into(),
-            unit: "bit".into(),
+            unit: Unit::Bit,
             order: Some(order),
             mode: (suite != "gemm").then(|| "fixed".into()),
             isa: Some("avx2".into()),
@@ -118,24 +120,24 @@ mod tests {
             speedup_float: Some(8.0),
             cpu: "a CPU".into(),
             rustc: "rustc 1.95.0 (abc)".into(),
-            ..Row::default()
+            ..Record::default()
         }
     }
 
-    fn rows() -> Vec<Row> {
-        let on = |isa: &str, row| Row { isa: Some(isa.into()), ..row };
-        let of = |engine: &str, unit: &str, row| Row { engine: engine.into(), unit: unit.into(), ..row };
-        let portable = Row { limit_fraction: None, ..row("gemm", "1x2x3", 1, 20.0) };
+    fn rows() -> Vec<Record> {
+        let on = |isa: &str, row| Record { isa: Some(isa.into()), ..row };
+        let of = |engine: &str, unit, row| Record { engine: engine.into(), unit, ..row };
+        let portable = Record { limit_fraction: None, ..row("gemm", "1x2x3", 1, 20.0) };
         vec![
             row("gemm", "1x2x3", 1, 10.0),
-            on("popcnt", Row { limit_fraction: Some(0.25), ..row("gemm", "1x2x3", 1, 9.0) }),
+            on("popcnt", Record { limit_fraction: Some(0.25), ..row("gemm", "1x2x3", 1, 9.0) }),
             on("portable", portable),
             row("conv", "7x7", 1, 2000.0),
             on("popcnt", row("conv", "7x7", 1, 8000.0)),
             row("conv", "7x7", 2, 4000.0),
-            of("gemm", "float", row("weights", "7x7", 1, 900.0)),
-            of("horq-f32", "float", row("weights", "7x7", 1, 1000.0)),
-            of("horq-sign", "sign", row("weights", "7x7", 1, 300.0)),
+            of("gemm", Unit::Float, row("weights", "7x7", 1, 900.0)),
+            of("horq-f32", Unit::Float, row("weights", "7x7", 1, 1000.0)),
+            of("horq-sign", Unit::BinaryWeight, row("weights", "7x7", 1, 300.0)),
             row("network", "net", 1, 1e6),
             row("network", "net/layer", 1, 5.0),
             row("network", "net", 3, 2e6),
@@ -216,22 +218,42 @@ mod tests {
         assert_eq!(beside(Path::new("a/README.md"), Path::new("b/c.csv")), "b/c.csv");
     }
 
-    /// The tables of the README and of the page about AMD are those of the records that they name.
+    /// Every page that shows tables shows those of the records that it names, and the first page is one of them.
     #[test]
     fn the_pages_show_their_records() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for page in ["README.md", "docs/amd-zen4.md"] {
-            let text = std::fs::read_to_string(root.join(page)).unwrap();
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+        let docs = docs.map(|name| format!("docs/{}", name.to_str().unwrap())).filter(|name| name.ends_with(".md"));
+        for page in docs.chain(["README.md".to_owned()]) {
+            let text = std::fs::read_to_string(root.join(&page)).unwrap();
             let marks = text.split(START).skip(1).map(|mark| mark.split(CLOSE).next().unwrap());
-            let mut names: Vec<&str> =
-                marks.filter(|mark| *mark != "end").filter_map(|mark| Some(mark.split_once(FROM)?.1)).collect();
+            let mut names: Vec<&str> = marks.filter_map(|mark| Some(mark.split_once(FROM)?.1)).collect();
             names.dedup();
-            assert!(!names.is_empty(), "{page} has tables, and their marks name records");
+            assert!(page != "README.md" || !names.is_empty(), "{page} has a table whose mark names a record");
             for name in names {
                 let rows = record::read(&root.join(name)).unwrap();
                 let made = filled(&text, &rows, name).unwrap();
-                assert!(made == text, "{page} is not what {name} says: horq-bench tables {name} --readme {page}");
+                assert!(made == text, "{page} is not what {name} says: horq-bench tables {name} --document {page}");
             }
         }
+    }
+
+    #[test]
+    fn the_summary_has_a_row_a_case_that_was_measured() {
+        let of = |engine: &str, unit, order, ns| Record {
+            engine: engine.into(),
+            unit,
+            order,
+            ..row("peers", "lenet5", 1, ns)
+        };
+        let rows = [
+            of("horq", Unit::Bit, Some(1), 2000.0),
+            of("horq", Unit::Bit, Some(2), 4000.0),
+            of("litert", Unit::Int8, None, 3000.0),
+            of("ncnn", Unit::Float, None, 16000.0),
+        ];
+        let made = filled(&format!("{START}summary{CLOSE}{END}"), &rows, "r.csv").unwrap();
+        let cells = "| LeNet-5, 28x28 pixels | 2.00 | 4.00 | litert 3.00 | ncnn 16.0 | 2 (1.";
+        assert!(made.contains(cells) && made.matches("\n|").count() == 3, "{made}");
     }
 }

@@ -1,232 +1,231 @@
 //! The papers' curves: speed-up against kernel size, channels and order, with both theoretical models beside them.
 
-use crate::chart::{Figure, Mark, Panel, Scale, Series, Style};
-use crate::cli::{Curve, geometry};
-use crate::harness::Lab;
+use crate::cases::{Layer, MODES, mode_name};
+use crate::chart::{Figure, Mark, Panel, Scale, Series, Style, crossing};
+use crate::harness::Harness;
+use crate::measure;
 use crate::report::crossover::{Contest, Kind};
 use crate::report::record::Record;
-use crate::suites::conv::{MODES, case, measure, mode_name};
+use crate::suites::conv;
 use crate::text;
-use crate::variants::Form;
-use horq_kernels::{MAX_ORDER, ScaleMode};
+use clap::ValueEnum;
+use horq_kernels::{Isa, ScaleMode};
 use horq_probe::peak::Unit;
 
-/// The image's side and the filters of every curve, unless they are what varies.
+/// The image's side, channels and filters of every curve, and the order (the paper's second), unless they are what varies.
 const SIDE: usize = 14;
+const CHANNELS: usize = 256;
 const FILTERS: usize = 256;
-/// The order where it does not vary: the paper's second.
 const ORDER: usize = 2;
+
+/// What a curve runs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Curve {
+    /// 1x1 to 11x11
+    Kernel,
+    /// 3 to 512 input channels
+    Channels,
+    /// 1 to 8 planes
+    Order,
+    /// Images of 4x4 to 56x56
+    Pixels,
+}
 
 /// Speed-up over one float product a clock when a clock does 64 binary operations, scales counted, quantizing left out
 /// (HORQ, section 3): order `order`, `depth` = c w h products an output.
-pub(crate) fn paper_model(order: usize, depth: usize) -> f64 {
+fn paper_model(order: usize, depth: usize) -> f64 {
     let (order, depth) = (order as f64, depth as f64);
     64.0 * depth / (order * depth + 64.0 * (order + 1.0))
 }
 
 /// The same with the quantizing of the columns, shared by `filters` outputs.
-pub(crate) fn full_model(order: usize, depth: usize, filters: usize) -> f64 {
+fn full_model(order: usize, depth: usize, filters: usize) -> f64 {
     let (order, depth, filters) = (order as f64, depth as f64, filters as f64);
     depth * filters / (order * depth * filters / 64.0 + 2.0 * order * depth + (order + 1.0) * filters)
 }
 
 impl Curve {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Kernel, Self::Channels, Self::Order, Self::Pixels];
+
     const fn suite(self) -> &'static str {
+        ["curve-kernel", "curve-channels", "curve-order", "curve-pixels"][self as usize]
+    }
+
+    /// What varies, and its unit.
+    const fn x_label(self) -> [&'static str; 2] {
         match self {
-            Self::Kernel => "curve-kernel",
-            Self::Channels => "curve-channels",
-            Self::Order => "curve-order",
-            Self::Pixels => "curve-pixels",
-        }
-    }
-
-    /// Values of x.
-    fn values(self) -> Vec<usize> {
-        match self {
-            Self::Kernel => vec![1, 3, 5, 7, 11],
-            Self::Channels => vec![3, 16, 32, 64, 128, 256, 512],
-            Self::Order => (1..=MAX_ORDER).collect(),
-            Self::Pixels => vec![4, 7, 14, 28, 56],
-        }
-    }
-
-    /// Kernel, channels and order at a value of x.
-    const fn at(self, x: usize) -> [usize; 3] {
-        match self {
-            Self::Kernel => [x, 256, ORDER],
-            Self::Channels => [3, x, ORDER],
-            Self::Order => [3, 256, x],
-            Self::Pixels => [3, 256, ORDER],
-        }
-    }
-
-    /// The image's side at a value of x.
-    const fn side(self, x: usize) -> usize {
-        if matches!(self, Self::Pixels) { x } else { SIDE }
-    }
-
-    /// The value of x that a record belongs to.
-    fn x(self, record: &Record) -> Option<f64> {
-        self.values()
-            .into_iter()
-            .find(|&x| {
-                let [kernel, channels, order] = self.at(x);
-                let side = self.side(x);
-                let shape = record.m == Some(side * side) && record.k == Some(kernel * kernel * channels);
-                shape && record.order == Some(order)
-            })
-            .map(|x| x as f64)
-    }
-
-    const fn x_label(self) -> &'static str {
-        match self {
-            Self::Kernel => "kernel: taps in each direction",
-            Self::Channels => "input channels",
-            Self::Order => "order: planes of the activations",
-            Self::Pixels => "pixels: side of the image",
+            Self::Kernel => ["kernel", "taps in each direction"],
+            Self::Channels => ["channels", "of the input"],
+            Self::Order => ["order", "planes of the activations"],
+            Self::Pixels => ["pixels", "side of the image"],
         }
     }
 
     const fn x_scale(self) -> Scale {
+        if matches!(self, Self::Channels | Self::Pixels) { Scale::Log(2.0) } else { Scale::Linear }
+    }
+
+    const fn values(self) -> &'static [usize] {
         match self {
-            Self::Channels | Self::Pixels => Scale::Log(2.0),
-            _ => Scale::Linear,
+            Self::Kernel => &[1, 3, 5, 7, 11],
+            Self::Channels => &[3, 16, 32, 64, 128, 256, 512],
+            Self::Order => &[1, 2, 3, 4, 5, 6, 7, 8],
+            Self::Pixels => &[4, 7, 14, 28, 56],
         }
+    }
+
+    /// The layer and its order at a value of x.
+    fn at(self, x: usize) -> (Layer, usize) {
+        let (side, kernel, channels, order) = match self {
+            Self::Kernel => (SIDE, x, CHANNELS, ORDER),
+            Self::Channels => (SIDE, 3, x, ORDER),
+            Self::Order => (SIDE, 3, CHANNELS, x),
+            Self::Pixels => (x, 3, CHANNELS, ORDER),
+        };
+        (Layer::conv([side, side, channels, FILTERS], kernel, 1), order)
+    }
+
+    /// A value at every x.
+    fn points(self, value: impl Fn(usize) -> f64) -> Vec<(f64, f64)> {
+        self.values().iter().map(|&x| (x as f64, value(x))).collect()
+    }
+
+    /// The binary layers that were measured for this curve, with their x.
+    fn records(self, harness: &Harness) -> Vec<(f64, &Record)> {
+        let x = |record: &Record| {
+            let here = |&&x: &&usize| self.at(x).1 == record.order.unwrap_or(0) && self.at(x).0.name() == record.case;
+            self.values().iter().find(here).map(|&x| x as f64)
+        };
+        let of_suite = harness.records().iter().filter(|record| record.suite == self.suite());
+        of_suite.filter_map(|record| Some((x(record)?, record))).collect()
     }
 
     fn title(self) -> String {
         let what = match self {
-            Self::Kernel => format!("kernel size (order {ORDER}, 256 channels)"),
+            Self::Kernel => format!("kernel size (order {ORDER}, {CHANNELS} channels)"),
             Self::Channels => format!("channels (order {ORDER}, 3\u{d7}3)"),
-            Self::Order => "order (3\u{d7}3, 256 channels)".into(),
-            Self::Pixels => format!("pixels (order {ORDER}, 3\u{d7}3, 256 channels)"),
+            Self::Order => format!("order (3\u{d7}3, {CHANNELS} channels)"),
+            Self::Pixels => format!("pixels (order {ORDER}, 3\u{d7}3, {CHANNELS} channels)"),
         };
         format!("Speed-up of a binary convolution against {what}")
+    }
+
+    /// A panel whose x is this curve's.
+    fn panel(self, title: &str, y_label: &str, y_scale: Scale, series: Vec<Series>) -> Panel {
+        Panel {
+            title: title.into(),
+            x_label: self.x_label().join(": "),
+            y_label: y_label.into(),
+            x_scale: self.x_scale(),
+            y_scale,
+            x_ticks: self.values().iter().map(|&x| (x as f64, x.to_string())).collect(),
+            series,
+            marks: vec![],
+            marks_name: String::new(),
+        }
     }
 }
 
 /// Runs some curves.
-pub(crate) fn run(lab: &mut Lab, curves: &[Curve]) -> Result<(), String> {
-    let isa = lab.isas()[0];
+///
+/// # Errors
+/// A message if a line cannot be written.
+pub(crate) fn run(harness: &mut Harness, curves: &[Curve]) -> Result<(), String> {
+    let isa = harness.isas()[0];
     for &which in curves {
+        harness.suite(which.suite());
         let mut table = Vec::new();
-        // Orders share their float times.
-        let cases: Vec<([usize; 3], Vec<usize>)> = match which {
-            Curve::Order => vec![([SIDE, 3, 256], which.values())],
-            _ => {
-                let values = which.values().into_iter();
-                values.map(|x| ([which.side(x), which.at(x)[0], which.at(x)[1]], vec![ORDER])).collect()
-            }
-        };
-        for ([side, kernel, channels], orders) in cases {
-            let geometry = geometry([side, side, channels, FILTERS], kernel, 1);
-            let times = measure(lab, which.suite(), &geometry, isa, &orders, &MODES)?;
-            for order in orders {
-                let x = match which {
-                    Curve::Kernel => kernel,
-                    Curve::Channels => channels,
-                    Curve::Order => order,
-                    Curve::Pixels => side,
+        // Orders share their layer and its float times.
+        let shared = if which == Curve::Order { which.values().len() } else { 1 };
+        for xs in which.values().chunks(shared) {
+            let layer = which.at(xs[0]).0;
+            let orders: Vec<usize> = xs.iter().map(|&x| which.at(x).1).collect();
+            let variants = conv::variants(&layer, &orders, &MODES);
+            let records = measure::layer(harness, which.suite(), &layer, isa, &variants, true)?;
+            for (x, &order) in xs.iter().zip(&orders) {
+                let of = |mode| {
+                    let here = |r: &&Record| r.order == Some(order) && r.mode.as_deref() == Some(mode_name(mode));
+                    records.iter().find(here).expect("every mode was measured")
                 };
+                let [window, image] = MODES.map(of);
                 let mut row = vec![x.to_string()];
-                for mode in MODES {
-                    let binary = times.binary.iter().find(|binary| binary.form == Form::Binary { order, mode });
-                    row.push(binary.map_or("-".into(), |binary| text::micros(binary.timing.ns)));
-                    row.push(text::percent(binary.and_then(|binary| binary.fraction)));
-                }
-                for over in [times.scalar, times.float] {
-                    for mode in MODES {
-                        let binary = times.binary.iter().find(|binary| binary.form == Form::Binary { order, mode });
-                        row.push(text::number(binary.map(|binary| over.over(binary.timing))));
-                    }
-                }
-                row.push(text::number(Some(paper_model(order, geometry.depth()))));
-                row.push(text::number(Some(full_model(order, geometry.depth(), FILTERS))));
+                row.extend([window, image].iter().flat_map(|r| [text::micros(r.ns), text::percent(r.limit_fraction)]));
+                row.extend([window, image].map(|record| text::number(record.speedup_scalar)));
+                row.extend([window, image].map(|record| text::number(record.speedup_float)));
+                let depth = layer.geometry.depth();
+                let models = [paper_model(order, depth), full_model(order, depth, FILTERS)];
+                row.extend(models.map(|model| text::number(Some(model))));
                 table.push(row);
             }
         }
-        let header = [
-            which.x_label().split(':').next().unwrap_or_default(),
-            "window us",
-            "of limit",
-            "image us",
-            "of limit",
-            "x scalar, window",
-            "x scalar, image",
-            "x float, window",
-            "x float, image",
-            "model S",
-            "model S'",
-        ];
-        lab.table(&format!("{}: {}", which.suite(), which.title()), &header, table);
+        let columns = "window us | of limit | image us | of limit | x scalar, window | x scalar, image | x float, window | \
+                       x float, image | model S | model S'";
+        let title = format!("{}: {}", which.suite(), which.title());
+        harness.table(&title, &format!("{} | {columns}", which.x_label()[0]), table);
         if which == Curve::Order {
-            say_steps(lab);
+            say_steps(harness);
         }
     }
     Ok(())
 }
 
 /// What each order adds to the time, and how far the last one lies from the line through the first two.
-fn say_steps(lab: &Lab) {
-    for mode in MODES {
-        let of_mode = lab.records().iter().filter(|r| r.suite == Curve::Order.suite() && r.mode == Some(mode));
-        let times: Vec<f64> = of_mode.map(|record| record.ns / 1e3).collect();
+fn say_steps(harness: &Harness) {
+    for mode in MODES.map(mode_name) {
+        let records = Curve::Order.records(harness).into_iter().filter(|(_, r)| r.mode.as_deref() == Some(mode));
+        let times: Vec<f64> = records.map(|(_, record)| record.ns / 1e3).collect();
         let steps: Vec<String> = times.windows(2).map(|pair| text::number(Some(pair[1] - pair[0]))).collect();
         if let [first, second, .., last] = times[..] {
             let line = first + (second - first) * (times.len() - 1) as f64;
-            let off = text::percent(Some(last / line - 1.0));
-            let (mode, steps) = (mode_name(mode), steps.join(", "));
-            lab.say(&format!(
+            let (off, steps) = (text::percent(Some(last / line - 1.0)), steps.join(", "));
+            harness.say(&format!(
                 "{mode}: us that each further order adds: {steps}; the last lies {off} off the first two's line"
             ));
         }
     }
 }
 
+/// A value of the records in a mode, by x.
+fn by_x(records: &[(f64, &Record)], mode: ScaleMode, value: impl Fn(&Record) -> Option<f64>) -> Vec<(f64, f64)> {
+    let of_mode = records.iter().filter(|(_, record)| record.mode.as_deref() == Some(mode_name(mode)));
+    of_mode.filter_map(|&(x, record)| Some((x, value(record)?))).collect()
+}
+
+/// A value of the records, a line a mode.
+fn measured(records: &[(f64, &Record)], name: &str, value: impl Fn(&Record) -> Option<f64>) -> Vec<Series> {
+    let line = |(color, mode)| {
+        let name = format!("{name}, {} scales", mode_name(mode));
+        Series { name, points: by_x(records, mode, &value), style: Style::Measured, color }
+    };
+    MODES.into_iter().enumerate().map(line).collect()
+}
+
 /// Times against the limit, a panel for each curve that was measured; beside orders the int8 of a record of `peers`.
-pub(crate) fn times(lab: &Lab, contests: &[Contest<'_>]) -> Option<(String, Figure)> {
-    let layer = case(&geometry([SIDE, SIDE, 256, FILTERS], 3, 1));
+pub(crate) fn times(harness: &Harness, contests: &[Contest<'_>]) -> Option<(String, Figure)> {
+    let layer = Curve::Order.at(ORDER).0.name();
     let contest = contests.iter().find(|contest| contest.case == layer);
     let panel = |which: Curve| {
-        let records =
-            lab.records().iter().filter(move |record| record.suite == which.suite() && record.order.is_some());
-        let of = |mode: ScaleMode, micros: &dyn Fn(&Record) -> Option<f64>| -> Vec<(f64, f64)> {
-            let of_mode = records.clone().filter(|record| record.mode == Some(mode));
-            of_mode.filter_map(|record| Some((which.x(record)?, micros(record)?))).collect()
-        };
-        let measured = MODES.into_iter().enumerate().map(|(color, mode)| Series {
-            name: format!("measured, {} scales", mode_name(mode)),
-            points: of(mode, &|record| Some(record.ns / 1e3)),
-            style: Style::Measured,
-            color,
-        });
-        let limit = Series {
-            name: "the bit products at their limit".into(),
-            points: of(MODES[1], &|record| Some(record.ns / 1e3 * record.limit_fraction?)),
-            style: Style::Limit,
-            color: 2,
-        };
-        let mut series: Vec<Series> = measured.chain([limit]).collect();
+        let records = which.records(harness);
+        let mut series = measured(&records, "measured", |record| Some(record.ns / 1e3));
+        let points = by_x(&records, MODES[1], |record| Some(record.ns / 1e3 * record.limit_fraction?));
+        series.push(Series { name: "the bit products at their limit".into(), points, style: Style::Limit, color: 2 });
         let mut marks = Vec::new();
         let rivals = [(Kind::Int8, 3), (Kind::Int8Vectors, 6)];
         for (kind, color) in rivals.into_iter().filter(|_| which == Curve::Order) {
             let Some(rival) = contest.and_then(|contest| contest.rival(kind)) else { continue };
-            let points: Vec<(f64, f64)> = which.values().into_iter().map(|x| (x as f64, rival.ns / 1e3)).collect();
+            let points = which.points(|_| rival.ns / 1e3);
             let crossed = crossing(&series[1].points, &points, which.x_scale());
             marks.extend(crossed.map(|at| Mark { at, label: text::number(Some(at.0)) }));
             let name = format!("best {} of the record beside: {}", kind.name(), rival.engine);
             series.push(Series { name, points, style: Style::Model, color });
         }
+        let y_scale = if which == Curve::Order { Scale::Linear } else { Scale::Log(10.0) };
+        let marks_name = "image scales are even with int8, at this order".into();
         series.iter().any(|series| !series.points.is_empty()).then(|| Panel {
-            title: which.x_label().split(':').next().unwrap_or_default().into(),
-            x_label: which.x_label().into(),
-            y_label: "time of a layer, us".into(),
-            x_scale: which.x_scale(),
-            y_scale: if which == Curve::Order { Scale::Linear } else { Scale::Log(10.0) },
-            x_ticks: which.values().into_iter().map(|x| (x as f64, x.to_string())).collect(),
-            series,
             marks,
-            marks_name: "image scales are even with int8, at this order",
+            marks_name,
+            ..which.panel(which.x_label()[0], "time of a layer, us", y_scale, series)
         })
     };
     let panels: Vec<Panel> = [Curve::Order, Curve::Channels, Curve::Pixels].into_iter().filter_map(panel).collect();
@@ -234,144 +233,66 @@ pub(crate) fn times(lab: &Lab, contests: &[Contest<'_>]) -> Option<(String, Figu
         return None;
     }
     let mut caption = vec![format!(
-        "{SIDE}\u{d7}{SIDE} pixels, 256 channels and {FILTERS} filters, 3\u{d7}3, order {ORDER}, but for what varies; \
+        "{SIDE}\u{d7}{SIDE} pixels, {CHANNELS} channels and {FILTERS} filters, 3\u{d7}3, order {ORDER}, but for what varies; \
          whole layers, f32 in and out. What lies above the limit is quantizing, scales and f32 traffic."
     )];
-    caption.extend(lab.caption());
-    Some((
-        "times".to_owned(),
-        Figure { title: "Time of a binary convolution beside its limit".into(), caption, panels },
-    ))
+    caption.extend(harness.caption());
+    let title = "Time of a binary convolution beside its limit".into();
+    Some(("times".to_owned(), Figure { title, caption, panels }))
 }
 
 /// The figure of a curve that was measured, and its file's name.
-pub(crate) fn figure(lab: &Lab, which: Curve) -> Option<(String, Figure)> {
-    let records: Vec<&Record> = lab.records().iter().filter(|record| record.suite == which.suite()).collect();
-    let binary: Vec<&Record> = records.iter().copied().filter(|record| record.order.is_some()).collect();
-    let isa = binary.first()?.isa?;
-    let measured = |mode: ScaleMode, value: &dyn Fn(&Record) -> Option<f64>| -> Vec<(f64, f64)> {
-        let of_mode = binary.iter().filter(|record| record.mode == Some(mode));
-        of_mode.filter_map(|record| Some((which.x(record)?, value(record)?))).collect()
+pub(crate) fn figure(harness: &Harness, which: Curve) -> Option<(String, Figure)> {
+    let records = which.records(harness);
+    let isa: Isa = records.first()?.1.isa.as_deref()?.parse().ok()?;
+    let line = |name: &str, color, style, value: &dyn Fn(usize, usize) -> f64| {
+        let points = which.points(|x| {
+            let (layer, order) = which.at(x);
+            value(order, layer.geometry.depth())
+        });
+        Series { name: name.into(), points, style, color }
     };
-    let named = |what: &str, mode| format!("measured over {what}, {} scales", mode_name(mode));
-    let model = |name: &str, color, value: &dyn Fn(usize, usize) -> f64| Series {
-        name: name.into(),
-        points: which
-            .values()
-            .into_iter()
-            .map(|x| {
-                let [kernel, channels, order] = which.at(x);
-                (x as f64, value(order, kernel * kernel * channels))
-            })
-            .collect(),
-        style: Style::Model,
-        color,
-    };
-    let mut over_scalar: Vec<Series> = MODES
-        .into_iter()
-        .enumerate()
-        .map(|(color, mode)| Series {
-            name: named("the scalar loop", mode),
-            points: measured(mode, &|record| record.speedup_scalar),
-            style: Style::Measured,
-            color,
-        })
-        .collect();
-    over_scalar.push(model("model S(K): 64 binary operations a clock, one float MAC", 2, &paper_model));
-    over_scalar
-        .push(model("model S'(K): the same with quantizing", 3, &|order, depth| full_model(order, depth, FILTERS)));
+    let mut over_scalar = measured(&records, "measured over the scalar loop", |record| record.speedup_scalar);
+    let name = "model S(K): 64 binary operations a clock, one float MAC";
+    over_scalar.push(line(name, 2, Style::Model, &paper_model));
+    let with_quantizing = |order, depth| full_model(order, depth, FILTERS);
+    over_scalar.push(line("model S'(K): the same with quantizing", 3, Style::Model, &with_quantizing));
 
-    let mut over_float: Vec<Series> = MODES
-        .into_iter()
-        .enumerate()
-        .map(|(color, mode)| Series {
-            name: named("the fastest f32", mode),
-            points: measured(mode, &|record| record.speedup_float),
-            style: Style::Measured,
-            color,
-        })
-        .collect();
-    let [window, image] = [0, 1].map(|mode: usize| over_float[mode].points.clone());
-    let level = |name: String, color, style, value: f64| Series {
-        name,
-        points: which.values().into_iter().map(|x| (x as f64, value)).collect(),
-        style,
-        color,
-    };
-    let mut marks = Vec::new();
-    let mut cross = |points: &[(f64, f64)], other: &[(f64, f64)]| {
-        if let Some(at) = crossing(points, other, which.x_scale()) {
-            marks.push(Mark { at, label: if at.0 < 10.0 { format!("{:.1}", at.0) } else { format!("{:.0}", at.0) } });
-        }
-    };
-    let one = level("the fastest f32 itself".into(), 4, Style::Limit, 1.0);
-    cross(&window, &one.points);
-    cross(&image, &one.points);
-    over_float.push(one);
+    let mut over_float = measured(&records, "measured over the fastest f32", |record| record.speedup_float);
+    let mut others = vec![line("the fastest f32 itself", 4, Style::Limit, &|_, _| 1.0)];
+    let peaks = harness.peaks();
     // int8 at the peak of its instruction, over the measured float time: an upper bound of any int8 engine.
-    if let Some(int8) = lab.peaks().best(Unit::Int8) {
-        let at = |x: usize| {
-            let record = binary.iter().find(|record| which.x(record) == Some(x as f64))?;
+    if let Some(int8) = peaks.best(Unit::Int8) {
+        let bound = |record: &Record| {
             let macs = record.macs / record.order? as f64 / record.threads as f64;
-            Some((x as f64, 1.0 / int8.fraction(macs, record.timing().scale(record.speedup_float?))))
+            Some(1.0 / int8.fraction(macs, record.timing().scale(record.speedup_float?)))
         };
-        let points: Vec<(f64, f64)> = which.values().into_iter().filter_map(at).collect();
-        cross(&window, &points);
-        cross(&image, &points);
-        let name = format!("bound of int8: {} at its peak", int8.name());
-        over_float.push(Series { name, points, style: Style::Model, color: 3 });
+        let (name, points) = (format!("bound of int8: {} at its peak", int8.name()), by_x(&records, MODES[0], bound));
+        others.push(Series { name, points, style: Style::Model, color: 3 });
     }
-    if let (Some(bits), Some(float)) = (lab.peaks().of(isa), lab.peaks().best(Unit::Float)) {
+    let crossed = |other: &Series| {
+        let at = [0, 1].map(|mode: usize| crossing(&over_float[mode].points, &other.points, which.x_scale()));
+        at.into_iter().flatten().collect::<Vec<_>>()
+    };
+    let label = |x: f64| if x < 10.0 { format!("{x:.1}") } else { format!("{x:.0}") };
+    let marks = others.iter().flat_map(crossed).map(|at| Mark { at, label: label(at.0) }).collect();
+    over_float.extend(others);
+    if let (Some(bits), Some(float)) = (peaks.of(isa), peaks.best(Unit::Float)) {
         let ratio = bits.over(float);
         let name = format!("ratio of the limits, bits over FMA: {} / K", text::number(Some(ratio)));
-        over_float.push(Series { style: Style::Limit, ..model(&name, 2, &|order, _| ratio / order as f64) });
+        over_float.push(line(&name, 2, Style::Limit, &|order, _| ratio / order as f64));
     }
-    let x_ticks: Vec<(f64, String)> = which.values().into_iter().map(|x| (x as f64, x.to_string())).collect();
-    let panel = |title: &str, y_label: &str, series, marks| Panel {
-        title: title.into(),
-        x_label: which.x_label().into(),
-        y_label: y_label.into(),
-        x_scale: which.x_scale(),
-        y_scale: Scale::Log(10.0),
-        x_ticks: x_ticks.clone(),
-        series,
-        marks,
-        marks_name: match which {
-            Curve::Kernel => "even with f32 or with int8's bound, at this kernel",
-            Curve::Channels => "even with f32 or with int8's bound, at so many channels",
-            Curve::Order => "even with f32 or with int8's bound, at this order",
-            Curve::Pixels => "even with f32 or with int8's bound, at this side",
-        },
-    };
     let mut caption = vec![format!(
         "{SIDE}\u{d7}{SIDE} pixels, {FILTERS} filters, stride 1, padded; whole layers, f32 in, f32 out (quantizing, bit products, scales). \
          Fastest f32: the better of im2col with the crate gemm and horq's f32 convolution."
     )];
-    caption.extend(lab.caption());
-    let panels = vec![
-        panel("Over a scalar float loop", "speed-up (times)", over_scalar, vec![]),
-        panel("Over the fastest float convolution", "speed-up (times)", over_float, marks),
-    ];
+    caption.extend(harness.caption());
+    let panel = |title, series| which.panel(title, "speed-up (times)", Scale::Log(10.0), series);
+    let at = ["kernel", "number of channels", "order", "side"][which as usize];
+    let marks_name = format!("even with f32 or with int8's bound, at this {at}");
+    let over_float = panel("Over the fastest float convolution", over_float);
+    let panels = vec![panel("Over a scalar float loop", over_scalar), Panel { marks, marks_name, ..over_float }];
     Some((which.suite().to_owned(), Figure { title: which.title(), caption, panels }))
-}
-
-/// Where the first line crosses the second, between points that they share, as the figure draws them: straight by that
-/// scale of x and the logarithm of y.
-pub(crate) fn crossing(first: &[(f64, f64)], second: &[(f64, f64)], scale: Scale) -> Option<(f64, f64)> {
-    let [from_x, to_x]: [fn(f64) -> f64; 2] = match scale {
-        Scale::Linear => [|x| x, |x| x],
-        Scale::Log(_) => [f64::ln, f64::exp],
-    };
-    let shared = first.iter().filter_map(|&(x, y)| {
-        let other = second.iter().find(|other| other.0 == x)?;
-        Some((from_x(x), y.ln(), (y / other.1).ln()))
-    });
-    let shared: Vec<_> = shared.collect();
-    shared.windows(2).find_map(|pair| {
-        let [(x0, y0, gap0), (x1, y1, gap1)] = [pair[0], pair[1]];
-        let share = gap0 / (gap0 - gap1);
-        ((gap0 > 0.0) != (gap1 > 0.0)).then(|| (to_x(x0 + (x1 - x0) * share), (y0 + (y1 - y0) * share).exp()))
-    })
 }
 
 #[cfg(test)]
@@ -393,15 +314,5 @@ mod tests {
         for (kernel, s) in [(1, 23.3), (3, 30.7), (5, 31.5), (7, 31.8), (11, 31.9)] {
             near(paper_model(2, kernel * kernel * 256), s);
         }
-    }
-
-    #[test]
-    fn crossings_are_found() {
-        let level = [(1.0, 2.0), (2.0, 2.0), (3.0, 2.0)];
-        let (x, y) = crossing(&[(1.0, 4.0), (2.0, 1.0)], &level, Scale::Linear).unwrap();
-        assert!((x - 1.5).abs() < 1e-12 && (y - 2.0).abs() < 1e-12);
-        let (x, _) = crossing(&[(1.0, 4.0), (2.0, 1.0)], &level, Scale::Log(2.0)).unwrap();
-        assert!((x - 2f64.sqrt()).abs() < 1e-12);
-        assert_eq!(crossing(&[(1.0, 4.0), (2.0, 3.0)], &level, Scale::Linear), None);
     }
 }

@@ -5,13 +5,15 @@ mod latency;
 mod layers;
 mod tables;
 
-use crate::cli::{Command, Networks, Source};
+use crate::arguments::{mode, order, up_to};
+use crate::cases::mode_name;
 use crate::cold::{self, Setup, Start};
 use crate::data::Numbers;
-use crate::harness::{Lab, create_folder, save};
+use crate::harness::Harness;
 use crate::networks::Network;
-use crate::report::record::{Record, Run};
-use crate::suites::conv::mode_name;
+use crate::output::{create_folder, save};
+use crate::report::record::Record;
+use clap::{Args, ValueEnum};
 use horq::{Model, ScaleMode, Session, SessionOptions, escaped};
 use horq_kernels::Isa;
 use horq_probe::clock::Timing;
@@ -19,8 +21,53 @@ use horq_probe::peak::Unit;
 use latency::Latency;
 use layers::Layers;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
+
+/// Which networks run, and how.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Arguments {
+    /// A network with random weights or a .horq file; may be repeated [names: lenet5, vgg-small, vgg-small-int8, bireal18,
+    /// bireal18-int8, react18, quicknet-small] [default: lenet5, vgg-small and bireal18]
+    #[arg(long = "network", value_name = "NAME|FILE", value_parser = source)]
+    networks: Vec<Source>,
+    /// Planes of the activations [default: 1 to 4, or to a file's highest]
+    #[arg(long, value_delimiter = ',', value_parser = order)]
+    order: Vec<usize>,
+    /// Scale modes: window, image, fixed, none; a file has its own [default: fixed]
+    #[arg(long, value_delimiter = ',', value_parser = mode)]
+    mode: Vec<ScaleMode>,
+    /// Samples of one run
+    #[arg(long, default_value_t = 1, value_parser = up_to(4096, "a batch is"))]
+    batch: usize,
+    /// Runs whose latency is taken; 1000 give all percentiles [default: as many as fit into 16 budgets]
+    #[arg(long, value_parser = up_to(10_000_000, "runs are"))]
+    runs: Option<usize>,
+    /// Also write each network as DIR/<network>-<mode>-<order>.horq
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+}
+
+/// Where a network comes from.
+#[derive(Clone, Debug)]
+enum Source {
+    /// This program makes it.
+    Made(Network),
+    /// A `.horq` file.
+    File(PathBuf),
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    if let Ok(network) = Network::from_str(text, false) {
+        return Ok(Source::Made(network));
+    }
+    let path = PathBuf::from(text);
+    if path.is_file() {
+        return Ok(Source::File(path));
+    }
+    let names: Vec<String> = Network::value_variants().iter().map(|network| network.name()).collect();
+    Err(format!("`{}` is neither a file nor one of {}", escaped(text), names.join(", ")))
+}
 
 /// How much is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,40 +81,48 @@ pub(crate) enum Depth {
 }
 
 impl Depth {
-    /// Budgets for the latencies of one network.
-    const fn budgets(self) -> u32 {
-        match self {
-            Self::Overview => 4,
-            Self::Record | Self::Whole => 16,
-        }
-    }
-
-    /// Processes that start cold.
-    const fn starts(self) -> usize {
-        match self {
-            Self::Overview => 5,
-            Self::Record | Self::Whole => 15,
-        }
+    /// Budgets for the latencies of one network, and processes that start cold.
+    const fn repeats(self) -> (u32, usize) {
+        if matches!(self, Self::Overview) { (4, 5) } else { (16, 15) }
     }
 }
 
-/// What runs beside the other suites.
-pub(crate) fn few() -> Networks {
-    let networks = [Network::Lenet5, Network::VggSmall, Network::Bireal18].map(Source::Made).to_vec();
-    Networks { networks, order: vec![1, 2], mode: vec![], batch: 1, runs: None, save: None }
-}
+impl Arguments {
+    fn made(networks: &[Network], order: &[usize]) -> Self {
+        let networks = networks.iter().map(|&network| Source::Made(network)).collect();
+        Self { networks, order: order.to_vec(), mode: vec![], batch: 1, runs: None, save: None }
+    }
 
-/// What a record keeps.
-pub(crate) fn many() -> Networks {
-    let networks = [
-        Network::Lenet5,
-        Network::VggSmall,
-        Network::VggSmallInt8,
-        Network::Bireal18,
-        Network::Bireal18Int8,
-        Network::QuicknetSmall,
-    ];
-    Networks { networks: networks.map(Source::Made).to_vec(), order: vec![1, 2, 3, 4], ..few() }
+    /// What runs beside the other suites.
+    pub(crate) fn few() -> Self {
+        Self::made(&[Network::Lenet5, Network::VggSmall, Network::Bireal18], &[1, 2])
+    }
+
+    /// What a record keeps.
+    pub(crate) fn many() -> Self {
+        use Network::{Bireal18, Bireal18Int8, Lenet5, QuicknetSmall, VggSmall, VggSmallInt8};
+        Self::made(&[Lenet5, VggSmall, VggSmallInt8, Bireal18, Bireal18Int8, QuicknetSmall], &[1, 2, 3, 4])
+    }
+
+    /// What runs before anything is measured: files are opened, orders and modes compared with what they hold.
+    ///
+    /// # Errors
+    /// A message that names the file.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.save.as_deref().map_or(Ok(()), create_folder)?;
+        for source in &self.networks {
+            if let Source::File(path) = source {
+                let highest = highest_order(&open(path)?);
+                if !self.mode.is_empty() {
+                    return Err(format!("{}: a file has its own scale modes; leave --mode out", escaped(path)));
+                }
+                if let Some(order) = self.order.iter().find(|&&order| order > highest) {
+                    return Err(format!("{}: order {order} was asked for, but it holds {highest}", escaped(path)));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What one session was measured on.
@@ -91,66 +146,43 @@ struct Measured {
     layers: Layers,
 }
 
-/// What runs before anything is measured: files are opened, orders and modes compared with what they hold.
-///
-/// # Errors
-/// A message that names the file.
-pub(crate) fn check(command: Option<&Command>) -> Result<(), String> {
-    let Some(Command::Network(networks)) = command else { return Ok(()) };
-    networks.save.as_deref().map_or(Ok(()), create_folder)?;
-    for source in &networks.networks {
-        if let Source::File(path) = source {
-            let highest = highest_order(&open(path)?);
-            if !networks.mode.is_empty() {
-                return Err(format!("{}: a file has its own scale modes; leave --mode out", escaped(path)));
-            }
-            if let Some(order) = networks.order.iter().find(|&&order| order > highest) {
-                return Err(format!("{}: order {order} was asked for, but it holds {highest}", escaped(path)));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Runs the suite.
 ///
 /// # Errors
 /// A message if a network cannot be made or run, or a line cannot be written.
-pub(crate) fn run(lab: &mut Lab, networks: &Networks, depth: Depth) -> Result<(), String> {
-    let sources = match &networks.networks[..] {
-        [] => few().networks,
-        sources => sources.to_vec(),
-    };
+pub(crate) fn run(harness: &mut Harness, arguments: &Arguments, depth: Depth) -> Result<(), String> {
+    harness.suite("network");
+    let sources = if arguments.networks.is_empty() { Arguments::few().networks } else { arguments.networks.clone() };
     let mut rows = tables::Rows::default();
-    for isa in lab.isas().to_vec() {
+    for isa in harness.isas().to_vec() {
         for source in &sources {
-            for (order, mode) in choices(source, networks)? {
+            for (order, mode) in choices(source, arguments)? {
                 let case = Case::new(source, order, mode)?;
-                lab.step(&format!("network: {}", case.title()));
-                if let Some(folder) = &networks.save {
+                harness.step(&format!("network: {}", case.title()));
+                if let Some(folder) = &arguments.save {
                     case.save(folder)?;
                 }
-                let result = case.measure(lab, isa, networks, depth)?;
-                case.records(lab, isa, &result).into_iter().try_for_each(|record| lab.emit(record))?;
+                let result = case.measure(harness, isa, arguments, depth)?;
+                case.records(harness, isa, &result).into_iter().try_for_each(|record| harness.emit(record))?;
                 rows.add(&case, isa, &result);
                 if depth == Depth::Whole {
-                    tables::layers(lab, &case, isa, &result);
+                    tables::layers(harness, &case, isa, &result);
                 }
             }
         }
     }
-    rows.print(lab);
+    rows.print(harness);
     Ok(())
 }
 
-/// The orders and modes in which a network runs.
-fn choices(source: &Source, networks: &Networks) -> Result<Vec<(usize, Option<ScaleMode>)>, String> {
+/// The orders and modes in which a network runs; a file has its own mode.
+fn choices(source: &Source, arguments: &Arguments) -> Result<Vec<(usize, Option<ScaleMode>)>, String> {
     let (modes, highest) = match source {
         Source::File(path) => (vec![None], highest_order(&open(path)?)),
-        Source::Made(_) if networks.mode.is_empty() => (vec![Some(ScaleMode::Fixed)], 4),
-        Source::Made(_) => (networks.mode.iter().map(|&mode| Some(mode.into())).collect(), 4),
+        Source::Made(_) if arguments.mode.is_empty() => (vec![Some(ScaleMode::Fixed)], 4),
+        Source::Made(_) => (arguments.mode.iter().copied().map(Some).collect(), 4),
     };
-    let orders = if networks.order.is_empty() { (1..=highest).collect() } else { networks.order.clone() };
+    let orders = if arguments.order.is_empty() { (1..=highest).collect() } else { arguments.order.clone() };
     Ok(modes.iter().flat_map(|&mode| orders.iter().map(move |&order| (order, mode))).collect())
 }
 
@@ -196,40 +228,47 @@ impl Case {
         save(&path, self.model.file())
     }
 
-    fn measure(&self, lab: &mut Lab, isa: Isa, networks: &Networks, depth: Depth) -> Result<Measured, String> {
+    fn measure(
+        &self,
+        harness: &mut Harness,
+        isa: Isa,
+        arguments: &Arguments,
+        depth: Depth,
+    ) -> Result<Measured, String> {
         let readable = |error: horq::Error| format!("{}: {error}", self.title());
-        let options = SessionOptions::new().isa(isa).order(self.order).batch(networks.batch);
-        let options = options.threads(lab.workers().for_session());
+        let options = SessionOptions::new().isa(isa).order(self.order).batch(arguments.batch);
+        let options = options.threads(harness.workers().for_session());
         let mut session = Session::new(&self.model, options.clone()).map_err(readable)?;
-        let input = Numbers::new(3).floats(networks.batch * session.input_len());
-        let mut output = vec![0.0; networks.batch * session.output_len()];
+        let input = Numbers::new(3).floats(arguments.batch * session.input_len());
+        let mut output = vec![0.0; arguments.batch * session.output_len()];
         session.run(&input, &mut output).map_err(readable)?;
 
+        let (budgets, starts) = depth.repeats();
+        let budget = harness.budget() * budgets;
         let mut run = || session.run(&input, &mut output).expect("the same run has succeeded");
-        let latency = Latency::measure(networks.runs, lab.budget() * depth.budgets(), &mut run);
-        let timing = lab.time_plain(&mut run);
+        let latency = Latency::measure(arguments.runs, budget, &mut run);
+        let timing = harness.time_plain(&mut run);
         // Reading the clock between layers costs time, so the layers come from a session of their own.
         let session = Session::new(&self.model, options.profile(true)).map_err(readable)?;
-        let layers = Layers::measure(session, lab.budget() * depth.budgets(), &input, &mut output).map_err(readable)?;
-        let setup = Setup { order: self.order, batch: networks.batch, threads: lab.threads(), isa };
-        let start = cold::measure(self.file.path(), setup, depth.starts())?;
-        Ok(Measured { batch: networks.batch, timing, latency, start, layers })
+        let layers = Layers::measure(session, budget, &input, &mut output).map_err(readable)?;
+        let setup = Setup { order: self.order, batch: arguments.batch, threads: harness.threads(), isa };
+        let start = cold::measure(self.file.path(), setup, starts)?;
+        Ok(Measured { batch: arguments.batch, timing, latency, start, layers })
     }
 
     /// The whole network's record, its layers' and its cold start's.
-    fn records(&self, lab: &Lab, isa: Isa, result: &Measured) -> Vec<Record> {
+    fn records(&self, harness: &Harness, isa: Isa, result: &Measured) -> Vec<Record> {
         let &Measured { batch, timing, ref latency, ref start, ref layers } = result;
-        let record = |suite, case, unit, macs: f64, timing| Record {
-            order: Some(self.order),
-            mode: self.mode,
-            isa: Some(isa),
-            threads: lab.threads(),
-            run: Run { batch: Some(batch), ..Run::default() },
-            ..Record::new(suite, case, "horq", unit, macs, timing)
+        let record = |suite: &str, part: &str, unit, macs: f64, timing| Record {
+            threads: harness.threads(),
+            batch: Some(batch),
+            ..Record::new(suite, &format!("{}{part}", self.name), "horq", unit, macs, timing)
+                .on(isa)
+                .with_order(Some(self.order), self.mode)
         };
+        let lone = |ns| Timing { ns, cycles: f64::NAN, spread: f64::NAN };
         let macs = (layers.macs() * batch as u64) as f64;
-        let whole = record("network", self.name.clone(), Unit::Mixed, macs, timing);
-        let run = Run {
+        let mut records = vec![Record {
             p50: latency.percentile(0.5),
             p90: latency.percentile(0.9),
             p99: latency.percentile(0.99),
@@ -237,44 +276,29 @@ impl Case {
             max: Some(latency.max()),
             throughput: Some(latency.throughput(batch)),
             allocations: Some(latency.allocations()),
-            ..whole.run
-        };
-        let mut records = vec![Record { run, ..whole }];
+            ..record("network", "", Unit::Mixed, macs, timing)
+        }];
         for layer in &layers.0 {
             let [quantize, bits, epilogue, float] = layers::stages(layer).map(Some);
             let (unit, macs) = layers::macs(layer, batch);
-            let timing = Timing { ns: layers::nanoseconds(layer), cycles: f64::NAN, spread: f64::NAN };
-            let case = format!("{}/{}", self.name, layer.name);
-            let record = record("network", case, unit, macs, timing);
-            records.push(Record {
-                order: layer.order(),
-                mode: layer.binary.map(|binary| binary.mode),
-                limit_fraction: layers::fraction(lab, layer, batch, timing.ns),
-                run: Run { quantize, bits, epilogue, float, ..record.run },
-                ..record
-            });
+            let ns = layers::nanoseconds(layer);
+            let limit_fraction = layers::fraction(harness, layer, batch, ns);
+            let record = record("network", &format!("/{}", layer.name), unit, macs, lone(ns));
+            let record = record.with_order(layer.order(), layer.binary.map(|binary| binary.mode));
+            records.push(Record { limit_fraction, quantize, bits, epilogue, float, ..record });
         }
-        let phases = [
-            ("", start.answered),
-            ("/start", start.started),
-            ("/open", start.opened - start.started),
-            ("/session", start.prepared - start.opened),
-            ("/run", start.answered - start.prepared),
-        ];
-        for (phase, ns) in phases {
-            let timing = Timing { ns: ns as f64, cycles: f64::NAN, spread: f64::NAN };
-            let record = record("cold", format!("{}{phase}", self.name), Unit::Mixed, macs, timing);
-            let run = Run {
-                file: Some(self.model.file_len()),
-                arena: Some(start.arena),
-                rss: start.rss,
-                peak_rss: start.peak_rss,
-                minor_faults: start.minor_faults,
-                major_faults: start.major_faults,
-                ..record.run
-            };
-            records.push(if phase.is_empty() { Record { run, ..record } } else { record });
-        }
+        records.push(Record {
+            file: Some(self.model.file_len()),
+            arena: Some(start.arena),
+            rss: start.rss,
+            peak_rss: start.peak_rss,
+            minor_faults: start.minor_faults,
+            major_faults: start.major_faults,
+            ..record("cold", "", Unit::Mixed, macs, lone(start.answered as f64))
+        });
+        records.extend(
+            start.phases().map(|(phase, ns)| record("cold", &format!("/{phase}"), Unit::Mixed, macs, lone(ns as f64))),
+        );
         records
     }
 }

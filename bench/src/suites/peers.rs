@@ -11,14 +11,14 @@ mod process;
 mod ratio;
 mod report;
 
-use crate::harness::Lab;
-use crate::report::record::{self, Row};
+use crate::harness::Harness;
+use crate::report::record::{self, Record};
 use cases::{Case, Kind, ORDERS, Ours};
 use clap::Args;
 use horq::escaped;
 use horq_kernels::ScaleMode;
 use horq_probe::peak::Unit;
-use install::{Home, PEERS, Peer};
+use install::{Installation, PEERS, Peer};
 use process::{Failure, Process};
 use ratio::Spread;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ pub(crate) use figures::{caption, figures};
 
 /// The options of the suite.
 #[derive(Args, Debug)]
-pub(crate) struct PeersArgs {
+pub(crate) struct Arguments {
     /// Where the peers are, each with a Python environment of its own
     #[arg(long, value_name = "DIR", default_value = "horq-bench-peers")]
     folder: PathBuf,
@@ -92,7 +92,7 @@ enum Request<'a> {
 }
 
 /// A peer that answers.
-struct Guest {
+struct Running {
     peer: &'static Peer,
     process: Process,
     /// Nanoseconds of a call that does next to nothing.
@@ -116,14 +116,14 @@ struct Entry<'a> {
 
 enum Side<'a> {
     Ours(Ours<'a>),
-    /// Which guest, and the model in its process.
+    /// Which peer, and the model in its process.
     Theirs(usize, usize),
 }
 
 /// Largest difference to numpy over the largest value that is the same answer still, if that can be said: f32; 8 bits on both
 /// sides of a product; networks in int8 add up what their layers round, by scales that nobody trained.
 fn tolerance(case: &Case, unit: Unit) -> Option<f64> {
-    match (unit, case.product()) {
+    match (unit, case.layer()) {
         (Unit::Int8, Some(_)) => Some(0.03),
         (Unit::Int8, None) => None,
         _ => Some(1e-4),
@@ -134,8 +134,8 @@ fn tolerance(case: &Case, unit: Unit) -> Option<f64> {
 ///
 /// # Errors
 /// A message if there are no peers, or if something of ours fails; what a peer cannot do is reported and goes on.
-pub(crate) fn run(lab: &mut Lab, arguments: &PeersArgs) -> Result<(), String> {
-    if lab.threads() != 1 {
+pub(crate) fn run(harness: &mut Harness, arguments: &Arguments) -> Result<(), String> {
+    if harness.threads() != 1 {
         return Err("peers are compared on one thread; leave --threads out".into());
     }
     let cases: Vec<Case> = Case::all().into_iter().filter(|case| chosen(&case.name, &arguments.case)).collect();
@@ -143,12 +143,13 @@ pub(crate) fn run(lab: &mut Lab, arguments: &PeersArgs) -> Result<(), String> {
         let names: Vec<String> = Case::all().into_iter().map(|case| case.name).collect();
         return Err(format!("no case has {} in its name: they are {}", arguments.case.join(" or "), names.join(", ")));
     }
-    let home = Home::open(&arguments.folder, arguments.install)?;
-    let mut guests = invite(lab, &home, arguments);
+    let installation = Installation::open(&arguments.folder, arguments.install)?;
+    harness.suite("peers");
+    let mut peers = start(harness, &installation, arguments);
     for case in &cases {
-        compare(lab, case, &mut guests, arguments)?;
+        compare(harness, case, &mut peers, arguments)?;
         if matches!(case.kind, Kind::Network { network: cold::NETWORK }) {
-            cold::compare(lab, &home, &guests)?;
+            cold::compare(harness, &installation, &peers)?;
         }
     }
     Ok(())
@@ -158,7 +159,7 @@ pub(crate) fn run(lab: &mut Lab, arguments: &PeersArgs) -> Result<(), String> {
 ///
 /// # Errors
 /// A message that names the file.
-pub(crate) fn read(path: &Path) -> Result<Vec<Row>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Record>, String> {
     let rows = record::read(path)?;
     if rows.iter().any(|row| row.suite == report::SUITE) {
         return Ok(rows);
@@ -174,33 +175,33 @@ fn chosen(name: &str, parts: &[String]) -> bool {
 }
 
 /// Installs what is asked for, starts the peers and prints their settings, or why they are not there.
-fn invite(lab: &Lab, home: &Home, arguments: &PeersArgs) -> Vec<Guest> {
-    let mut guests = Vec::new();
+fn start(harness: &Harness, installation: &Installation, arguments: &Arguments) -> Vec<Running> {
+    let mut peers = Vec::new();
     for peer in PEERS.iter().filter(|peer| arguments.only.is_empty() || arguments.only.contains(peer)) {
-        if arguments.install && !home.has(peer) {
-            lab.step(&format!("nothing yet: installing {}", peer.name));
-            if let Err(reason) = home.install(peer, &arguments.python) {
-                lab.say(&format!("{}: not compared, it cannot be installed: {}", peer.name, escaped(&reason)));
+        if arguments.install && !installation.has(peer) {
+            harness.suite(&format!("nothing yet: installing {}", peer.name));
+            if let Err(reason) = installation.install(peer, &arguments.python) {
+                harness.say(&format!("{}: not compared, it cannot be installed: {}", peer.name, escaped(&reason)));
                 continue;
             }
         }
-        lab.step(&format!("nothing yet: starting {}", peer.name));
-        match welcome(home, peer) {
-            Ok((guest, hello)) => {
+        harness.step(&format!("nothing yet: starting {}", peer.name));
+        match greet(installation, peer) {
+            Ok((running, hello)) => {
                 let settings = [peer.environment_settings(), hello.settings].concat().join("; ");
-                let call = guest.call / 1000.0;
+                let call = running.call / 1000.0;
                 let said = format!("{}: {settings}; an empty call takes {call:.1} us", hello.version);
-                lab.say(&format!("{} {}", peer.name, escaped(&said)));
-                guests.push(guest);
+                harness.say(&format!("{} {}", peer.name, escaped(&said)));
+                peers.push(running);
             }
-            Err(reason) => lab.say(&format!("{}: not compared: {}", peer.name, escaped(&reason))),
+            Err(reason) => harness.say(&format!("{}: not compared: {}", peer.name, escaped(&reason))),
         }
     }
-    guests
+    peers
 }
 
-fn welcome(home: &Home, peer: &'static Peer) -> Result<(Guest, Hello), String> {
-    let mut process = home.start(peer)?;
+fn greet(installation: &Installation, peer: &'static Peer) -> Result<(Running, Hello), String> {
+    let mut process = installation.start(peer)?;
     let readable = |failure: Failure| failure.reason().to_owned();
     let hello: Hello = process.ask(&Request::Hello).map_err(readable)?;
     let load = Request::Load { case: &Case::empty(), variant: peer.variants[0] };
@@ -209,19 +210,19 @@ fn welcome(home: &Home, peer: &'static Peer) -> Result<(Guest, Hello), String> {
     let empty: Sampled = process.ask(&run).map_err(readable)?;
     // The quickest quarter: an underestimate of what a call costs favours the peer less than an overestimate.
     let call = Spread::of(empty.ns).low;
-    Ok((Guest { peer, process, call }, hello))
+    Ok((Running { peer, process, call }, hello))
 }
 
 /// Lets ours and theirs take turns on a case.
-fn compare(lab: &mut Lab, case: &Case, guests: &mut [Guest], arguments: &PeersArgs) -> Result<(), String> {
-    let isa = lab.isas()[0];
-    lab.step(&format!("peers {}: loading", case.name));
+fn compare(harness: &mut Harness, case: &Case, peers: &mut [Running], arguments: &Arguments) -> Result<(), String> {
+    let isa = harness.isas()[0];
+    harness.step(&format!("peers {}: loading", case.name));
     let ours = case.ours(isa)?.into_iter().map(|ours| Entry {
-        label: ours.label(),
-        engine: ours.form.engine(),
-        unit: ours.form.unit(),
-        order: ours.form.order(),
-        mode: ours.form.mode(),
+        label: format!("horq {}", ours.variant.label()),
+        engine: ours.variant.engine(),
+        unit: ours.variant.unit(),
+        order: ours.variant.order(),
+        mode: ours.variant.mode(),
         detail: String::new(),
         macs: ours.macs,
         side: Side::Ours(ours),
@@ -230,22 +231,22 @@ fn compare(lab: &mut Lab, case: &Case, guests: &mut [Guest], arguments: &PeersAr
     let mut entries: Vec<Entry<'_>> = ours.collect();
     // The products of one plane, which a network's float layers have too.
     let macs = entries.iter().map(|entry| entry.macs).fold(f64::NAN, f64::min);
-    for index in 0..guests.len() {
-        entries.extend(theirs(lab, case, guests, index, macs, arguments.check));
+    for index in 0..peers.len() {
+        entries.extend(theirs(harness, case, peers, index, macs, arguments.check));
     }
-    let budget = lab.budget() / u32::from(arguments.turns);
+    let budget = harness.budget() / u32::from(arguments.turns);
     for turn in 1..=arguments.turns {
-        lab.step(&format!("peers {}: turn {turn} of {}", case.name, arguments.turns));
+        harness.step(&format!("peers {}: turn {turn} of {}", case.name, arguments.turns));
         let mut failed = Vec::new();
         for (index, entry) in entries.iter_mut().enumerate() {
             let median = match &mut entry.side {
                 Side::Ours(ours) => Spread::of(cases::sample(&mut ours.run, budget)).median,
-                Side::Theirs(guest, id) => {
-                    let guest = &mut guests[*guest];
-                    match guest.process.ask::<Sampled>(&Request::Run { id: *id, ns: budget.as_nanos() }) {
-                        Ok(sampled) => Spread::of(sampled.ns).median - guest.call,
+                Side::Theirs(peer, id) => {
+                    let peer = &mut peers[*peer];
+                    match peer.process.ask::<Sampled>(&Request::Run { id: *id, ns: budget.as_nanos() }) {
+                        Ok(sampled) => Spread::of(sampled.ns).median - peer.call,
                         Err(failure) => {
-                            lab.say(&format!(
+                            harness.say(&format!(
                                 "{} of {}: stopped: {}",
                                 entry.label,
                                 case.name,
@@ -261,17 +262,25 @@ fn compare(lab: &mut Lab, case: &Case, guests: &mut [Guest], arguments: &PeersAr
         }
         failed.into_iter().rev().for_each(|index| drop(entries.remove(index)));
     }
-    report::case(lab, case, &entries)
+    report::case(harness, case, &entries)
 }
 
 /// What a peer has for a case; what it has not is said.
-fn theirs<'a>(lab: &Lab, case: &Case, guests: &mut [Guest], index: usize, macs: f64, check: bool) -> Vec<Entry<'a>> {
-    let Guest { peer, process, .. } = &mut guests[index];
+fn theirs<'a>(
+    harness: &Harness,
+    case: &Case,
+    peers: &mut [Running],
+    index: usize,
+    macs: f64,
+    check: bool,
+) -> Vec<Entry<'a>> {
+    let Running { peer, process, .. } = &mut peers[index];
     let mut entries = Vec::new();
     for variant in peer.variants {
         let (unit, order) = cases::variant(variant);
         let label = label(peer, variant);
-        let refuse = |reason: &str| lab.say(&format!("{label} of {}: not compared: {}", case.name, escaped(reason)));
+        let refuse =
+            |reason: &str| harness.say(&format!("{label} of {}: not compared: {}", case.name, escaped(reason)));
         let loaded: Loaded = match process.ask(&Request::Load { case, variant }) {
             Ok(loaded) => loaded,
             Err(failure) => {
@@ -287,13 +296,14 @@ fn theirs<'a>(lab: &Lab, case: &Case, guests: &mut [Guest], index: usize, macs: 
                         Some(false) => "NOT as numpy, not compared",
                         None => "beside numpy in f32",
                     };
-                    lab.say(&format!("{label} of {}: {verdict}, off by {error:.1e} of the largest value", case.name));
+                    harness
+                        .say(&format!("{label} of {}: {verdict}, off by {error:.1e} of the largest value", case.name));
                     if tolerance(case, unit).is_some_and(|bound| error > bound) {
                         continue;
                     }
                 }
                 Err(failure) => {
-                    lab.say(&format!("{label} of {}: not checked: {}", case.name, escaped(failure.reason())))
+                    harness.say(&format!("{label} of {}: not checked: {}", case.name, escaped(failure.reason())))
                 }
             }
         }
@@ -314,8 +324,10 @@ fn theirs<'a>(lab: &Lab, case: &Case, guests: &mut [Guest], index: usize, macs: 
     entries
 }
 
-/// A peer and a form of its in tables.
+/// A peer and its variant in tables.
 fn label(peer: &Peer, variant: &str) -> String {
-    let form = cases::variant(variant).1.map_or(variant.to_owned(), |order| format!("binary, order {order}"));
-    format!("{} {form}", peer.name)
+    match cases::variant(variant).1 {
+        Some(order) => format!("{} binary, order {order}", peer.name),
+        None => format!("{} {variant}", peer.name),
+    }
 }

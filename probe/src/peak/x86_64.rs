@@ -329,7 +329,7 @@ pub(super) fn limits() -> Vec<Limit> {
         Limit::bits("xor, pshufb popcount, 128 bits", Isa::Popcnt, 16 * 128, &[pshufb128]).on(has!("ssse3")),
         Limit::own(
             "tables of signed sums, 512 bits",
-            Unit::Sign,
+            Unit::BinaryWeight,
             Isa::Avx512Vpopcnt,
             8 * 512,
             &[tables512, tables512_in_turns],
@@ -337,13 +337,14 @@ pub(super) fn limits() -> Vec<Limit> {
         .on(avx512 && has!("avx512vpopcntdq")),
         Limit::own(
             "tables of signed sums, 512 bits, avx512bw",
-            Unit::Sign,
+            Unit::BinaryWeight,
             Isa::Avx512Bw,
             8 * 512,
             &[tables512, tables512_in_turns],
         )
         .on(avx512),
-        Limit::own("tables of signed sums, 256 bits", Unit::Sign, Isa::Avx2, 8 * 256, &[tables256]).on(has!("avx2")),
+        Limit::own("tables of signed sums, 256 bits", Unit::BinaryWeight, Isa::Avx2, 8 * 256, &[tables256])
+            .on(has!("avx2")),
         Limit::other("f32 FMA, 512 bits", Unit::Float, 48 * 16, &[fma512]).on(avx512),
         Limit::own("f32 FMA, 256 bits", Unit::Float, Isa::Avx2, 48 * 8, &[fma256]).on(has!("avx2") && has!("fma")),
         Limit::other("f32 scalar, many sums", Unit::Float, 24, &[scalar_sums]),

@@ -1,10 +1,11 @@
 //! What a record says, as tables in Markdown.
 
-use crate::report::crossover::{Contest, Kind, contests};
-use crate::report::record::Row;
+use crate::report::crossover::{Contest, Kind, Rival, contests};
+use crate::report::record::{Record, distinct};
 use crate::text;
 use horq::escaped;
 use horq_probe::display;
+use horq_probe::peak::Unit;
 
 /// A table and the line below it.
 pub(super) struct Markdown {
@@ -26,27 +27,16 @@ impl Markdown {
 }
 
 /// On what a row was measured.
-fn provenance(row: &Row, what: &str) -> String {
-    let rustc = row.rustc.split(" (").next().unwrap_or(&row.rustc);
+fn provenance(row: &Record, what: &str) -> String {
+    let rustc = row.compiler();
     let threads = if row.threads == 1 { "one thread".into() } else { format!("{} threads", row.threads) };
     let what = if what.is_empty() { String::new() } else { format!("{what} ") };
     format!("{what}{}, {threads}; commit {}, {rustc}, clock {}, {}.", row.cpu, row.commit, row.clock, row.date)
 }
 
-/// The distinct values of a column in the order in which they come.
-fn distinct<'a, T: PartialEq>(rows: &[&'a Row], value: impl Fn(&'a Row) -> Option<T>) -> Vec<T> {
-    let mut values = Vec::new();
-    for found in rows.iter().filter_map(|row| value(row)) {
-        if !values.contains(&found) {
-            values.push(found);
-        }
-    }
-    values
-}
-
 /// Ours on one thread, on the first backend that the suite ran on or the named one.
-fn ours<'a>(rows: &'a [Row], suite: &str, isa: Option<&str>) -> Vec<&'a Row> {
-    let ours = |row: &&Row| row.suite == suite && row.engine == "horq" && row.threads == 1;
+fn ours<'a>(rows: &'a [Record], suite: &str, isa: Option<&str>) -> Vec<&'a Record> {
+    let ours = |row: &&Record| row.suite == suite && row.engine == "horq" && row.threads == 1;
     let Some(first) = rows.iter().find(ours) else { return vec![] };
     let isa = isa.or(first.isa.as_deref());
     rows.iter().filter(ours).filter(|row| row.isa.as_deref() == isa).collect()
@@ -57,19 +47,20 @@ fn strings(cells: &[&str]) -> Vec<String> {
 }
 
 /// Part of the limit by backend; of a backend without one, products a cycle.
-pub(super) fn gemm(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
+pub(super) fn gemm(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     let first = *ours(rows, "gemm", isa).first()?;
     let main = first.isa.as_deref()?;
-    let of_suite = |row: &&Row| row.suite == "gemm" && row.engine == "horq" && (row.threads, row.order) == (1, Some(1));
-    let all: Vec<&Row> = rows.iter().filter(of_suite).collect();
-    let isas = distinct(&all, |row| row.isa.as_deref());
+    let of_suite =
+        |row: &&Record| row.suite == "gemm" && row.engine == "horq" && (row.threads, row.order) == (1, Some(1));
+    let all: Vec<&Record> = rows.iter().filter(of_suite).collect();
+    let isas = distinct(all.iter().copied(), |row| row.isa.as_deref());
     let bounded = |isa: &str| all.iter().any(|row| row.isa.as_deref() == Some(isa) && row.limit_fraction.is_some());
-    let per_cycle = |row: &Row| text::number(row.cycles.map(|cycles| row.macs / cycles));
+    let per_cycle = |row: &Record| text::number(row.per_cycle());
     let mut header = strings(&["M x N x K"]);
     header
         .extend(isas.iter().map(|&isa| format!("{isa}, {}", if bounded(isa) { "of its limit" } else { "bMAC/cycle" })));
     header.extend([format!("{main}, bMAC/cycle"), format!("{main}, over the fastest f32")]);
-    let table = distinct(&all, |row| Some(row.case.as_str())).into_iter().map(|case| {
+    let table = distinct(all.iter().copied(), |row| Some(row.case.as_str())).into_iter().map(|case| {
         let of = |isa: &str| all.iter().copied().find(|row| row.case == case && row.isa.as_deref() == Some(isa));
         let cell = |isa: &str| match of(isa) {
             Some(row) if !bounded(isa) => per_cycle(row),
@@ -77,7 +68,7 @@ pub(super) fn gemm(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
         };
         let mut cells = vec![case.to_owned()];
         cells.extend(isas.iter().map(|&isa| cell(isa)));
-        cells.push(of(main).map_or("-".into(), per_cycle));
+        cells.push(text::or_dash(of(main).map(per_cycle)));
         cells.push(times(of(main).and_then(|row| row.speedup_float)));
         cells
     });
@@ -85,51 +76,52 @@ pub(super) fn gemm(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
 }
 
 /// Whole layers by order and mode.
-pub(super) fn conv(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
+pub(super) fn conv(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     let first = *ours(rows, "conv", isa).first()?;
-    let of_isa = |row: &&Row| row.suite == "conv" && row.unit == "bit" && row.threads == 1 && row.isa == first.isa;
-    let ours: Vec<&Row> = rows.iter().filter(of_isa).collect();
+    let of_isa =
+        |row: &&Record| row.suite == "conv" && row.unit == Unit::Bit && row.threads == 1 && row.isa == first.isa;
+    let ours: Vec<&Record> = rows.iter().filter(of_isa).collect();
     // Planes on both sides stand beside the modes.
-    fn name(row: &Row) -> Option<&str> {
+    fn name(row: &Record) -> Option<&str> {
         if row.engine == "horq-packed" { Some("packed") } else { row.mode.as_deref() }
     }
-    let modes = distinct(&ours, name);
+    let modes = distinct(ours.iter().copied(), name);
     let mut header = strings(&["layer (H x W x C x N)", "order"]);
     for mode in &modes {
         header.extend([format!("{mode}, us"), "of the limit".into(), "over f32".into()]);
     }
     let mut table = Vec::new();
-    for case in distinct(&ours, |row| Some(row.case.as_str())) {
-        let of_case: Vec<&Row> = ours.iter().copied().filter(|row| row.case == case).collect();
-        for order in distinct(&of_case, |row| row.order) {
+    for case in distinct(ours.iter().copied(), |row| Some(row.case.as_str())) {
+        let of_case: Vec<&Record> = ours.iter().copied().filter(|row| row.case == case).collect();
+        for order in distinct(of_case.iter().copied(), |row| row.order) {
             let mut cells = vec![case.to_owned(), order.to_string()];
             for mode in &modes {
                 let mut found = of_case.iter().filter(|row| row.order == Some(order));
                 let found = found.find(|row| name(row) == Some(mode));
-                cells.push(found.map_or("-".into(), |row| text::micros(row.ns)));
+                cells.push(text::or_dash(found.map(|row| text::micros(row.ns))));
                 cells.push(text::percent(found.and_then(|row| row.limit_fraction)));
                 cells.push(times(found.and_then(|row| row.speedup_float)));
             }
             table.push(cells);
         }
     }
-    let isa = first.isa.as_deref().unwrap_or("-");
+    let isa = text::or_dash(first.isa.as_ref());
     Some(Markdown { header, rows: table, below: provenance(first, &format!("{isa} on")) })
 }
 
 /// Whole networks by order: one image at a time.
-pub(super) fn network(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
+pub(super) fn network(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     let ours = ours(rows, "network", isa);
-    let of_isa: Vec<&Row> = ours.into_iter().filter(|row| !row.case.contains('/')).collect();
+    let of_isa: Vec<&Record> = ours.into_iter().filter(|row| !row.case.contains('/')).collect();
     let first = *of_isa.first()?;
-    let orders = distinct(&of_isa, |row| row.order);
+    let orders = distinct(of_isa.iter().copied(), |row| row.order);
     let mut header = strings(&["network", "scales"]);
     header.extend(orders.iter().map(|order| format!("order {order}, ms")));
     header.push("each further order, ms".into());
     let mut table = Vec::new();
-    for case in distinct(&of_isa, |row| Some(row.case.as_str())) {
-        let of_case: Vec<&Row> = of_isa.iter().copied().filter(|row| row.case == case).collect();
-        for mode in distinct(&of_case, |row| row.mode.as_deref()) {
+    for case in distinct(of_isa.iter().copied(), |row| Some(row.case.as_str())) {
+        let of_case: Vec<&Record> = of_isa.iter().copied().filter(|row| row.case == case).collect();
+        for mode in distinct(of_case.iter().copied(), |row| row.mode.as_deref()) {
             let at = |order: usize| {
                 let mut found = of_case.iter().filter(|row| row.mode.as_deref() == Some(mode));
                 found.find(|row| row.order == Some(order)).map(|row| row.ns / 1e6)
@@ -142,34 +134,66 @@ pub(super) fn network(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
             table.push(cells);
         }
     }
-    let isa = first.isa.as_deref().unwrap_or("-");
+    let isa = text::or_dash(first.isa.as_ref());
     Some(Markdown { header, rows: table, below: provenance(first, &format!("Batch 1, {isa} on")) })
 }
 
 /// Cold starts at order 1 in the first mode.
-pub(super) fn cold(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
+pub(super) fn cold(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     let cold = ours(rows, "cold", isa);
     let first = *cold.first()?;
-    let chosen: Vec<&Row> =
+    let chosen: Vec<&Record> =
         cold.into_iter().filter(|row| (row.order, &row.mode) == (first.order, &first.mode)).collect();
     let header = ["network", "file, MiB", "process start to first answer, ms", "page faults", "resident, MiB"];
-    let mebibytes = |bytes: Option<usize>| text::number(bytes.map(|bytes| bytes as f64 / 1024.0 / 1024.0));
     let table = chosen.iter().filter(|row| !row.case.contains('/')).map(|row| {
         vec![
             row.case.clone(),
-            mebibytes(row.file),
+            text::mebibytes(row.file),
             text::number(Some(row.ns / 1e6)),
-            row.minor_faults.map_or("-".into(), |faults| faults.to_string()),
-            mebibytes(row.rss),
+            text::or_dash(row.minor_faults),
+            text::mebibytes(row.rss),
         ]
     });
-    let order = first.order.map_or("-".into(), |order| order.to_string());
+    let order = text::or_dash(first.order);
     let below = provenance(first, &format!("Order {order}, {} scales;", first.mode.as_deref().unwrap_or("-")));
     Some(Markdown { header: strings(&header), rows: table.collect(), below })
 }
 
+/// A few cases of the suite `peers` for a first page: the first two orders beside the best of the others.
+pub(super) fn summary(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
+    const CASES: [(&str, &str); 6] = [
+        ("56x56x64x64 k3 s1", "3x3 convolution, 56x56 pixels, 64 to 64 channels"),
+        ("14x14x256x256 k3 s1", "3x3 convolution, 14x14 pixels, 256 to 256 channels"),
+        ("1024x1024x1024", "matrix product, 1024 x 1024 x 1024"),
+        ("lenet5", "LeNet-5, 28x28 pixels"),
+        ("vgg-small-int8", "VGG-small, 32x32 pixels, first and last layer int8"),
+        ("bireal18-int8", "Bi-Real-Net-18, 224x224 pixels, first and last layer int8"),
+    ];
+    let first = *ours(rows, "peers", isa).first()?;
+    let contests = contests(rows);
+    let row = |(case, name): (&str, &str)| {
+        let contest = contests.iter().find(|contest| contest.case == case)?;
+        let [int8, float] = [Kind::Int8, Kind::Float].map(|kind| contest.rival(kind));
+        let mut cells = strings(&[name]);
+        cells.extend((0..2).map(|order| text::or_dash(contest.ours.get(order).copied().map(text::micros))));
+        cells.extend([int8, float].map(rival));
+        cells.push(text::or_dash(int8.map(|rival| contest.wins_from(rival))));
+        Some(cells)
+    };
+    let header = ["batch 1", "order 1, us", "order 2, us", "best int8 elsewhere, us", "best f32 elsewhere, us"];
+    let mut header = strings(&header);
+    header.push("int8 wins from order (even at)".into());
+    let below = provenance(first, &format!("{} on", text::or_dash(first.isa.as_ref())));
+    Some(Markdown { header, rows: CASES.into_iter().filter_map(row).collect(), below })
+}
+
+/// An engine and its time.
+fn rival(rival: Option<&Rival<'_>>) -> String {
+    text::or_dash(rival.map(|rival| format!("{} {}", rival.engine, text::micros(rival.ns))))
+}
+
 /// Orders beside what a user could pick instead.
-pub(super) fn peers(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
+pub(super) fn peers(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     const ORDERS: [usize; 2] = [1, 2];
     let first = *ours(rows, "peers", isa).first()?;
     let mut header =
@@ -179,19 +203,19 @@ pub(super) fn peers(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
         header.push("wins from order (even at)".into());
     }
     let binary = |case: &str, order: usize| {
-        let of_case = rows.iter().filter(|row| row.suite == "peers" && row.case == case && row.unit == "bit");
+        let of_case = rows.iter().filter(|row| row.suite == "peers" && row.case == case && row.unit == Unit::Bit);
         of_case.filter(|row| row.engine == "openvino").find(|row| row.order == Some(order)).map(|row| row.ns)
     };
     let row = |contest: &Contest<'_>| {
         let ours = |order: usize| contest.ours.get(order - 1).copied();
         let mut cells = strings(&[contest.case, contest.mode]);
-        cells.extend(ORDERS.map(|order| ours(order).map_or("-".into(), text::micros)));
+        cells.extend(ORDERS.map(|order| text::or_dash(ours(order).map(text::micros))));
         cells
             .extend(ORDERS.map(|order| text::number(ours(order).zip(binary(contest.case, order)).map(|(a, b)| a / b))));
         for kind in Kind::ALL {
-            let rival = contest.rival(kind);
-            cells.push(rival.map_or("-".into(), |rival| format!("{} {}", rival.engine, text::micros(rival.ns))));
-            cells.push(rival.map_or("-".into(), |rival| contest.wins_from(rival)));
+            let best = contest.rival(kind);
+            cells.push(rival(best));
+            cells.push(text::or_dash(best.map(|rival| contest.wins_from(rival))));
         }
         cells
     };
@@ -199,21 +223,21 @@ pub(super) fn peers(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
     Some(Markdown {
         header,
         rows,
-        below: provenance(first, &format!("Batch 1, {} on", first.isa.as_deref().unwrap_or("-"))),
+        below: provenance(first, &format!("Batch 1, {} on", text::or_dash(first.isa.as_ref()))),
     })
 }
 
 /// Layers of f32 activations by what their weights are, beside f32 by the crate `gemm`.
-pub(super) fn weights(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
+pub(super) fn weights(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     by_weights(rows, "weights", isa)
 }
 
 /// The same beside the fastest f32 of the peers.
-pub(super) fn peers_weights(rows: &[Row], isa: Option<&str>) -> Option<Markdown> {
+pub(super) fn peers_weights(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     by_weights(rows, "peers", isa)
 }
 
-fn by_weights(rows: &[Row], suite: &str, isa: Option<&str>) -> Option<Markdown> {
+fn by_weights(rows: &[Record], suite: &str, isa: Option<&str>) -> Option<Markdown> {
     const FORMS: [(&str, &str); 6] = [
         ("horq-f32", "f32"),
         ("horq-int8", "int8"),
@@ -222,8 +246,8 @@ fn by_weights(rows: &[Row], suite: &str, isa: Option<&str>) -> Option<Markdown> 
         ("horq-code3", "3 bits"),
         ("horq-sign", "1 bit"),
     ];
-    let of_suite: Vec<&Row> = rows.iter().filter(|row| row.suite == suite && row.threads == 1).collect();
-    let ours = |row: &&Row| row.engine == "horq-f32" && isa.is_none_or(|isa| row.isa.as_deref() == Some(isa));
+    let of_suite: Vec<&Record> = rows.iter().filter(|row| row.suite == suite && row.threads == 1).collect();
+    let ours = |row: &&Record| row.engine == "horq-f32" && isa.is_none_or(|isa| row.isa.as_deref() == Some(isa));
     let first = of_suite.iter().copied().find(ours)?;
     let mut header = strings(&["layer", "others' best f32, us"]);
     for (_, weights) in FORMS {
@@ -231,26 +255,26 @@ fn by_weights(rows: &[Row], suite: &str, isa: Option<&str>) -> Option<Markdown> 
     }
     let row = |case: &str| {
         let of_case = || of_suite.iter().copied().filter(|row| row.case == case);
-        let others = of_case().filter(|row| row.unit == "float" && !row.engine.starts_with("horq"));
+        let others = of_case().filter(|row| row.unit == Unit::Float && !row.is_ours());
         let other = others.min_by(|a, b| a.ns.total_cmp(&b.ns));
         let mut cells = vec![case.to_owned()];
-        cells.push(other.map_or("-".into(), |other| format!("{} {}", other.engine, text::micros(other.ns))));
+        cells.push(text::or_dash(other.map(|other| format!("{} {}", other.engine, text::micros(other.ns)))));
         for (engine, _) in FORMS {
             let found = of_case().find(|row| row.engine == engine && row.isa == first.isa);
-            cells.push(found.map_or("-".into(), |row| text::micros(row.ns)));
+            cells.push(text::or_dash(found.map(|row| text::micros(row.ns))));
             cells.push(text::number(other.zip(found).map(|(other, row)| row_time(other) / row_time(row))));
         }
         cells
     };
-    let of_isa: Vec<&Row> =
+    let of_isa: Vec<&Record> =
         of_suite.iter().copied().filter(|row| row.engine == "horq-f32" && row.isa == first.isa).collect();
-    let table = distinct(&of_isa, |row| Some(row.case.as_str())).into_iter().map(row).collect();
-    let isa = first.isa.as_deref().unwrap_or("-");
+    let table = distinct(of_isa.iter().copied(), |row| Some(row.case.as_str())).into_iter().map(row).collect();
+    let isa = text::or_dash(first.isa.as_ref());
     Some(Markdown { header, rows: table, below: provenance(first, &format!("{isa} on")) })
 }
 
 /// Cycles where they are known, because the frequency may have changed in between.
-fn row_time(row: &Row) -> f64 {
+fn row_time(row: &Record) -> f64 {
     row.cycles.unwrap_or(row.ns)
 }
 
@@ -264,5 +288,5 @@ fn milliseconds(ms: Option<f64>) -> String {
 }
 
 fn times(ratio: Option<f64>) -> String {
-    ratio.map_or("-".into(), |ratio| format!("{} x", text::number(Some(ratio))))
+    text::or_dash(ratio.map(|ratio| format!("{} x", text::number(Some(ratio)))))
 }

@@ -1,6 +1,6 @@
 //! Where a run's time goes, layer by layer.
 
-use crate::harness::Lab;
+use crate::harness::Harness;
 use horq::{Error, LayerProfile, Session, Stage};
 use horq_probe::clock::Timing;
 use horq_probe::peak::Unit;
@@ -76,14 +76,14 @@ pub(super) fn macs(layer: &LayerProfile, batch: usize) -> (Unit, f64) {
 /// Products of one sample by what they are; a layer has one kind.
 fn products(layer: &LayerProfile) -> [(Unit, u64); 5] {
     let LayerProfile { bit_macs, int8_macs, sign_macs, code_macs, float_macs, .. } = *layer;
-    let floats = [(Unit::Sign, sign_macs), (Unit::Code, code_macs), (Unit::Float, float_macs)];
+    let floats = [(Unit::BinaryWeight, sign_macs), (Unit::Codebook, code_macs), (Unit::Float, float_macs)];
     [(Unit::Bit, bit_macs), (Unit::Int8, int8_macs), floats[0], floats[1], floats[2]]
 }
 
 /// The part of the limit of the layer's products that it reaches in that time; none for a layer without products.
-pub(super) fn fraction(lab: &Lab, layer: &LayerProfile, batch: usize, ns: f64) -> Option<f64> {
+pub(super) fn fraction(harness: &Harness, layer: &LayerProfile, batch: usize, ns: f64) -> Option<f64> {
     let (unit, macs) = macs(layer, batch);
-    let peak = lab.peaks().bound(unit, layer.isa);
+    let peak = harness.peaks().bound(unit, layer.isa);
     let timing = Timing { ns, cycles: f64::NAN, spread: f64::NAN };
-    peak.filter(|_| macs > 0.0 && ns > 0.0).map(|peak| peak.fraction(macs / lab.threads() as f64, timing))
+    peak.filter(|_| macs > 0.0 && ns > 0.0).map(|peak| peak.fraction(macs / harness.threads() as f64, timing))
 }

@@ -1,10 +1,9 @@
 //! What is compared, and our side of it.
 
-use crate::cli::geometry;
+use crate::cases::{Layer, SQUARE};
 use crate::data::Numbers;
 use crate::networks::Network;
-use crate::suites::conv::{self, SHAPES, mode_name};
-use crate::variants::Form;
+use crate::variants::Variant;
 use horq::{Model, Session, SessionOptions};
 use horq_kernels::{Geometry, Inline, Isa, ScaleMode};
 use horq_probe::peak::Unit;
@@ -48,50 +47,32 @@ pub(super) enum Kind {
     Empty,
 }
 
-/// One of our forms of a case.
+/// One of our variants of a case.
 pub(super) struct Ours<'a> {
     /// A network's is that of its binary layers.
-    pub form: Form,
+    pub variant: Variant,
     /// Multiply-accumulates of a call, each plane's counted.
     pub macs: f64,
     pub run: Box<dyn FnMut() + 'a>,
 }
 
-impl Ours<'_> {
-    /// Its name in tables.
-    pub(super) fn label(&self) -> String {
-        match self.form {
-            Form::Float => "horq f32".into(),
-            Form::Int8 => "horq int8".into(),
-            Form::Sign => "horq f32, binary weights".into(),
-            Form::Code(bits) => format!("horq f32, codebook of {bits} bits"),
-            Form::Binary { order, mode } => format!("horq {}, order {order}", mode_name(mode)),
-            Form::Packed { order } => format!("horq packed, order {order}"),
-        }
-    }
-}
-
 impl Case {
     /// All cases, in the order of the tables.
     pub(super) fn all() -> Vec<Self> {
-        let layers = SHAPES.map(|shape| Self::conv(shape, 3, 1));
-        let product = Kind::Product { rows: 1024, columns: 1024, depth: 1024 };
+        let stages = Layer::stages().into_iter().map(Self::conv);
+        let [rows, columns, depth] = SQUARE;
+        let kind = Kind::Product { rows, columns, depth };
+        let product = Self { name: Layer::product(SQUARE).name(), kind };
+        let stems = STEMS.map(|(shape, kernel, stride)| Self::conv(Layer::conv(shape, kernel, stride)));
         let networks =
             [Network::Lenet5, Network::VggSmall, Network::VggSmallInt8, Network::Bireal18, Network::Bireal18Int8];
-        let networks = networks.map(Self::network);
-        let product = Self { name: "1024x1024x1024".into(), kind: product };
-        layers
-            .into_iter()
-            .chain([product])
-            .chain(STEMS.map(|stem| Self::conv(stem.0, stem.1, stem.2)))
-            .chain(networks)
-            .collect()
+        stages.chain([product]).chain(stems).chain(networks.map(Self::network)).collect()
     }
 
-    fn conv(shape: [usize; 4], kernel: usize, stride: usize) -> Self {
-        let [height, width, channels, filters] = shape;
-        let kind = Kind::Conv { height, width, channels, filters, kernel, stride };
-        Self { name: conv::case(&geometry(shape, kernel, stride)), kind }
+    fn conv(layer: Layer) -> Self {
+        let Geometry { height, width, channels, filters, window, .. } = layer.geometry;
+        let (kernel, stride) = (window.kernel[0], window.stride[0]);
+        Self { name: layer.name(), kind: Kind::Conv { height, width, channels, filters, kernel, stride } }
     }
 
     /// A network as a case.
@@ -116,42 +97,35 @@ impl Case {
         Self { name: "empty".into(), kind: Kind::Empty }
     }
 
-    /// Rows, columns and depth of the product that the case is, at order 1.
-    pub(super) fn product(&self) -> Option<[usize; 3]> {
+    /// The layer that the case is, if it is one.
+    pub(super) fn layer(&self) -> Option<Layer> {
         match self.kind {
             Kind::Conv { height, width, channels, filters, kernel, stride } => {
-                Some([height.div_ceil(stride) * width.div_ceil(stride), filters, kernel * kernel * channels])
+                Some(Layer::conv([height, width, channels, filters], kernel, stride))
             }
-            Kind::Product { rows, columns, depth } => Some([rows, columns, depth]),
+            Kind::Product { rows, columns, depth } => Some(Layer::product([rows, columns, depth])),
             Kind::Network { .. } | Kind::Empty => None,
         }
     }
 
-    /// Our forms of it, ready to run: f32 activations, then each mode and order.
+    /// Our variants of it, ready to run: f32 activations, then each mode and order.
     ///
     /// # Errors
     /// A message if a layer cannot be prepared.
     pub(super) fn ours(&self, isa: Isa) -> Result<Vec<Ours<'static>>, String> {
-        let (geometry, samples) = match self.kind {
-            Kind::Conv { height, width, channels, filters, kernel, stride } => {
-                let shape = [height, width, channels, filters];
-                (geometry(shape, kernel, stride), 1)
-            }
-            Kind::Product { rows, columns, depth } => (Geometry::dense(depth, columns), rows),
-            Kind::Network { network } => return networks(isa, network, self.modes()),
-            Kind::Empty => return Ok(vec![]),
-        };
-        let binary = self.modes().iter().flat_map(|&mode| ORDERS.map(move |order| Form::Binary { order, mode }));
+        if let Kind::Network { network } = self.kind {
+            return networks(isa, network, self.modes());
+        }
+        let Some(layer) = self.layer() else { return Ok(vec![]) };
+        let binary = self.modes().iter().flat_map(|&mode| ORDERS.map(move |order| Variant::Binary { order, mode }));
         // First layers keep their weights, or 8 bits of them.
-        let floats = if self.modes().is_empty() { &Form::PLAIN[..2] } else { &Form::PLAIN[..] };
-        floats.iter().copied().chain(binary).map(|form| layer(form, isa, geometry, samples)).collect()
+        let plain = if self.modes().is_empty() { &Variant::PLAIN[..2] } else { &Variant::PLAIN[..] };
+        let ours = |variant: Variant| {
+            let mut work = variant.prepare(isa, &layer)?;
+            Ok(Ours { variant, macs: variant.macs(&layer)?, run: Box::new(move || work(&Inline, None)) })
+        };
+        plain.iter().copied().chain(binary).map(ours).collect()
     }
-}
-
-/// A layer in that form, on the caller's thread.
-fn layer(form: Form, isa: Isa, geometry: Geometry, samples: usize) -> Result<Ours<'static>, String> {
-    let mut work = form.prepare(isa, geometry, samples)?;
-    Ok(Ours { form, macs: form.macs(&geometry, samples)?, run: Box::new(move || work(&Inline, None)) })
 }
 
 /// A network in each mode and order: sessions of one model a mode.
@@ -167,7 +141,7 @@ fn networks(isa: Isa, network: Network, modes: &[ScaleMode]) -> Result<Vec<Ours<
             let input = Numbers::new(3).floats(session.input_len());
             let mut output: Vec<f32> = vec![0.0; session.output_len()];
             let run = Box::new(move || session.run(&input, &mut output).expect("the input is finite"));
-            ours.push(Ours { form: Form::Binary { order, mode }, macs, run });
+            ours.push(Ours { variant: Variant::Binary { order, mode }, macs, run });
         }
     }
     Ok(ours)
@@ -231,7 +205,7 @@ mod tests {
         assert_eq!((&told[0]["height"], &told[0]["filters"], &told[0]["kernel"]), (&56.into(), &64.into(), &3.into()));
         assert_eq!((&told[6]["kernel"], &told[6]["stride"]), (&7.into(), &2.into()));
         assert_eq!((&told[8]["kind"], &told[8]["network"]), (&"network".into(), &"vgg-small".into()));
-        assert_eq!(Case::all()[6].product(), Some([112 * 112, 64, 147]));
+        assert_eq!(Case::all()[6].layer().unwrap().sizes(), Ok([112 * 112, 64, 147]));
         assert_eq!((&told[9]["name"], &told[9]["network"]), (&"vgg-small-int8".into(), &"vgg-small".into()));
         assert_eq!((&told[4]["kind"], &told[4]["depth"]), (&"product".into(), &1024.into()));
         assert_eq!(serde_json::to_value(Case::empty()).unwrap()["kind"], "empty");
@@ -245,19 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn our_forms_run_and_are_timed() {
-        let case = Case::conv([5, 4, 9, 7], 3, 1);
+    fn our_variants_run_and_are_timed() {
+        let case = Case::conv(Layer::conv([5, 4, 9, 7], 3, 1));
         let mut ours = case.ours(Isa::Portable).unwrap();
         assert_eq!(ours.len(), 6 + 2 * ORDERS.count());
-        let labels: Vec<String> = ours.iter().map(Ours::label).collect();
-        assert_eq!((labels[0].as_str(), labels[13].as_str()), ("horq f32", "horq window, order 4"));
-        assert_eq!(
-            (labels[2].as_str(), labels[5].as_str()),
-            ("horq f32, codebook of 5 bits", "horq f32, binary weights")
-        );
-        for form in &mut ours {
-            assert!(sample(&mut form.run, Duration::ZERO).len() >= LEAST_CALLS);
+        let label = |index: usize| ours[index].variant.label();
+        assert_eq!([label(0), label(13)], ["f32", "window, order 4"]);
+        assert_eq!([label(2), label(5)], ["f32, codebook of 5 bits", "f32, binary weights"]);
+        for variant in &mut ours {
+            assert!(sample(&mut variant.run, Duration::ZERO).len() >= LEAST_CALLS);
         }
-        assert_eq!((case.name.as_str(), case.product()), ("5x4x9x7 k3 s1", Some([20, 7, 81])));
+        assert_eq!((case.name.as_str(), case.layer().unwrap().sizes()), ("5x4x9x7 k3 s1", Ok([20, 7, 81])));
     }
 }

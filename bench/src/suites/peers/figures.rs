@@ -3,43 +3,39 @@
 use super::ORDERS;
 use crate::chart::{Figure, Mark, Panel, Scale, Series, Style};
 use crate::report::crossover::{Contest, Kind, contests};
-use crate::report::record::Row;
+use crate::report::record::{Record, distinct};
 use crate::text;
+use horq_probe::peak::Unit;
 
 /// Panels of one figure.
 const PANELS: usize = 3;
 
 /// A panel a case; `caption` says on what and with what it was measured.
-pub(crate) fn figures(rows: &[Row], caption: &[String]) -> Vec<(String, Figure)> {
+pub(crate) fn figures(rows: &[Record], caption: &[String]) -> Vec<(String, Figure)> {
     let mut lines = vec![
         "Batch 1, one thread, f32 in and out; medians of turns. OpenVINO's orders above 1 are composed.".to_owned(),
     ];
     lines.extend_from_slice(caption);
-    let panels: Vec<Panel> = contests(rows).iter().map(|contest| panel(contest, rows)).collect();
-    let mut figures = Vec::new();
-    let mut panels = panels.into_iter().peekable();
-    while panels.peek().is_some() {
-        let panels: Vec<Panel> = panels.by_ref().take(PANELS).collect();
+    let figure = |(number, cases): (usize, &[Contest<'_>])| {
         let title = "Time by order, beside what a user could pick instead".to_owned();
-        figures.push((format!("peers-{}", figures.len() + 1), Figure { title, caption: lines.clone(), panels }));
-    }
-    figures
+        let panels = cases.iter().map(|contest| panel(contest, rows)).collect();
+        (format!("peers-{}", number + 1), Figure { title, caption: lines.clone(), panels })
+    };
+    contests(rows).chunks(PANELS).enumerate().map(figure).collect()
 }
 
 /// The lines below the figures of a kept record.
-pub(crate) fn caption(rows: &[Row]) -> Vec<String> {
+pub(crate) fn caption(rows: &[Record]) -> Vec<String> {
     let Some(row) = rows.first() else { return vec![] };
-    let rustc = row.rustc.split(" (").next().unwrap_or(&row.rustc);
-    vec![format!("{}; commit {}, {rustc}, {}.", row.cpu, row.commit, row.date)]
+    vec![format!("{}; commit {}, {}, {}.", row.cpu, row.commit, row.compiler(), row.date)]
 }
 
-fn panel(contest: &Contest<'_>, rows: &[Row]) -> Panel {
+fn panel(contest: &Contest<'_>, rows: &[Record]) -> Panel {
     let of_case = || rows.iter().filter(|row| row.suite == super::report::SUITE && row.case == contest.case);
-    let by_order = |keep: &dyn Fn(&Row) -> bool| -> Vec<(f64, f64)> {
+    let by_order = |keep: &dyn Fn(&Record) -> bool| -> Vec<(f64, f64)> {
         of_case().filter(|row| keep(row)).filter_map(|row| Some((row.order? as f64, row.ns / 1000.0))).collect()
     };
-    let mut modes: Vec<&str> = of_case().filter_map(|row| row.mode.as_deref()).collect();
-    modes.dedup();
+    let modes = distinct(of_case(), |row| row.mode.as_deref());
     let mut series: Vec<Series> = modes
         .into_iter()
         .enumerate()
@@ -50,7 +46,7 @@ fn panel(contest: &Contest<'_>, rows: &[Row]) -> Panel {
             color,
         })
         .collect();
-    let points = by_order(&|row| row.engine == "openvino" && row.unit == "bit");
+    let points = by_order(&|row| row.engine == "openvino" && row.unit == Unit::Bit);
     if !points.is_empty() {
         let name = "OpenVINO binary (above 1 composed)".into();
         series.push(Series { name, points, style: Style::Measured, color: 2 });
@@ -82,6 +78,6 @@ fn panel(contest: &Contest<'_>, rows: &[Row]) -> Panel {
         x_ticks: ORDERS.map(|order| (order as f64, order.to_string())).collect(),
         series,
         marks,
-        marks_name: "even with the dashed line, at this order",
+        marks_name: "even with the dashed line, at this order".into(),
     }
 }

@@ -1,7 +1,7 @@
 //! Where the peers live: a folder with a Python environment for each and the scripts that run them.
 
 use super::process::Process;
-use crate::harness::{create_folder, save};
+use crate::output::{create_folder, save};
 use horq::escaped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -79,9 +79,9 @@ const SCRIPTS: [(&str, &str); 9] = [
 const COMPLETE: &str = "horq-complete";
 
 /// The folder of the peers.
-pub(super) struct Home(PathBuf);
+pub(super) struct Installation(PathBuf);
 
-impl Home {
+impl Installation {
     /// Opens the folder and writes the scripts into it.
     ///
     /// # Errors
@@ -191,18 +191,18 @@ mod tests {
     fn peers_are_not_installed_by_surprise() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        let error = Home::open(&missing, false).err().unwrap();
+        let error = Installation::open(&missing, false).err().unwrap();
         assert!(error.contains("--install") && !missing.exists(), "{error}");
-        let home = Home::open(&missing, true).unwrap();
-        assert!(missing.join("scripts/runner.py").is_file() && !home.has(&PEERS[0]));
-        assert!(home.start(&PEERS[0]).err().unwrap().contains("--install"));
+        let installation = Installation::open(&missing, true).unwrap();
+        assert!(missing.join("scripts/runner.py").is_file() && !installation.has(&PEERS[0]));
+        assert!(installation.start(&PEERS[0]).err().unwrap().contains("--install"));
     }
 
     #[test]
     fn a_failed_installation_says_why() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home::open(folder.path(), true).unwrap();
-        let error = home.install(&PEERS[0], Path::new("no-such-python")).unwrap_err();
+        let installation = Installation::open(folder.path(), true).unwrap();
+        let error = installation.install(&PEERS[0], Path::new("no-such-python")).unwrap_err();
         assert!(error.contains("cannot start"), "{error}");
         let error = complete(
             {
@@ -213,6 +213,6 @@ mod tests {
             "a step",
         );
         assert!(error.unwrap_err().ends_with("the reason"));
-        assert!(!home.has(&PEERS[0]));
+        assert!(!installation.has(&PEERS[0]));
     }
 }

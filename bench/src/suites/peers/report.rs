@@ -3,9 +3,9 @@
 use super::cases::Case;
 use super::ratio::{Spread, first_order_slower};
 use super::{Entry, ORDERS};
-use crate::harness::Lab;
+use crate::cases::mode_name;
+use crate::harness::Harness;
 use crate::report::record::Record;
-use crate::suites::conv::mode_name;
 use crate::text;
 use horq_kernels::ScaleMode;
 use horq_probe::clock::Timing;
@@ -18,12 +18,12 @@ pub(super) const SUITE: &str = "peers";
 ///
 /// # Errors
 /// A message if a line cannot be written.
-pub(super) fn case(lab: &mut Lab, case: &Case, entries: &[Entry<'_>]) -> Result<(), String> {
+pub(super) fn case(harness: &mut Harness, case: &Case, entries: &[Entry<'_>]) -> Result<(), String> {
     let best = |unit| best(entries.iter().filter(|entry| is_peer(entry) && entry.unit == unit));
     let (int8, float) = (best(Unit::Int8), best(Unit::Float));
     let vectors = entries.iter().find(|entry| entry.engine == "openvino-vectors");
     let over = |entry: &Entry<'_>, other: Option<&Entry<'_>>| {
-        other.map_or("-".into(), |other| Spread::of_turns(&entry.turns, &other.turns).text())
+        text::or_dash(other.map(|other| Spread::of_turns(&entry.turns, &other.turns).text()))
     };
     let mut ours = Vec::new();
     for entry in entries.iter().filter(|entry| !is_peer(entry)) {
@@ -33,12 +33,11 @@ pub(super) fn case(lab: &mut Lab, case: &Case, entries: &[Entry<'_>]) -> Result<
         row.extend([binary, int8, vectors, float].map(|other| over(entry, other)));
         ours.push(row);
     }
-    let header =
-        ["ours over theirs", "us", "OpenVINO, same order", "best int8", "int8 without matrix units", "best f32"];
-    lab.table(&format!("peers {}: medians of the turns' ratios, and the middle half", case.name), &header, ours);
+    let header = "ours over theirs | us | OpenVINO, same order | best int8 | int8 without matrix units | best f32";
+    harness.table(&format!("peers {}: medians of the turns' ratios, and the middle half", case.name), header, ours);
     let row = |entry: &Entry<'_>| vec![entry.label.clone(), time(entry), entry.detail.clone()];
     let theirs: Vec<_> = entries.iter().filter(|entry| is_peer(entry)).map(row).collect();
-    lab.table("", &["theirs", "us", "by"], theirs);
+    harness.table("", "theirs | us | by", theirs);
     let told = case.modes().first().copied();
     let times = told.map_or_else(Vec::new, |told| times(entries, told));
     for (what, other) in [("best int8", int8), ("int8 without matrix units", vectors), ("best f32", float)] {
@@ -48,27 +47,20 @@ pub(super) fn case(lab: &mut Lab, case: &Case, entries: &[Entry<'_>]) -> Result<
             Some((order, false)) => format!("would win from about order {order}"),
             None => "does not win at any order".into(),
         };
-        lab.say(&format!("{what}: {}, {} us; beside mode {} it {wins}", other.label, time(other), mode_name(told)));
+        harness.say(&format!("{what}: {}, {} us; beside mode {} it {wins}", other.label, time(other), mode_name(told)));
     }
-    let isa = lab.isas()[0];
-    let product = case.product();
+    let isa = harness.isas()[0];
+    let sizes = case.layer().map(|layer| layer.sizes()).transpose()?;
     for entry in entries {
         let spread = Spread::of(entry.turns.iter().copied());
-        let spread = (spread.high - spread.low) / spread.median;
-        let timing = Timing { ns: median(entry), cycles: f64::NAN, spread };
-        let unit = if product.is_none() && !is_peer(entry) { Unit::Mixed } else { entry.unit };
-        let speedup = float.map(|float| Spread::of_turns(&float.turns, &entry.turns).median);
-        let [m, n, k] = product.map_or([None; 3], |sides| sides.map(Some));
-        lab.emit(Record {
-            m,
-            n,
-            k,
-            order: entry.order,
-            mode: entry.mode,
-            isa: Some(isa).filter(|_| !is_peer(entry)),
-            speedup_float: speedup,
-            ..Record::new(SUITE, case.name.clone(), entry.engine, unit, entry.macs, timing)
-        })?;
+        let timing = Timing { ns: spread.median, cycles: f64::NAN, spread: (spread.high - spread.low) / spread.median };
+        let unit = if sizes.is_none() && !is_peer(entry) { Unit::Mixed } else { entry.unit };
+        let record = Record::new(SUITE, &case.name, entry.engine, unit, entry.macs, timing);
+        let record = record.with_order(entry.order, entry.mode);
+        let record = sizes.map_or(record.clone(), |sizes| record.of_product(sizes));
+        let record = if is_peer(entry) { record } else { record.on(isa) };
+        let speedup_float = float.map(|float| Spread::of_turns(&float.turns, &entry.turns).median);
+        harness.emit(Record { speedup_float, ..record })?;
     }
     Ok(())
 }
