@@ -79,7 +79,7 @@ enum Json {
 pub(crate) struct Workers(Option<Arc<rayon::ThreadPool>>);
 
 impl Workers {
-    /// The same workers for a session of the engine.
+    /// These workers as a session of the engine takes them.
     pub(crate) fn for_session(&self) -> Threads {
         self.0.clone().map_or(Threads::Inline, Threads::Pool)
     }
@@ -169,7 +169,7 @@ impl Harness {
         &self.isas
     }
 
-    /// The same with each of `extra` beside them where the choice was left to us and this CPU has it.
+    /// The backends to measure with each of `extra` beside them, where the choice was left to us and this CPU has it.
     pub(crate) fn isas_and(&self, extra: &[Isa]) -> Vec<Isa> {
         let mut isas = self.isas.clone();
         for &isa in extra {

@@ -36,7 +36,7 @@ impl Output {
     /// Whether everything has been printed so far.
     ///
     /// # Errors
-    /// A message if not; whoever measures can stop then.
+    /// A message if not, with which measuring can stop.
     pub(crate) fn check(&self) -> Result<(), String> {
         match &*self.failed.borrow() {
             None => Ok(()),

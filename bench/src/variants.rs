@@ -15,17 +15,17 @@ pub(crate) type Work = Box<dyn FnMut(&dyn Parallel, Option<&StageClock>)>;
 /// How a layer computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {
-    /// f32 on both sides.
+    /// f32 activations, f32 weights.
     Float,
-    /// 8 bits of activations and of weights, f32 on both sides.
+    /// 8 bits of activations and of weights; f32 in and out.
     Int8,
     /// f32 activations, binary weights.
     BinaryWeight,
     /// f32 activations, weights from a codebook of so many bits.
     Codebook(u32),
-    /// Planes of activations, binary weights; f32 on both sides.
+    /// Planes of activations, binary weights; f32 in and out.
     Binary { order: usize, mode: ScaleMode },
-    /// The same with constant scales and packed planes on both sides, as between the layers of a network.
+    /// Planes of activations with constant scales, binary weights; packed planes in and out, as between the layers of a network.
     Packed { order: usize },
 }
 

@@ -26,7 +26,7 @@ impl Timing {
         if self.over(other) > 1.0 { other } else { self }
     }
 
-    /// The same for `share` of the work.
+    /// The time of `share` of the work.
     pub fn scale(self, share: f64) -> Self {
         Self { ns: self.ns * share, cycles: self.cycles * share, spread: self.spread }
     }
@@ -240,7 +240,7 @@ impl Clock {
         self.best_beside(budget, &mut || (), work).1
     }
 
-    /// The same for two pieces of work whose samples take turns, so that both see the same frequency and neighbours.
+    /// The best samples of two pieces of work that take turns within `budget`, so that both see the same frequency and neighbours.
     pub fn best_beside(
         &mut self,
         budget: Duration,

@@ -100,7 +100,7 @@ impl Contest<'_> {
         (slope > 0.0 && order > 1.0).then_some((order, false))
     }
 
-    /// The same for people: from which whole order on the rival wins, and in brackets where they are even.
+    /// From which whole order on the rival wins, and in brackets where they are even, as tables show it.
     pub(crate) fn wins_from(&self, rival: &Rival<'_>) -> String {
         if self.ours.first().is_some_and(|&first| first >= rival.ns) {
             return "1".into();

@@ -77,17 +77,17 @@ impl Record {
         }
     }
 
-    /// The same with rows, columns and depth of a product.
+    /// This record with rows, columns and depth of a product.
     pub(crate) fn of_product(self, [m, n, k]: [usize; 3]) -> Self {
         Self { m: Some(m), n: Some(n), k: Some(k), ..self }
     }
 
-    /// The same of a backend.
+    /// This record with a backend.
     pub(crate) fn on(self, isa: Isa) -> Self {
         Self { isa: Some(isa.name().into()), ..self }
     }
 
-    /// The same with an order and a scale mode, where there are any.
+    /// This record with an order and a scale mode, where there are any.
     pub(crate) fn with_order(self, order: Option<usize>, mode: Option<ScaleMode>) -> Self {
         Self { order, mode: mode.map(|mode| mode_name(mode).into()), ..self }
     }

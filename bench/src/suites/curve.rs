@@ -38,7 +38,7 @@ fn paper_model(order: usize, depth: usize) -> f64 {
     64.0 * depth / (order * depth + 64.0 * (order + 1.0))
 }
 
-/// The same with the quantizing of the columns, shared by `filters` outputs.
+/// The speed-up of [`paper_model`] with the quantizing of the columns counted, which `filters` outputs share.
 fn full_model(order: usize, depth: usize, filters: usize) -> f64 {
     let (order, depth, filters) = (order as f64, depth as f64, filters as f64);
     depth * filters / (order * depth * filters / 64.0 + 2.0 * order * depth + (order + 1.0) * filters)

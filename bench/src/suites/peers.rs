@@ -12,6 +12,7 @@ mod ratio;
 mod report;
 
 use crate::harness::Harness;
+use crate::report::crossover;
 use crate::report::record::{self, Record};
 use cases::{Case, Kind, ORDERS, Ours};
 use clap::Args;
@@ -100,7 +101,7 @@ struct Running {
 }
 
 /// One of the engines that take turns, and what it took.
-struct Entry<'a> {
+struct Entry {
     label: String,
     engine: &'static str,
     unit: Unit,
@@ -109,19 +110,19 @@ struct Entry<'a> {
     /// What a peer says about how it computes this.
     detail: String,
     macs: f64,
-    side: Side<'a>,
+    side: Side,
     /// Nanoseconds a call, the median of each turn.
     turns: Vec<f64>,
 }
 
-enum Side<'a> {
-    Ours(Ours<'a>),
+enum Side {
+    Ours(Ours),
     /// Which peer, and the model in its process.
     Theirs(usize, usize),
 }
 
-/// Largest difference to numpy over the largest value that is the same answer still, if that can be said: f32; 8 bits on both
-/// sides of a product; networks in int8 add up what their layers round, by scales that nobody trained.
+/// Largest difference to numpy over the largest value that is the same answer still, if that can be said: f32; 8 bits in both
+/// operands of a product; networks in int8 add up what their layers round, by scales that nobody trained.
 fn tolerance(case: &Case, unit: Unit) -> Option<f64> {
     match (unit, case.layer()) {
         (Unit::Int8, Some(_)) => Some(0.03),
@@ -152,6 +153,8 @@ pub(crate) fn run(harness: &mut Harness, arguments: &Arguments) -> Result<(), St
             cold::compare(harness, &installation, &peers)?;
         }
     }
+    let contests = crossover::contests(harness.records());
+    harness.say(&crossover::table("from which order on others win", &contests));
     Ok(())
 }
 
@@ -228,7 +231,7 @@ fn compare(harness: &mut Harness, case: &Case, peers: &mut [Running], arguments:
         side: Side::Ours(ours),
         turns: vec![],
     });
-    let mut entries: Vec<Entry<'_>> = ours.collect();
+    let mut entries: Vec<Entry> = ours.collect();
     // The products of one plane, which a network's float layers have too.
     let macs = entries.iter().map(|entry| entry.macs).fold(f64::NAN, f64::min);
     for index in 0..peers.len() {
@@ -266,14 +269,7 @@ fn compare(harness: &mut Harness, case: &Case, peers: &mut [Running], arguments:
 }
 
 /// What a peer has for a case; what it has not is said.
-fn theirs<'a>(
-    harness: &Harness,
-    case: &Case,
-    peers: &mut [Running],
-    index: usize,
-    macs: f64,
-    check: bool,
-) -> Vec<Entry<'a>> {
+fn theirs(harness: &Harness, case: &Case, peers: &mut [Running], index: usize, macs: f64, check: bool) -> Vec<Entry> {
     let Running { peer, process, .. } = &mut peers[index];
     let mut entries = Vec::new();
     for variant in peer.variants {

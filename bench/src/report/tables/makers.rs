@@ -81,7 +81,7 @@ pub(super) fn conv(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     let of_isa =
         |row: &&Record| row.suite == "conv" && row.unit == Unit::Bit && row.threads == 1 && row.isa == first.isa;
     let ours: Vec<&Record> = rows.iter().filter(of_isa).collect();
-    // Planes on both sides stand beside the modes.
+    // Planes in and out stand beside the modes.
     fn name(row: &Record) -> Option<&str> {
         if row.engine == "horq-packed" { Some("packed") } else { row.mode.as_deref() }
     }
@@ -173,16 +173,13 @@ pub(super) fn summary(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     let contests = contests(rows);
     let row = |(case, name): (&str, &str)| {
         let contest = contests.iter().find(|contest| contest.case == case)?;
-        let [int8, float] = [Kind::Int8, Kind::Float].map(|kind| contest.rival(kind));
         let mut cells = strings(&[name]);
         cells.extend((0..2).map(|order| text::or_dash(contest.ours.get(order).copied().map(text::micros))));
-        cells.extend([int8, float].map(rival));
-        cells.push(text::or_dash(int8.map(|rival| contest.wins_from(rival))));
+        cells.extend(Kind::ALL.map(|kind| rival(contest.rival(kind))));
         Some(cells)
     };
-    let header = ["batch 1", "order 1, us", "order 2, us", "best int8 elsewhere, us", "best f32 elsewhere, us"];
-    let mut header = strings(&header);
-    header.push("int8 wins from order (even at)".into());
+    let mut header = strings(&["one thread, batch 1", "order 1, us", "order 2, us"]);
+    header.extend(Kind::ALL.map(|kind| format!("best {} elsewhere, us", kind.name())));
     let below = provenance(first, &format!("{} on", text::or_dash(first.isa.as_ref())));
     Some(Markdown { header, rows: CASES.into_iter().filter_map(row).collect(), below })
 }
@@ -232,13 +229,13 @@ pub(super) fn weights(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     by_weights(rows, "weights", isa)
 }
 
-/// The same beside the fastest f32 of the peers.
+/// Layers of f32 activations by what their weights are, beside the fastest f32 of the peers.
 pub(super) fn peers_weights(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     by_weights(rows, "peers", isa)
 }
 
 fn by_weights(rows: &[Record], suite: &str, isa: Option<&str>) -> Option<Markdown> {
-    const FORMS: [(&str, &str); 6] = [
+    const WEIGHTS: [(&str, &str); 6] = [
         ("horq-f32", "f32"),
         ("horq-int8", "int8"),
         ("horq-code5", "5 bits"),
@@ -250,7 +247,7 @@ fn by_weights(rows: &[Record], suite: &str, isa: Option<&str>) -> Option<Markdow
     let ours = |row: &&Record| row.engine == "horq-f32" && isa.is_none_or(|isa| row.isa.as_deref() == Some(isa));
     let first = of_suite.iter().copied().find(ours)?;
     let mut header = strings(&["layer", "others' best f32, us"]);
-    for (_, weights) in FORMS {
+    for (_, weights) in WEIGHTS {
         header.extend([format!("{weights}, us"), "times faster".into()]);
     }
     let row = |case: &str| {
@@ -259,7 +256,7 @@ fn by_weights(rows: &[Record], suite: &str, isa: Option<&str>) -> Option<Markdow
         let other = others.min_by(|a, b| a.ns.total_cmp(&b.ns));
         let mut cells = vec![case.to_owned()];
         cells.push(text::or_dash(other.map(|other| format!("{} {}", other.engine, text::micros(other.ns)))));
-        for (engine, _) in FORMS {
+        for (engine, _) in WEIGHTS {
             let found = of_case().find(|row| row.engine == engine && row.isa == first.isa);
             cells.push(text::or_dash(found.map(|row| text::micros(row.ns))));
             cells.push(text::number(other.zip(found).map(|(other, row)| row_time(other) / row_time(row))));

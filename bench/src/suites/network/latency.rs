@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Fewer runs say nothing about a distribution.
 const FEWEST: usize = 10;
-/// Room for so many is made before the first run.
+/// Memory for so many latencies is reserved before the first run.
 const MOST: usize = 1 << 17;
 /// Before the first latency is taken.
 const WARM_RUNS: usize = 3;

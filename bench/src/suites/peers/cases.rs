@@ -48,12 +48,12 @@ pub(super) enum Kind {
 }
 
 /// One of our variants of a case.
-pub(super) struct Ours<'a> {
+pub(super) struct Ours {
     /// A network's is that of its binary layers.
     pub variant: Variant,
     /// Multiply-accumulates of a call, each plane's counted.
     pub macs: f64,
-    pub run: Box<dyn FnMut() + 'a>,
+    pub run: Box<dyn FnMut()>,
 }
 
 impl Case {
@@ -80,7 +80,7 @@ impl Case {
         Self { name: network.name(), kind: Kind::Network { network } }
     }
 
-    /// Our scale modes; crossovers are told of the first. Of a matrix product each row is a sample, whose image is its window.
+    /// Our scale modes; the table of crossovers has the first. Of a matrix product each row is a sample, whose image is its window.
     pub(super) fn modes(&self) -> &'static [ScaleMode] {
         match self.kind {
             // A binary network's first layer is not binary.
@@ -112,7 +112,7 @@ impl Case {
     ///
     /// # Errors
     /// A message if a layer cannot be prepared.
-    pub(super) fn ours(&self, isa: Isa) -> Result<Vec<Ours<'static>>, String> {
+    pub(super) fn ours(&self, isa: Isa) -> Result<Vec<Ours>, String> {
         if let Kind::Network { network } = self.kind {
             return networks(isa, network, self.modes());
         }
@@ -129,7 +129,7 @@ impl Case {
 }
 
 /// A network in each mode and order: sessions of one model a mode.
-fn networks(isa: Isa, network: Network, modes: &[ScaleMode]) -> Result<Vec<Ours<'static>>, String> {
+fn networks(isa: Isa, network: Network, modes: &[ScaleMode]) -> Result<Vec<Ours>, String> {
     let mut ours = Vec::new();
     for &mode in modes {
         let model = model(network, mode)?;

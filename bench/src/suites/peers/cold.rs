@@ -73,10 +73,10 @@ pub(super) fn compare(harness: &mut Harness, installation: &Installation, peers:
     let timing = |ns| Timing { ns, cycles: f64::NAN, spread: f64::NAN };
     let record = Record::new(SUITE, &name, "horq", Unit::Mixed, f64::NAN, timing(phase(&ours, 1)));
     let mut records = vec![record.on(isa).with_order(Some(ORDER), Some(ScaleMode::Fixed))];
-    for ((peer, name), times) in variants.iter().zip(&theirs).filter(|(_, times)| times.len() == TIMES) {
+    for ((peer, kind), times) in variants.iter().zip(&theirs).filter(|(_, times)| times.len() == TIMES) {
         let ratio = Spread::of_turns(&first(&ours), &first(times)).text();
-        rows.push(row(label(peer, name), &phase, times, ratio));
-        let (unit, order) = variant(name);
+        rows.push(row(label(peer, kind), &phase, times, ratio));
+        let (unit, order) = variant(kind);
         let record = Record::new(SUITE, &name, peer.name, unit, f64::NAN, timing(phase(times, 1)));
         records.push(record.with_order(order, None));
     }

@@ -34,18 +34,6 @@ impl Spread {
     }
 }
 
-/// The first order that takes longer than `other`: among the measured ones, or by the line through the first and last.
-/// `times[i]` is the time of order i + 1; none if a line that does not rise never gets there.
-pub(super) fn first_order_slower(times: &[f64], other: f64) -> Option<(usize, bool)> {
-    if let Some(index) = times.iter().position(|&time| time > other) {
-        return Some((index + 1, true));
-    }
-    let (&first, &last) = (times.first()?, times.last()?);
-    let slope = (last - first) / (times.len() - 1) as f64;
-    let order = 1.0 + (other - first) / slope;
-    (slope > 0.0 && order.is_finite()).then(|| (order.floor() as usize + 1, false))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,13 +46,5 @@ mod tests {
         assert!(Spread::of([]).median.is_nan());
         // A neighbour that disturbs one turn does not move the middle.
         assert_eq!(Spread::of_turns(&[1.0, 10.0, 1.0], &[2.0, 2.0, 2.0]).median, 0.5);
-    }
-
-    #[test]
-    fn the_order_at_which_another_wins() {
-        assert_eq!(first_order_slower(&[1.0, 2.0, 3.0, 4.0], 2.5), Some((3, true)));
-        assert_eq!(first_order_slower(&[1.0, 2.0, 3.0, 4.0], 0.5), Some((1, true)));
-        assert_eq!(first_order_slower(&[1.0, 2.0, 3.0, 4.0], 6.5), Some((7, false)));
-        assert_eq!(first_order_slower(&[1.0, 1.0], 6.5), None);
     }
 }

@@ -1,13 +1,11 @@
 //! Tables, records and figures of the suite `peers`.
 
+use super::Entry;
 use super::cases::Case;
-use super::ratio::{Spread, first_order_slower};
-use super::{Entry, ORDERS};
-use crate::cases::mode_name;
+use super::ratio::Spread;
 use crate::harness::Harness;
 use crate::report::record::Record;
 use crate::text;
-use horq_kernels::ScaleMode;
 use horq_probe::clock::Timing;
 use horq_probe::peak::Unit;
 
@@ -18,11 +16,11 @@ pub(super) const SUITE: &str = "peers";
 ///
 /// # Errors
 /// A message if a line cannot be written.
-pub(super) fn case(harness: &mut Harness, case: &Case, entries: &[Entry<'_>]) -> Result<(), String> {
+pub(super) fn case(harness: &mut Harness, case: &Case, entries: &[Entry]) -> Result<(), String> {
     let best = |unit| best(entries.iter().filter(|entry| is_peer(entry) && entry.unit == unit));
     let (int8, float) = (best(Unit::Int8), best(Unit::Float));
     let vectors = entries.iter().find(|entry| entry.engine == "openvino-vectors");
-    let over = |entry: &Entry<'_>, other: Option<&Entry<'_>>| {
+    let over = |entry: &Entry, other: Option<&Entry>| {
         text::or_dash(other.map(|other| Spread::of_turns(&entry.turns, &other.turns).text()))
     };
     let mut ours = Vec::new();
@@ -35,20 +33,9 @@ pub(super) fn case(harness: &mut Harness, case: &Case, entries: &[Entry<'_>]) ->
     }
     let header = "ours over theirs | us | OpenVINO, same order | best int8 | int8 without matrix units | best f32";
     harness.table(&format!("peers {}: medians of the turns' ratios, and the middle half", case.name), header, ours);
-    let row = |entry: &Entry<'_>| vec![entry.label.clone(), time(entry), entry.detail.clone()];
+    let row = |entry: &Entry| vec![entry.label.clone(), time(entry), entry.detail.clone()];
     let theirs: Vec<_> = entries.iter().filter(|entry| is_peer(entry)).map(row).collect();
     harness.table("", "theirs | us | by", theirs);
-    let told = case.modes().first().copied();
-    let times = told.map_or_else(Vec::new, |told| times(entries, told));
-    for (what, other) in [("best int8", int8), ("int8 without matrix units", vectors), ("best f32", float)] {
-        let (Some(other), Some(told)) = (other, told) else { continue };
-        let wins = match first_order_slower(&times, median(other)) {
-            Some((order, true)) => format!("wins from order {order}"),
-            Some((order, false)) => format!("would win from about order {order}"),
-            None => "does not win at any order".into(),
-        };
-        harness.say(&format!("{what}: {}, {} us; beside mode {} it {wins}", other.label, time(other), mode_name(told)));
-    }
     let isa = harness.isas()[0];
     let sizes = case.layer().map(|layer| layer.sizes()).transpose()?;
     for entry in entries {
@@ -65,24 +52,18 @@ pub(super) fn case(harness: &mut Harness, case: &Case, entries: &[Entry<'_>]) ->
     Ok(())
 }
 
-fn is_peer(entry: &Entry<'_>) -> bool {
+fn is_peer(entry: &Entry) -> bool {
     !entry.engine.starts_with("horq")
 }
 
-fn median(entry: &Entry<'_>) -> f64 {
+fn median(entry: &Entry) -> f64 {
     Spread::of(entry.turns.iter().copied()).median
 }
 
-fn time(entry: &Entry<'_>) -> String {
+fn time(entry: &Entry) -> String {
     text::micros(median(entry))
 }
 
-fn best<'a, 'b: 'a>(entries: impl Iterator<Item = &'a Entry<'b>>) -> Option<&'a Entry<'b>> {
+fn best<'a>(entries: impl Iterator<Item = &'a Entry>) -> Option<&'a Entry> {
     entries.min_by(|first, second| median(first).total_cmp(&median(second)))
-}
-
-/// Our times by order.
-fn times(entries: &[Entry<'_>], mode: ScaleMode) -> Vec<f64> {
-    let at = |order| entries.iter().find(|entry| entry.mode == Some(mode) && entry.order == Some(order));
-    ORDERS.filter_map(at).map(median).collect()
 }
