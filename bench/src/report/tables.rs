@@ -29,7 +29,6 @@ type Make = fn(&[Record], Option<&str>) -> Option<Markdown>;
 
 /// The tables by the names that marks use.
 const TABLES: [(&str, Make); 8] = [
-    ("summary", makers::summary),
     ("gemm", makers::gemm),
     ("conv", makers::conv),
     ("network", makers::network),
@@ -37,6 +36,7 @@ const TABLES: [(&str, Make); 8] = [
     ("weights", makers::weights),
     ("peers", makers::peers),
     ("peers-weights", makers::peers_weights),
+    ("summary", makers::summary),
 ];
 
 /// Rewrites every marked table of the document at `document` from the record at `path`.
