@@ -182,13 +182,13 @@ fn start(harness: &Harness, installation: &Installation, arguments: &Arguments) 
     let mut peers = Vec::new();
     for peer in PEERS.iter().filter(|peer| arguments.only.is_empty() || arguments.only.contains(peer)) {
         if arguments.install && !installation.has(peer) {
-            harness.suite(&format!("nothing yet: installing {}", peer.name));
+            harness.say(&format!("installing {}", peer.name));
             if let Err(reason) = installation.install(peer, &arguments.python) {
                 harness.say(&format!("{}: not compared, it cannot be installed: {}", peer.name, escaped(&reason)));
                 continue;
             }
         }
-        harness.step(&format!("nothing yet: starting {}", peer.name));
+        harness.step(&format!("peers: starting {}", peer.name));
         match greet(installation, peer) {
             Ok((running, hello)) => {
                 let settings = [peer.environment_settings(), hello.settings].concat().join("; ");
