@@ -57,7 +57,7 @@ pub(crate) struct Reports {
     /// Write results.jsonl, results.csv and the figures here [default without subcommand and for curve: horq-bench-out]
     #[arg(long, value_name = "DIR", global = true)]
     pub out: Option<PathBuf>,
-    /// Also write DIR/<cpu>/<date>.csv, to keep
+    /// Also write DIR/CPU/DATE.csv, to keep
     #[arg(long, value_name = "DIR", global = true)]
     pub record: Option<PathBuf>,
     /// Rewrite the marked tables of this file from the kept record (with --record, or for `tables`); may be repeated

@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// Runs whose latency is taken; 1000 give all percentiles [default: as many as fit into 16 budgets]
     #[arg(long, value_parser = up_to(10_000_000, "runs are"))]
     runs: Option<usize>,
-    /// Also write each network as DIR/<network>-<mode>-<order>.horq
+    /// Also write each network as DIR/NETWORK-MODE-ORDER.horq
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
 }
