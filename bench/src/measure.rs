@@ -35,19 +35,17 @@ pub(crate) fn layer(
     let (input, weights) = (numbers.floats(layer.samples * geometry.input_len()), numbers.floats(n * k));
     let mut output = zeros(m * n);
 
-    let scalar: Option<Timing> = match scalar {
-        true => {
-            // One row in the middle of the image stands for all of them.
-            let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
-            let row = rows / 2 * columns..(rows / 2 + 1) * columns;
-            let run = &mut || scalar_conv(geometry, &input, &weights, row.clone(), &mut output);
-            let timing = harness.time_scalar(run).scale(rows as f64);
-            harness.emit(Record { threads: 1, ..record("scalar", Unit::Float, macs, timing) })?;
-            Some(timing)
-        }
-        false => None,
-    };
-    let speedup_scalar = |timing| scalar.map(|scalar| scalar.over(timing));
+    let mut slow = None;
+    if scalar {
+        // One row in the middle of the image stands for all of them.
+        let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
+        let row = rows / 2 * columns..(rows / 2 + 1) * columns;
+        let run = &mut || scalar_conv(geometry, &input, &weights, row.clone(), &mut output);
+        let timing = harness.time_scalar(run).scale(rows as f64);
+        harness.emit(Record { threads: 1, ..record("scalar", Unit::Float, macs, timing) })?;
+        slow = Some(timing);
+    }
+    let speedup_scalar = |timing: Timing| slow.map(|slow: Timing| slow.over(timing));
 
     // Rows of a product lie as they are needed.
     let unfolds = layer.samples == 1;
