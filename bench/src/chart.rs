@@ -8,7 +8,7 @@ mod svg;
 
 pub(crate) use axis::Scale;
 
-use crate::lab::save;
+use crate::output::save;
 use std::path::Path;
 
 /// A figure of panels side by side.
@@ -40,7 +40,7 @@ pub(crate) struct Panel {
     /// Rings with a label each.
     pub marks: Vec<Mark>,
     /// What the rings mean; stands in the legend if there are any.
-    pub marks_name: &'static str,
+    pub marks_name: String,
 }
 
 /// One line or set of points.
@@ -109,6 +109,25 @@ fn render(svg: &str) -> Result<Vec<u8>, String> {
     pixels.encode_png().map_err(|error| format!("cannot encode the figure: {error}"))
 }
 
+/// Where the first line crosses the second, between points that they share, as the figure draws them: straight by that
+/// scale of x and the logarithm of y.
+pub(crate) fn crossing(first: &[(f64, f64)], second: &[(f64, f64)], scale: Scale) -> Option<(f64, f64)> {
+    let [from_x, to_x]: [fn(f64) -> f64; 2] = match scale {
+        Scale::Linear => [|x| x, |x| x],
+        Scale::Log(_) => [f64::ln, f64::exp],
+    };
+    let shared = first.iter().filter_map(|&(x, y)| {
+        let other = second.iter().find(|other| other.0 == x)?;
+        Some((from_x(x), y.ln(), (y / other.1).ln()))
+    });
+    let shared: Vec<_> = shared.collect();
+    shared.windows(2).find_map(|pair| {
+        let [(x0, y0, gap0), (x1, y1, gap1)] = [pair[0], pair[1]];
+        let share = gap0 / (gap0 - gap1);
+        ((gap0 > 0.0) != (gap1 > 0.0)).then(|| (to_x(x0 + (x1 - x0) * share), (y0 + (y1 - y0) * share).exp()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +145,7 @@ mod tests {
             x_ticks: vec![(3.0, "3\nx".into()), (512.0, "512".into())],
             series: vec![series(points)],
             marks: vec![Mark { at: (64.0, 1.0), label: "here".into() }],
-            marks_name: "here",
+            marks_name: "here".into(),
         };
         let panels = vec![
             panel(vec![(3.0, 0.01), (512.0, 5e6)], Scale::Log(10.0)),
@@ -138,5 +157,15 @@ mod tests {
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         let png = render(&svg).unwrap();
         assert_eq!(&png[1..4], b"PNG");
+    }
+
+    #[test]
+    fn crossings_are_found() {
+        let level = [(1.0, 2.0), (2.0, 2.0), (3.0, 2.0)];
+        let (x, y) = crossing(&[(1.0, 4.0), (2.0, 1.0)], &level, Scale::Linear).unwrap();
+        assert!((x - 1.5).abs() < 1e-12 && (y - 2.0).abs() < 1e-12);
+        let (x, _) = crossing(&[(1.0, 4.0), (2.0, 1.0)], &level, Scale::Log(2.0)).unwrap();
+        assert!((x - 2f64.sqrt()).abs() < 1e-12);
+        assert_eq!(crossing(&[(1.0, 4.0), (2.0, 3.0)], &level, Scale::Linear), None);
     }
 }

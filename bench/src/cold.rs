@@ -14,14 +14,12 @@ use std::process::Command;
 pub(crate) const CHILD: &str = "cold-start-of-a-child";
 
 /// How a session of a cold process is made.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
+    pub isa: Isa,
     pub order: usize,
     pub batch: usize,
     pub threads: usize,
-    /// The backend by its name.
-    #[serde(with = "isa_name")]
-    pub isa: Isa,
 }
 
 /// One cold start. Times are nanoseconds since the process was started, each up to the end of its phase.
@@ -47,26 +45,34 @@ pub(crate) struct Start {
     pub peak_rss: Option<usize>,
 }
 
+impl Start {
+    /// The phases, and what each took: the program's own start, opening the file, making the session, the first run.
+    pub(crate) fn phases(&self) -> [(&'static str, u64); 4] {
+        let Self { started, opened, prepared, answered, .. } = *self;
+        [("start", started), ("open", opened - started), ("session", prepared - opened), ("run", answered - prepared)]
+    }
+}
+
 /// Starts so many processes one after another and gives the one of median time.
 ///
 /// # Errors
 /// A message if a process cannot be started or fails.
 pub(crate) fn measure(file: &Path, setup: Setup, times: usize) -> Result<Start, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
-    let setup = serde_json::to_string(&setup).expect("a setup is plain data");
+    let Setup { isa, order, batch, threads } = setup;
+    let numbers = [order, batch, threads].map(|number| number.to_string());
     let mut starts = Vec::new();
     for _ in 0..times.max(1) {
         let mut command = Command::new(&program);
-        command.arg(CHILD).arg(file).arg(&setup).arg(now().to_string());
+        command.arg(CHILD).arg(file).arg(isa.name()).args(&numbers).arg(now().to_string());
         let output = command.output().map_err(|error| format!("cannot start {}: {error}", escaped(&program)))?;
         if !output.status.success() {
             return Err(format!("the cold process failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
         }
-        let start: Start = serde_json::from_slice(&output.stdout)
-            .map_err(|error| format!("the cold process wrote no result: {error}"))?;
-        starts.push(start);
+        let start = serde_json::from_slice(&output.stdout);
+        starts.push(start.map_err(|error| format!("the cold process wrote no result: {error}"))?);
     }
-    starts.sort_by_key(|start| start.answered);
+    starts.sort_by_key(|start: &Start| start.answered);
     Ok(starts[starts.len() / 2])
 }
 
@@ -76,21 +82,23 @@ pub(crate) fn measure(file: &Path, setup: Setup, times: usize) -> Result<Start, 
 /// A message if the file is no model or the session cannot run.
 pub(crate) fn child(mut arguments: impl Iterator<Item = OsString>) -> Result<(), String> {
     let started = now();
-    let mut next = || arguments.next().ok_or("an argument of the cold process is missing");
-    let (file, setup, origin) = (next()?, next()?, next()?);
     let readable = |error: &dyn std::fmt::Display| error.to_string();
-    let setup: Setup = serde_json::from_str(&setup.to_string_lossy()).map_err(|error| readable(&error))?;
-    let origin: u64 = origin.to_string_lossy().parse().map_err(|error| readable(&error))?;
+    let mut next = || arguments.next().ok_or("an argument of the cold process is missing");
+    let (file, isa) = (next()?, next()?);
+    let isa: Isa = isa.to_string_lossy().parse().map_err(|error| readable(&error))?;
+    let mut number = || next()?.to_string_lossy().parse::<u64>().map_err(|error| readable(&error));
+    let [order, batch, threads] = [number()? as usize, number()? as usize, number()? as usize];
+    let origin = number()?;
 
     // SAFETY: the file is a temporary one of the process that started this one, which leaves it as it is.
     let model = unsafe { Model::map(Path::new(&file)) }.map_err(|error| readable(&error))?;
     let opened = now();
-    let threads = if setup.threads == 1 { Threads::Inline } else { Threads::Own(setup.threads) };
-    let options = SessionOptions::new().order(setup.order).isa(setup.isa).batch(setup.batch).threads(threads);
+    let threads = if threads == 1 { Threads::Inline } else { Threads::Own(threads) };
+    let options = SessionOptions::new().order(order).isa(isa).batch(batch).threads(threads);
     let mut session = Session::new(&model, options).map_err(|error| readable(&error))?;
     let prepared = now();
-    let input: Vec<f32> = (0..setup.batch * session.input_len()).map(|i| (i % 255) as f32 / 127.0 - 1.0).collect();
-    let mut output = vec![0.0; setup.batch * session.output_len()];
+    let input: Vec<f32> = (0..batch * session.input_len()).map(|i| (i % 255) as f32 / 127.0 - 1.0).collect();
+    let mut output = vec![0.0; batch * session.output_len()];
     session.run(&input, &mut output).map_err(|error| readable(&error))?;
     let answered = now();
 
@@ -110,7 +118,7 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// The same; where there is no such clock, the time of day has to do.
+/// Nanoseconds of the time of day, where no clock is shared by all processes of the machine.
 #[cfg(not(unix))]
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -139,17 +147,4 @@ fn resident(key: &str) -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok().map(|kib| kib * 1024)
-}
-
-mod isa_name {
-    use horq::Isa;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(isa: &Isa, serializer: S) -> Result<S::Ok, S::Error> {
-        isa.name().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Isa, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
 }

@@ -1,32 +1,26 @@
 //! `horq-bench`: the kernels beside the limits of this machine and the fastest float engines (`docs/measuring.md`).
 
 mod allocations;
+mod arguments;
+mod baselines;
+mod cases;
 mod chart;
 mod cli;
 mod cold;
-mod compare;
-mod conv;
-mod crossover;
-mod curve;
 mod data;
-mod float;
-mod forms;
-mod gemm;
-mod lab;
-mod machine;
-mod network;
+mod harness;
+mod measure;
 mod networks;
 mod output;
-mod peers;
-mod record;
+mod report;
+mod run;
 mod suites;
-mod tables;
 mod text;
-mod weights;
+mod variants;
 
 use clap::Parser;
 use horq::escaped;
-use horq_bench::{clock, peak, show};
+use horq_probe::display;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
@@ -36,7 +30,7 @@ fn main() -> ExitCode {
     let result = match arguments.next() {
         Some(first) if first == cold::CHILD => cold::child(arguments).map(|()| ExitCode::SUCCESS),
         _ => match cli::Cli::try_parse() {
-            Ok(cli) => suites::run(&cli),
+            Ok(cli) => run::run(&cli),
             Err(error) => help(error),
         },
     };
@@ -51,7 +45,7 @@ fn main() -> ExitCode {
 
 /// Help and version, too.
 fn help(error: clap::Error) -> Result<ExitCode, String> {
-    match show::usage(error) {
+    match display::usage(error) {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(error) => Err(format!("cannot write to standard output: {error}")),

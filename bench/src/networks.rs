@@ -71,7 +71,6 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::mode_name;
     use crate::data::Numbers;
     use horq::graph::Shape;
     use horq::{Model, Session, SessionOptions};
@@ -99,10 +98,10 @@ mod tests {
         for order in 1..=4 {
             let output = answer(&highest, order);
             assert!(output.iter().any(|x| x.abs() > 1e-3) && output.iter().all(|x| x.abs() < 1e4), "{output:?}");
-            assert!(!answers.contains(&output), "{network:?} {}: order {order} changed nothing", mode_name(mode));
+            assert!(!answers.contains(&output), "{network:?} {}: order {order} changed nothing", mode.name());
             answers.push(output);
         }
-        assert_eq!(answer(&model(network, 2, mode), 2), answers[1], "{network:?} {}", mode_name(mode));
+        assert_eq!(answer(&model(network, 2, mode), 2), answers[1], "{network:?} {}", mode.name());
     }
 
     const PHOTO: Shape = Shape::Image { height: 224, width: 224, channels: 3 };

@@ -1,7 +1,10 @@
-//! Standard output, which a disk can fill and a reader can leave.
+//! Where output goes: files, and standard output, which a disk can fill and a reader can leave.
 
+use horq::escaped;
 use std::cell::RefCell;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Where tables and lines of JSON go. The first failure is kept, and nothing is printed after it.
@@ -33,7 +36,7 @@ impl Output {
     /// Whether everything has been printed so far.
     ///
     /// # Errors
-    /// A message if not; whoever measures can stop then.
+    /// A message if not, with which measuring can stop.
     pub(crate) fn check(&self) -> Result<(), String> {
         match &*self.failed.borrow() {
             None => Ok(()),
@@ -56,4 +59,20 @@ impl Output {
 /// Prints on standard error, which may be closed.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Creates a folder and what it lies in.
+///
+/// # Errors
+/// A message that names it.
+pub(crate) fn create_folder(folder: &Path) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(|error| format!("cannot create the folder {}: {error}", escaped(folder)))
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// A message that names it.
+pub(crate) fn save(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), String> {
+    horq::replace_file(path, bytes.as_ref()).map_err(|error| error.to_string())
 }

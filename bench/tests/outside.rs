@@ -55,7 +55,7 @@ fn nothing_of_a_record_reaches_the_terminal_as_it_is() {
     assert!(text(&output.stdout).contains(r"e\u{1b}[2J\n0 slower") && text(&output.stdout).contains("ü漢"));
     // A document keeps its lines and cells.
     fs::write(folder.path().join("T.md"), "<!-- bench:gemm -->\n<!-- bench:end -->\n").unwrap();
-    let output = bench(folder.path(), &["tables", "new.csv", "--readme", "T.md"]).output().unwrap();
+    let output = bench(folder.path(), &["tables", "new.csv", "--document", "T.md"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let written = fs::read_to_string(folder.path().join("T.md")).unwrap();
     assert!(
@@ -74,7 +74,7 @@ fn nothing_of_a_record_reaches_the_terminal_as_it_is() {
         &["compare", "none\u{1b}[2J\n", "new.csv"][..],
         &["compare", name, "T.md"],
         &["compare", "T.md", name],
-        &["tables", name, "--readme", "no\u{202e}\n"],
+        &["tables", name, "--document", "no\u{202e}\n"],
         &["network", "--network", "no\u{1b}[2J\n"],
         &["gemm", "--shape", "no\u{1b}[2J\nx1x1"],
         &["--no\u{1b}[2J\n"],
@@ -184,7 +184,7 @@ fn results_replace_no_device_and_lines_go_straight_to_one() {
     record(&folder.path().join("r.csv"), "a", 1000.0);
     fs::write(folder.path().join("T.md"), "<!-- bench:gemm -->\n<!-- bench:end -->\n").unwrap();
     symlink("T.md", folder.path().join("link.md")).unwrap();
-    let output = bench(folder.path(), &["tables", "r.csv", "--readme", "link.md"]).output().unwrap();
+    let output = bench(folder.path(), &["tables", "r.csv", "--document", "link.md"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(fs::read_to_string(folder.path().join("T.md")).unwrap().contains("| M x N x K |"));
     assert!(fs::symlink_metadata(folder.path().join("link.md")).unwrap().is_symlink());

@@ -9,7 +9,7 @@ use crate::model::{highest_order, note};
 use crate::table::{Table, percent, time};
 use crate::terminal::{Color, Style};
 use horq::{Session, SessionOptions};
-use horq_bench::show::{columns, padded, padded_left};
+use horq_probe::display::{columns, padded, padded_left};
 use std::io::Write;
 use std::time::Instant;
 use subject::{Picture, Subject};

@@ -8,8 +8,8 @@ use crate::table::{Table, amount, bytes};
 use crate::terminal::Style;
 use horq::graph::{Node, Op};
 use horq::{Model, escaped};
-use horq_bench::show::printable;
 use horq_kernels::{Padding, ScaleMode, Window};
+use horq_probe::display::printable;
 use serde_json::{Value, json};
 use std::io::Write;
 

@@ -4,8 +4,8 @@ use crate::cli;
 use crate::failure::Failure;
 use crate::table::Table;
 use crate::terminal::Style;
-use horq_bench::show::printable;
 use horq_kernels::Isa;
+use horq_probe::display::printable;
 use serde_json::json;
 use std::io::Write;
 

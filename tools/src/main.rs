@@ -21,7 +21,7 @@ mod verify;
 use clap::Parser;
 use cli::{Cli, Command};
 use failure::Failure;
-use horq_bench::show::usage;
+use horq_probe::display::usage;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 

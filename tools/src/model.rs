@@ -10,9 +10,6 @@ use std::path::Path;
 
 /// Opens and validates a model.
 pub(crate) fn open(path: &Path) -> Result<Model, Failure> {
-    if path.is_dir() {
-        return Err(Failure::file(path, "is a directory; name the .horq file in it"));
-    }
     Model::open(path).map_err(|error| {
         let message = error.to_string();
         // Errors of the system name the path themselves.

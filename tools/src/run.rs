@@ -7,7 +7,7 @@ use crate::input::{self, Arrangement, Array, Layout};
 use crate::model;
 use crate::table::{percent, time};
 use horq::{Model, Session, SessionOptions, Threads, escaped};
-use horq_bench::show::{self, columns, padded};
+use horq_probe::display::{self, columns, padded};
 use serde_json::json;
 use std::io::Write;
 use std::path::Path;
@@ -140,7 +140,7 @@ impl Runner<'_> {
         let (n, json) = (self.args.top, self.args.json);
         let confidence = Confidence::of(self.model);
         let classes = model::classes(self.model);
-        let named = |class: usize| classes.as_ref().map_or(class.to_string(), |names| show::name(names[class]));
+        let named = |class: usize| classes.as_ref().map_or(class.to_string(), |names| display::name(names[class]));
         let longest = (0..self.model.output_shape().len()).map(|class| columns(&named(class))).max().unwrap_or(0);
         let width = samples.iter().map(|sample| columns(&sample.name())).max().unwrap_or(0);
         self.each(samples, |_, sample, outputs| {
@@ -160,7 +160,7 @@ impl Runner<'_> {
                     .collect();
                 let file = sample.source.path.to_string_lossy();
                 let line = json!({"file": file, "sample": sample.index, "top": top});
-                writeln!(out, "{}", show::printable(&line.to_string()))?;
+                writeln!(out, "{}", display::printable(&line.to_string()))?;
             } else if let [value] = outputs {
                 writeln!(out, "{}  {value}", padded(&sample.name(), width))?;
             } else {
@@ -190,7 +190,7 @@ impl Runner<'_> {
                 "orders": orders, "isa": isa.name(), "threads": self.args.threads, "batch": self.session.batch(),
                 "ns_per_sample": ns / all as f64,
             });
-            return Ok(writeln!(out, "{}", show::printable(&line.to_string()))?);
+            return Ok(writeln!(out, "{}", display::printable(&line.to_string()))?);
         }
         let order = match (orders.iter().min(), orders.iter().max()) {
             (Some(low), Some(high)) if low == high => format!("order {low}"),

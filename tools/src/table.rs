@@ -1,7 +1,7 @@
 //! Tables of text, and numbers as people read them.
 
 use crate::terminal::Style;
-use horq_bench::show::{columns, name, padded, padded_left};
+use horq_probe::display::{columns, name, padded, padded_left};
 
 /// Rows under headings; numbers stand to the right. Cells are shown as [`name`] shows them.
 pub(crate) struct Table {

@@ -9,7 +9,7 @@ pub(crate) enum Scale {
     Log(f64),
 }
 
-/// A range of values on a stretch of the picture.
+/// A range of values on a span of the picture.
 pub(super) struct Axis {
     scale: Scale,
     low: f64,

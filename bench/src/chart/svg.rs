@@ -96,7 +96,7 @@ fn draw_panel(svg: &mut String, panel: &Panel, left: f64, width: f64, legend_top
     if !panel.marks.is_empty() {
         let at = legend_top + LEGEND_LINE * panel.series.len() as f64;
         ring(svg, [x0 + 15.0, at]);
-        text(svg, [x0 + 40.0, at + 4.0], panel.marks_name, "");
+        text(svg, [x0 + 40.0, at + 4.0], &panel.marks_name, "");
     }
 }
 

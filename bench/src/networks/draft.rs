@@ -1,6 +1,6 @@
 //! A network on the drawing board: layers are added at its end, their weights drawn at random.
 
-use crate::conv::FIXED_SCALES;
+use crate::cases::FIXED_SCALES;
 use crate::data::Numbers;
 use horq::graph::Shape;
 use horq::{BinaryBase, Builder, Error, Int8Quantize, Layer, Padding, Quantize, ScaleMode, Window};

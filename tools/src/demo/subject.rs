@@ -7,7 +7,7 @@ use crate::input::{self, Arrangement, Layout};
 use crate::model::classes;
 use horq::Model;
 use horq::graph::Shape;
-use horq_bench::show::{self, columns, padded};
+use horq_probe::display::{self, columns, padded};
 use std::path::Path;
 
 /// LeNet-5 and an MLP, trained on MNIST, and VGG-small, trained on CIFAR-10; their cards lie beside the files in `models/`.
@@ -93,7 +93,7 @@ impl Subject {
         };
         let layout = Layout::fit(&array, shape, Arrangement::Nchw).map_err(|message| Failure::file(path, message))?;
         let model = bundled(VGG)?;
-        let named = |class: usize| classes(&model).map_or(class.to_string(), |names| show::name(names[class]));
+        let named = |class: usize| classes(&model).map_or(class.to_string(), |names| display::name(names[class]));
         let classes = (0..model.output_shape().len()).map(named).collect();
         let shown = labels.len().min(SHOWN);
         let first = (seed.wrapping_sub(1) as usize).wrapping_mul(shown) % labels.len();

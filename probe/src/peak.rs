@@ -1,0 +1,238 @@
+//! The limits of this machine: how many multiply-accumulates its instructions can do, measured in registers.
+
+#[cfg(target_arch = "aarch64")]
+#[path = "peak/aarch64.rs"]
+mod arch;
+#[cfg(target_arch = "x86_64")]
+#[path = "peak/x86_64.rs"]
+mod arch;
+
+use crate::clock::{Clock, Timing};
+use horq_kernels::Isa;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What a loop counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Binary multiply-accumulates.
+    Bit,
+    /// f32 activations times binary weights.
+    #[serde(rename = "sign")]
+    BinaryWeight,
+    /// f32 activations times entries of a codebook.
+    #[serde(rename = "code")]
+    Codebook,
+    /// f32 multiply-accumulates.
+    Float,
+    /// 8-bit multiply-accumulates into 32 bits.
+    Int8,
+    /// Bytes loaded.
+    Load,
+    /// Multiply-accumulates of several kinds: a whole network.
+    #[default]
+    Mixed,
+}
+
+impl Unit {
+    /// What a table calls one of them.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bit => "bMAC",
+            Self::BinaryWeight => "f32 x sign MAC",
+            Self::Codebook => "f32 x code MAC",
+            Self::Float => "f32 MAC",
+            Self::Int8 => "int8 MAC",
+            Self::Load => "byte",
+            Self::Mixed => "MAC",
+        }
+    }
+}
+
+/// A loop that runs at a limit of the machine, in one or more forms of which the fastest counts.
+#[derive(Clone, Copy)]
+struct Limit {
+    name: &'static str,
+    unit: Unit,
+    /// The backend that this loop bounds.
+    isa: Option<Isa>,
+    /// Units of one round of any form.
+    per_round: u32,
+    forms: &'static [unsafe fn(u64)],
+    available: bool,
+}
+
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code))]
+impl Limit {
+    const fn bits(name: &'static str, isa: Isa, per_round: u32, forms: &'static [unsafe fn(u64)]) -> Self {
+        Self { name, unit: Unit::Bit, isa: Some(isa), per_round, forms, available: true }
+    }
+
+    /// A limit of other products of one backend.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    const fn own(name: &'static str, unit: Unit, isa: Isa, per_round: u32, forms: &'static [unsafe fn(u64)]) -> Self {
+        Self { name, unit, isa: Some(isa), per_round, forms, available: true }
+    }
+
+    const fn other(name: &'static str, unit: Unit, per_round: u32, forms: &'static [unsafe fn(u64)]) -> Self {
+        Self { name, unit, isa: None, per_round, forms, available: true }
+    }
+
+    const fn on(mut self, available: bool) -> Self {
+        self.available = available;
+        self
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod arch {
+    pub(super) fn limits() -> Vec<super::Limit> {
+        Vec::new()
+    }
+}
+
+/// A measured limit.
+#[derive(Clone, Copy)]
+pub struct Peak {
+    limit: Limit,
+    /// The fastest form.
+    form: unsafe fn(u64),
+    /// What one round of it takes.
+    round: Timing,
+}
+
+impl Peak {
+    /// Measures the limit of one backend's bit products; none for `portable`, which has no instructions of its own.
+    pub fn of(isa: Isa, clock: &mut Clock, budget: Duration) -> Option<Self> {
+        let bits = |limit: &Limit| limit.isa == Some(isa) && limit.unit == Unit::Bit;
+        let limit = arch::limits().into_iter().find(bits)?;
+        Some(limit.measure(clock, budget))
+    }
+
+    /// Its name in tables and records.
+    pub fn name(&self) -> &'static str {
+        self.limit.name
+    }
+
+    /// What it counts.
+    pub fn unit(&self) -> Unit {
+        self.limit.unit
+    }
+
+    /// The backend that it bounds, if it bounds one.
+    pub fn isa(&self) -> Option<Isa> {
+        self.limit.isa
+    }
+
+    /// Units of one round.
+    pub fn per_round(&self) -> f64 {
+        f64::from(self.limit.per_round)
+    }
+
+    /// What one round takes.
+    pub fn round(&self) -> Timing {
+        self.round
+    }
+
+    /// Units a cycle.
+    pub fn per_cycle(&self) -> f64 {
+        self.per_round() / self.round.cycles
+    }
+
+    /// Units a nanosecond.
+    pub fn per_ns(&self) -> f64 {
+        self.per_round() / self.round.ns
+    }
+
+    fn run(&self, rounds: u64) {
+        // SAFETY: a limit becomes a peak only if this CPU has its instructions.
+        unsafe { (self.form)(rounds) }
+    }
+
+    /// The part of this limit that `units` in `timing` reach, by cycles where they are known.
+    pub fn fraction(&self, units: f64, timing: Timing) -> f64 {
+        self.round.scale(units / self.per_round()).over(timing)
+    }
+
+    /// How many times more units this limit allows in the same time than another.
+    pub fn over(&self, other: &Self) -> f64 {
+        1.0 / self.fraction(self.per_round(), other.round.scale(self.per_round() / other.per_round()))
+    }
+}
+
+/// Rounds of one sample: some ten microseconds.
+const ROUNDS: u64 = 500;
+
+impl Limit {
+    /// Measures each form for its part of `budget` and keeps the fastest.
+    fn measure(self, clock: &mut Clock, budget: Duration) -> Peak {
+        let budget = budget / self.forms.len() as u32;
+        let forms = self.forms.iter().map(|&form| {
+            // SAFETY: `arch::limits` lists only what this CPU has.
+            let timing = clock.best(budget, &mut || unsafe { form(ROUNDS) });
+            Peak { limit: self, form, round: timing.scale(1.0 / ROUNDS as f64) }
+        });
+        forms.min_by(|a, b| a.round.ns.total_cmp(&b.round.ns)).expect("a limit has a form")
+    }
+}
+
+/// The limits of this machine.
+pub struct Peaks(Vec<Peak>);
+
+impl Peaks {
+    /// Measures every limit for `budget`; calls `step` with the name of each first.
+    pub fn measure(clock: &mut Clock, budget: Duration, mut step: impl FnMut(&str)) -> Self {
+        let measure = |limit: Limit| {
+            step(limit.name);
+            limit.measure(clock, budget)
+        };
+        Self(arch::limits().into_iter().map(measure).collect())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Peak> {
+        self.0.iter()
+    }
+
+    /// The limit of a backend's bit products; none for `portable`, which has no instructions of its own.
+    pub fn of(&self, isa: Isa) -> Option<&Peak> {
+        self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.unit() == Unit::Bit)
+    }
+
+    /// What bounds these products on a backend: its own limit if there is one, else the machine's. A weight from a codebook is
+    /// an f32 in a register; signs have tables that not every backend is measured on.
+    pub fn bound(&self, unit: Unit, isa: Isa) -> Option<&Peak> {
+        let own = |unit| self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.unit() == unit);
+        match unit {
+            Unit::Bit | Unit::BinaryWeight => own(unit),
+            Unit::Codebook | Unit::Float => own(Unit::Float).or_else(|| self.best(Unit::Float)),
+            unit => own(unit).or_else(|| self.best(unit)),
+        }
+    }
+
+    /// The highest limit of a unit.
+    pub fn best(&self, unit: Unit) -> Option<&Peak> {
+        let of_unit = self.0.iter().filter(|peak| peak.unit() == unit);
+        of_unit.reduce(|a, b| if b.over(a) > 1.0 { b } else { a })
+    }
+
+    /// The best of `work` within `budget` and the part that its `units` reach of the limit that `bound` picks. Samples of
+    /// the limit's own loop take turns with those of the work, and a faster sample of the limit counts from then on.
+    pub fn fraction(
+        &mut self,
+        clock: &mut Clock,
+        budget: Duration,
+        bound: Option<&'static str>,
+        units: f64,
+        work: &mut dyn FnMut(),
+    ) -> (Timing, Option<f64>) {
+        let Some(peak) = self.0.iter_mut().find(|peak| Some(peak.limit.name) == bound) else {
+            return (clock.best(budget, work), None);
+        };
+        let copy = *peak;
+        let (limit, timing) = clock.best_beside(budget, &mut || copy.run(ROUNDS), work);
+        peak.round = peak.round.min(limit.scale(1.0 / ROUNDS as f64));
+        (timing, Some(peak.fraction(units, timing)))
+    }
+}
