@@ -14,8 +14,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._core import Error, Model
-from .exporter import Converter, ExportError, Value
-from .folding import folded, is_leaf, trace
+from .exporting.exporter import Converter, ExportError, Value
+from .exporting.folding import folded, is_leaf, trace
 from .nn import (
     Affine,
     AffineByOrder,

@@ -6,7 +6,7 @@ import made_up
 import pytest
 import torch
 
-from horq.results.evaluate import evaluate
+from experiments.results.evaluate import evaluate
 from horq.train import read
 from horq.train.loop import Trainer
 

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 
 import horq
 from horq import nn as hn
-from horq.answers import Reference
+from horq.exporting.answers import Reference
 
 IMAGE = torch.randn(3, 2, 5, 5, generator=torch.Generator().manual_seed(0))
 VECTOR = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
@@ -292,7 +292,7 @@ def test_layers_shared_under_two_names_are_exported(tmp_path):
 
 
 def test_a_file_that_leaves_something_out_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("horq.folding.check_unseen", lambda module, is_leaf: None)
+    monkeypatch.setattr("horq.exporting.folding.check_unseen", lambda module, is_leaf: None)
     for make, example in LAYERS.values():
         net = nn.Sequential(make())
         layer = getattr(net[0], "layer", net[0])
@@ -306,7 +306,7 @@ def test_a_file_that_leaves_something_out_is_not_written(tmp_path, monkeypatch):
 
 def test_a_difference_at_one_order_only_is_found(tmp_path, monkeypatch):
     """The engine is asked at every order of the dial, not only at the highest."""
-    monkeypatch.setattr("horq.folding.check_unseen", lambda module, is_leaf: None)
+    monkeypatch.setattr("horq.exporting.folding.check_unseen", lambda module, is_leaf: None)
     net = nn.Sequential(hn.HorqLinear(8, 4, order=3))
     net[0].register_forward_hook(lambda layer, inputs, output: output + (layer.order == 2))
     refused(net, "at order 2 the engine's answer", tmp_path, VECTOR)

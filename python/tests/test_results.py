@@ -12,17 +12,17 @@ import pytest
 import torch
 
 import horq
-from horq import reproduce
+from experiments import reproduce
+from experiments.results import __main__ as command
+from experiments.results import energy, latency, speed, tables
+from experiments.results.cards import recipe_of
+from experiments.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
+from experiments.results.int8 import evaluate8, evaluation8, quantized8
+from experiments.results.latency import in_turns
+from experiments.results.papers import reported
+from experiments.results.plots import draw
+from experiments.results.subjects import SUBJECTS, doodles
 from horq.nn import HorqConv2d, HorqLinear, set_order
-from horq.results import __main__ as command
-from horq.results import energy, latency, speed, tables
-from horq.results.cards import recipe_of
-from horq.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
-from horq.results.int8 import evaluate8, evaluation8, quantized8
-from horq.results.latency import in_turns
-from horq.results.papers import reported
-from horq.results.plots import draw
-from horq.results.subjects import SUBJECTS, doodles
 from horq.train import Config, ConfigError, data, read, runs
 
 # ---- agreement and evaluation

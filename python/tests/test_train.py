@@ -10,9 +10,9 @@ import pytest
 import torch
 from made_up import call
 
+from experiments.results.tables import is_current
 from horq import convert
 from horq.nn import BinaryWeight, HorqConv2d, HorqLinear, PowerOfTwo, SwitchableBatchNorm
-from horq.results.tables import is_current
 from horq.train import Config, ConfigError, build, load, read
 from horq.train import __main__ as command
 from horq.train import data as sets

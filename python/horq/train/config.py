@@ -13,7 +13,7 @@ from typing import Any
 from .data import SETS
 from .networks import GREY, NETWORKS
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+RECIPES = Path(__file__).parents[2] / "experiments" / "recipes"
 """The folder of the recipes that come with the package."""
 
 

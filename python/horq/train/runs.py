@@ -8,8 +8,8 @@ OUT/NAME/result.json      when it ran, how long, its figures, and the digests of
                           made from
 OUT/NAME/.lock            held while a process trains it
 
-`horq.results` writes further figures beside them. The figures of a run can be kept without its networks (`horq.results
-keep`): tables and pictures are made from them, but no other run can start from it.
+What measures a run writes further figures beside them. The figures of a run can be kept without its networks: tables
+and pictures are made from them, but no other run can start from it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from .nn.layers import pair
+from ..nn.layers import pair
 
 
 def array(value: Tensor, dtype: type = np.float32) -> np.ndarray:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..train import Config, read
+from horq.train import Config, read
+
 from .energy import energy
 from .tables import Row, Table, first_seed, network, rows, stages, wanted
 

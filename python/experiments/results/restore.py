@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from .._core import Model
-from ..nn import take_statistics_
-from ..restoring import restore
-from ..train import Config, ConfigError, data, runs
-from ..train.config import restored
-from ..train.loop import CALIBRATION, EVAL_BATCH, accuracy, dial, images, watched_on
+from horq._core import Model
+from horq.nn import take_statistics_
+from horq.restoring import restore
+from horq.train import Config, ConfigError, data, runs
+from horq.train.config import restored
+from horq.train.loop import CALIBRATION, EVAL_BATCH, accuracy, dial, images, watched_on
 
 
 def config_of(model: Model, file: Path) -> Config:

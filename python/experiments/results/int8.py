@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._core import Model
-from ..nn import Int8
-from ..train import data, runs
+from horq._core import Model
+from horq.nn import Int8
+from horq.train import data, runs
+
 from .evaluate import BATCH, compare, export_run, read_json
 
 INT8 = "int8.json"

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._core import Model
-from ..exporter import export
-from ..fields import channels_last
-from ..nn import set_order
-from ..train import Config, data, runs
-from ..train.loop import logits
-from ..train.networks import build
+from horq._core import Model
+from horq.exporting.exporter import export
+from horq.exporting.fields import channels_last
+from horq.nn import set_order
+from horq.train import Config, data, runs
+from horq.train.loop import logits
+from horq.train.networks import build
+
 from .subjects import SUBJECTS, doodles
 
 EVALUATION = "evaluation.json"

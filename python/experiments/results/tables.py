@@ -11,8 +11,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..train import Config, ConfigError, read, runs
-from ..train.config import RECIPES
+from horq.train import Config, ConfigError, read, runs
+from horq.train.config import RECIPES
+
 from .energy import energy
 from .evaluate import evaluation
 from .int8 import evaluation8

@@ -13,7 +13,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from .errors import ExportError
+from ..errors import ExportError
 from .lines import kind_of
 
 _REMEDIES: dict[type, Callable[[Any], str]] = {

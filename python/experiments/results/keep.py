@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..train import ConfigError, runs
+from horq.train import ConfigError, runs
+
 from .energy import ENERGY
 from .evaluate import EVALUATION, read_json
 from .int8 import INT8
@@ -16,9 +17,9 @@ MEASURED = (EVALUATION, INT8, LATENCY, ENERGY)
 def keep(folder: Path, to: Path) -> Path:
     """Copies the figures of the finished run in `folder` to a folder of its name in `to`, and returns that.
 
-    `horq.reproduce --no-train --no-measure --out TO` makes tables and pictures from such folders. Figures of an earlier
-    training are left out, and go from an older copy. `result.json`, without which a folder does not count, is written
-    last.
+    `experiments.reproduce --no-train --no-measure --out TO` makes tables and pictures from such folders. Figures of an
+    earlier training are left out, and go from an older copy. `result.json`, without which a folder does not count, is
+    written last.
 
     Raises `FileNotFoundError` if the run has not come to its end, and `ConfigError` if its figures are another
     network's or `to` holds a run of that name with its network.

@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from .._core import Model
-from ..fields import channels_last
-from ..nn import freeze_
-from ..train import Config, runs
+from horq._core import Model
+from horq.exporting.fields import channels_last
+from horq.nn import freeze_
+from horq.train import Config, runs
+
 from .evaluate import export_run, float_bytes
 from .int8 import quantized8
 from .latency import ROUNDS, Timed, check_rounds, in_turns

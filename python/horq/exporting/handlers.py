@@ -11,9 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import fields as packing
-from .fields import array, bias, window
-from .nn import (
+from ..nn import (
     Affine,
     AffineByOrder,
     BinaryWeight,
@@ -28,7 +26,9 @@ from .nn import (
     RPReLU,
     Shift,
 )
-from .nn.layers import pair
+from ..nn.layers import pair
+from . import fields as packing
+from .fields import array, bias, window
 
 if TYPE_CHECKING:
     from .exporter import Converter, Value

@@ -10,9 +10,9 @@ from types import CodeType, FrameType
 import torch
 from torch import fx, nn
 
-from .errors import ExportError
+from ..errors import ExportError
 
-_NOT_USERS = tuple(os.path.dirname(file) + os.sep for file in (torch.__file__, __file__))
+_NOT_USERS = tuple(os.path.dirname(file) + os.sep for file in (torch.__file__, os.path.dirname(__file__)))
 
 
 def line_above(stop: CodeType) -> str | None:

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from .errors import ExportError
-from .lines import line_above, line_of, refusal
-from .nn import (
+from ..errors import ExportError
+from ..nn import (
     Affine,
     AffineByOrder,
     BatchNorm1d,
@@ -30,8 +29,9 @@ from .nn import (
     SwitchableBatchNorm,
     set_order,
 )
-from .nn.functional import MAX_ORDER
-from .nn.norm import affine_of
+from ..nn.functional import MAX_ORDER
+from ..nn.norm import affine_of
+from .lines import line_above, line_of, refusal
 from .unseen import check_unseen
 
 OWN_LAYERS = (

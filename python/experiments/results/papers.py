@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..train import Config
+from horq.train import Config
 
 _DEFAULTS = {"bits": {"dqc": 4, "sqc": 4, "inq": 5}, "zero": {"dqc": False, "sqc": False}}
 """Options of `horq.convert` that figures ask for, where a recipe leaves them out."""

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._core import Model
-from ..train import Config, ConfigError, read, runs
-from ..train.config import RECIPES
+from horq._core import Model
+from horq.train import Config, ConfigError, read, runs
+from horq.train.config import RECIPES
+
 from .evaluate import Agreement, agreement, evaluation, file_of
 from .subjects import SUBJECTS
 from .tables import epochs, label
@@ -38,7 +39,7 @@ def make(folder: Path, to: Path, name: str | None = None, tolerance: float = TOL
     """
     figures = evaluation(folder)
     if figures is None:
-        raise FileNotFoundError(f"{folder} has no evaluation; run: python -m horq.results evaluate {folder}")
+        raise FileNotFoundError(f"{folder} has no evaluation; run: python -m experiments.results evaluate {folder}")
     runs.load(folder)  # kept figures alone make no model
     if "restored" in runs.result(folder):
         raise ConfigError(f"{folder} was restored from a model; hand that one out")

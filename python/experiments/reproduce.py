@@ -1,4 +1,4 @@
-"""Rebuilds a table of docs/results.md: python -m horq.reproduce TABLE.
+"""Rebuilds a table of docs/results.md: python -m experiments.reproduce TABLE.
 
 TABLE is the name of a bundled recipe, of a table in horq/results/tables.toml (`--list` names them all), or a recipe's
 file. What is missing is trained (`python -m horq.train`), evaluated and timed, each run once; then the table is
@@ -18,15 +18,16 @@ from pathlib import Path
 
 import torch
 
-from ._core import Error
+from horq._core import Error
+from horq.train import Config, ConfigError, runs
+from horq.train.__main__ import positive
+from horq.train.data import data_root
+
 from .results import energy, tables
 from .results.evaluate import evaluate, evaluation, is_complete
 from .results.int8 import evaluate8, evaluation8
 from .results.latency import is_timed, measure
 from .results.plots import draw
-from .train import Config, ConfigError, runs
-from .train.__main__ import positive
-from .train.data import data_root
 
 
 def is_trained(config: Config, out: Path) -> bool:
@@ -41,7 +42,7 @@ def train(table: tables.Table, configs: Mapping[str, Config], out: Path, root: P
         command = [sys.executable, "-m", "horq.train", table.recipe, *missing]
         command += ["--out", str(out), "--data", str(root), "--device", device]
         if subprocess.run(command).returncode != 0:
-            raise ConfigError(f"training broke off; go on with: python -m horq.reproduce {table.name}")
+            raise ConfigError(f"training broke off; go on with: python -m experiments.reproduce {table.name}")
 
 
 def measure_missing(
@@ -93,7 +94,9 @@ def updated(page: str, name: str, table: str) -> str:
 def main() -> None:
     """Reads the command line, runs what is missing, and prints the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m horq.reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m experiments.reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("table", nargs="?", metavar="TABLE")
     parser.add_argument("--list", action="store_true", help="only list the tables and how far their runs are")

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from ._core import Error, Model
-from .errors import ExportError
+from .._core import Error, Model
+from ..errors import ExportError
+from ..nn import horq_layers, set_order
 from .fields import channels_last
 from .lines import line_of
-from .nn import horq_layers, set_order
 
 TOLERANCE = 1e-4
 """How far an answer of the engine may lie from the module's, as a share of the sample's largest: what the self-test of

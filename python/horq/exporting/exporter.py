@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from ._core import Builder, Error, Model, __version__
+from .._core import Builder, Error, Model, __version__
+from ..errors import ExportError
+from ..nn import HorqConv2d, HorqLinear
 from .answers import Reference, rows
-from .errors import ExportError
 from .fields import array, channels_last
 from .folding import NORMS, PARAMETER, copied, folded, trace
 from .handlers import FUNCTIONS, MODULES
 from .lines import refusal
-from .nn import HorqConv2d, HorqLinear
 
 
 def export(

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..nn import HorqConv2d, HorqLinear
-from ..nn.functional import MAX_ORDER
-from ..train import data, runs
+from horq.nn import HorqConv2d, HorqLinear
+from horq.nn.functional import MAX_ORDER
+from horq.train import data, runs
+
 from .evaluate import read_json
 
 ENERGY = "energy.json"

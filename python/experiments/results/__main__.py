@@ -1,4 +1,4 @@
-"""Measures and shows finished runs: python -m horq.results COMMAND ...
+"""Measures and shows finished runs: python -m experiments.results COMMAND ...
 
 FOLDER is the folder of a run, such as runs/vgg-half-order2; what is measured is written into it, whole or not at all.
 """
@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from .._core import Error
-from ..train.__main__ import positive
-from ..train.data import data_root
+from horq._core import Error
+from horq.train.__main__ import positive
+from horq.train.data import data_root
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -97,7 +97,7 @@ def _card(args: argparse.Namespace) -> None:
 def main() -> None:
     """Reads the command line and measures."""
     parser = argparse.ArgumentParser(
-        prog="python -m horq.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m experiments.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -119,7 +119,7 @@ def main() -> None:
     own.add_argument("--rounds", type=int, default=20, help="turns of 5 runs each (default: 20)")
     text = "latency and size of a table's networks on this machine, untrained"
     own = commands.add_parser("speed", help=text, description=text)
-    own.add_argument("table", help="a table of horq.reproduce, or a recipe's file")
+    own.add_argument("table", help="a table of experiments.reproduce, or a recipe's file")
     own.add_argument("--rounds", type=int, default=20, help="turns of 5 runs each (default: 20)")
     own.set_defaults(run=_speed)
     own = command("energy", _energy, "the share of energy that each order leaves in each binary layer")
@@ -139,7 +139,7 @@ def main() -> None:
     own.set_defaults(run=_restore)
     text = "pictures of what was measured of a table's runs: accuracy by order, latency and size, curves, energy"
     own = commands.add_parser("plots", help=text, description=text)
-    own.add_argument("table", help="a table of horq.reproduce")
+    own.add_argument("table", help="a table of experiments.reproduce")
     own.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
     own.add_argument("--to", type=Path, default=Path("docs/plots"), help="where they go (default: docs/plots)")
     own.add_argument("--format", choices=["svg", "png"], default="svg")

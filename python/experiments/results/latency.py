@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .._core import Model, Session
-from ..fields import channels_last
-from ..train import runs
+from horq._core import Model, Session
+from horq.exporting.fields import channels_last
+from horq.train import runs
+
 from .evaluate import file_of, read_json
 from .int8 import evaluation8, int8_file
 from .subjects import doodles
