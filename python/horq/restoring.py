@@ -14,8 +14,10 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ._core import Error, Model
-from .exporting.exporter import Converter, ExportError, Value
+from .errors import ExportError
+from .exporting.converter import Converter, Value
 from .exporting.folding import folded, is_leaf, trace
+from .exporting.walk import walked
 from .nn import (
     Affine,
     AffineByOrder,
@@ -154,12 +156,11 @@ class _Walk:
         traced = trace(module)
         *size, channels = self.model.input_shape
         try:
-            converter = Converter(folded(traced, pairs), torch.zeros(2, channels, *size))
-            builder, output = converter.run()
+            converter, output = walked(folded(traced, pairs), torch.zeros(2, channels, *size))
         except ExportError as error:
             shape = " x ".join(map(str, self.model.input_shape))
             raise RestoreError(f"the file, which reads {shape}, is not of this module: {error}") from error
-        return converter, Model.from_bytes(builder.to_bytes(output))
+        return converter, Model.from_bytes(converter.builder.to_bytes(output))
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name, in plain order."""

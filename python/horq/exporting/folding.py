@@ -173,7 +173,7 @@ def _affine(node: fx.Node, norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tenso
     try:
         scale, shift = affine_of(norm)
     except ValueError as error:
-        raise refusal(str(error), node, norm) from error
+        raise refusal(str(error), node) from error
     for channel, (a, b) in enumerate(zip(scale.tolist(), shift.tolist(), strict=True)):
         if not math.isfinite(a) or not math.isfinite(b):
             raise refusal(
@@ -181,7 +181,6 @@ def _affine(node: fx.Node, norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tenso
                 f"{norm.running_var[channel].item()} and eps {norm.eps}; give it a larger eps, or train it on values "
                 "that vary",
                 node,
-                norm,
             )
     return scale, shift
 

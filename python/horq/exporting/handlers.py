@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,10 +28,8 @@ from ..nn import (
 )
 from ..nn.layers import pair
 from . import fields as packing
+from .converter import Converter, Value
 from .fields import array, bias, window
-
-if TYPE_CHECKING:
-    from .exporter import Converter, Value
 
 
 def _conv2d(c: Converter, layer: nn.Conv2d, value: Value) -> None:

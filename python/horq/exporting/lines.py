@@ -37,9 +37,15 @@ def _is_users(file: str) -> bool:
     return not file.startswith(_NOT_USERS)
 
 
-def refusal(why: str, node: fx.Node, layer: nn.Module | None = None) -> ExportError:
-    """The error that a file cannot express `node`, which calls `layer` if it calls one."""
-    what = f"`{node.name}`"
+def layer_of(node: fx.Node) -> nn.Module | None:
+    """The layer that a node of a `fx.GraphModule` calls, if it calls one."""
+    module = node.graph.owning_module
+    return module.get_submodule(str(node.target)) if node.op == "call_module" and module is not None else None
+
+
+def refusal(why: str, node: fx.Node) -> ExportError:
+    """The error that a file cannot express `node`."""
+    what, layer = f"`{node.name}`", layer_of(node)
     if layer is not None:
         what = f"`{node.target}` ({kind_of(layer)})"
     elif node.op == "get_attr":
