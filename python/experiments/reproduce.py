@@ -1,8 +1,8 @@
 """Rebuilds a table of docs/results.md: python -m experiments.reproduce TABLE.
 
-TABLE is the name of a bundled recipe, of a table in horq/results/tables.toml (`--list` names them all), or a recipe's
-file. What is missing is trained (`python -m horq.train`), evaluated and timed, each run once; then the table is
-printed in Markdown. Finished runs are left alone, so the command can be broken off and called again at any time.
+TABLE is the name of a recipe in experiments/recipes, of a table in results/tables.toml (`--list` names them all), or a
+recipe's file. What is missing is trained (`python -m horq.train`), evaluated and timed, each run once; then the table
+is printed in Markdown. Finished runs are left alone, so the command can be broken off and called again at any time.
 """
 
 from __future__ import annotations

@@ -395,8 +395,8 @@ def test_models_that_are_not_sure_get_no_card(evaluated, monkeypatch, tmp_path):
 
 
 def test_the_recipe_of_a_run_is_found():
-    config = read("mnist")["mlp-order2-seed2"]
-    assert recipe_of(config) == "mnist"
+    config = read(tables.RECIPES / "mnist.toml")["mlp-order2-seed2"]
+    assert recipe_of(config) == tables.RECIPES / "mnist.toml"
     assert recipe_of(dataclasses.replace(config, epochs=1)) is None
 
 

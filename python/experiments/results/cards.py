@@ -11,21 +11,20 @@ import torch
 
 from horq._core import Model
 from horq.train import Config, ConfigError, read, runs
-from horq.train.config import RECIPES
 
 from .evaluate import Agreement, agreement, evaluation, file_of
 from .subjects import SUBJECTS
-from .tables import epochs, label
+from .tables import RECIPES, epochs, label
 
 TOLERANCE = 1e-4
 """The largest difference of a logit between the engine and PyTorch, relative to the image's largest."""
 
 
-def recipe_of(config: Config) -> str | None:
-    """The bundled recipe that has exactly this run."""
+def recipe_of(config: Config) -> Path | None:
+    """The recipe in `RECIPES` that has exactly this run."""
     for file in sorted(RECIPES.glob("*.toml")):
         if read(file).get(config.name) == config:
-            return file.stem
+            return file
     return None
 
 
@@ -90,7 +89,9 @@ def card(file: str, folder: Path, figures: dict[str, Any], model: Model) -> str:
     subject = SUBJECTS[config.data]
     width = "" if config.width == 1 else f" with {config.width:g} times its channels"
     recipe = recipe_of(config)
-    how = f"`python -m horq.train {recipe} {config.name}`" if recipe else "a recipe of its own (note `training`)"
+    how = "a recipe of its own (note `training`)"
+    if recipe:
+        how = f"`python -m horq.train python/experiments/recipes/{recipe.name} {config.name}`"
     length = epochs(config, read(recipe)) if recipe else str(config.epochs)
     minutes = f"{result['seconds'] / 60:.0f} minutes" + " for the last" * ("+" in length)
     from_others = [f"starts from `{config.init}`"] * bool(config.init)

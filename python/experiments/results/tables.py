@@ -12,7 +12,6 @@ from statistics import fmean
 from typing import Any
 
 from horq.train import Config, ConfigError, read, runs
-from horq.train.config import RECIPES
 
 from .energy import energy
 from .evaluate import evaluation
@@ -20,6 +19,7 @@ from .int8 import evaluation8
 from .latency import latency
 from .papers import reported
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 NOT_RUN = "not run"
 
 
@@ -29,6 +29,7 @@ class Table:
 
     name: str
     recipe: str
+    """The recipe's file."""
     kind: str = "runs"
     runs: tuple[str, ...] = ("*",)
     dial: str = ""
@@ -38,11 +39,12 @@ class Table:
 
 
 def tables() -> dict[str, Table]:
-    """All tables by name: one for each bundled recipe, and those of tables.toml."""
-    found = {file.stem: Table(file.stem, file.stem) for file in sorted(RECIPES.glob("*.toml"))}
+    """All tables by name: one for each recipe in `RECIPES`, and those of tables.toml."""
+    found = {file.stem: Table(file.stem, str(file)) for file in sorted(RECIPES.glob("*.toml"))}
     further = tomllib.loads((Path(__file__).parent / "tables.toml").read_text())
     for name, fields in further.items():
-        found[name] = Table(name, **{**fields, "runs": tuple(fields.get("runs", ("*",)))})
+        recipe = str(RECIPES / f"{fields['recipe']}.toml")
+        found[name] = Table(name, **{**fields, "recipe": recipe, "runs": tuple(fields.get("runs", ("*",)))})
     return found
 
 

@@ -13,9 +13,6 @@ from typing import Any
 from .data import SETS
 from .networks import GREY, NETWORKS
 
-RECIPES = Path(__file__).parents[2] / "experiments" / "recipes"
-"""The folder of the recipes that come with the package."""
-
 
 class ConfigError(ValueError):
     """A recipe that cannot be run: which file and field, and what it may be."""
@@ -196,27 +193,20 @@ def restored(where: str, fields: Any) -> Config:
         raise ConfigError(f"{where}: {str(error).replace('Config.__init__() ', '')}") from error
 
 
-def bundled() -> list[str]:
-    """The names of the bundled recipes."""
-    return sorted(entry.stem for entry in RECIPES.glob("*.toml"))
-
-
 def read(path: str | Path) -> dict[str, Config]:
     """The runs of a recipe by name, in its order.
 
     A recipe is a TOML file: fields at the top hold for all its runs, a table ``[runs.NAME]`` for each run adds to or
     replaces them (its ``options`` are merged), and ``seeds = [1, 2, 3]`` makes a run of each seed, called NAME for the
-    first and NAME-seed2, NAME-seed3 for the others. `path` is a file or the name of a bundled recipe.
+    first and NAME-seed2, NAME-seed3 for the others.
 
     Raises `ConfigError`, which names the file, run and field.
     """
     file = Path(path)
-    if not file.is_file() and (RECIPES / f"{path}.toml").exists():
-        file = RECIPES / f"{path}.toml"
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"no recipe at {file}; bundled are {', '.join(bundled())}") from error
+        raise ConfigError(f"there is no recipe at {file}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
