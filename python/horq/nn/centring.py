@@ -21,8 +21,9 @@ from . import exact
 from .activations import Shift
 from .layers import HorqConv2d, HorqLinear
 from .norm import BatchNorm1d, BatchNorm2d
-from .ranges import Moments, Values, read_by
+from .ranges import read_by
 from .tools import horq_layers, set_order
+from .values import Moments, Values
 
 Centre = Literal["norm", "shift", "none"]
 
