@@ -192,8 +192,8 @@ def test_shares_of_a_layer_are_those_of_plain_loops(mode):
     layer = HorqConv2d(3, 4, 3, stride=2, padding=1, order=3, scale_mode=mode)
     x = torch.randn(2, 3, 5, 4)
     watch = energy._Watch(layer)
-    watch(layer, (x[:1],))
-    watch(layer, (x[1:],))
+    watch.add(x[:1])
+    watch.add(x[1:])
     samples = [image.flatten().tolist() for image in x.double()]
     constants = {"fixed": layer.scales, "none": torch.ones(3)}.get(mode)
     groups = samples
@@ -218,7 +218,7 @@ def test_shares_of_a_dense_layer():
     layer = HorqLinear(20, 4, order=2, scale_mode="window")
     x = torch.randn(3, 20)
     watch = energy._Watch(layer)
-    watch(layer, (x,))
+    watch.add(x)
     expected = plain_residuals([row.tolist() for row in x.double()], 2, None)
     assert watch.own.shares() == watch.means.shares() == pytest.approx(expected, rel=1e-6)
 

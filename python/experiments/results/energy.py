@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from horq.nn import HorqConv2d, HorqLinear
 from horq.nn.functional import MAX_ORDER
+from horq.nn.running import inputs_seen
 from horq.train import data, runs
 
 from .evaluate import read_json
@@ -62,14 +63,15 @@ class _Sums:
 
 
 class _Watch:
-    """A hook that adds up the input of one layer, with the layer's scales and with means over each sample."""
+    """Adds up the input of one layer, with the layer's scales and with means over each sample."""
 
     def __init__(self, layer: HorqConv2d | HorqLinear) -> None:
         self.layer = layer
         self.own, self.means = _Sums(layer.max_order), _Sums(layer.max_order)
 
-    def __call__(self, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        layer, x = self.layer, inputs[0].double()
+    def add(self, input: Tensor) -> None:
+        """Adds what the layer reads."""
+        layer, x = self.layer, input.double()
         sample = tuple(range(1, x.dim()))
         self.means.add(x.abs(), sample, None)
         if layer.scale_mode == "window" and isinstance(layer, HorqConv2d):
@@ -94,12 +96,11 @@ def measure(folder: Path, root: Path, images: int = 200) -> dict[str, Any]:
     if not layers:
         raise ValueError(f"{config.name} has no layer with binary activations (method {config.method})")
     watches = {name: _Watch(layer) for name, layer in layers.items()}
-    hooks = [layers[name].register_forward_pre_hook(watch) for name, watch in watches.items()]
+    watched = {watch.layer: watch for watch in watches.values()}
     test = data.load(config.data, root, "test").images[:images]
-    for part in test.split(BATCH):
-        net(part.float())
-    for hook in hooks:
-        hook.remove()
+    with inputs_seen(watched, lambda layer, input: watched[layer].add(input)):
+        for part in test.split(BATCH):
+            net(part.float())
     figures = {
         "name": config.name,
         "trained": runs.digest(folder),

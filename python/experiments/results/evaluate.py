@@ -18,7 +18,7 @@ from horq.exporting.exporter import export
 from horq.exporting.fields import channels_last
 from horq.nn import set_order
 from horq.train import Config, data, runs
-from horq.train.loop import logits
+from horq.train.accuracy import logits
 from horq.train.networks import build
 
 from .subjects import SUBJECTS, doodles

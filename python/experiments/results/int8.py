@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from horq._core import Model
 from horq.nn import Int8
+from horq.nn.running import inputs_seen
 from horq.train import data, runs
 
 from .evaluate import BATCH, compare, export_run, read_json
@@ -38,15 +39,13 @@ def quantized8(net: nn.Module, images: Tensor) -> nn.Module:
         raise ValueError(f"{type(net).__name__} has no Conv2d or Linear to quantize to 8 bits")
     ranges: dict[nn.Module, tuple[float, float]] = {}
 
-    def watch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def watch(layer: nn.Module, input: Tensor) -> None:
         low, high = ranges.get(layer, (0.0, 0.0))
-        ranges[layer] = (min(low, inputs[0].min().item()), max(high, inputs[0].max().item()))
+        ranges[layer] = (min(low, input.min().item()), max(high, input.max().item()))
 
-    hooks = [layer.register_forward_pre_hook(watch) for layer in layers.values()]
-    for part in images.split(BATCH):
-        net(part.float())
-    for hook in hooks:
-        hook.remove()
+    with inputs_seen(layers.values(), watch):
+        for part in images.split(BATCH):
+            net(part.float())
     for name, layer in layers.items():
         owner, _, last = name.rpartition(".")
         setattr(net.get_submodule(owner), last, Int8(layer, *ranges[layer]))

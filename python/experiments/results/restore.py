@@ -12,8 +12,9 @@ from horq._core import Model
 from horq.nn import take_statistics_
 from horq.restoring import restore
 from horq.train import Config, ConfigError, data, runs
+from horq.train.accuracy import EVAL_BATCH, accuracy, dial, images, watched_on
 from horq.train.config import restored
-from horq.train.loop import CALIBRATION, EVAL_BATCH, accuracy, dial, images, watched_on
+from horq.train.loop import CALIBRATION
 
 
 def config_of(model: Model, file: Path) -> Config:

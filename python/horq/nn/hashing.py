@@ -16,6 +16,7 @@ which are taken in turns, the bits one after another: no step can raise the erro
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from .functional import sign
 from .packed import BinaryWeight, apply
+from .running import inputs_seen, modes_kept
 
 _BLOCK = 64
 """Bits that are decided before the sums of all others are brought up to date by one matrix product."""
@@ -160,11 +162,10 @@ def hash_weights_(
     Returns for each layer its relative squared error, ||T - X~^T B A||^2 / ||T||^2, at the start and after each sweep.
     Both networks run in eval mode and keep the mode that they were in.
     """
-    modes = [(module, module.training) for net in (student, teacher) for module in net.modules()]
-    student.eval()
-    teacher.eval()
-    try:
-        errors = {}
+    errors = {}
+    with modes_kept(student, teacher):
+        student.eval()
+        teacher.eval()
         for name in _order(student, next(iter(batches()))):
             layer, target = student.get_submodule(name), _target(teacher, name, student)
             generator = torch.Generator().manual_seed(seed)
@@ -174,9 +175,6 @@ def hash_weights_(
                 targets = apply(target, _input_of(teacher, target, batch), target.weight)
                 _gather(groups, layer.layer, inputs, targets, windows, generator)
             errors[name] = _hash_layer(layer, groups, sweeps)
-    finally:
-        for module, training in modes:
-            module.training = training
     return errors
 
 
@@ -193,12 +191,8 @@ def _order(student: nn.Module, batch: Tensor) -> list[str]:
         if layer.bases > 1:
             raise ValueError(f"layer {name!r} has {layer.bases} weight bases; BWNH is for one")
     seen: dict[str, None] = {}
-    hooks = [layer.register_forward_pre_hook(lambda m, _: seen.setdefault(names[m])) for layer in names]
-    try:
+    with inputs_seen(names, lambda layer, _: seen.setdefault(names[layer])):
         student(batch[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
     return list(seen)
 
 
@@ -214,17 +208,12 @@ def _input_of(net: nn.Module, layer: nn.Module, batch: Tensor) -> Tensor:
     """What `layer` reads when `net` runs on the batch."""
     seen: list[Tensor] = []
 
-    def stop(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0])
+    def stop(_layer: nn.Module, input: Tensor) -> None:
+        seen.append(input)
         raise _Reached
 
-    hook = layer.register_forward_pre_hook(stop)
-    try:
+    with contextlib.suppress(_Reached), inputs_seen([layer], stop):
         net(batch)
-    except _Reached:
-        pass
-    finally:
-        hook.remove()
     return seen[0]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from torch import fx, nn
 
 from .rules import ARITHMETIC, RULES, Call, either, name_of, rule_name
+from .running import modes_kept
 from .values import Values, constant
 
 
@@ -28,16 +29,13 @@ def read_by(model: nn.Module, layers: Iterable[nn.Module]) -> dict[nn.Module, Va
     found = dict.fromkeys(layers, Values(None, "no call of it is seen"))
     if model in found:
         return found | {model: Values(None, "the input")}
-    modes = {part: part.training for part in model.modules()}
     try:
-        model.train()
-        graph = _Tracer(found).trace(model)
+        with modes_kept(model):
+            model.train()
+            graph = _Tracer(found).trace(model)
     except Exception as error:  # a trace runs the user's code, so anything may come out of it
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         return dict.fromkeys(found, Values(None, f"torch.fx cannot trace {type(model).__name__}: {reason}"))
-    finally:
-        for part, training in modes.items():
-            part.training = training
     return found | _Walk(model, graph).of(found)
 
 
