@@ -20,7 +20,7 @@ import torch
 
 from horq._core import Error
 from horq.train import Config, ConfigError, runs
-from horq.train.__main__ import positive
+from horq.train.config import positive
 from horq.train.data import data_root
 
 from .results import energy, tables

@@ -13,26 +13,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from . import nn as hn
 from ._core import Error, Model
 from .errors import ExportError
 from .exporting.converter import Converter, Value
 from .exporting.folding import folded, is_leaf, trace
 from .exporting.walk import walked
-from .nn import (
-    Affine,
-    AffineByOrder,
-    BatchNorm1d,
-    BatchNorm2d,
-    BinaryWeight,
-    HorqConv2d,
-    HorqLinear,
-    Inq,
-    PowerOfTwo,
-    PReLU,
-    RPReLU,
-    Shift,
-    SwitchableBatchNorm,
-)
 from .nn.inq import inq_layers
 
 MAGNITUDE = 0.1
@@ -95,7 +81,7 @@ class _Step:
         return self.walk.tensor(self.node[field])
 
     def before(self) -> _Step:
-        """The same for the node before, where a layer became several."""
+        """What this holds, of the node before: where a layer became several."""
         return _Step(self.layer, self.walk.nodes[self.node["inputs"][0]], self.read, self.made, [], self.walk)
 
     def arrange(self, parameter: Tensor, values: Tensor) -> None:
@@ -110,7 +96,7 @@ class _Step:
 
     def weight(self, values: Tensor) -> Tensor:
         """Weights [filters, rows, columns, channels] as the layer's own lie."""
-        if not isinstance(_inner(self.layer), nn.Linear | HorqLinear):
+        if not isinstance(_inner(self.layer), nn.Linear | hn.HorqLinear):
             return values.permute(0, 3, 1, 2)
         flat = values.flatten(1)
         return flat if self.read.order is None else torch.empty_like(flat).index_copy_(1, self.read.order, flat)
@@ -221,7 +207,7 @@ class _Walk:
 
 def _inner(layer: nn.Module) -> nn.Module:
     """The layer with the weights."""
-    return layer.layer if isinstance(layer, BinaryWeight | PowerOfTwo | Inq) else layer
+    return layer.layer if isinstance(layer, hn.BinaryWeight | hn.PowerOfTwo | hn.Inq) else layer
 
 
 def _bias(step: _Step, layer: nn.Module) -> None:
@@ -241,7 +227,7 @@ def _float(step: _Step) -> None:
         _set_norm(step, norm, torch.ones_like(shift), shift if norm is step.norms[-1] else torch.zeros_like(shift))
 
 
-def _signed(step: _Step, signs: Tensor, alpha: Tensor) -> Tensor:
+def _scaled_signs(step: _Step, signs: Tensor, alpha: Tensor) -> Tensor:
     return step.weight(signs * alpha.view(-1, 1, 1, 1))
 
 
@@ -253,7 +239,7 @@ def _horq(step: _Step) -> None:
     alpha = step.walk.tensor(basis["alpha"])
     if layer.weight_scale == "none":
         alpha = torch.full_like(alpha, MAGNITUDE)
-    layer.weight.copy_(_signed(step, step.walk.tensor(basis["weight"]), alpha))
+    layer.weight.copy_(_scaled_signs(step, step.walk.tensor(basis["weight"]), alpha))
     if layer.scales is not None:
         layer.scales.copy_(step.tensor("scales"))
     _bias(step, layer)
@@ -262,7 +248,7 @@ def _horq(step: _Step) -> None:
 def _binary_weight(step: _Step) -> None:
     if step.layer.bases > 1:
         raise step.refuse("it has several weight bases, which no real-valued weights can be told from")
-    step.layer.layer.weight.copy_(_signed(step, step.tensor("weight"), step.tensor("alpha")))
+    step.layer.layer.weight.copy_(_scaled_signs(step, step.tensor("weight"), step.tensor("alpha")))
     _bias(step, step.layer.layer)
 
 
@@ -272,7 +258,7 @@ def _coded(step: _Step) -> None:
     layer.layer.weight.copy_(values)
     if layer.top is not None:
         layer.top.copy_(codebook.max().log2().round())
-    if isinstance(layer, Inq):
+    if isinstance(layer, hn.Inq):
         layer.fixed.copy_(values)
         layer.frozen.fill_(True)
     _bias(step, layer.layer)
@@ -322,17 +308,17 @@ def _rprelu(step: _Step) -> None:
 _RESTORERS: dict[type, Callable[[_Step], None]] = {
     nn.Conv2d: _float,
     nn.Linear: _float,
-    HorqConv2d: _horq,
-    HorqLinear: _horq,
-    BinaryWeight: _binary_weight,
-    PowerOfTwo: _coded,
-    Inq: _coded,
-    Affine: _affine,
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d), _norm),
-    SwitchableBatchNorm: _norms,
-    AffineByOrder: _affines,
+    hn.HorqConv2d: _horq,
+    hn.HorqLinear: _horq,
+    hn.BinaryWeight: _binary_weight,
+    hn.PowerOfTwo: _coded,
+    hn.Inq: _coded,
+    hn.Affine: _affine,
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, hn.BatchNorm1d, hn.BatchNorm2d), _norm),
+    hn.SwitchableBatchNorm: _norms,
+    hn.AffineByOrder: _affines,
     nn.PReLU: _prelu,
-    PReLU: _prelu,
-    RPReLU: _rprelu,
-    Shift: lambda step: step.arrange(step.layer.shift, step.tensor("shift")),
+    hn.PReLU: _prelu,
+    hn.RPReLU: _rprelu,
+    hn.Shift: lambda step: step.arrange(step.layer.shift, step.tensor("shift")),
 }

@@ -14,14 +14,21 @@ from typing import Any
 import torch
 
 from horq._core import Error
-from horq.train.__main__ import positive
+from horq.train.config import positive
 from horq.train.data import data_root
+
+from . import energy, latency
+from .cards import make
+from .evaluate import evaluate
+from .int8 import evaluate8
+from .keep import keep
+from .plots import draw
+from .restore import restore_run
+from .speed import speed, speed_table
+from .tables import energy_table, find, wanted
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from .evaluate import evaluate
-    from .int8 import evaluate8
-
     root = data_root(args.data)
     for folder in args.folders:
         figures = (evaluate8 if args.int8 else evaluate)(folder, root, args.images)
@@ -37,9 +44,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _latency(args: argparse.Namespace) -> None:
-    from .latency import measure
-
-    for figures in measure(args.folders, args.rounds):
+    for figures in latency.measure(args.folders, args.rounds):
         for order, found in figures["orders"].items():
             p10, p50, p90 = (1e6 * found[key] for key in ("p10", "p50", "p90"))
             print(f"{figures['name']}, order {order}: {p50:.1f} us ({p10:.1f} to {p90:.1f})")
@@ -47,47 +52,32 @@ def _latency(args: argparse.Namespace) -> None:
 
 
 def _speed(args: argparse.Namespace) -> None:
-    from .speed import speed, speed_table
-    from .tables import find, wanted
-
     print(speed_table(*speed(wanted(find(args.table)), args.rounds)))
 
 
 def _energy(args: argparse.Namespace) -> None:
-    from .energy import measure
-    from .tables import energy_table
-
     root = data_root(args.data)
     for folder in args.folders:
-        print(energy_table(measure(folder, root, args.images)))
+        print(energy_table(energy.measure(folder, root, args.images)))
 
 
 def _keep(args: argparse.Namespace) -> None:
-    from .keep import keep
-
     for folder in args.folders:
         print(keep(folder, args.to))
 
 
 def _restore(args: argparse.Namespace) -> None:
-    from .restore import restore_run
-
     root = data_root(args.data)
     for file in args.files:
         print(restore_run(file, args.out, root))
 
 
 def _plots(args: argparse.Namespace) -> None:
-    from .plots import draw
-    from .tables import find
-
     for path in draw(find(args.table), args.out, args.to, args.format):
         print(path)
 
 
 def _card(args: argparse.Namespace) -> None:
-    from .cards import make
-
     if args.name is not None and len(args.folders) > 1:
         raise ValueError("--name takes one FOLDER")
     for folder in args.folders:
@@ -96,9 +86,8 @@ def _card(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Reads the command line and measures."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    text = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m experiments.results", description=__doc__, formatter_class=text)
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from horq.nn.functional import MAX_ORDER
 from horq.nn.running import inputs_seen
 from horq.train import data, runs
 
-from .evaluate import read_json
+from .evaluate import read_figures, write_figures
 
 ENERGY = "energy.json"
 BATCH = 20
@@ -101,24 +101,14 @@ def measure(folder: Path, root: Path, images: int = 200) -> dict[str, Any]:
     with inputs_seen(watched, lambda layer, input: watched[layer].add(input)):
         for part in test.split(BATCH):
             net(part.float())
-    figures = {
-        "name": config.name,
-        "trained": runs.digest(folder),
-        "images": len(test),
-        "gaussian": gaussian(max(layer.max_order for layer in layers.values())),
-        "layers": {
-            name: {
-                "scale_mode": watch.layer.scale_mode,
-                "own": watch.own.shares(),
-                "means": watch.means.shares(),
-            }
-            for name, watch in watches.items()
-        },
+    found = {
+        name: {"scale_mode": watch.layer.scale_mode, "own": watch.own.shares(), "means": watch.means.shares()}
+        for name, watch in watches.items()
     }
-    runs.write_whole(folder / ENERGY, figures)
-    return figures
+    normal = gaussian(max(layer.max_order for layer in layers.values()))
+    return write_figures(folder, ENERGY, images=len(test), gaussian=normal, layers=found)
 
 
 def energy(folder: Path) -> dict[str, Any] | None:
     """What `measure` has found for the run in `folder`; None if it is missing or of an earlier training."""
-    return read_json(folder / ENERGY, folder)
+    return read_figures(folder, ENERGY)

@@ -54,7 +54,7 @@ class Agreement:
 
 
 def agreement(engine: Tensor, expected: Tensor, labels: Tensor) -> Agreement:
-    """Compares logits [n, classes] of both sides on images with those labels [n]."""
+    """Compares logits [n, classes] of the engine and of PyTorch on images with those labels [n]."""
     engine, expected = engine.double(), expected.double()
     largest = expected.abs().amax(1).clamp(min=torch.finfo(torch.float64).tiny)
     ours, theirs = engine.argmax(1), expected.argmax(1)
@@ -106,17 +106,24 @@ def engine_inputs(images: Tensor) -> np.ndarray:
     return channels_last(images.float())
 
 
-def read_json(path: Path, folder: Path) -> dict[str, Any] | None:
-    """A file of figures in `folder`; None if it is missing or belongs to an earlier training."""
-    if not path.exists() or not runs.has_figures(folder):
+def read_figures(folder: Path, name: str) -> dict[str, Any] | None:
+    """The figures in a file of the run in `folder`; None if it is missing or belongs to an earlier training."""
+    if not (folder / name).exists() or not runs.has_figures(folder):
         return None
-    figures = json.loads(path.read_text())
+    figures = json.loads((folder / name).read_text())
     return figures if figures["trained"] == runs.digest(folder) else None
+
+
+def write_figures(folder: Path, name: str, **figures: Any) -> dict[str, Any]:
+    """Writes figures of the run in `folder` with its name and the digest of its network, and returns them all."""
+    figures = {"name": folder.resolve().name, "trained": runs.digest(folder), **figures}
+    runs.write_whole(folder / name, figures)
+    return figures
 
 
 def evaluation(folder: Path) -> dict[str, Any] | None:
     """What `evaluate` has found for the run in `folder`; None if it is missing or of an earlier training."""
-    return read_json(folder / EVALUATION, folder)
+    return read_figures(folder, EVALUATION)
 
 
 def is_complete(figures: dict[str, Any] | None, images: int | None) -> bool:
@@ -144,7 +151,7 @@ def compare(net: nn.Module, model: Model, test: data.Part, order: int, images: i
 
 
 def evaluate(folder: Path, root: Path, images: int | None = None) -> dict[str, Any]:
-    """Runs the network in `folder` at each order that it serves through both sides and writes `evaluation.json`.
+    """Runs the network in `folder` in the engine and in PyTorch at each of its orders, and writes `evaluation.json`.
 
     The engine takes the whole test set, PyTorch the first `images` of it (all without). The `.horq` file stays in the
     folder. `root` is the folder above the data sets' own. Returns what the file holds: name, trained (a digest),
@@ -159,14 +166,5 @@ def evaluate(folder: Path, root: Path, images: int | None = None) -> dict[str, A
     export_run(net, config, file)
     model = Model(file)
     orders = {str(order): compare(net, model, test, order, images) for order in config.orders}
-    figures = {
-        "name": config.name,
-        "trained": runs.digest(folder),
-        "isa": model.session().isa,
-        "digest": model.digest,
-        "bytes": model.file_len,
-        "float_bytes": float_bytes(config),
-        "orders": orders,
-    }
-    runs.write_whole(folder / EVALUATION, figures)
-    return figures
+    own = {"isa": model.session().isa, "digest": model.digest, "bytes": model.file_len}
+    return write_figures(folder, EVALUATION, **own, float_bytes=float_bytes(config), orders=orders)

@@ -14,7 +14,7 @@ from horq.nn import Int8
 from horq.nn.running import inputs_seen
 from horq.train import data, runs
 
-from .evaluate import BATCH, compare, export_run, read_json
+from .evaluate import BATCH, compare, export_run, read_figures, write_figures
 
 INT8 = "int8.json"
 CALIBRATION = 500
@@ -64,18 +64,11 @@ def evaluate8(folder: Path, root: Path, images: int | None = None) -> dict[str, 
     file = int8_file(folder)
     export_run(net, config, file)
     model = Model(file)
-    figures = {
-        "name": config.name,
-        "trained": runs.digest(folder),
-        "calibration": CALIBRATION,
-        "digest": model.digest,
-        "bytes": model.file_len,
-        "orders": {"0": compare(net, model, data.load(config.data, root, "test"), 0, images)},
-    }
-    runs.write_whole(folder / INT8, figures)
-    return figures
+    orders = {"0": compare(net, model, data.load(config.data, root, "test"), 0, images)}
+    own = {"calibration": CALIBRATION, "digest": model.digest, "bytes": model.file_len}
+    return write_figures(folder, INT8, **own, orders=orders)
 
 
 def evaluation8(folder: Path) -> dict[str, Any] | None:
     """What `evaluate8` has found for the run in `folder`; None if it is missing or of an earlier training."""
-    return read_json(folder / INT8, folder)
+    return read_figures(folder, INT8)

@@ -7,7 +7,7 @@ from pathlib import Path
 from horq.train import ConfigError, runs
 
 from .energy import ENERGY
-from .evaluate import EVALUATION, read_json
+from .evaluate import EVALUATION, read_figures
 from .int8 import INT8
 from .latency import LATENCY
 
@@ -38,7 +38,7 @@ def keep(folder: Path, to: Path) -> Path:
     else:
         (kept / "log.csv").unlink(missing_ok=True)
     for name in MEASURED:
-        figures = read_json(folder / name, folder)
+        figures = read_figures(folder, name)
         if figures is None:
             (kept / name).unlink(missing_ok=True)
         else:

@@ -16,7 +16,7 @@ from horq._core import Model, Session
 from horq.exporting.fields import channels_last
 from horq.train import runs
 
-from .evaluate import file_of, read_json
+from .evaluate import file_of, read_figures, write_figures
 from .int8 import evaluation8, int8_file
 from .subjects import doodles
 
@@ -108,17 +108,8 @@ def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
             sessions["int8"] = Model(int8_file(folder)).session()
         timed[folder] = {key: Timed(session, inputs) for key, session in sessions.items()}
     machine = in_turns([entry for own in timed.values() for entry in own.values()], rounds)
-    found = []
-    for folder, own in timed.items():
-        figures = {
-            "name": folder.name,
-            "trained": runs.digest(folder),
-            **machine,
-            "orders": {key: entry.quantiles() for key, entry in own.items()},
-        }
-        runs.write_whole(folder / LATENCY, figures)
-        found.append(figures)
-    return found
+    orders = {folder: {key: entry.quantiles() for key, entry in own.items()} for folder, own in timed.items()}
+    return [write_figures(folder, LATENCY, **machine, orders=own) for folder, own in orders.items()]
 
 
 def is_timed(folder: Path) -> bool:
@@ -129,4 +120,4 @@ def is_timed(folder: Path) -> bool:
 
 def latency(folder: Path) -> dict[str, Any] | None:
     """What `measure` has found for the run in `folder`; None if it is missing or of an earlier training."""
-    return read_json(folder / LATENCY, folder)
+    return read_figures(folder, LATENCY)

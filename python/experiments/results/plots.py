@@ -151,7 +151,7 @@ def _style() -> Iterator[None]:
     try:
         import matplotlib
     except ImportError as error:
-        raise ValueError("pictures need matplotlib: pip install horq[plots]") from error
+        raise ValueError("pictures need matplotlib: pip install matplotlib") from error
     matplotlib.use("svg")
     with matplotlib.rc_context(
         {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from horq._core import Model
 from horq.nn import take_statistics_
 from horq.restoring import restore
 from horq.train import Config, ConfigError, data, runs
-from horq.train.accuracy import EVAL_BATCH, accuracy, dial, images, watched_on
+from horq.train.accuracy import EVAL_BATCH, accuracies, images, watched_on
 from horq.train.config import restored
 from horq.train.loop import CALIBRATION
 
@@ -55,22 +54,7 @@ def restore_run(file: Path, out: Path, root: Path) -> Path:
         chosen = train.images[torch.randperm(len(train), generator=generator)[:CALIBRATION]]
         parts = [data.augmented(config.data, part, config.augment, generator) for part in chosen.split(EVAL_BATCH)]
         take_statistics_(net, parts, [order for order in config.orders if order])
-        figures = {}
-        for order in config.orders:
-            dial(net, order)
-            figures[str(order)] = accuracy(net, watched)
-        runs.write_whole(folder / "config.json", runs.plain(config))
-        runs.write_whole(folder / "final.pt", net.state_dict())
-        result = {
-            "name": config.name,
-            "network": runs.digest(folder),
-            "accuracy": figures,
-            "on": watched_on(config, watched),
-            "restored": model.digest,
-            "epochs": config.epochs,
-            "torch": torch.__version__,
-            "finished": time.strftime("%Y-%m-%d", time.gmtime()),
-            "sources": {},
-        }
-        runs.write_whole(folder / "result.json", result)
+        own = {"accuracy": accuracies(net, watched, config.orders), "on": watched_on(config, watched)}
+        own |= {"restored": model.digest, "epochs": config.epochs, "sources": {}}
+        runs.write_finished(folder, config, net, own)
     return folder

@@ -9,39 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from .. import nn as hn
 from ..errors import ExportError
-from ..nn import (
-    Affine,
-    AffineByOrder,
-    BatchNorm1d,
-    BatchNorm2d,
-    BinaryWeight,
-    Codebook,
-    HorqConv2d,
-    HorqLinear,
-    Inq,
-    Int8,
-    MaxPool2d,
-    PowerOfTwo,
-    PReLU,
-    RPReLU,
-    Shift,
-    SwitchableBatchNorm,
-    set_order,
-)
 from ..nn.functional import MAX_ORDER
 from ..nn.norm import affine_of
 from .lines import line_above, line_of, refusal
 from .unseen import check_unseen
 
 OWN_LAYERS = (
-    *(HorqConv2d, HorqLinear, BinaryWeight, Codebook, Inq, Int8, PowerOfTwo),
-    *(Affine, AffineByOrder, BatchNorm1d, BatchNorm2d, MaxPool2d, PReLU, RPReLU, Shift, SwitchableBatchNorm),
+    *(hn.HorqConv2d, hn.HorqLinear, hn.BinaryWeight, hn.Codebook, hn.Inq, hn.Int8, hn.PowerOfTwo),
+    *(hn.Affine, hn.AffineByOrder, hn.BatchNorm1d, hn.BatchNorm2d, hn.SwitchableBatchNorm),
+    *(hn.MaxPool2d, hn.PReLU, hn.RPReLU, hn.Shift),
 )
 """The layers of horq.nn, which a trace leaves whole."""
 
 _DROPPED = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, hn.BatchNorm1d, hn.BatchNorm2d)
 PARAMETER = "a file has parameters and constants in layers only; put it into one, such as horq.nn.Affine"
 _WITH_WEIGHTS = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 """Layers whose subclasses a trace leaves whole, too, so that they are refused by name."""
@@ -101,7 +84,7 @@ def copied(module: nn.Module) -> nn.Module:
             f"the {type(module).__qualname__} cannot be copied: {error}; hold in it only parameters, buffers, modules "
             "and plain values"
         ) from error
-    set_order(module, MAX_ORDER)
+    hn.set_order(module, MAX_ORDER)
     return module
 
 
@@ -151,9 +134,9 @@ def folded(traced: fx.GraphModule, pairs: list[tuple[str, str]] | None = None) -
                 node.replace_all_uses_with(before)
                 traced.graph.erase_node(node)
             else:
-                _replace(traced, node.target, Affine(*_affine(node, layer)))
-        elif isinstance(layer, SwitchableBatchNorm):
-            _replace(traced, node.target, AffineByOrder(Affine(*_affine(node, norm)) for norm in layer.norms))
+                _replace(traced, node.target, hn.Affine(*_affine(node, layer)))
+        elif isinstance(layer, hn.SwitchableBatchNorm):
+            _replace(traced, node.target, hn.AffineByOrder(hn.Affine(*_affine(node, norm)) for norm in layer.norms))
     traced.graph.lint()
     traced.recompile()
     traced.delete_all_unused_submodules()

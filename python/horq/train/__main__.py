@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from . import runs
-from .config import Config, ConfigError, read
+from .config import Config, ConfigError, positive, read
 from .data import data_root
 from .loop import Trainer
 
@@ -76,14 +76,6 @@ def main() -> None:
             print(json.dumps(result), flush=True)
     except (ConfigError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-
-
-def positive(text: str) -> int:
-    """A count from a command line."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 def check_device(name: str) -> None:

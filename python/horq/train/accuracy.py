@@ -50,6 +50,15 @@ def accuracy(net: nn.Module, part: data.Part) -> float:
     return (logits(net, part.images).argmax(1) == part.labels).double().mean().item()
 
 
+def accuracies(net: nn.Module, part: data.Part, orders: list[int]) -> dict[str, float]:
+    """The accuracy at each order; the last of `orders` stays set."""
+    found = {}
+    for order in orders:
+        dial(net, order)
+        found[str(order)] = accuracy(net, part)
+    return found
+
+
 @torch.no_grad()
 def recalibrate(net: nn.Module, batches: list[Tensor], orders: list[int]) -> None:
     """Takes the running statistics of every batch norm anew, averaged over batches and orders; all else as in eval."""

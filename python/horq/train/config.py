@@ -18,6 +18,14 @@ class ConfigError(ValueError):
     """A recipe that cannot be run: which file and field, and what it may be."""
 
 
+def positive(text: str) -> int:
+    """A count from a command line."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 @dataclass(frozen=True)
 class Config:
     """One run. Every field can stand in a recipe."""

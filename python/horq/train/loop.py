@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, horq_layers
 from . import data, runs
-from .accuracy import EVAL_BATCH, accuracy, dial, images, norms, recalibrate, watched_on
+from .accuracy import EVAL_BATCH, accuracies, accuracy, dial, images, norms, recalibrate, watched_on
 from .config import Config, ConfigError
 from .networks import finish
 from .start import started
@@ -264,24 +264,9 @@ class Trainer:
         finish(self.net)
         if not (config.dial and config.settle):  # a dial that settled has its statistics already
             recalibrate(self.net, self._calibration(), config.orders)
-        figures = {}
-        for order in config.orders:
-            dial(self.net, order)
-            figures[str(order)] = accuracy(self.net, self.watched)
-        dial(self.net, config.order)
-        runs.write_whole(self.folder / "final.pt", self.net.state_dict())
-        result = {
-            "name": config.name,
-            "network": runs.digest(self.folder),
-            "accuracy": figures,
-            "on": watched_on(config, self.watched),
-            "epochs": self.epoch,
-            "seconds": round(self.seconds, 1),
-            "torch": torch.__version__,
-            "finished": time.strftime("%Y-%m-%d", time.gmtime()),
-            **self.notes,
-        }
-        runs.write_whole(self.folder / "result.json", result)
+        own = {"accuracy": accuracies(self.net, self.watched, config.orders), "on": watched_on(config, self.watched)}
+        own |= {"epochs": self.epoch, "seconds": round(self.seconds, 1), **self.notes}
+        result = runs.write_finished(self.folder, config, self.net, own)
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "checkpoint.pt").unlink()
         return result
