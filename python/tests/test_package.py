@@ -81,6 +81,16 @@ def test_the_project_names_every_package_that_it_and_its_tests_import():
     assert wheel | experiments | third_party(ROOT / "tests") - {"experiments"} | {"pytest"} <= needed | test
 
 
+def test_the_wheel_holds_the_package_alone():
+    """maturin packs the folders in python-packages and what include names; of the package every file is code."""
+    rules = tomllib.loads(PROJECT.read_text())["tool"]["maturin"]
+    assert (rules["module-name"], rules["python-source"], rules["python-packages"]) == ("horq._core", ".", ["horq"])
+    assert "include" not in rules
+    packed = [file for file in (ROOT / "horq").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert {file.suffix for file in packed} <= {".py", ".pyi", ".typed", ".so", ".pyd"}
+    assert "experiments" not in third_party(ROOT / "horq")
+
+
 @pytest.mark.parametrize("page", ["README.md", "../README.md"])
 def test_the_pages_install_what_the_tests_need(page):
     text = (ROOT / page).read_text()

@@ -48,7 +48,7 @@ def _latency(args: argparse.Namespace) -> None:
         for order, found in figures["orders"].items():
             p10, p50, p90 = (1e6 * found[key] for key in ("p10", "p50", "p90"))
             print(f"{figures['name']}, order {order}: {p50:.1f} us ({p10:.1f} to {p90:.1f})")
-        print(f"  {figures['isa']}, {figures['cpu']}, load {figures['load'][0]} to {figures['load'][1]}")
+        print(f"  {latency.timed_on(figures)}")
 
 
 def _speed(args: argparse.Namespace) -> None:

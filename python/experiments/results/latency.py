@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,11 @@ def measure(folders: list[Path], rounds: int = ROUNDS) -> list[dict[str, Any]]:
     machine = in_turns([entry for own in timed.values() for entry in own.values()], rounds)
     orders = {folder: {key: entry.quantiles() for key, entry in own.items()} for folder, own in timed.items()}
     return [write_figures(folder, LATENCY, **machine, orders=own) for folder, own in orders.items()]
+
+
+def timed_on(figures: Mapping[str, Any]) -> str:
+    """What figures of latency say of their machine."""
+    return f"{figures['cpu']} ({figures['isa']}), load {' to '.join(map(str, figures['load']))}"
 
 
 def is_timed(folder: Path) -> bool:

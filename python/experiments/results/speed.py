@@ -20,7 +20,7 @@ from horq.train import Config, runs
 
 from .evaluate import export_run, float_bytes
 from .int8 import quantized8
-from .latency import ROUNDS, Timed, check_rounds, in_turns
+from .latency import ROUNDS, Timed, check_rounds, in_turns, timed_on
 from .subjects import doodles
 from .tables import first_seed, label, markdown, micro, network
 
@@ -84,7 +84,5 @@ def speed_table(rows: list[Speed], machine: Mapping[str, Any]) -> str:
     for row in rows:
         size = [f"{row.bytes:,}", f"{row.float_bytes / row.bytes:.1f} x"]
         lines.append([network(row.config), row.label, row.order or "", *size, micro(row.seconds)])
-    below = f"{machine['cpu']} ({machine['isa']}), load {' to '.join(map(str, machine['load']))}"
-    return (
-        f"{markdown(header, lines)}\n\nLatency (us): untrained, one image, one thread, median (p10 to p90) on {below}."
-    )
+    below = f"Latency (us): untrained, one image, one thread, median (p10 to p90) on {timed_on(machine)}."
+    return f"{markdown(header, lines)}\n\n{below}"

@@ -16,7 +16,7 @@ from horq.train import Config, ConfigError, read, runs
 from .energy import energy
 from .evaluate import evaluation
 from .int8 import evaluation8
-from .latency import latency
+from .latency import latency, timed_on
 from .papers import reported
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -261,11 +261,7 @@ def run_table(entries: Sequence[Row], known: Mapping[str, Config]) -> str:
         else:
             line += [""] * 4
         lines.append([*line, "" if time is None else micro(time)])
-    machines = {
-        f"{row.latency['cpu']} ({row.latency['isa']}), load {' to '.join(map(str, row.latency['load']))}": None
-        for row in entries
-        if row.latency is not None
-    }
+    machines = dict.fromkeys(timed_on(row.latency) for row in entries if row.latency is not None)
     return markdown(header, lines) + "".join(
         f"\n\nLatency (us): one image, one thread, median (p10 to p90) on {machine}." for machine in machines
     )

@@ -193,11 +193,14 @@ def restored(where: str, fields: Any) -> Config:
         for key, value in fields.items()
         if key != "name"
     }
+    return _made(where, fields["name"], values)
+
+
+def _made(where: str, name: str, values: Mapping[str, Any]) -> Config:
+    """The run of that name; `where` says in errors what gave its fields."""
     try:
-        return Config(name=fields["name"], **values)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    except TypeError as error:
+        return Config(name=name, **values)
+    except (ConfigError, TypeError) as error:
         raise ConfigError(f"{where}: {str(error).replace('Config.__init__() ', '')}") from error
 
 
@@ -238,10 +241,5 @@ def read(path: str | Path) -> dict[str, Config]:
             full = name if index == 0 else f"{name}-seed{seed}"
             if full in found:
                 raise ConfigError(f"{where}: two runs are called {full}")
-            try:
-                found[full] = Config(name=full, **{**values, "seed": seed})
-            except ConfigError as error:
-                raise ConfigError(f"{where}: {error}") from error
-            except TypeError as error:
-                raise ConfigError(f"{where}: {str(error).replace('Config.__init__() ', '')}") from error
+            found[full] = _made(where, full, {**values, "seed": seed})
     return found
