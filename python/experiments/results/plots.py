@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from horq.train import Config, read
@@ -69,19 +70,6 @@ def _colours(series: Sequence[Series]) -> dict[str, tuple[str, str]]:
     return {"float": ("black", "s"), **found}
 
 
-def _networks(entries: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each network."""
-    found: dict[str, list[Row]] = {}
-    for row in entries:
-        found.setdefault(network(row.config), []).append(row)
-    return found
-
-
-def _mean(row: Row) -> float:
-    values = row.accuracies()
-    return sum(values) / len(values)
-
-
 # ---- one panel each
 
 
@@ -89,7 +77,7 @@ def _by_order(axes: Axes, series: Sequence[Series]) -> None:
     for entry in series:
         colour, mark = _colours(series)[entry.name]
         if entry.ordered:
-            means = [_mean(row) for row in entry.rows]
+            means = [fmean(row.accuracies()) for row in entry.rows]
             below = [mean - min(row.accuracies()) for mean, row in zip(means, entry.rows, strict=True)]
             above = [max(row.accuracies()) - mean for mean, row in zip(means, entry.rows, strict=True)]
             style: Any = {"marker": mark, "color": colour, "markersize": 5, "capsize": 3, "linewidth": 1.4}
@@ -98,7 +86,7 @@ def _by_order(axes: Axes, series: Sequence[Series]) -> None:
             dashes = ["-", "--", "-.", ":"]
             for row, dash in zip(entry.rows, dashes, strict=False):
                 name = row.label()
-                axes.axhline(_mean(row), color=colour, linestyle=dash, linewidth=1.1, label=name)
+                axes.axhline(fmean(row.accuracies()), color=colour, linestyle=dash, linewidth=1.1, label=name)
     axes.set_xlabel("order of the activations")
     axes.xaxis.get_major_locator().set_params(integer=True)
 
@@ -109,7 +97,7 @@ def _against(measure: Callable[[Row], float | None]) -> Callable[[Axes, Sequence
     def draw(axes: Axes, series: Sequence[Series]) -> None:
         for entry in series:
             colour, mark = _colours(series)[entry.name]
-            points = [(x, _mean(row), _tag(row)) for row in entry.rows if (x := measure(row)) is not None]
+            points = [(x, fmean(row.accuracies()), _tag(row)) for row in entry.rows if (x := measure(row)) is not None]
             if not points:
                 continue
             line = "-" if len(points) > 1 else ""
@@ -132,15 +120,6 @@ def _plain_ticks(axis: Axis, shown: Callable[[float], str]) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _microseconds(row: Row) -> float | None:
-    seconds = row.seconds()
-    return None if seconds is None else 1e6 * seconds["p50"]
-
-
-def _kilobytes(row: Row) -> float:
-    return row.evaluations[0]["bytes"] / 1000
 
 
 # ---- pictures
@@ -190,8 +169,10 @@ def _accuracies(
     title: str, entries: Sequence[Row], draw: Callable[[Axes, Sequence[Series]], None], below: str
 ) -> Figure:
     """A panel a network, accuracy upwards."""
-    networks = {name: _series(own) for name, own in _networks(entries).items()}
-    networks = {name: series for name, series in networks.items() if series}
+    by_network: dict[str, list[Row]] = {}
+    for row in entries:
+        by_network.setdefault(network(row.config), []).append(row)
+    networks = {name: series for name, own in by_network.items() if (series := _series(own))}
     figure, panels = _panels(len(networks), title)
     for axes, (name, series) in zip(panels, networks.items(), strict=True):
         draw(axes, series)
@@ -272,10 +253,14 @@ def _pictures(table: Table, out: Path) -> dict[str, Figure | None]:
         machine = timed[0].latency["cpu"] if timed[0].latency else ""
         below = f"us for one image, one thread\n{machine}"
         title = f"{table.name}: accuracy against latency"
-        found[f"{table.name}-latency"] = _accuracies(title, timed, _against(_microseconds), below)
+        found[f"{table.name}-latency"] = _accuracies(
+            title, timed, _against(lambda row: (seconds := row.seconds()) and 1e6 * seconds["p50"]), below
+        )
     if evaluated:
         title = f"{table.name}: accuracy against size"
-        found[f"{table.name}-size"] = _accuracies(title, evaluated, _against(_kilobytes), "kB of the file")
+        found[f"{table.name}-size"] = _accuracies(
+            title, evaluated, _against(lambda row: row.evaluations[0]["bytes"] / 1000), "kB of the file"
+        )
     return {**found, f"{table.name}-training": _curves(table, configs, out)}
 
 

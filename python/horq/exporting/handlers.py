@@ -271,11 +271,12 @@ def _softmax(c: Converter, value: Any, dim: int | None = None, _stacklevel: int 
     c.add([value], "softmax", like=value)
 
 
-def _max_pool_layer(c: Converter, layer: nn.MaxPool2d, value: Any) -> None:
-    window_of = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    _max_pool(c, value, *window_of, layer.ceil_mode, layer.return_indices)
+def _with(handler: Callable[..., None], *settings: str) -> Callable[[Converter, Any, Value], None]:
+    """The handler of a layer that is a function of its settings."""
+    return lambda c, layer, value: handler(c, value, *(getattr(layer, name) for name in settings))
 
 
+_WINDOW = ("kernel_size", "stride", "padding")
 MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     nn.Conv2d: _conv2d,
     nn.Linear: _linear,
@@ -283,57 +284,31 @@ MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     HorqLinear: _horq_linear,
     BinaryWeight: _binary_weight,
     Codebook: _codebook,
-    PowerOfTwo: _powers,
-    Inq: _powers,
+    **dict.fromkeys((PowerOfTwo, Inq), _powers),
     Int8: _int8,
     Affine: _affine,
     AffineByOrder: _affine_by_order,
-    nn.ReLU: lambda c, layer, value: _relu(c, value, layer.inplace),
-    nn.PReLU: _prelu,
-    PReLU: _prelu,
+    nn.ReLU: _with(_relu, "inplace"),
+    **dict.fromkeys((nn.PReLU, PReLU), _prelu),
     RPReLU: _rprelu,
     Shift: lambda c, layer, value: _shift(c, layer.shift, value),
-    nn.MaxPool2d: _max_pool_layer,
-    MaxPool2d: _max_pool_layer,
-    nn.AvgPool2d: lambda c, layer, value: _average_pool(
-        c,
-        value,
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.ceil_mode,
-        layer.count_include_pad,
-        layer.divisor_override,
-    ),
-    nn.AdaptiveAvgPool2d: lambda c, layer, value: _global_pool(c, value, layer.output_size),
-    nn.Flatten: lambda c, layer, value: _flatten(c, value),
-    nn.Softmax: lambda c, layer, value: _softmax(c, value, layer.dim),
+    **dict.fromkeys((nn.MaxPool2d, MaxPool2d), _with(_max_pool, *_WINDOW, "dilation", "ceil_mode", "return_indices")),
+    nn.AvgPool2d: _with(_average_pool, *_WINDOW, "ceil_mode", "count_include_pad", "divisor_override"),
+    nn.AdaptiveAvgPool2d: _with(_global_pool, "output_size"),
+    nn.Flatten: _with(_flatten),
+    nn.Softmax: _with(_softmax, "dim"),
 }
-
 FUNCTIONS: dict[Any, Callable[..., None]] = {
-    F.relu: _relu,
-    torch.relu: _relu,
-    "relu": _relu,
-    operator.add: _add,
-    torch.add: _add,
-    "add": _add,
+    **dict.fromkeys((F.relu, torch.relu, "relu"), _relu),
+    **dict.fromkeys((operator.add, torch.add, "add"), _add),
     "add_": _add_in_place,
-    torch.cat: _concat,
-    torch.concat: _concat,
-    torch.flatten: _flatten,
-    "flatten": _flatten,
-    "view": _flatten,
-    "reshape": _flatten,
-    torch.reshape: _flatten,
-    F.max_pool2d: _max_pool,
-    torch.max_pool2d: _max_pool,
+    **dict.fromkeys((torch.cat, torch.concat), _concat),
+    **dict.fromkeys((torch.flatten, "flatten", "view", "reshape", torch.reshape), _flatten),
+    **dict.fromkeys((F.max_pool2d, torch.max_pool2d), _max_pool),
     F.avg_pool2d: _average_pool,
     F.adaptive_avg_pool2d: _global_pool,
-    torch.mean: _mean,
-    "mean": _mean,
-    F.softmax: _softmax,
-    torch.softmax: _softmax,
-    "softmax": _softmax,
+    **dict.fromkeys((torch.mean, "mean"), _mean),
+    **dict.fromkeys((F.softmax, torch.softmax, "softmax"), _softmax),
     F.dropout: _dropout,
     "contiguous": _same,
 }
