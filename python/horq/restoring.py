@@ -22,7 +22,7 @@ from .exporting.walk import walked
 from .nn.inq import inq_layers
 
 MAGNITUDE = 0.1
-"""Of the real-valued weights behind binary ones without a scale, of which a file holds the signs alone."""
+"""The magnitude of real-valued weights behind binary ones without a scale, of which a file holds the signs alone."""
 _TENSORS = {"weight", "codes", "codebook", "bias", "alpha", "scale", "shift", "slope", "scales"}
 """The fields of a node that name tensors (docs/format.md, section 4)."""
 
@@ -70,9 +70,9 @@ class _Step:
     node: Mapping[str, Any]
     """The last node that the layer became."""
     read: Value
-    """What it reads."""
+    """The value that the layer reads."""
     made: Value
-    """What it makes."""
+    """The value that the layer makes."""
     norms: list[nn.Module]
     """The batch norms that were folded into it, in this order."""
     walk: _Walk
@@ -81,7 +81,7 @@ class _Step:
         return self.walk.tensor(self.node[field])
 
     def before(self) -> _Step:
-        """What this holds, of the node before: where a layer became several."""
+        """The step of the node before, where a layer became several nodes."""
         return _Step(self.layer, self.walk.nodes[self.node["inputs"][0]], self.read, self.made, [], self.walk)
 
     def arrange(self, parameter: Tensor, values: Tensor) -> None:

@@ -58,7 +58,7 @@ class _Sums:
             self.left[k] += (m * m * valid).sum()
 
     def shares(self) -> list[float]:
-        """What each order leaves."""
+        """The share of the energy that each order leaves."""
         return (self.left / self.whole).tolist()
 
 

@@ -37,15 +37,15 @@ class Agreement:
 
     images: int
     accuracy: float
-    """PyTorch's."""
+    """The accuracy of PyTorch's answers, 0 to 1."""
     engine_accuracy: float
-    """The engine's, on these images."""
+    """The accuracy of the engine's answers, 0 to 1."""
     equal: int
     """Images with equal predictions."""
     ties: int
     """Images with unequal predictions whose logits are a tie in PyTorch."""
     largest_difference: float
-    """Of a logit, relative to the image's largest."""
+    """The largest difference of a logit, relative to the largest logit of its image."""
 
     @property
     def different(self) -> int:
@@ -76,7 +76,7 @@ def file_of(folder: Path) -> Path:
 
 
 def notes(config: Config) -> dict[str, str]:
-    """What the file of a run says about itself."""
+    """The notes in the file of a run."""
     subject = SUBJECTS[config.data]
     names = subject.classes.split(", ")
     return {

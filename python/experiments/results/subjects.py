@@ -21,13 +21,13 @@ class Subject:
 
     @property
     def input(self) -> str:
-        """What the engine is fed."""
+        """The input of the engine, in words."""
         channels, height, width = self.shape
         return f"[N, {height}, {width}, {channels}] {self.pixels} 0 to 255 as float32; no further preparation"
 
     @property
     def output(self) -> str:
-        """What it answers."""
+        """The output of the engine, in words."""
         return f"10 logits: {self.classes}"
 
 
@@ -51,7 +51,7 @@ SUBJECTS = {
         "CIFAR-10 (Alex Krizhevsky, Vinod Nair, Geoffrey Hinton)",
     ),
 }
-"""By the name that `horq.train.data` gives a data set."""
+"""The data sets by the names of `horq.train.data`."""
 
 
 def doodles(data: str, n: int, seed: int = 0) -> Tensor:

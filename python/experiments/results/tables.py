@@ -122,14 +122,14 @@ class Row:
     """A network at an order, over its seeds."""
 
     config: Config
-    """Of the first seed."""
+    """The run of the first seed."""
     order: int
     seeds: int
-    """That the recipe has."""
+    """The number of seeds in the recipe."""
     evaluations: list[dict[str, Any]]
-    """Of the seeds that are finished and evaluated."""
+    """The evaluations of the seeds that are finished and evaluated."""
     latency: dict[str, Any] | None
-    """Of the first seed that has one: what `latency.json` holds."""
+    """The content of `latency.json` of the first seed that has one."""
     finished: int
     held_out: list[float]
     """Accuracy on held-out training images in percent, of each finished seed; empty where none are held out."""
@@ -137,15 +137,15 @@ class Row:
     """Whether it is the 8-bit form of a float run."""
 
     def label(self, bits: bool = True) -> str:
-        """What the row is called."""
+        """The name of the row."""
         return "8 bits, not trained" if self.int8 else label(self.config, bits)
 
     def figures(self) -> list[dict[str, Any]]:
-        """What each evaluated seed has at this order."""
+        """The figures of each evaluated seed at this order."""
         return [found["orders"][str(self.order)] for found in self.evaluations]
 
     def accuracies(self) -> list[float]:
-        """The engine's, in percent, of each evaluated seed."""
+        """The engine's accuracy in percent, of each evaluated seed."""
         return [100 * found["accuracy"] for found in self.figures()]
 
     def seconds(self) -> dict[str, float] | None:
@@ -281,7 +281,7 @@ def dial_table(table: Table, entries: Sequence[Row]) -> str:
 
 
 def difference(config: Config, base: Config, configs: Mapping[str, Config]) -> str:
-    """In which fields a run differs from `base`, as ``field value, field value``; a float run only says its network.
+    """The fields where a run differs from `base`, as ``field value, field value``; a float run only has its network.
 
     Runs that are named as init or teacher count as equal if both are float: of its own network each.
     """

@@ -18,7 +18,7 @@ TOLERANCE = 1e-4
 """How far an answer of the engine may lie from the module's, as a share of the sample's largest: what the self-test of
 a file allows (`horq verify --selftest`)."""
 NUDGE = 2.0**-18
-"""By what share parameters and inputs are changed to see how much an answer hangs on their last bits. The engine adds
+"""By this share parameters and inputs are changed to see how much an answer hangs on their last bits. The engine adds
 the products of a float layer in another order than PyTorch. A sum of n products in f32, in whatever order, is the exact
 sum for weights changed by shares of some sqrt(n) 2^-24 (the backward error of a dot product: Higham, Accuracy and
 Stability of Numerical Algorithms, 2002, section 3.1), so this is at least as much for n up to 4096."""

@@ -32,14 +32,14 @@ class Value:
 
     name: str
     shape: tuple[int, ...]
-    """In PyTorch, batch left out."""
+    """The shape in PyTorch, batch left out."""
     flat: bool
     """Whether the engine holds it as a vector."""
     order: Tensor | None = None
-    """Of a vector: element i of the engine's is element order[i] of PyTorch's; None if they agree."""
+    """Element i of the engine's vector is element order[i] of PyTorch's; None if they agree."""
     memory: _Memory = field(default_factory=_Memory)
     version: int = 0
-    """Of its memory; the value is gone when that has a later one."""
+    """The version of its memory that this value is; it is gone when the memory has a later one."""
 
     def arranged(self, vector: Tensor) -> np.ndarray:
         """A per-channel or per-feature vector in the engine's order."""
@@ -96,7 +96,7 @@ class Converter:
         self.shapes = {node: shape for node, (shape, _) in results.tensors.items()}
         self.types = {node: dtype for node, (_, dtype) in results.tensors.items()}
         self.constants = results.others
-        """What is computed on the way and no tensor, such as sizes."""
+        """The results of nodes that are no tensors, such as sizes."""
         self.batch = len(probe)
         channels, *size = probe.shape[1:]
         self.builder = Builder("input", [*size, channels])

@@ -216,7 +216,7 @@ def _flatten(c: Converter, value: Any, *_sizes: Any, **_keywords: Any) -> None:
 
 
 def _same(c: Converter, value: Any, *_arguments: Any, **_keywords: Any) -> None:
-    """What changes nothing in eval mode."""
+    """An operation that changes nothing in eval mode."""
     c.alias(c.read(value))
 
 

@@ -1,4 +1,4 @@
-"""What a trace by torch.fx passes by: hooks, parametrizations, and forwards that were replaced."""
+"""What a trace by torch.fx does not show: hooks, parametrizations, and forwards that were replaced."""
 
 from __future__ import annotations
 

@@ -191,9 +191,9 @@ class Row:
 
     layer: str
     reads: str
-    """What bounds the values that it reads, and how."""
+    """The bounds of the values that the layer reads, and what sets them."""
     centred: str
-    """What puts them around 0."""
+    """The module that puts those values around 0."""
     constant: tuple[int, ...] | None
     """How many channels of each plane have one sign over all data; None without data."""
     channels: int

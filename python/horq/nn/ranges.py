@@ -21,7 +21,7 @@ from .values import Values, constant
 
 
 def read_by(model: nn.Module, layers: Iterable[nn.Module]) -> dict[nn.Module, Values]:
-    """What each of `layers` reads in `model`, either over its calls; nothing is known of one that the trace misses.
+    """What each of `layers` reads in `model`, joined over its calls; nothing is known of one that the trace misses.
 
     The trace is that of training mode. Where torch.fx cannot make one, nothing is known of any layer, and `source` says
     why.

@@ -22,7 +22,7 @@ class Values:
 
     ranges: frozenset[Interval] | None
     source: str
-    """What bounded it, for people to read."""
+    """The operation or input that bounds it, in words."""
     moments: Moments | None = None
 
     @property
@@ -31,7 +31,7 @@ class Values:
         return any(low >= 0 or high <= 0 for low, high in self.ranges or ())
 
     def bounds(self) -> str:
-        """In words: ``both signs``, ``0 and above``, ``0 to 6``, ``not known``."""
+        """The bounds in words: ``both signs``, ``0 and above``, ``0 to 6``, ``not known``."""
         if self.ranges is None:
             return "not known"
         return "; ".join(sorted({_words(*interval) for interval in self.ranges}))

@@ -29,7 +29,7 @@ def images(config: Config, root: Path) -> tuple[data.Part, data.Part]:
 
 
 def watched_on(config: Config, watched: data.Part) -> str:
-    """What those images are called in `result.json`."""
+    """The words for the images that a run is watched on, as `result.json` has them."""
     return f"{len(watched)} images " + ("held out" if config.held_out else "of the training set")
 
 

@@ -37,17 +37,17 @@ class Config:
     """One of mnist, fashion-mnist, cifar-10."""
     epochs: int
     width: float = 1.0
-    """Factor of all channel counts."""
+    """The factor of all channel counts."""
     method: str = "float"
-    """Of `horq.convert`."""
+    """The method of `horq.convert`."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of `horq.convert` for the method, such as order, scale_mode, bits."""
+    """The options that `horq.convert` takes for the method, such as order, scale_mode, bits."""
     dial: bool = False
     """Whether the order is drawn from 1 to options.order anew at each step, so that one file serves them all."""
     draws: tuple[float, ...] = ()
-    """With `dial`: how often each order is drawn, relative to the others; evenly if empty."""
+    """How often each order is drawn, relative to the others; evenly if empty."""
     own_norms: bool = False
-    """With `dial`: whether each order has batch norms of its own; see `horq.nn.SwitchableBatchNorm`."""
+    """Whether each order of a dial has batch norms of its own; see `horq.nn.SwitchableBatchNorm`."""
     init: str | None = None
     """The run whose weights this one starts from, of the same network: float, of this method, or, for a method with
     binary weights that are not hashed, of any other with binary weights."""
@@ -58,31 +58,31 @@ class Config:
     temperature: float = 2.0
     """Divides both networks' logits in that share."""
     smoothing: float = 0.05
-    """Of the labels."""
+    """Label smoothing of the cross entropy, 0 to 1."""
     seed: int = 1
     batch: int = 128
     optimizer: str = "adam"
     """adam, or sgd with Nesterov momentum 0.9."""
     lr: float = 1e-3
-    """The highest learning rate; it rises over `warmup` and falls to 0 along a cosine."""
+    """The highest learning rate; the rate rises over `warmup` and falls to 0 along a cosine."""
     warmup: float = 1.0
-    """Epochs."""
+    """Epochs over which the learning rate rises."""
     weight_decay: float = 0.0
-    """Of float and coded weights (decoupled for adam); batch norms, slopes, scales and binary weights have none."""
+    """The weight decay of float and coded weights, decoupled for adam; nothing else decays."""
     augment: float = 1.0
-    """Strength; 0 for none."""
+    """The strength of the augmentation; 0 for none."""
     held_out: int = 0
     """Training images kept for choices; 0 trains on all."""
     subset: int | None = None
     """Trains on that many images only, for trials."""
     settle: float = 0.3
-    """With `dial`: the last share of the epochs, in which the batch norms keep statistics averaged over the orders."""
+    """The last share of the epochs of a dial, in which the batch norms keep statistics averaged over the orders."""
     shares: tuple[float, ...] = (0.5, 0.75, 0.875, 1.0)
-    """With method inq: the shares of frozen weights, each for an equal part of the epochs."""
+    """The shares of frozen weights of method inq, each for an equal part of the epochs."""
     hash_images: int = 2000
-    """With method bwnh: training images that the layers are hashed on."""
+    """The number of training images that method bwnh hashes the layers on."""
     precision: str = "bf16"
-    """Of products while training: bf16 or f32."""
+    """The precision of products while training: bf16 or f32."""
     compile: bool = True
     """Whether torch.compile fuses the network; it needs a C++ compiler."""
 

@@ -14,9 +14,9 @@ from .networks import build
 _BINARY = ("horq", "xnor", "bnn", "bwn")
 """The methods with binary weights that start from each other's, and from BWNH's, which are found from float ones."""
 _CENTRE = ".before."
-"""What the name of a parameter has that `horq.convert` put before a binary layer (`horq.nn.Centred`)."""
+"""The part of the name of a parameter that `horq.convert` put before a binary layer (`horq.nn.Centred`)."""
 _OF_AN_ORDER = re.compile(r"(?<=\.)norms\.(\d+)\.")
-"""What the name of a batch norm's parameter has besides where each order has its own: the order, counted from 0."""
+"""The part of the name of a batch norm's parameter where each order has its own: the order, counted from 0."""
 
 
 def started(net: nn.Module, config: Config, source: nn.Module, given: Config) -> nn.Module:
