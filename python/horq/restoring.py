@@ -219,7 +219,8 @@ def _float(step: _Step) -> None:
     layer = step.layer
     layer.weight.copy_(step.weight(step.tensor("weight")))
     if not step.norms:
-        return _bias(step, layer)
+        _bias(step, layer)
+        return
     if layer.bias is not None:
         layer.bias.zero_()
     shift = step.tensor("bias")
