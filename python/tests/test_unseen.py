@@ -209,7 +209,7 @@ class Stubborn(nn.BatchNorm2d):
 
 def test_state_that_one_call_leaves_for_the_next_is_refused(tmp_path):
     refused(Counting(), "second call otherwise than the first", tmp_path)
-    refused(Averaging(), r"node `mean` \(mean\) at .*test_refusals.py:\d+: its value has the shape \[2\]", tmp_path)
+    refused(Averaging(), r"node `mean` \(mean\) at .*test_unseen.py:\d+: its value has the shape \[2\]", tmp_path)
 
 
 class StubbornBlock(nn.Sequential):
