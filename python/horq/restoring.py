@@ -53,11 +53,11 @@ def restore(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """
     model = Model(path)
     model.verify_digest()
-    walk = _Walk(module, model)
+    pairing = _Pairing(module, model)
     target = copy.deepcopy(module)
-    for step in walk.steps(target):
+    for step in pairing.steps(target):
         _RESTORERS[type(step.layer)](step)
-    walk.check(target)
+    pairing.check(target)
     module.load_state_dict(target.state_dict())
     return module
 
@@ -75,14 +75,14 @@ class _Step:
     """The value that the layer makes."""
     norms: list[nn.Module]
     """The batch norms that were folded into it, in this order."""
-    walk: _Walk
+    pairing: _Pairing
 
     def tensor(self, field: str) -> Tensor:
-        return self.walk.tensor(self.node[field])
+        return self.pairing.tensor(self.node[field])
 
     def before(self) -> _Step:
         """The step of the node before, where a layer became several nodes."""
-        return _Step(self.layer, self.walk.nodes[self.node["inputs"][0]], self.read, self.made, [], self.walk)
+        return _Step(self.layer, self.pairing.nodes[self.node["inputs"][0]], self.read, self.made, [], self.pairing)
 
     def arrange(self, parameter: Tensor, values: Tensor) -> None:
         """Sets a parameter of one value a channel, or of one for all."""
@@ -125,7 +125,7 @@ def _harmless(module: nn.Module) -> nn.Module:
     return module
 
 
-class _Walk:
+class _Pairing:
     """The layers of a module beside the nodes that it exports, which must be those of a file."""
 
     def __init__(self, module: nn.Module, model: Model) -> None:
@@ -237,10 +237,10 @@ def _horq(step: _Step) -> None:
     if layer.bases > 1:
         raise step.refuse("it has several weight bases, which no real-valued weights can be told from")
     basis = step.node["bases"][0]
-    alpha = step.walk.tensor(basis["alpha"])
+    alpha = step.pairing.tensor(basis["alpha"])
     if layer.weight_scale == "none":
         alpha = torch.full_like(alpha, MAGNITUDE)
-    layer.weight.copy_(_scaled_signs(step, step.walk.tensor(basis["weight"]), alpha))
+    layer.weight.copy_(_scaled_signs(step, step.pairing.tensor(basis["weight"]), alpha))
     if layer.scales is not None:
         layer.scales.copy_(step.tensor("scales"))
     _bias(step, layer)
@@ -272,8 +272,8 @@ def _affine(step: _Step) -> None:
 
 def _affines(step: _Step) -> None:
     for layer, row in zip(step.layer.rows, step.node["rows"], strict=True):
-        step.arrange(layer.scale, step.walk.tensor(row["scale"]))
-        step.arrange(layer.shift, step.walk.tensor(row["shift"]))
+        step.arrange(layer.scale, step.pairing.tensor(row["scale"]))
+        step.arrange(layer.shift, step.pairing.tensor(row["shift"]))
 
 
 def _set_norm(step: _Step, norm: nn.Module, scale: Tensor, shift: Tensor) -> None:
@@ -291,7 +291,7 @@ def _norm(step: _Step) -> None:
 
 def _norms(step: _Step) -> None:
     for norm, row in zip(step.layer.norms, step.node["rows"], strict=True):
-        _set_norm(step, norm, step.walk.tensor(row["scale"]), step.walk.tensor(row["shift"]))
+        _set_norm(step, norm, step.pairing.tensor(row["scale"]), step.pairing.tensor(row["shift"]))
 
 
 def _prelu(step: _Step) -> None:

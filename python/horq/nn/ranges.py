@@ -36,7 +36,7 @@ def read_by(model: nn.Module, layers: Iterable[nn.Module]) -> dict[nn.Module, Va
     except Exception as error:  # a trace runs the user's code, so anything may come out of it
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         return dict.fromkeys(found, Values(None, f"torch.fx cannot trace {type(model).__name__}: {reason}"))
-    return found | _Walk(model, graph).of(found)
+    return found | _Bounds(model, graph).of(found)
 
 
 class _Tracer(fx.Tracer):
@@ -54,8 +54,8 @@ def _is_own(layer: nn.Module) -> bool:
     return type(layer).__module__.startswith(__package__)
 
 
-class _Walk:
-    """Walks a graph once, in its order."""
+class _Bounds:
+    """What is known of each value of a graph, found in one walk in its order."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
         self.model, self.graph = model, graph
