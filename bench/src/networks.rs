@@ -12,7 +12,7 @@ mod vgg_small;
 
 use clap::ValueEnum;
 use draft::{Draft, Ends};
-use horq::{Builder, Error, ScaleMode};
+use horq::{Builder, Error, Order, ScaleMode};
 
 /// A network that this program can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn answer(model: &Model, order: usize) -> Vec<f32> {
-        let mut session = Session::new(model, SessionOptions::new().order(order)).unwrap();
+        let mut session = Session::new(model, SessionOptions::new().order(Order::new(order).unwrap())).unwrap();
         let input = Numbers::new(3).floats(session.input_len());
         let mut output = vec![0.0; session.output_len()];
         session.run(&input, &mut output).unwrap();

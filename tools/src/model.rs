@@ -4,7 +4,7 @@ use crate::cli::Orders;
 use crate::failure::Failure;
 use crate::table::amount;
 use horq::graph::{Content, Node, Op, Shape};
-use horq::{Model, Session, SessionOptions, escaped};
+use horq::{Model, Order, Session, SessionOptions, escaped};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -30,7 +30,7 @@ pub(crate) fn session(
 ) -> Result<Session, Failure> {
     let mut session = Session::new(model, options).map_err(|error| Failure::file(path, error))?;
     if let Some(order) = orders.order.map(usize::from) {
-        session.set_order(order).map_err(|error| Failure::file(path, error))?;
+        session.set_order(Order::new(order).unwrap()).map_err(|error| Failure::file(path, error))?;
         let highest = highest_order(model);
         if order > highest {
             note(&match highest {
@@ -41,7 +41,7 @@ pub(crate) fn session(
     }
     for (layer, order) in &orders.layer_order {
         session
-            .set_layer_order(layer, *order)
+            .set_layer_order(layer, Order::new(*order).unwrap())
             .map_err(|error| Failure::Usage(format!("--layer-order {layer}={order}: {}: {error}", escaped(path))))?;
     }
     Ok(session)

@@ -6,7 +6,7 @@ use crate::inspect::mode;
 use crate::model;
 use crate::table::{Table, amount, bytes, percent, time};
 use crate::terminal::Style;
-use horq::{LayerProfile, Model, Session, SessionOptions, escaped};
+use horq::{LayerProfile, Model, Order, Session, SessionOptions, escaped};
 use horq_bench::clock::{Clock, ClockChoice};
 use horq_bench::peak::Peak;
 use horq_bench::show::printable;
@@ -91,7 +91,7 @@ fn session_like(other: &Session, model: &Model, options: SessionOptions) -> Resu
     let mut session = Session::new(model, options)?;
     for layer in other.profile() {
         if let Some(order) = layer.order() {
-            session.set_layer_order(&layer.name, order)?;
+            session.set_layer_order(&layer.name, Order::new(order)?)?;
         }
     }
     Ok(session)

@@ -6,7 +6,7 @@ use crate::data::Numbers;
 use crate::forms::Form;
 use crate::networks::Network;
 use crate::peak::Unit;
-use horq::{Model, Session, SessionOptions};
+use horq::{Model, Order, Session, SessionOptions};
 use horq_kernels::{Geometry, Inline, Isa, ScaleMode};
 use serde::Serialize;
 use std::ops::RangeInclusive;
@@ -160,7 +160,7 @@ fn networks(isa: Isa, network: Network, modes: &[ScaleMode]) -> Result<Vec<Ours<
     for &mode in modes {
         let model = model(network, mode)?;
         for order in ORDERS {
-            let options = SessionOptions::new().isa(isa).order(order);
+            let options = SessionOptions::new().isa(isa).order(Order::new(order).unwrap());
             let mut session = Session::new(&model, options).map_err(|error| error.to_string())?;
             let products = |layer: &horq::LayerProfile| layer.bit_macs + layer.int8_macs + layer.float_macs;
             let macs = session.profile().iter().map(|layer| products(layer) as f64).sum();
