@@ -87,7 +87,7 @@ pub(crate) fn child(mut arguments: impl Iterator<Item = OsString>) -> Result<(),
     let opened = now();
     let threads = if setup.threads == 1 { Threads::Inline } else { Threads::Own(setup.threads) };
     let options = SessionOptions::new()
-        .order(Order::new(setup.order).unwrap())
+        .order(Order::new(setup.order).map_err(|error| error.to_string())?)
         .isa(setup.isa)
         .batch(setup.batch)
         .threads(threads);

@@ -12,7 +12,7 @@ mod vgg_small;
 
 use clap::ValueEnum;
 use draft::{Draft, Ends};
-use horq::{Builder, Error, Order, ScaleMode};
+use horq::{Builder, Error, ScaleMode};
 
 /// A network that this program can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,7 +74,7 @@ mod tests {
     use crate::conv::mode_name;
     use crate::data::Numbers;
     use horq::graph::Shape;
-    use horq::{Model, Session, SessionOptions};
+    use horq::{Model, Order, Session, SessionOptions};
 
     const MODES: [ScaleMode; 4] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None];
 
@@ -162,7 +162,7 @@ mod tests {
         let macs = |network| {
             let session = Session::new(&model(network, 1, ScaleMode::None), SessionOptions::new()).unwrap();
             let sum = |f: &dyn Fn(&horq::LayerProfile) -> u64| session.profile().iter().map(f).sum::<u64>();
-            (sum(&|layer| layer.bit_macs), sum(&|layer| layer.float_macs))
+            (sum(&|layer| layer.macs.bit), sum(&|layer| layer.macs.float))
         };
         assert_eq!(macs(Network::VggSmall), (603_979_776, 3_538_944 + 81_920));
         // The stem, three 1x1 shortcuts and the classifier are float: 1.68e9 and 1.38e8, as Bi-Real-Net's section 4 counts.

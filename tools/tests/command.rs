@@ -4,7 +4,7 @@ mod common;
 
 use common::{Files, command, horq, network, network_builder, said};
 use horq::graph::Shape;
-use horq::ops::{Basis, BinaryWeightConv2d, CodebookDense, Dense, GlobalAveragePool};
+use horq::ops::{BinaryWeightConv2d, CodebookDense, Dense, GlobalAveragePool};
 use horq::{Builder, Model};
 use horq_kernels::Window;
 use std::process::Stdio;
@@ -113,9 +113,8 @@ fn products_are_counted_by_what_their_weights_are() {
     let (weight, alpha, codebook) = (common::noise(64 * 12, 1), [0.5; 12], [-1.0, 0.25, 2.0]);
     let codes: Vec<u8> = (0..12 * 5).map(|i| (i % 3) as u8).collect();
     let window = Window::square(2);
-    let base = Basis::new(&weight[..12 * 4 * 3], &alpha);
     let mut builder = Builder::new("x", Shape::Image { height: 4, width: 4, channels: 3 });
-    builder.add("signs", &["x"], BinaryWeightConv2d::new(window, 12, base.weight, base.alpha)).unwrap();
+    builder.add("signs", &["x"], BinaryWeightConv2d::new(window, 12, &weight[..12 * 4 * 3], &alpha)).unwrap();
     builder.add("mean", &["signs"], GlobalAveragePool).unwrap();
     builder.add("codes", &["mean"], CodebookDense::new(5, &codes, &codebook)).unwrap();
     builder.add("floats", &["codes"], Dense::new(7, &weight[..35])).unwrap();

@@ -2,11 +2,11 @@
 
 use crate::conv::FIXED_SCALES;
 use crate::data::Numbers;
-use horq::graph::Shape;
+use horq::graph::{Op, Shape};
 use horq::ops::{
-    Add, Affine, Basis, BinaryConv2d, BinaryDense, Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Prelu,
+    Add, Affine, Basis, BinaryConv2d, BinaryDense, Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Prelu, Quantizer,
 };
-use horq::{Builder, Error, Padding, ScaleMode, Window};
+use horq::{Builder, Error, Order, Padding, PlainValues, ScaleMode, Window};
 
 /// What the layers that are not binary compute in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +63,13 @@ impl Draft {
     }
 
     /// A layer without weights.
-    pub(super) fn then(self, name: &str, layer: Layer<'_>) -> Drawn {
+    pub(super) fn then<'a>(self, name: &str, op: impl Into<Op<PlainValues<'a>>>) -> Drawn {
         let end = self.end.clone();
-        self.reading(name, &[&end], layer)
+        self.reading(name, &[&end], op)
     }
 
-    fn reading(mut self, name: &str, inputs: &[&str], layer: Layer<'_>) -> Drawn {
-        self.builder.add(name, inputs, layer)?;
+    fn reading<'a>(mut self, name: &str, inputs: &[&str], op: impl Into<Op<PlainValues<'a>>>) -> Drawn {
+        self.builder.add(name, inputs, op)?;
         self.end = name.to_owned();
         Ok(self)
     }
@@ -104,13 +104,12 @@ impl Draft {
         let depth = self.channels();
         let weight = self.weights(filters, depth);
         let bias = self.between(filters, -0.3, 0.3);
-        let bias = Some(&bias[..]);
         match self.ends {
-            Ends::Float => self.then(name, Dense::new(filters, &weight).maybe_bias(bias)),
+            Ends::Float => self.then(name, Dense::new(filters, &weight).bias(&bias)),
             Ends::Int8 => {
                 let (weight, alpha) = eighths(&weight, depth);
                 let quantize = Int8Quantize::of_range(-RANGE, RANGE);
-                self.then(name, Int8Dense::new(filters, quantize, &weight, &alpha).maybe_bias(bias))
+                self.then(name, Int8Dense::new(filters, quantize, &weight, &alpha).bias(&bias))
             }
         }
     }
@@ -118,16 +117,16 @@ impl Draft {
     /// Binary convolution without bias.
     pub(super) fn binary(mut self, name: &str, window: Window, filters: usize, pad_value: Padding) -> Drawn {
         let (weight, alpha) = self.basis(filters, window.taps() * self.channels());
-        let (quantize, bases) = (self.quantize(), [Basis::new(&weight, &alpha)]);
-        let layer = BinaryConv2d::new(window, filters, quantize, &bases).pad_value(pad_value);
+        let (quantize, bases) = (self.quantizer()?, [Basis::new(&weight, &alpha)]);
+        let layer = BinaryConv2d::new(window, filters, quantize, bases).pad_value(pad_value);
         self.then(name, layer)
     }
 
     /// Binary matrix product without bias.
     pub(super) fn binary_dense(mut self, name: &str, filters: usize) -> Drawn {
         let (weight, alpha) = self.basis(filters, self.channels());
-        let (quantize, bases) = (self.quantize(), [Basis::new(&weight, &alpha)]);
-        self.then(name, BinaryDense::new(filters, quantize, &bases))
+        let (quantize, bases) = (self.quantizer()?, [Basis::new(&weight, &alpha)]);
+        self.then(name, BinaryDense::new(filters, quantize, bases))
     }
 
     /// A batch norm.
@@ -155,10 +154,11 @@ impl Draft {
         self.reading(name, &[&end, other], Add)
     }
 
-    fn quantize(&self) -> Quantize<'static> {
-        let constants = FIXED_SCALES.get(..self.order); // an order beyond them is for the builder to refuse
-        let scales = constants.filter(|_| self.mode == ScaleMode::Fixed);
-        quantizer(self.order, self.mode, scales)
+    fn quantizer(&self) -> Result<Quantizer<PlainValues<'static>>, Error> {
+        let order = Order::new(self.order)?;
+        let constants = FIXED_SCALES.get(..self.order).filter(|_| self.mode == ScaleMode::Fixed);
+        let free = Quantizer::new(order, self.mode); // an order beyond the constants is for the builder to refuse
+        Ok(constants.map_or(free, |constants| Quantizer::fixed(order, constants)))
     }
 
     /// Weights whose products with values of variance 1 have sums of about variance 1.

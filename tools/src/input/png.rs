@@ -15,7 +15,7 @@ const MAX_BYTES: usize = 256 << 20;
 pub(super) fn decode(reader: &mut dyn BufRead) -> Result<Array, String> {
     let mut file = Vec::new();
     reader.take(MAX_BYTES as u64).read_to_end(&mut file).map_err(|error| format!("cannot be read: {error}"))?;
-    let mut decoder = png::Decoder::new_with_limits(Cursor::new(file), png::Limits::new().bytes(MAX_BYTES));
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(file), png::Limits { bytes: MAX_BYTES });
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let mut image = decoder.read_info().map_err(describe)?;
     let size = image.output_buffer_size().filter(|&size| size <= MAX_BYTES);

@@ -118,11 +118,11 @@ pub(crate) fn noise(len: usize, seed: usize) -> Vec<f32> {
 pub(crate) fn network_builder() -> Builder {
     let mut builder = Builder::new("image", Shape::Image { height: 8, width: 8, channels: 3 });
     let window = Window::square(3).with_padding(1);
-    let conv = Conv2d::new(window, 8, &noise(8 * 27, 1)).bias(&noise(8, 2));
+    let conv = Conv2d::new(window, 8, noise(8 * 27, 1)).bias(noise(8, 2));
     builder.add("conv1", &["image"], conv).unwrap();
-    builder.add("norm1", &["conv1"], Affine::new(&[0.5; 8], &noise(8, 3))).unwrap();
+    builder.add("norm1", &["conv1"], Affine::new(&[0.5; 8], noise(8, 3))).unwrap();
     builder.add("relu1", &["norm1"], Relu).unwrap();
-    let base = Basis::new(&noise(24 * 72, 4), &[0.1; 24]);
+    let base = Basis::new(noise(24 * 72, 4), &[0.1; 24]);
     let quantize = Quantizer::new(Order::new(3).unwrap(), ScaleMode::Window);
     let (window, pad_value) = (window.with_stride(2), Padding::ValidTaps);
     let conv = BinaryConv2d::new(window, 24, quantize, &[base]).pad_value(pad_value);
@@ -131,9 +131,9 @@ pub(crate) fn network_builder() -> Builder {
     let weights = [noise(40 * 384, 5), noise(40 * 384, 6)];
     let bases = [&weights[0], &weights[1]].map(|weight| Basis::new(weight, &[0.05; 40]));
     let quantize = Quantizer::new(Order::new(2).unwrap(), ScaleMode::Image);
-    let dense = BinaryDense::new(40, quantize, &bases).bias(&noise(40, 7));
+    let dense = BinaryDense::new(40, quantize, &bases).bias(noise(40, 7));
     builder.add("fc1", &["flat"], dense).unwrap();
-    builder.add("fc2", &["fc1"], Dense::new(5, &noise(200, 8))).unwrap();
+    builder.add("fc2", &["fc1"], Dense::new(5, noise(200, 8))).unwrap();
     builder.producer("horq tests").note("accuracy", "none to speak of").note("source", "noise");
     builder
 }
