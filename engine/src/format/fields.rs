@@ -73,6 +73,14 @@ impl Fields<String> for JsonFields<'_> {
         self.required(name)
     }
 
+    fn scalar(&self, name: &'static str) -> Result<String, String> {
+        self.required(name)
+    }
+
+    fn len_of(&self, _: &String) -> Option<usize> {
+        None
+    }
+
     fn optional_tensor(&self, name: &'static str) -> Result<Option<String>, String> {
         self.find::<Option<String>>(name).map(Option::flatten)
     }

@@ -61,8 +61,8 @@ impl<T> Body<T> for Codebook<T> {
     type With<U> = Codebook<U>;
 
     fn parse<F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
-        let entries = fields.count("entries", None)?;
-        Ok(Self { entries, codes: fields.tensor("codes")?, codebook: fields.tensor("codebook")? })
+        let (codes, codebook) = (fields.tensor("codes")?, fields.tensor("codebook")?);
+        Ok(Self { entries: fields.count("entries", fields.len_of(&codebook))?, codes, codebook })
     }
 
     fn map<U>(self, f: &mut impl FnMut(&str, T) -> U) -> Codebook<U> {

@@ -51,6 +51,15 @@ pub trait Fields<T> {
     /// If it is missing or no tensor.
     fn tensor(&self, name: &'static str) -> Result<T, Self::Error>;
 
+    /// A tensor of one value.
+    ///
+    /// # Errors
+    /// If it is missing or no such tensor.
+    fn scalar(&self, name: &'static str) -> Result<T, Self::Error>;
+
+    /// How many values a tensor has, where they are at hand.
+    fn len_of(&self, tensor: &T) -> Option<usize>;
+
     /// A tensor that need not be there.
     ///
     /// # Errors

@@ -100,7 +100,7 @@ impl<T> Body<T> for Int8<T> {
     type With<U> = Int8<U>;
 
     fn parse<F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
-        let (zero_point, input_scale) = (fields.byte("zero_point")?, fields.tensor("input_scale")?);
+        let (zero_point, input_scale) = (fields.byte("zero_point")?, fields.scalar("input_scale")?);
         Ok(Self { zero_point, input_scale, weight: fields.tensor("weight")?, alpha: fields.tensor("alpha")? })
     }
 
