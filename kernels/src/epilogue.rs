@@ -26,6 +26,17 @@ pub enum Step<'a> {
     Add(&'a [f32]),
 }
 
+impl Step<'_> {
+    /// Whether the step is monotone in the value and reads no other value.
+    pub(crate) fn is_monotone(&self) -> bool {
+        match self {
+            Self::Bias(_) | Self::Affine { .. } | Self::Relu => true,
+            Self::Prelu(slope) => slope.iter().all(|&slope| slope >= 0.0),
+            Self::Add(_) => false,
+        }
+    }
+}
+
 /// The steps of a layer's epilogue; none by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
