@@ -14,7 +14,7 @@ use crate::lab::{Lab, create_folder, save};
 use crate::networks::Network;
 use crate::peak::Unit;
 use crate::record::{Record, Run};
-use horq::{Model, ScaleMode, Session, SessionOptions, escaped};
+use horq::{Model, Order, ScaleMode, Session, SessionOptions, escaped};
 use horq_kernels::Isa;
 use latency::Latency;
 use layers::Layers;
@@ -198,7 +198,10 @@ impl Case {
 
     fn measure(&self, lab: &mut Lab, isa: Isa, networks: &Networks, depth: Depth) -> Result<Measured, String> {
         let readable = |error: horq::Error| format!("{}: {error}", self.title());
-        let options = SessionOptions::new().isa(isa).order(self.order).batch(networks.batch);
+        let options = SessionOptions::new()
+            .isa(isa)
+            .order(Order::new(self.order).map_err(|error| error.to_string())?)
+            .batch(networks.batch);
         let options = options.threads(lab.workers().for_session());
         let mut session = Session::new(&self.model, options.clone()).map_err(readable)?;
         let input = Numbers::new(3).floats(networks.batch * session.input_len());

@@ -119,11 +119,19 @@ def _affine_by_order(c: Converter, layer: AffineByOrder, value: Value) -> None:
     c.add([value], "affine_by_order", like=value, order_of=c.layer_of_order(layer.max_order), rows=rows)
 
 
-def _relu(c: Converter, value: Any, inplace: bool = False) -> None:
-    value = c.read(value)
-    c.add([value], "relu", like=value)
-    if inplace:
-        c.overwrite(value)
+def _activation(op: str) -> Callable[..., None]:
+    """The handler of an activation that has no parameters and may change its value in place."""
+
+    def handler(c: Converter, value: Any, inplace: bool = False) -> None:
+        value = c.read(value)
+        c.add([value], op, like=value)
+        if inplace:
+            c.overwrite(value)
+
+    return handler
+
+
+_relu, _hard_swish = _activation("relu"), _activation("hard_swish")
 
 
 def _prelu(c: Converter, layer: nn.PReLU, value: Value) -> None:
@@ -289,6 +297,7 @@ MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     Affine: _affine,
     AffineByOrder: _affine_by_order,
     nn.ReLU: _with(_relu, "inplace"),
+    nn.Hardswish: _with(_hard_swish, "inplace"),
     **dict.fromkeys((nn.PReLU, PReLU), _prelu),
     RPReLU: _rprelu,
     Shift: lambda c, layer, value: _shift(c, layer.shift, value),
@@ -300,6 +309,7 @@ MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
 }
 FUNCTIONS: dict[Any, Callable[..., None]] = {
     **dict.fromkeys((F.relu, torch.relu, "relu"), _relu),
+    F.hardswish: _hard_swish,
     **dict.fromkeys((operator.add, torch.add, "add"), _add),
     "add_": _add_in_place,
     **dict.fromkeys((torch.cat, torch.concat), _concat),

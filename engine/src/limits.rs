@@ -1,25 +1,4 @@
-//! The file format `.horq`, version 1: a safetensors file with a graph in its metadata. `docs/format.md` specifies it.
-
-mod contents;
-mod foreign;
-mod header;
-mod json;
-mod layout;
-mod memory;
-mod metadata;
-mod node;
-mod source;
-mod values;
-mod write;
-
-pub(crate) use contents::Contents;
-pub(crate) use header::sha256;
-pub(crate) use memory::Memory;
-pub(crate) use metadata::GoldenRef;
-pub(crate) use source::Source;
-pub(crate) use write::{Parts, TensorData, assemble};
-
-use crate::Error;
+//! The bounds of the format, and those that a caller sets.
 
 /// The version that this library writes, and the newest whose every part it knows.
 pub const VERSION: (u32, u32) = (1, 0);
@@ -50,6 +29,7 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// and for a pool as many values a window as the image has pixels. `Session::profile` tells the products of each layer
 /// before the first run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Bytes of the file, at most [`MAX_FILE_BYTES`].
     pub file_bytes: u64,
@@ -70,6 +50,23 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Functions that set a field.
+macro_rules! setters {
+    ($($field:ident: $kind:ty),*) => {$(
+        #[doc = concat!("Sets [`Self::", stringify!($field), "`].")]
+        pub const fn $field(self, $field: $kind) -> Self {
+            Self { $field, ..self }
+        }
+    )*};
+}
+
+impl Limits {
+    /// The format's own bounds, and [`SESSION_BYTES`].
+    pub const fn new() -> Self {
         Self {
             file_bytes: MAX_FILE_BYTES,
             header_bytes: MAX_HEADER_BYTES,
@@ -78,9 +75,9 @@ impl Default for Limits {
             session_bytes: SESSION_BYTES,
         }
     }
-}
 
-impl Limits {
+    setters!(file_bytes: u64, header_bytes: usize, nodes: usize, value_elements: usize, session_bytes: usize);
+
     /// The limits, none of the file's above the format's.
     pub(crate) fn clamped(self) -> Self {
         let most = Self::default();
@@ -92,10 +89,4 @@ impl Limits {
             session_bytes: self.session_bytes,
         }
     }
-}
-
-/// Checks a file's length, before memory is taken for it.
-pub(crate) fn check_length(length: u64, limits: &Limits) -> Result<(), Error> {
-    let limit = limits.file_bytes;
-    if length > limit { Err(Error::FileTooLong { length, limit }) } else { Ok(()) }
 }

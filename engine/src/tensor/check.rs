@@ -3,21 +3,11 @@
 use horq_kernels::panel::{LANES, dirty_padding};
 use horq_kernels::{codebook, int8};
 
-use super::layout::{Layout, specs};
-use super::metadata::Metadata;
+use super::content::{Content, TensorSpec, code_bits, is_input_scale};
 use crate::Error;
-use crate::graph::{Content, TensorSpec, code_bits, is_input_scale};
 
-/// Checks the values of all tensors, whose types and shapes are right.
-pub(super) fn check_values(metadata: &Metadata, layout: &Layout, data: &[u8]) -> Result<(), Error> {
-    for (node, spec) in specs(metadata, &layout.shapes, layout.output) {
-        let (_, bytes) = &layout.tensors[spec.name];
-        check_tensor(node, &spec, &data[bytes.clone()])?;
-    }
-    Ok(())
-}
-
-fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> Result<(), Error> {
+/// Checks the values of a tensor, whose type and shape are right.
+pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> Result<(), Error> {
     let fault = Fault { node, tensor: spec.name };
     match spec.content {
         Content::BitPanels(geometry) => {

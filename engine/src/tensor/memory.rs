@@ -1,7 +1,7 @@
 //! Where the bytes of a file lie: in memory of our own or in a mapping, on a 64-byte boundary either way.
 
-use super::ALIGNMENT;
 use crate::Error;
+use crate::limits::ALIGNMENT;
 
 /// The smallest page of any system.
 const PAGE: usize = 4096;
@@ -52,7 +52,7 @@ pub(crate) struct Aligned {
 
 impl Aligned {
     /// Nothing yet, with room for that many bytes; no page of it is touched.
-    pub(super) fn with_capacity(bytes: usize) -> Result<Self, Error> {
+    pub(crate) fn with_capacity(bytes: usize) -> Result<Self, Error> {
         let mut buffer: Vec<u8> = Vec::new();
         let refused = |_| Error::FileMemory { bytes };
         buffer.try_reserve_exact(bytes.saturating_add(ALIGNMENT - 1)).map_err(refused)?;
@@ -62,7 +62,7 @@ impl Aligned {
     }
 
     /// Where content is added. It must stay within the capacity: memory that moves may lose the boundary.
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 

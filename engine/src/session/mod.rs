@@ -3,19 +3,21 @@
 mod budget;
 mod pass;
 
-use crate::layers::{self, Context};
+use crate::ops::{self, Context, Reader};
 use crate::plan::Plan;
-use crate::threads::Team;
-use crate::{BinaryProfile, Error, LayerProfile, Model, Threads};
+use crate::slot::Slot;
+use crate::threads::Executor;
+use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Threads};
 use budget::Budget;
 use horq_kernels::float_env::in_default;
 use horq_kernels::{Isa, Parallel, StageClock};
-use pass::{Lane, Prepared, Run, lock};
+use pass::{PassMemory, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// How a session is made; the default is one sample at a time on the caller's thread with the best kernels of this CPU.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SessionOptions {
     /// The most samples of one run; 1 by default. Memory is taken for those that go through the layers together, some half a
     /// MiB of values, not for all.
@@ -27,7 +29,7 @@ pub struct SessionOptions {
     /// Whether to measure where the time goes; costs two readings of the clock a stage. Off by default.
     pub profile: bool,
     /// The order of all binary layers, as [`Session::set_order`]; by default each layer's highest.
-    pub order: Option<usize>,
+    pub order: Option<Order>,
 }
 
 impl Default for SessionOptions {
@@ -63,12 +65,26 @@ impl SessionOptions {
     }
 
     /// Sets [`Self::order`].
-    pub fn order(self, order: usize) -> Self {
+    pub fn order(self, order: Order) -> Self {
         Self { order: Some(order), ..self }
     }
 }
 
 /// A model ready to run: kernels chosen, memory planned and allocated.
+///
+/// ```
+/// use horq::graph::Shape;
+/// use horq::ops::Relu;
+/// use horq::{Builder, Model, Session, SessionOptions};
+///
+/// let file = Builder::new("x", Shape::Flat(2)).add("y", &["x"], Relu)?.to_bytes("y")?;
+/// let model = Model::from_bytes(&file)?;
+/// let mut session = Session::new(&model, SessionOptions::new().batch(2))?;
+/// let mut answers = [0.0; 4];
+/// session.run(&[1.0, -2.0, -3.0, 4.0], &mut answers)?; // two samples of two values
+/// assert_eq!(answers, [1.0, 0.0, 0.0, 4.0]);
+/// # Ok::<(), horq::Error>(())
+/// ```
 ///
 /// A session borrows the model's weights where they lie (a clone of the [`Model`] keeps them alive), so many sessions, one a
 /// thread, share one model.
@@ -78,9 +94,9 @@ pub struct Session {
     /// The present order of each layer; 1 for those without one.
     orders: Vec<usize>,
     /// Memory for as many passes as run side by side, at least one.
-    lanes: Vec<Mutex<Lane>>,
+    memories: Vec<Mutex<PassMemory>>,
     budget: Budget,
-    team: Team,
+    executor: Executor,
     plan: Plan,
     model: Model,
     isa: Isa,
@@ -99,15 +115,15 @@ const SLICE_BYTES: usize = 512 << 10;
 
 /// How many samples of a batch go through the layers together, and how many such passes side by side.
 fn passes(sample_bytes: usize, batch: usize, threads: usize) -> [usize; 2] {
-    let sides = if batch >= threads { threads } else { 1 };
-    [(SLICE_BYTES / sample_bytes).clamp(1, batch.div_ceil(sides)), sides]
+    let parallel = if batch >= threads { threads } else { 1 };
+    [(SLICE_BYTES / sample_bytes).clamp(1, batch.div_ceil(parallel)), parallel]
 }
 
 impl Session {
     /// Prepares `model`: everything that a run needs is chosen, checked and allocated here.
     ///
     /// # Errors
-    /// [`Error::Batch`] or [`Error::LayerOrder`] if an option is zero; [`Error::SessionMemory`] if it would take more than
+    /// [`Error::Batch`] if the batch is zero; [`Error::SessionMemory`] if it would take more than
     /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`Error::Memory`] if there is not as much;
     /// [`Error::NoThreads`] and [`Error::ThreadPool`] for threads that cannot be had; [`Error::Kernel`] if this CPU
     /// lacks the instruction set; [`Error::LayerKernel`] if no kernel runs a layer's shape.
@@ -121,19 +137,20 @@ impl Session {
         }
         let isa = options.isa.map_or_else(Isa::from_env, Ok)?;
         let graph = model.graph();
-        let team = Team::new(options.threads)?;
+        let executor = Executor::new(options.threads)?;
         let plan = |samples| Plan::new(graph, model.shapes(), samples).ok_or(Error::Memory { bytes: usize::MAX });
         let values = plan(1)?.arena_len + graph.input.shape.len() + model.output_shape().len();
         let sample_bytes = values.saturating_mul(size_of::<f32>());
-        let [slice, sides] = passes(sample_bytes, options.batch, team.threads());
+        let [slice, parallel] = passes(sample_bytes, options.batch, executor.threads());
         let plan = plan(slice)?;
-        let context = |index| Context { model, graph, layers: &plan.layers, index, isa, batch: slice };
-        let budget = Budget::new(&plan, context, sides, model.session_bytes())?;
+        let layer_of = |node: &str| plan.layer_of(graph, node);
+        let context = |index| context(model, &plan, index, &layer_of, isa, slice);
+        let budget = Budget::new(&plan, context, parallel, model.session_bytes())?;
         let mut layers = Vec::with_capacity(plan.layers.len());
         let mut profiles = Vec::with_capacity(plan.layers.len());
         for (index, planned) in plan.layers.iter().enumerate() {
-            let layer = layers::prepare(&context(index))?;
-            let facts = layer.facts();
+            let (layer, node) = (ops::prepare(&context(index))?, &graph.nodes[planned.node]);
+            let quantizer = node.op.quantizer();
             let (mut weight_bytes, mut copied_bytes) = (0, 0);
             let file = model.file().as_ptr_range();
             layer.weights(&mut |bytes| {
@@ -141,22 +158,22 @@ impl Session {
                 copied_bytes += if file.contains(&bytes.as_ptr()) { 0 } else { bytes.len() };
             });
             profiles.push(LayerProfile {
-                name: graph.nodes[planned.node].name.clone(),
-                op: graph.nodes[planned.node].op.kind(),
+                name: node.name.clone(),
+                op: node.op.kind(),
                 fused: planned.fused.iter().map(|&node| graph.nodes[node].name.clone()).collect(),
                 isa,
-                binary: facts.binary.map(|(max_order, mode)| BinaryProfile { order: max_order, max_order, mode }),
+                binary: quantizer.map(|quantizer| BinaryProfile {
+                    order: quantizer.order,
+                    max_order: quantizer.order,
+                    mode: quantizer.mode,
+                }),
                 output: planned.output.shape,
                 packed: planned.handover.is_some(),
                 runs: 0,
                 samples: 0,
                 nanoseconds: [0; 4],
                 wall_nanoseconds: 0,
-                bit_macs: facts.bit_macs,
-                sign_macs: facts.sign_macs,
-                code_macs: facts.code_macs,
-                float_macs: facts.float_macs,
-                int8_macs: facts.int8_macs,
+                macs: layer.macs(),
                 weight_bytes,
                 copied_bytes,
                 activation_bytes: planned.activation_bytes(slice),
@@ -177,9 +194,11 @@ impl Session {
             orders: vec![1; layers.len()],
             layers,
             profiles,
-            lanes: (0..budget.sides).map(|_| Lane::new(budget.lane).map(Mutex::new)).collect::<Result<_, _>>()?,
+            memories: (0..budget.parallel)
+                .map(|_| PassMemory::new(budget.memory).map(Mutex::new))
+                .collect::<Result<_, _>>()?,
             budget,
-            team,
+            executor,
             plan,
             model: model.clone(),
             isa,
@@ -189,7 +208,7 @@ impl Session {
             output_len: output.len(),
             profiling: options.profile,
         };
-        session.set_order(options.order.unwrap_or(horq_kernels::MAX_ORDER))?;
+        session.set_order(options.order.unwrap_or(Order::MAX));
         Ok(session)
     }
 
@@ -209,7 +228,7 @@ impl Session {
     }
 
     fn compute(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
-        self.team.follow_fork()?;
+        self.executor.follow_fork()?;
         let samples = self.samples(input, output)?;
         if let Some(index) = first_not_finite(input) {
             let input_name = self.model.graph().input.name.clone();
@@ -219,13 +238,16 @@ impl Session {
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
         let (sample_cycles, longest) = (layers().fold(0, u64::saturating_add), layers().max().unwrap_or(0));
         // As many passes as every thread can have one of run side by side, each on one thread; the rest in turn, each on all.
-        let (cycles, sides) = (sample_cycles.saturating_mul(samples as u64), self.lanes.len());
-        let chunk = self.slice.min(samples.div_ceil(sides));
-        let aside = match samples.div_ceil(chunk) / sides * sides * chunk {
-            aside if sides > 1 && self.team.pays(cycles, cycles / sides as u64) => aside.min(samples),
+        let (cycles, parallel) = (sample_cycles.saturating_mul(samples as u64), self.memories.len());
+        let chunk = self.slice.min(samples.div_ceil(parallel));
+        let in_parallel = match samples.div_ceil(chunk) / parallel * parallel * chunk {
+            in_parallel if parallel > 1 && self.executor.pays(cycles, cycles / parallel as u64) => {
+                in_parallel.min(samples)
+            }
             _ => 0,
         };
-        let part = if aside > 0 { cycles / sides as u64 } else { longest.saturating_mul(chunk.min(samples) as u64) };
+        let part =
+            if in_parallel > 0 { cycles / parallel as u64 } else { longest.saturating_mul(chunk.min(samples) as u64) };
         let run = Run {
             layers: &self.layers,
             profiles: &self.profiles,
@@ -234,14 +256,15 @@ impl Session {
             input_len: self.input_len,
             cycles,
         };
-        let (team, lanes, lens) = (&self.team, &mut self.lanes, [self.input_len * chunk, self.output_len * chunk]);
-        team.enter(cycles, part, || {
+        let (executor, memories, lens) =
+            (&self.executor, &mut self.memories, [self.input_len * chunk, self.output_len * chunk]);
+        executor.enter(cycles, part, || {
             let (inputs, outputs) =
-                (input.split_at(aside * self.input_len), output.split_at_mut(aside * self.output_len));
+                (input.split_at(in_parallel * self.input_len), output.split_at_mut(in_parallel * self.output_len));
             let chunks = |input, output| <[f32]>::chunks(input, lens[0]).zip(<[f32]>::chunks_mut(output, lens[1]));
-            run.side_by_side(chunks(inputs.0, outputs.0), aside, team, lanes)?;
-            let lane = lanes[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-            chunks(inputs.1, outputs.1).try_for_each(|(input, output)| run.pass(input, output, lane, team))
+            run.side_by_side(chunks(inputs.0, outputs.0), in_parallel, executor, memories)?;
+            let memory = memories[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+            chunks(inputs.1, outputs.1).try_for_each(|(input, output)| run.pass(input, output, memory, executor))
         })?;
         if self.profiling {
             for (prepared, profile) in self.layers.iter().zip(&mut self.profiles) {
@@ -260,43 +283,42 @@ impl Session {
     /// Runs every binary layer at `order`, or at the highest that the model holds for it where that is lower.
     ///
     /// The planes of a quantizer are greedy, so this is exactly what a model made for that order computes. Costs nothing.
-    ///
-    /// # Errors
-    /// [`Error::LayerOrder`] if `order` is 0.
-    pub fn set_order(&mut self, order: usize) -> Result<(), Error> {
+    pub fn set_order(&mut self, order: Order) {
         for i in 0..self.layers.len() {
             if let Some(binary) = self.profiles[i].binary {
-                self.set_order_at(i, order.min(binary.max_order))?;
+                self.set_order_at(i, order.get().min(binary.max_order));
             }
         }
-        Ok(())
     }
 
     /// Runs the binary layer named `layer` at `order`.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`] if no binary layer has that name; [`Error::LayerOrder`] if `order` is not between 1 and the
-    /// highest that the model holds for the layer.
-    pub fn set_layer_order(&mut self, layer: &str, order: usize) -> Result<(), Error> {
-        let found = self.profiles.iter().position(|profile| profile.name == layer && profile.binary.is_some());
-        let Some(i) = found else {
+    /// [`Error::UnknownLayer`] if no binary layer has that name; [`Error::LayerOrder`] if `order` is above the highest that
+    /// the model holds for the layer.
+    pub fn set_layer_order(&mut self, layer: &str, order: Order) -> Result<(), Error> {
+        let limit =
+            |profile: &LayerProfile| profile.binary.filter(|_| profile.name == layer).map(|binary| binary.max_order);
+        let Some((i, limit)) = self.profiles.iter().map(limit).enumerate().find_map(|(i, limit)| Some((i, limit?)))
+        else {
             let binary = self.profiles.iter().filter(|profile| profile.binary.is_some());
             let names: Vec<&str> = binary.map(|profile| profile.name.as_str()).collect();
             return Err(Error::UnknownLayer { layer: layer.into(), known: names.join(", ") });
         };
-        self.set_order_at(i, order)
+        if order.get() > limit {
+            return Err(Error::LayerOrder { layer: layer.into(), order: order.get(), limit });
+        }
+        self.set_order_at(i, order.get());
+        Ok(())
     }
 
-    fn set_order_at(&mut self, i: usize, order: usize) -> Result<(), Error> {
+    fn set_order_at(&mut self, i: usize, order: usize) {
         let profile = &mut self.profiles[i];
-        let binary = profile.binary.as_mut().expect("a binary layer");
-        if !(1..=binary.max_order).contains(&order) {
-            return Err(Error::LayerOrder { layer: profile.name.clone(), order, limit: binary.max_order });
+        if let Some(binary) = &mut profile.binary {
+            binary.order = order;
         }
-        binary.order = order;
         self.orders[i] = order;
-        profile.bit_macs = self.layers[i].layer.facts().bit_macs * order as u64;
-        Ok(())
+        profile.macs = self.layers[i].layer.macs().at_order(order);
     }
 
     /// What each layer is and, in a profiling session, what it has cost since the last reset; in the order of execution.
@@ -341,13 +363,13 @@ impl Session {
     /// Bytes of the activations between layers, for all samples that are worked on at a time; layers whose values live at
     /// different times share them.
     pub fn arena_bytes(&self) -> usize {
-        self.lanes.len() * size_of_val(&lock(&self.lanes[0]).arena[..])
+        self.memories.len() * size_of_val(&lock(&self.memories[0]).arena[..])
     }
 
     /// Bytes of the working memory that the layers share: packed planes, scales, gathered windows.
     pub fn scratch_bytes(&self) -> usize {
-        let lane = lock(&self.lanes[0]);
-        self.lanes.len() * (size_of_val(&lane.words[..]) + size_of_val(&lane.floats[..]))
+        let memory = lock(&self.memories[0]);
+        self.memories.len() * (size_of_val(&memory.words[..]) + size_of_val(&memory.floats[..]))
     }
 
     /// Bytes that count against [`crate::Limits::session_bytes`]: the arena and the scratch in whole pages, and the most that
@@ -358,7 +380,7 @@ impl Session {
 
     /// Bytes that the activations would take without sharing.
     pub fn unshared_bytes(&self) -> usize {
-        self.lanes.len() * self.plan.blocks.iter().map(|block| block.len * size_of::<f32>()).sum::<usize>()
+        self.memories.len() * self.plan.blocks.iter().map(|block| block.len * size_of::<f32>()).sum::<usize>()
     }
 
     fn samples(&self, input: &[f32], output: &[f32]) -> Result<usize, Error> {
@@ -381,7 +403,7 @@ impl std::fmt::Debug for Session {
             .field("batch", &self.batch)
             .field("layers", &self.layers.len())
             .field("arena_bytes", &self.arena_bytes())
-            .field("threads", &self.team)
+            .field("threads", &self.executor)
             .finish_non_exhaustive()
     }
 }
@@ -394,6 +416,37 @@ fn first_not_finite(values: &[f32]) -> Option<usize> {
     let dirty = |block: &[f32]| block.iter().fold(false, |any, x| any | ((x.to_bits() as i32 & i32::MAX) >= INFINITY));
     let block = values.chunks(1024).position(dirty)?;
     values[block * 1024..].iter().position(|x| !x.is_finite()).map(|i| block * 1024 + i)
+}
+
+/// What the layer of that index is prepared from.
+fn context<'a>(
+    model: &'a Model,
+    plan: &Plan,
+    index: usize,
+    layer_of: &'a dyn Fn(&str) -> usize,
+    isa: Isa,
+    batch: usize,
+) -> Context<'a> {
+    let (nodes, layer) = (&model.graph().nodes, &plan.layers[index]);
+    let node = &nodes[layer.node];
+    Context {
+        tensors: model.tensors(),
+        name: &node.name,
+        op: &node.op,
+        inputs: &node.inputs,
+        shapes: layer.inputs[..node.inputs.len()].iter().map(|value| value.shape).collect(),
+        fused: layer.fused.iter().map(|&node| &nodes[node].op).collect(),
+        index,
+        reads_planes: matches!(layer.inputs[0].slot, Slot::Planes { .. }),
+        reader: layer.handover.map(|handover| Reader {
+            layer: handover.reader,
+            op: &nodes[handover.node].op,
+            layout: handover.layout,
+        }),
+        layer_of,
+        isa,
+        batch,
+    }
 }
 
 const _: () = {

@@ -1,27 +1,29 @@
 //! Slices of a model's tensors that keep the model alive, so that a layer can hold its weights without copying them.
 
-use crate::{Error, Model, memory};
+use super::{Tensors, filled};
+use crate::Error;
 use horq_kernels::Geometry;
 use horq_kernels::panel::LANES;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// A slice into a model's memory.
 pub(crate) struct View<T> {
     slice: NonNull<[T]>,
-    /// Keeps `slice` alive; a model's bytes neither move nor change.
-    _model: Model,
+    /// Keeps `slice` alive; the bytes of tensors neither move nor change.
+    _tensors: Arc<Tensors>,
 }
 
-// SAFETY: a view is a shared slice and a `Model`, which is Send and Sync itself.
+// SAFETY: a view is a shared slice and an `Arc` of tensors, which is Send and Sync itself.
 unsafe impl<T: Sync> Send for View<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for View<T> {}
 
 impl<T> View<T> {
-    /// Borrows a tensor of `model` through `tensor`, which can only return memory of the model or of the program.
-    pub(crate) fn new(model: &Model, tensor: impl for<'m> FnOnce(&'m Model) -> &'m [T]) -> Self {
-        Self { slice: NonNull::from(tensor(model)), _model: model.clone() }
+    /// Borrows one of `tensors` through `tensor`, which can only return memory of theirs or of the program.
+    pub(crate) fn new(tensors: &Arc<Tensors>, tensor: impl for<'t> FnOnce(&'t Tensors) -> &'t [T]) -> Self {
+        Self { slice: NonNull::from(tensor(tensors)), _tensors: tensors.clone() }
     }
 }
 
@@ -29,8 +31,8 @@ impl<T> Deref for View<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the slice was borrowed from the model (`new` is generic over the borrow, so it can come from nowhere shorter
-        // lived), whose memory is immutable, does not move when the handle does, and lives as long as `_model`.
+        // SAFETY: the slice was borrowed from the tensors (`new` is generic over the borrow, so it can come from nowhere shorter
+        // lived), whose memory is immutable, does not move when the handle does, and lives as long as `_tensors`.
         unsafe { self.slice.as_ref() }
     }
 }
@@ -45,12 +47,12 @@ pub(crate) enum PerFilter {
 
 impl PerFilter {
     /// The tensor `name`, laid out for a layer of that geometry.
-    pub(crate) fn new(model: &Model, name: &str, geometry: &Geometry) -> Result<Self, Error> {
-        let view = View::new(model, |model| model.f32s(name));
+    pub(crate) fn new(tensors: &Arc<Tensors>, name: &str, geometry: &Geometry) -> Result<Self, Error> {
+        let view = View::new(tensors, |tensors| tensors.f32s(name));
         if Self::bytes(geometry) == 0 {
             return Ok(Self::View(view));
         }
-        let mut padded = memory::filled(geometry.padded_filters(), 0.0)?;
+        let mut padded = filled(geometry.padded_filters(), 0.0)?;
         geometry.pad_filters_into(&view, &mut padded);
         Ok(Self::Padded(padded))
     }

@@ -3,10 +3,10 @@
 //! A layer of a network takes tens of microseconds. A general pool takes as long to hand over its work: the caller sleeps
 //! while a thread of the pool runs in its place, and threads that found nothing to do for a few microseconds have to be
 //! woken (VGG-small on two cores: 45 to 75 µs a run, some 5 % of it). Here the caller works itself, and whoever helps it
-//! looks for the next layer for [`PATIENCE`] before it sleeps. A helper that comes late finds the tasks done, so a crew
-//! whose cores are taken by others costs little more than no crew.
+//! looks for the next layer for [`PATIENCE`] before it sleeps. A helper that comes late finds the tasks done, so workers
+//! whose cores are taken by others cost little more than none.
 
-use crate::forks::Process;
+use super::forks::Process;
 use horq_kernels::float_env::in_default;
 use horq_kernels::{Inline, Parallel};
 use std::any::Any;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_micros(100);
 const LOOKS: usize = 32;
 
 /// The caller and its helpers.
-pub(crate) struct Crew {
+pub(crate) struct Workers {
     board: Arc<Board>,
     process: Process,
     helpers: Vec<JoinHandle<()>>,
@@ -42,7 +42,7 @@ struct Board {
     asleep: Box<[AtomicBool]>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     closed: AtomicBool,
-    /// Whether a call of [`Crew::run`] is under way.
+    /// Whether a call of [`Workers::run`] is under way.
     busy: AtomicBool,
     patience: Duration,
 }
@@ -55,7 +55,7 @@ struct Share(AtomicUsize);
 #[derive(Clone, Copy)]
 struct Job {
     tasks: usize,
-    /// The lifetime is the caller's call of [`Crew::run`], which waits for everybody who reads it.
+    /// The lifetime is the caller's call of [`Workers::run`], which waits for everybody who reads it.
     task: *const (dyn Fn(usize) + Sync),
 }
 
@@ -115,7 +115,7 @@ impl Board {
             } else if since.elapsed() < self.patience {
                 self.watch(last);
             } else {
-                // Whoever opens the gate or closes the crew looks at `asleep` afterwards, so one of the two sees the other.
+                // Whoever opens the gate or closes the board looks at `asleep` afterwards, so one of the two sees the other.
                 asleep.store(true, SeqCst);
                 let number = self.gate.load(SeqCst) / NUMBER;
                 if (number.is_multiple_of(2) || number == last) && !self.closed.load(SeqCst) {
@@ -147,8 +147,8 @@ impl Board {
     }
 }
 
-impl Crew {
-    /// A crew of `threads`, the caller included.
+impl Workers {
+    /// `threads` workers, the caller among them.
     ///
     /// # Errors
     /// If a thread cannot be had.
@@ -166,14 +166,14 @@ impl Crew {
             patience: if threads <= cores { PATIENCE } else { Duration::ZERO },
         };
         let (board, process) = (Arc::new(board), Process::current()?);
-        let mut crew = Self { board, process, helpers: Vec::with_capacity(threads - 1) };
+        let mut workers = Self { board, process, helpers: Vec::with_capacity(threads - 1) };
         for who in 1..threads {
-            let board = crew.board.clone();
-            crew.helpers.push(
+            let board = workers.board.clone();
+            workers.helpers.push(
                 thread::Builder::new().name(format!("horq-{who}")).spawn(move || in_default(|| board.help(who)))?,
             );
         }
-        Ok(crew)
+        Ok(workers)
     }
 
     /// Whether this process was forked from the one that has the helpers.
@@ -199,7 +199,7 @@ impl Drop for Closing<'_> {
 }
 
 // SAFETY: every number is drawn from one counter and run by who drew it; `Closing` waits for all who joined.
-unsafe impl Parallel for Crew {
+unsafe impl Parallel for Workers {
     fn threads(&self) -> usize {
         self.board.shares.len()
     }
@@ -207,7 +207,7 @@ unsafe impl Parallel for Crew {
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         let board = &*self.board;
         if board.busy.swap(true, Acquire) {
-            // A task that cuts its own work further; the crew has its hands full.
+            // A task that cuts its own work further; every worker is busy.
             return Inline.run(tasks, task);
         }
         // SAFETY: only the lifetime is changed, and nobody reads the job after this call.
@@ -229,7 +229,7 @@ unsafe impl Parallel for Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.board.closed.store(true, SeqCst);
         if self.is_left_behind() {
@@ -244,8 +244,8 @@ impl Drop for Crew {
     }
 }
 
-impl std::fmt::Debug for Crew {
+impl std::fmt::Debug for Workers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Crew").field("threads", &self.threads()).finish_non_exhaustive()
+        f.debug_struct("Workers").field("threads", &self.threads()).finish_non_exhaustive()
     }
 }

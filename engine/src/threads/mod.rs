@@ -1,16 +1,34 @@
-//! Who runs the tasks of a layer: the caller's thread, a crew of the session's own, or one that the caller hands over.
+//! Who runs the tasks of a layer: the caller's thread, workers of the session's own, or one that the caller hands over.
+
+mod forks;
+mod workers;
 
 use crate::Error;
-use crate::crew::Crew;
-use crate::forks::Process;
+use forks::Process;
 use horq_kernels::float_env::{in_callers, in_default};
 use horq_kernels::{Inline, Parallel};
 use rayon::ThreadPool;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use std::sync::Arc;
+use workers::Workers;
 
 /// The threads of a session. Results are the same bits whatever is chosen.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use horq::rayon::ThreadPoolBuilder;
+/// use horq::{SessionOptions, Threads};
+///
+/// // Four threads of the session's own, which are the quickest for one stream of requests:
+/// let own = SessionOptions::new().threads(Threads::Own(4));
+/// // A pool that many sessions share:
+/// let pool = Arc::new(ThreadPoolBuilder::new().num_threads(2).build()?);
+/// let shared = SessionOptions::new().threads(Threads::Pool(pool.clone()));
+/// # Ok::<(), horq::rayon::ThreadPoolBuildError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Threads {
     /// The thread that calls [`crate::Session::run`], and no other. The right choice for small networks, and for services that
     /// keep their cores busy with many sessions.
@@ -32,27 +50,26 @@ pub const MAX_THREADS: usize = 1024;
 const RUN_CYCLES: u64 = 200_000;
 /// Below that many estimated cycles a layer runs on one thread of a pool: cutting it up and joining costs microseconds.
 const POOL_CYCLES: u64 = 40_000;
-/// The same of a session's own threads, whose hand-over costs about one.
-const CREW_CYCLES: u64 = 10_000;
+/// Below that many estimated cycles a layer runs on one of a session's own threads, whose hand-over costs about a microsecond.
+const OWN_CYCLES: u64 = 10_000;
 
 /// The threads of a session, ready for work.
 #[derive(Debug)]
-pub(crate) enum Team {
+pub(crate) enum Executor {
     Inline,
-    Crew(Crew),
+    Own(Workers),
     Pool(Arc<ThreadPool>, Process),
 }
 
-impl Team {
+impl Executor {
     pub(crate) fn new(threads: Threads) -> Result<Self, Error> {
         let refusal = |count, reason| Err(Error::ThreadPool { count, reason });
         match threads {
             Threads::Inline | Threads::Own(1) => Ok(Self::Inline),
             Threads::Own(0) => Err(Error::NoThreads),
             Threads::Own(count) if count > MAX_THREADS => refusal(count, format!("the limit is {MAX_THREADS}")),
-            Threads::Own(count) => {
-                Crew::new(count).map_or_else(|error| refusal(count, error.to_string()), |crew| Ok(Self::Crew(crew)))
-            }
+            Threads::Own(count) => Workers::new(count)
+                .map_or_else(|error| refusal(count, error.to_string()), |workers| Ok(Self::Own(workers))),
             Threads::Pool(pool) => match Process::current() {
                 Ok(process) => Ok(Self::Pool(pool, process)),
                 Err(error) => refusal(pool.current_num_threads(), error.to_string()),
@@ -60,14 +77,14 @@ impl Team {
         }
     }
 
-    /// Makes up for a fork of the process, which leaves all threads but one behind: a crew gets new helpers.
+    /// Makes up for a fork of the process, which leaves all threads but one behind: workers of the session's own get new helpers.
     ///
     /// # Errors
     /// [`Error::ThreadPool`] if they cannot be had; [`Error::PoolLeftBehind`] if the threads are those of a pool, which only
     /// its owner can make again.
     pub(crate) fn follow_fork(&mut self) -> Result<(), Error> {
         match self {
-            Self::Crew(crew) if crew.is_left_behind() => *self = Self::new(Threads::Own(crew.threads()))?,
+            Self::Own(workers) if workers.is_left_behind() => *self = Self::new(Threads::Own(workers.threads()))?,
             Self::Pool(_, process) if !process.is_current() => return Err(Error::PoolLeftBehind),
             _ => {}
         }
@@ -84,7 +101,7 @@ impl Team {
     }
 
     /// Who runs the tasks of a layer of that many estimated cycles in a run of that many.
-    pub(crate) fn crew(&self, run: u64, layer: u64) -> &dyn Parallel {
+    pub(crate) fn of_layer(&self, run: u64, layer: u64) -> &dyn Parallel {
         if self.pays(run, layer) { self } else { &Inline }
     }
 
@@ -92,19 +109,19 @@ impl Team {
     pub(crate) fn pays(&self, run: u64, layer: u64) -> bool {
         let least = match self {
             Self::Inline => return false,
-            Self::Crew(_) => CREW_CYCLES,
+            Self::Own(_) => OWN_CYCLES,
             Self::Pool(..) => POOL_CYCLES,
         };
         run >= RUN_CYCLES && layer >= least
     }
 }
 
-// SAFETY: a loop over the numbers, a crew, or a parallel iterator, which waits for its last call.
-unsafe impl Parallel for Team {
+// SAFETY: a loop over the numbers, workers, or a parallel iterator, which waits for its last call.
+unsafe impl Parallel for Executor {
     fn threads(&self) -> usize {
         match self {
             Self::Inline => 1,
-            Self::Crew(crew) => crew.threads(),
+            Self::Own(workers) => workers.threads(),
             Self::Pool(pool, _) => pool.current_num_threads(),
         }
     }
@@ -112,7 +129,7 @@ unsafe impl Parallel for Team {
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         match self {
             Self::Inline => Inline.run(tasks, task),
-            Self::Crew(crew) => crew.run(tasks, task),
+            Self::Own(workers) => workers.run(tasks, task),
             // A thread that waits for the pool may run tasks that are not ours, which find the environment they expect.
             Self::Pool(pool, _) => in_callers(|| {
                 let tasks = (0..tasks).into_par_iter().with_max_len(1);
@@ -133,10 +150,10 @@ mod tests {
     use std::thread::ThreadId;
     use std::time::Duration;
 
-    fn threads_of(crew: &dyn Parallel, tasks: usize) -> HashSet<ThreadId> {
+    fn threads_of(workers: &dyn Parallel, tasks: usize) -> HashSet<ThreadId> {
         let runs: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
         let seen = Mutex::new(HashSet::new());
-        crew.run(tasks, &|task| {
+        workers.run(tasks, &|task| {
             runs[task].fetch_add(1, Relaxed);
             seen.lock().unwrap().insert(std::thread::current().id());
         });
@@ -153,25 +170,25 @@ mod tests {
         let me = HashSet::from([std::thread::current().id()]);
         let pool = pool(3);
         let members: HashSet<ThreadId> = pool.broadcast(|_| std::thread::current().id()).into_iter().collect();
-        let crew = Team::new(Threads::Own(3)).unwrap();
+        let workers = Executor::new(Threads::Own(3)).unwrap();
         for tasks in [0, 1, 2, 100] {
             for alone in [Threads::Inline, Threads::Own(1)] {
-                assert!(threads_of(&Team::new(alone).unwrap(), tasks).is_subset(&me));
+                assert!(threads_of(&Executor::new(alone).unwrap(), tasks).is_subset(&me));
             }
-            let team = Team::new(Threads::Pool(pool.clone())).unwrap();
-            assert!(threads_of(&team, tasks).is_subset(&members), "only threads of the pool work");
-            assert!(threads_of(&crew, tasks).len() <= 3);
+            let executor = Executor::new(Threads::Pool(pool.clone())).unwrap();
+            assert!(threads_of(&executor, tasks).is_subset(&members), "only threads of the pool work");
+            assert!(threads_of(&workers, tasks).len() <= 3);
         }
-        assert_eq!(crew.threads(), 3);
+        assert_eq!(workers.threads(), 3);
     }
 
     #[test]
-    fn a_crew_works_at_the_same_time_and_lends_itself_over_and_over() {
-        let crew = Team::new(Threads::Own(4)).unwrap();
+    fn workers_work_at_the_same_time_and_are_lent_over_and_over() {
+        let workers = Executor::new(Threads::Own(4)).unwrap();
         // Every task waits for three others: four threads must work, the caller among them.
         let barrier = std::sync::Barrier::new(4);
         let seen = Mutex::new(HashSet::new());
-        crew.run(4, &|_| {
+        workers.run(4, &|_| {
             seen.lock().unwrap().insert(std::thread::current().id());
             barrier.wait();
         });
@@ -180,7 +197,7 @@ mod tests {
         for round in 0..20_000 {
             let sum = AtomicUsize::new(0);
             let tasks = round % 7;
-            crew.run(tasks, &|task| _ = sum.fetch_add(task + 1, Relaxed));
+            workers.run(tasks, &|task| _ = sum.fetch_add(task + 1, Relaxed));
             assert_eq!(sum.into_inner(), tasks * (tasks + 1) / 2);
             if round % 5000 == 0 {
                 std::thread::sleep(Duration::from_millis(2)); // until the helpers sleep
@@ -189,29 +206,30 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_panics_or_cuts_its_work_further_leaves_the_crew_whole() {
-        let crew = Team::new(Threads::Own(3)).unwrap();
+    fn a_task_that_panics_or_cuts_its_work_further_leaves_the_workers_whole() {
+        let workers = Executor::new(Threads::Own(3)).unwrap();
         for bad in 0..50 {
-            let result = catch_unwind(AssertUnwindSafe(|| crew.run(50, &|task| assert_ne!(task, bad, "as it should"))));
+            let result =
+                catch_unwind(AssertUnwindSafe(|| workers.run(50, &|task| assert_ne!(task, bad, "as it should"))));
             assert!(result.is_err(), "the caller hears of it");
-            assert!(threads_of(&crew, 50).len() <= 3);
+            assert!(threads_of(&workers, 50).len() <= 3);
         }
         let inner = AtomicUsize::new(0);
-        crew.run(10, &|_| crew.run(10, &|_| _ = inner.fetch_add(1, Relaxed)));
+        workers.run(10, &|_| workers.run(10, &|_| _ = inner.fetch_add(1, Relaxed)));
         assert_eq!(inner.into_inner(), 100);
     }
 
     #[test]
     fn small_work_stays_where_it_is() {
-        let team = Team::new(Threads::Pool(pool(2))).unwrap();
+        let executor = Executor::new(Threads::Pool(pool(2))).unwrap();
         let me = std::thread::current().id();
-        let here = |run, longest| team.enter(run, longest, || std::thread::current().id()) == me;
+        let here = |run, longest| executor.enter(run, longest, || std::thread::current().id()) == me;
         assert!(here(RUN_CYCLES - 1, RUN_CYCLES - 1) && here(RUN_CYCLES, POOL_CYCLES - 1));
         assert!(!here(RUN_CYCLES, POOL_CYCLES));
-        for (team, least) in [(team, POOL_CYCLES), (Team::new(Threads::Own(2)).unwrap(), CREW_CYCLES)] {
-            assert_eq!(team.crew(RUN_CYCLES, least).threads(), 2);
-            assert_eq!(team.crew(RUN_CYCLES, least - 1).threads(), 1);
-            assert_eq!(team.crew(RUN_CYCLES - 1, RUN_CYCLES).threads(), 1);
+        for (executor, least) in [(executor, POOL_CYCLES), (Executor::new(Threads::Own(2)).unwrap(), OWN_CYCLES)] {
+            assert_eq!(executor.of_layer(RUN_CYCLES, least).threads(), 2);
+            assert_eq!(executor.of_layer(RUN_CYCLES, least - 1).threads(), 1);
+            assert_eq!(executor.of_layer(RUN_CYCLES - 1, RUN_CYCLES).threads(), 1);
         }
     }
 }
