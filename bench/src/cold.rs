@@ -3,7 +3,7 @@
 //! The process is this same program, called with [`CHILD`] as its first argument. It maps the model's file, prepares a session,
 //! runs it once and writes one line of JSON.
 
-use horq::{Isa, Model, Session, SessionOptions, Threads, escaped};
+use horq::{Isa, Model, Order, Session, SessionOptions, Threads, escaped};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io::Write;
@@ -94,7 +94,11 @@ pub(crate) fn child(mut arguments: impl Iterator<Item = OsString>) -> Result<(),
     let model = unsafe { Model::map(Path::new(&file)) }.map_err(|error| readable(&error))?;
     let opened = now();
     let threads = if threads == 1 { Threads::Inline } else { Threads::Own(threads) };
-    let options = SessionOptions::new().order(order).isa(isa).batch(batch).threads(threads);
+    let options = SessionOptions::new()
+        .order(Order::new(order).map_err(|error| readable(&error))?)
+        .isa(isa)
+        .batch(batch)
+        .threads(threads);
     let mut session = Session::new(&model, options).map_err(|error| readable(&error))?;
     let prepared = now();
     let input: Vec<f32> = (0..batch * session.input_len()).map(|i| (i % 255) as f32 / 127.0 - 1.0).collect();

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::data::Numbers;
     use horq::graph::Shape;
-    use horq::{Model, Session, SessionOptions};
+    use horq::{Model, Order, Session, SessionOptions};
 
     const MODES: [ScaleMode; 4] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None];
 
@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn answer(model: &Model, order: usize) -> Vec<f32> {
-        let mut session = Session::new(model, SessionOptions::new().order(order)).unwrap();
+        let mut session = Session::new(model, SessionOptions::new().order(Order::new(order).unwrap())).unwrap();
         let input = Numbers::new(3).floats(session.input_len());
         let mut output = vec![0.0; session.output_len()];
         session.run(&input, &mut output).unwrap();
@@ -161,7 +161,7 @@ mod tests {
         let macs = |network| {
             let session = Session::new(&model(network, 1, ScaleMode::None), SessionOptions::new()).unwrap();
             let sum = |f: &dyn Fn(&horq::LayerProfile) -> u64| session.profile().iter().map(f).sum::<u64>();
-            (sum(&|layer| layer.bit_macs), sum(&|layer| layer.float_macs))
+            (sum(&|layer| layer.macs.bit), sum(&|layer| layer.macs.float))
         };
         assert_eq!(macs(Network::VggSmall), (603_979_776, 3_538_944 + 81_920));
         // The stem, three 1x1 shortcuts and the classifier are float: 1.68e9 and 1.38e8, as Bi-Real-Net's section 4 counts.

@@ -92,7 +92,7 @@ fn nothing_of_a_model_reaches_the_terminal_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let name = "net\u{1b}[2J\n\u{202e}";
     let mut builder = horq::Builder::new("x", horq::graph::Shape::Flat(2));
-    let layer = horq::Layer::Dense { filters: 2, weight: &[1.0, 2.0, 3.0, 4.0], bias: None };
+    let layer = horq::ops::Dense::new(2, &[1.0, 2.0, 3.0, 4.0]);
     builder.add("ü\u{202e}\u{200b}", &["x"], layer).unwrap();
     builder.write("ü\u{202e}\u{200b}", folder.path().join(format!("{name}.horq"))).unwrap();
     let file = format!("{name}.horq");

@@ -4,7 +4,7 @@
 //!
 //! Pixels go into the model as they are, 0 to 255; a model made for other values says so in its note `input`.
 
-use horq::{Model, Session, SessionOptions};
+use horq::{Model, Order, Session, SessionOptions};
 use std::error::Error;
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let highest = session.profile().iter().filter_map(|layer| layer.order()).max().unwrap_or(1);
     for order in 1..=highest {
-        session.set_order(order)?;
+        session.set_order(Order::new(order)?);
         let start = Instant::now();
         let classes = classify(&mut session, &pixels)?;
         let each = start.elapsed().as_secs_f64() * 1e6 / classes.len() as f64;

@@ -1,279 +1,29 @@
-//! Makes `.horq` files from layers in plain row-major floats.
-
-mod sources;
+//! Makes `.horq` files from operations with plain row-major values.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use horq_kernels::float_env::in_default;
-use horq_kernels::{Padding, ScaleMode, Window};
-use sources::{Sources, describe, padded};
 
 use crate::files::replace_file;
-use crate::format::{GoldenRef, Limits, Parts, TensorData, assemble};
-use crate::graph::{Graph, Input, Node, Shape, check_name, check_size, infer};
-use crate::memory::filled;
+use crate::format::{GoldenRef, Parts, assemble};
+use crate::graph::{Graph, Input, Node, Op, Shape, check_name, check_size, infer};
+use crate::limits::Limits;
+use crate::ops::Affine;
+use crate::tensor::{PlainValues, Source, TensorData, filled, padded};
 use crate::{Error, Model};
-
-/// A layer in plain floats. Weights are `[filter][kernel row][kernel column][channel of the group]` or
-/// `[filter][feature]`; vectors have one value a filter or channel. [`crate::graph::Op`] says what each layer computes.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Layer<'a> {
-    /// f32 convolution.
-    Conv2d {
-        /// Kernel, stride, dilation, padding.
-        window: Window,
-        /// Output channels.
-        filters: usize,
-        /// Channel groups.
-        groups: usize,
-        /// The weights.
-        weight: &'a [f32],
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// f32 matrix product.
-    Dense {
-        /// Output features.
-        filters: usize,
-        /// The weights.
-        weight: &'a [f32],
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// Convolution of residual-quantized activations with binary weights.
-    BinaryConv2d {
-        /// Kernel, stride, dilation, padding.
-        window: Window,
-        /// Output channels.
-        filters: usize,
-        /// Channel groups.
-        groups: usize,
-        /// What a padded tap stands for.
-        pad_value: Padding,
-        /// How activations become planes.
-        quantize: Quantize<'a>,
-        /// The weight bases, one or more.
-        bases: &'a [BinaryBase<'a>],
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// The same for a flat value.
-    BinaryDense {
-        /// Output features.
-        filters: usize,
-        /// How activations become planes.
-        quantize: Quantize<'a>,
-        /// The weight bases, one or more.
-        bases: &'a [BinaryBase<'a>],
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// Convolution of f32 activations with binary weights.
-    BinaryWeightConv2d {
-        /// Kernel, stride, dilation, padding.
-        window: Window,
-        /// Output channels.
-        filters: usize,
-        /// Channel groups.
-        groups: usize,
-        /// The weights and their factors.
-        base: BinaryBase<'a>,
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// The same for a flat value.
-    BinaryWeightDense {
-        /// Output features.
-        filters: usize,
-        /// The weights and their factors.
-        base: BinaryBase<'a>,
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// f32 convolution whose weights are entries of a codebook.
-    CodebookConv2d {
-        /// Kernel, stride, dilation, padding.
-        window: Window,
-        /// Output channels.
-        filters: usize,
-        /// Channel groups.
-        groups: usize,
-        /// The entry that each weight is, in the order of weights.
-        codes: &'a [u8],
-        /// The entries, 1 to 32.
-        codebook: &'a [f32],
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// The same for a flat value.
-    CodebookDense {
-        /// Output features.
-        filters: usize,
-        /// The entry that each weight is, in the order of weights.
-        codes: &'a [u8],
-        /// The entries, 1 to 32.
-        codebook: &'a [f32],
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// Convolution of 8-bit weights and activations quantized to 8 bits.
-    Int8Conv2d {
-        /// Kernel, stride, dilation, padding.
-        window: Window,
-        /// Output channels.
-        filters: usize,
-        /// Channel groups.
-        groups: usize,
-        /// How activations become bytes.
-        quantize: Int8Quantize,
-        /// The weights, -127 to 127.
-        weight: &'a [i8],
-        /// The factor of each filter's integer sum: the activations' scale times the weights'.
-        alpha: &'a [f32],
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// The same for a flat value.
-    Int8Dense {
-        /// Output features.
-        filters: usize,
-        /// How activations become bytes.
-        quantize: Int8Quantize,
-        /// The weights, -127 to 127.
-        weight: &'a [i8],
-        /// The factor of each filter's integer sum: the activations' scale times the weights'.
-        alpha: &'a [f32],
-        /// One value a filter.
-        bias: Option<&'a [f32]>,
-    },
-    /// y = x * scale + shift by channel.
-    Affine {
-        /// One value a channel.
-        scale: &'a [f32],
-        /// One value a channel.
-        shift: &'a [f32],
-    },
-    /// y = x * scale + shift by channel, with a row for each order of a binary layer.
-    AffineByOrder {
-        /// The binary layer whose present order decides; it may be added later.
-        order_of: &'a str,
-        /// One for each order from 1 to the layer's highest.
-        rows: &'a [AffineRow<'a>],
-    },
-    /// y = max(x, 0).
-    Relu,
-    /// y = x where x >= 0, else x * slope by channel.
-    Prelu {
-        /// One value a channel.
-        slope: &'a [f32],
-    },
-    /// The largest value of each window.
-    MaxPool {
-        /// Kernel, stride, dilation, padding.
-        window: Window,
-    },
-    /// The mean of each window.
-    AveragePool {
-        /// Kernel, stride, dilation, padding.
-        window: Window,
-    },
-    /// The mean of each channel over the image.
-    GlobalAveragePool,
-    /// The sum of two values of one shape.
-    Add,
-    /// Channels of two or more values side by side.
-    Concat,
-    /// An image as a vector.
-    Flatten,
-    /// exp(x - max x) / sum over channels.
-    Softmax,
-}
-
-/// One weight basis in plain floats: W ~ alpha sign(weight).
-#[derive(Clone, Copy, Debug)]
-pub struct BinaryBase<'a> {
-    /// Weights, of which only the signs count; sign(0) = sign(-0.0) = +1.
-    pub weight: &'a [f32],
-    /// alpha, one value a filter.
-    pub alpha: &'a [f32],
-}
-
-/// What a [`Layer::AffineByOrder`] is at one order, in plain floats.
-#[derive(Clone, Copy, Debug)]
-pub struct AffineRow<'a> {
-    /// One value a channel.
-    pub scale: &'a [f32],
-    /// One value a channel.
-    pub shift: &'a [f32],
-}
-
-/// How a binary layer quantizes its input.
-#[derive(Clone, Copy, Debug)]
-pub struct Quantize<'a> {
-    /// The highest order, 1 to 8.
-    pub order: usize,
-    /// Over what each plane's scale is the mean.
-    pub mode: ScaleMode,
-    /// The constants of mode fixed, one an order, positive; none in every other mode.
-    pub scales: Option<&'a [f32]>,
-}
-
-impl Quantize<'static> {
-    /// The quantizer that is exact on 8-bit images: odd integers from -255 to 255, which [`Builder::add_image8`] makes of
-    /// them, are sums of ±128, ±64 .. ±1, one sign each. The layer's sums are then exact integers (to a depth of 2^16).
-    ///
-    /// A tap padded with [`Padding::ValidTaps`] stands for the middle of the range, as zero padding does behind a
-    /// normalization to -1..1; with [`Padding::One`] for white. It takes eight planes, so what it costs is that of order 8:
-    /// less than f32 for images of 32 and more channels and for matrix products at batch 1, more for stems of 3 channels
-    /// (a word of bits holds 3 of 32), where [`Layer::Int8Conv2d`] is the fast one.
-    pub const fn image8() -> Self {
-        Self { order: 8, mode: ScaleMode::Fixed, scales: Some(&[128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0]) }
-    }
-}
-
-/// How an 8-bit layer quantizes its input: x stands as scale * (q - zero_point), q from 0 to 255.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Int8Quantize {
-    /// What a step of q stands for; at least [`f32::MIN_POSITIVE`], and finite.
-    pub scale: f32,
-    /// The q that stands for 0.
-    pub zero_point: u8,
-}
-
-impl Int8Quantize {
-    /// The quantizer whose 256 steps cover `low` to `high`, which is widened to hold 0: what a calibration has seen.
-    /// A range of nothing but 0 gets the scale 1.
-    ///
-    /// ```
-    /// use horq::Int8Quantize;
-    ///
-    /// assert_eq!(Int8Quantize::of_range(0.0, 127.5), Int8Quantize { scale: 0.5, zero_point: 0 });
-    /// assert_eq!(Int8Quantize::of_range(-32.0, 95.5), Int8Quantize { scale: 0.5, zero_point: 64 });
-    /// ```
-    pub fn of_range(low: f32, high: f32) -> Self {
-        in_default(|| {
-            let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
-            let scale = ((high - low) / 255.0) as f32;
-            if scale < f32::MIN_POSITIVE {
-                return Self { scale: 1.0, zero_point: 0 };
-            }
-            Self { scale, zero_point: (-low / f64::from(scale)).round().clamp(0.0, 255.0) as u8 }
-        })
-    }
-}
 
 /// Makes a `.horq` file node by node.
 ///
 /// ```
-/// use horq::{BinaryBase, Builder, Layer, Model, Quantize, ScaleMode, graph::Shape};
+/// use horq::ops::{Basis, BinaryDense, Quantizer, Softmax};
+/// use horq::{Builder, Model, Order, ScaleMode, graph::Shape};
 ///
-/// let base = BinaryBase { weight: &[0.3, -0.1, -0.7, 0.2], alpha: &[0.2, 0.45] };
-/// let quantize = Quantize { order: 2, mode: ScaleMode::Image, scales: None };
+/// let quantizer = Quantizer::new(Order::new(2)?, ScaleMode::Image);
+/// let bases = [Basis::new(&[0.3, -0.1, -0.7, 0.2], &[0.2, 0.45])];
 /// let mut builder = Builder::new("x", Shape::Flat(2));
-/// builder.add("hidden", &["x"], Layer::BinaryDense { filters: 2, quantize, bases: &[base], bias: None })?;
-/// builder.add("y", &["hidden"], Layer::Softmax)?;
+/// builder.add("hidden", &["x"], BinaryDense::new(2, quantizer, bases).bias(&[0.5, 0.0]))?;
+/// builder.add("y", &["hidden"], Softmax)?;
 /// let model = Model::from_bytes(&builder.to_bytes("y")?)?;
 /// assert_eq!(model.output_shape(), Shape::Flat(2));
 /// # Ok::<(), horq::Error>(())
@@ -304,38 +54,44 @@ impl Builder {
         }
     }
 
-    /// Adds a node that reads the graph's input or earlier nodes; packs and copies what the layer holds.
+    /// Adds a node that reads the graph's input or earlier nodes; packs and copies the operation's values. Its tensors are named
+    /// after the node and their field (`hidden.bias`), those of a list also after their place in it (`hidden.weight.0`).
     ///
     /// # Errors
-    /// The rule that the node breaks, or [`Error::SourceLength`] or [`Error::NotFinite`] about its values. The builder is
-    /// then as it was before.
-    pub fn add(&mut self, name: &str, inputs: &[&str], layer: Layer<'_>) -> Result<&mut Self, Error> {
+    /// The rule that the node breaks, or [`Error::SourceLength`], [`Error::SourceKind`] or [`Error::NotFinite`] about its
+    /// values. The builder is then as it was before.
+    pub fn add<'a>(
+        &mut self,
+        name: &str,
+        inputs: &[&str],
+        op: impl Into<Op<PlainValues<'a>>>,
+    ) -> Result<&mut Self, Error> {
         check_name(name)?;
         if self.shapes.contains_key(name) {
             return Err(Error::DuplicateName { node: name.into() });
         }
-        let mut shapes = Vec::with_capacity(inputs.len());
-        for &input in inputs {
-            shapes.push(self.read(name, input)?);
-        }
-        let node = Node {
-            name: name.into(),
-            inputs: inputs.iter().map(|&input| input.into()).collect(),
-            op: describe(name, &layer),
-        };
+        let shapes = inputs.iter().map(|input| self.read(name, input)).collect::<Result<Vec<_>, _>>()?;
+        let mut given = HashMap::new();
+        let op = op.into().map(|role, values| {
+            let tensor = format!("{name}.{role}");
+            given.insert(tensor.clone(), (role.to_owned(), values));
+            tensor
+        });
+        let node = Node { name: name.into(), inputs: inputs.iter().map(|&input| input.into()).collect(), op };
         let shape = infer(&node, &shapes, &Limits::default())?;
-        let mut sources = Sources::new(name, node.op.geometry(shapes[0]));
-        in_default(|| sources.pack(&layer, shapes[0]))?;
-        let (specs, packed) = (node.op.tensors(shapes[0]), sources.finish());
-        debug_assert_eq!(specs.len(), packed.len());
-        self.tensors
-            .extend(specs.iter().zip(packed).map(|(spec, data)| (spec.name.into(), spec.content.shape(), data)));
+        let mut packed = Vec::with_capacity(given.len());
+        for spec in node.op.tensors(shapes[0]) {
+            let (role, values) = &given[spec.name];
+            let data = in_default(|| spec.content.pack(Source { node: name, role }, values))?;
+            packed.push((spec.name.to_owned(), spec.content.shape(), data));
+        }
+        self.tensors.extend(packed);
         self.nodes.push(node);
         self.shapes.insert(name.into(), shape);
         Ok(self)
     }
 
-    /// Adds the affine before a layer that quantizes with [`Quantize::image8`]: x * 510 / `white` - 255, which makes odd
+    /// Adds the affine before a layer that quantizes with [`Quantizer::image8`](crate::ops::Quantizer::image8): x * 510 / `white` - 255, which makes odd
     /// integers of 8-bit values. `white` is what the byte 255 is given as: 255, or 1 for fractions, whose rounding the
     /// quantizer takes out again.
     ///
@@ -346,7 +102,7 @@ impl Builder {
         // A `white` that is infinite would make a scale of 0.
         let scale = if white.is_finite() { in_default(|| 510.0 / white) } else { f32::NAN };
         let (scale, shift) = (filled(channels, scale)?, filled(channels, -255.0)?);
-        self.add(name, &[input], Layer::Affine { scale: &scale, shift: &shift })
+        self.add(name, &[input], Affine::new(scale, shift))
     }
 
     /// The shape of a value that a node reads. That of the graph's input is checked here, that of a node's was when it was

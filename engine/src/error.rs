@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::escaped;
-use crate::graph::Shape;
+use crate::shape::Shape;
 
 /// What went wrong: one variant for each rule of the format, of the graph and of a session.
 ///
@@ -550,6 +550,22 @@ pub enum Error {
         /// How many were given.
         found: usize,
     },
+    /// Source values of the wrong type.
+    #[error(
+        "node `{}` takes {expected} values of `{}`, but {found} values were given",
+        escaped(node),
+        escaped(source_name)
+    )]
+    SourceKind {
+        /// The node.
+        node: String,
+        /// Which source.
+        source_name: String,
+        /// The type of an element that it takes.
+        expected: &'static str,
+        /// The type that was given.
+        found: &'static str,
+    },
     /// Golden input or output that is no whole number of samples, or the two of different numbers.
     #[error(
         "the golden input has {input} values and the golden output {output}, but a sample has {input_len} and {output_len}; give the same whole number of samples, at least one"
@@ -653,6 +669,14 @@ pub enum Error {
     LayerNotFinite {
         /// The binary layer whose input it is, or the output.
         layer: String,
+    },
+    /// An order that no layer can run at.
+    #[error("an order must be 1 to {limit}, not {order}")]
+    OrderRange {
+        /// The order asked for.
+        order: usize,
+        /// The highest order.
+        limit: usize,
     },
     /// An order that a layer cannot run at.
     #[error(

@@ -13,16 +13,16 @@
 //!
 //! ```
 //! use horq::graph::Shape;
-//! use horq::{BinaryBase, Builder, Layer, Model, Quantize, ScaleMode, Session, SessionOptions};
+//! use horq::ops::{Basis, BinaryDense, Quantizer};
+//! use horq::{Builder, Model, Order, ScaleMode, Session, SessionOptions};
 //!
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let path = folder.path().join("model.horq");
 //! // A model with one binary layer: two filters over four inputs, made for orders up to 2.
 //! let weight = [1.0, 1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0];
-//! let bases = [BinaryBase { weight: &weight, alpha: &[1.0, 0.5] }];
-//! let quantize = Quantize { order: 2, mode: ScaleMode::Image, scales: None };
+//! let quantizer = Quantizer::new(Order::new(2)?, ScaleMode::Image);
 //! let mut builder = Builder::new("x", Shape::Flat(4));
-//! builder.add("y", &["x"], Layer::BinaryDense { filters: 2, quantize, bases: &bases, bias: None })?;
+//! builder.add("y", &["x"], BinaryDense::new(2, quantizer, [Basis::new(&weight, &[1.0, 0.5])]))?;
 //! builder.write("y", &path)?;
 //!
 //! let model = Model::open(&path)?;
@@ -33,7 +33,7 @@
 //! session.run(&[3.0, 1.0, -1.0, 1.0], &mut output)?;
 //! assert_eq!(output, [1.5 * 4.0 - 0.75 * 2.0, 0.5 * (1.5 * 0.0 - 0.75 * 2.0)]);
 //!
-//! session.set_order(1)?; // faster, and less exact
+//! session.set_order(Order::ONE); // faster, and less exact
 //! session.run(&[3.0, 1.0, -1.0, 1.0], &mut output)?;
 //! assert_eq!(output, [6.0, 0.0]);
 //! # Ok::<(), horq::Error>(())
@@ -54,36 +54,40 @@
 //! `HORQ_REQUIRE_ISA` lists those that must be there. See [`Isa`].
 
 mod builder;
-mod crew;
 mod error;
 mod escape;
 mod files;
-mod forks;
 mod format;
 pub mod graph;
-mod layers;
-mod memory;
+mod limits;
+mod macs;
 mod model;
-mod plain;
+pub mod ops;
+mod order;
 mod plan;
 mod profile;
 mod session;
+mod shape;
+mod slot;
+mod tensor;
 mod threads;
 
-pub use builder::{AffineRow, BinaryBase, Builder, Int8Quantize, Layer, Quantize};
+pub use builder::Builder;
 pub use error::Error;
 pub use escape::{Escaped, escaped};
 pub use files::replace_file;
-pub use format::{
+pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};
+pub use horq_provenance as provenance;
+pub use limits::{
     ALIGNMENT, Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_NODES,
     MAX_VALUE_ELEMENTS, SESSION_BYTES, VERSION,
 };
-pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};
-pub use horq_provenance as provenance;
+pub use macs::Macs;
 pub use model::{Golden, Model};
-pub use plain::{Plain, PlainValues};
+pub use order::Order;
 pub use profile::{BinaryProfile, LayerProfile};
 #[doc(no_inline)]
 pub use rayon;
 pub use session::{Session, SessionOptions};
+pub use tensor::{Plain, PlainValues};
 pub use threads::{MAX_THREADS, Threads};

@@ -4,20 +4,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use horq_kernels::float_env::in_default;
-use safetensors::Dtype;
-
 use crate::Error;
-use crate::format::{Contents, GoldenRef, Limits, Memory, Source, check_length, sha256};
+use crate::format::{Contents, GoldenRef, Layout, Metadata, Source, check_length, check_values, sha256};
 use crate::graph::{Graph, Shape};
+use crate::limits::Limits;
+use crate::tensor::{Memory, Plain, Tensors};
+use horq_kernels::float_env::in_default;
 
 /// An immutable model, shared by all sessions made from it. Cloning copies a pointer.
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
 
 struct Inner {
-    memory: Memory,
-    contents: Contents,
+    tensors: Arc<Tensors>,
+    metadata: Metadata,
+    /// The shape of each node's value.
+    shapes: Vec<Shape>,
+    /// The shape of the output.
+    output: Shape,
     /// [`Limits::session_bytes`].
     session_bytes: usize,
 }
@@ -62,6 +66,21 @@ impl Model {
     /// Maps a file and validates it. No weight is copied: every view lies in the mapping, and processes that map the same
     /// file share its memory.
     ///
+    /// ```
+    /// use horq::graph::Shape;
+    /// use horq::ops::Relu;
+    /// use horq::{Builder, Model};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("model.horq");
+    /// Builder::new("x", Shape::Flat(4)).add("y", &["x"], Relu)?.write("y", &path)?;
+    /// // SAFETY: nobody changes the file; `Builder::write` puts a new one in its place.
+    /// let model = unsafe { Model::map(&path)? };
+    /// model.prefault(); // reads the pages now, so that no run waits for one
+    /// assert_eq!(model.output_shape(), Shape::Flat(4));
+    /// # Ok::<(), horq::Error>(())
+    /// ```
+    ///
     /// # Safety
     /// Nobody may change or shorten the file while the model or a clone of it lives: its views are borrowed slices of the
     /// mapping. A file that is only ever replaced by renaming, as [`crate::Builder::write`] does, is safe.
@@ -92,7 +111,7 @@ impl Model {
     /// Reads a mapped file's pages now, all at once, so that no run has to wait for one. Opening reads only what the validator
     /// looks at, and a first run meets the rest page by page. A model that was read or copied has its pages already.
     pub fn prefault(&self) {
-        self.0.memory.prefault();
+        self.0.tensors.prefault();
     }
 
     /// Copies a file's bytes into aligned memory and validates them.
@@ -116,8 +135,10 @@ impl Model {
 
     /// The one way to a model.
     fn new(contents: Contents, memory: Memory, limits: &Limits) -> Result<Self, Error> {
-        in_default(|| contents.check_values(memory.bytes()))?;
-        Ok(Self(Arc::new(Inner { memory, contents, session_bytes: limits.session_bytes })))
+        let Contents { metadata, layout: Layout { shapes, output, tensors }, data_start } = contents;
+        let tensors = Arc::new(Tensors::new(memory, data_start, tensors));
+        in_default(|| check_values(&metadata, &shapes, output, &tensors))?;
+        Ok(Self(Arc::new(Inner { tensors, metadata, shapes, output, session_bytes: limits.session_bytes })))
     }
 
     /// The most bytes that a session may take.
@@ -125,14 +146,19 @@ impl Model {
         self.0.session_bytes
     }
 
+    /// The tensors, which layers keep alive.
+    pub(crate) fn tensors(&self) -> &Arc<Tensors> {
+        &self.0.tensors
+    }
+
     /// What the model computes.
     pub fn graph(&self) -> &Graph {
-        &self.0.contents.metadata.graph
+        &self.0.metadata.graph
     }
 
     /// The shape of each node's value, in the order of the graph's nodes.
     pub fn shapes(&self) -> &[Shape] {
-        &self.0.contents.layout.shapes
+        &self.0.shapes
     }
 
     /// The shape of the input, batch left out.
@@ -142,7 +168,7 @@ impl Model {
 
     /// The shape of the output, batch left out.
     pub fn output_shape(&self) -> Shape {
-        self.0.contents.layout.output
+        self.0.output
     }
 
     /// The values of a float tensor, padding included: a view into the file's bytes on a 64-byte boundary.
@@ -150,7 +176,7 @@ impl Model {
     /// # Panics
     /// If the model has no float tensor of that name. Every name in [`Self::graph`] is there, with the type its field has.
     pub fn f32s(&self, tensor: &str) -> &[f32] {
-        bytemuck::cast_slice(self.tensor(tensor, Dtype::F32))
+        self.0.tensors.f32s(tensor)
     }
 
     /// The words of a tensor of bit panels: a view into the file's bytes on a 64-byte boundary.
@@ -158,7 +184,7 @@ impl Model {
     /// # Panics
     /// If the model has no tensor of bit panels of that name. Every weight of a binary layer in [`Self::graph`] is one.
     pub fn u32s(&self, tensor: &str) -> &[u32] {
-        bytemuck::cast_slice(self.tensor(tensor, Dtype::U32))
+        self.0.tensors.u32s(tensor)
     }
 
     /// The bytes of a tensor of 8-bit panels: a view into the file's bytes on a 64-byte boundary.
@@ -166,24 +192,32 @@ impl Model {
     /// # Panics
     /// If the model has no tensor of 8-bit panels of that name. The weight of every 8-bit layer in [`Self::graph`] is one.
     pub fn i8s(&self, tensor: &str) -> &[i8] {
-        bytemuck::cast_slice(self.tensor(tensor, Dtype::I8))
+        self.0.tensors.i8s(tensor)
     }
 
-    fn tensor(&self, name: &str, expected: Dtype) -> &[u8] {
-        match self.0.contents.layout.tensors.get(name) {
-            Some((dtype, bytes)) if *dtype == expected => &self.data()[bytes.clone()],
-            _ => panic!("the model has no {expected} tensor `{name}`; take names from its graph"),
+    /// Unpacks the tensor that a node names in [`Self::graph`]; `None` if no node names it.
+    ///
+    /// This copies: it is for tools that look into models or go on with their training. Sessions read the file as it is.
+    pub fn plain(&self, tensor: &str) -> Option<Plain> {
+        let content = self.graph().nodes.iter().find_map(|node| {
+            let input = self.shape(&node.inputs[0])?;
+            node.op.tensors(input).into_iter().find(|spec| spec.name == tensor).map(|spec| spec.content)
+        })?;
+        Some(content.unpack(&self.0.tensors, tensor))
+    }
+
+    /// The shape of the input or of a node's value, batch left out; `None` if there is no value of that name.
+    pub fn shape(&self, value: &str) -> Option<Shape> {
+        if value == self.graph().input.name {
+            return Some(self.input_shape());
         }
-    }
-
-    /// The bytes of all tensors.
-    fn data(&self) -> &[u8] {
-        &self.file()[self.0.contents.data_start..]
+        let node = self.graph().nodes.iter().position(|node| node.name == value)?;
+        Some(self.shapes()[node])
     }
 
     /// The file's bytes, as they were read or mapped.
     pub fn file(&self) -> &[u8] {
-        self.0.memory.bytes()
+        self.0.tensors.file()
     }
 
     /// Bytes of the file.
@@ -193,22 +227,22 @@ impl Model {
 
     /// The format's version that the file states: major, minor.
     pub fn version(&self) -> (u32, u32) {
-        self.0.contents.metadata.version
+        self.0.metadata.version
     }
 
     /// What wrote the file.
     pub fn producer(&self) -> &str {
-        &self.0.contents.metadata.producer
+        &self.0.metadata.producer
     }
 
     /// Free-form notes: accuracy, licence, input preparation, class labels.
     pub fn notes(&self) -> &BTreeMap<String, String> {
-        &self.0.contents.metadata.notes
+        &self.0.metadata.notes
     }
 
     /// The input and answer that the file carries for a self-test, if it does.
     pub fn golden(&self) -> Option<Golden<'_>> {
-        let GoldenRef { samples, input, output } = self.0.contents.metadata.golden.as_ref()?;
+        let GoldenRef { samples, input, output } = self.0.metadata.golden.as_ref()?;
         let view = |name, shape: Shape| &self.f32s(name)[..samples * shape.len()];
         let (input, output) = (view(input, self.input_shape()), view(output, self.output_shape()));
         Some(Golden { samples: *samples, input, output })
@@ -216,7 +250,7 @@ impl Model {
 
     /// The file's digest, 64 hex digits: the sha256 of the header, which holds the sha256 of the data.
     pub fn digest(&self) -> &str {
-        &self.0.contents.metadata.header_sha256
+        &self.0.metadata.header_sha256
     }
 
     /// Checks the digest of the data, which reads every byte; the header's was checked when the file was opened.
@@ -226,7 +260,7 @@ impl Model {
     /// # Errors
     /// [`Error::Digest`] with both digests.
     pub fn verify_digest(&self) -> Result<(), Error> {
-        let (stored, computed) = (&self.0.contents.metadata.data_sha256, sha256(self.data()));
+        let (stored, computed) = (&self.0.metadata.data_sha256, sha256(self.0.tensors.data()));
         if *stored == computed {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! What each layer is, what it costs, and where its time went.
 
-use crate::graph::Shape;
+use crate::macs::Macs;
+use crate::shape::Shape;
 use horq_kernels::{Isa, ScaleMode, Stage};
 
 /// One layer of a session: a kernel call, with the nodes that became its epilogue.
@@ -32,17 +33,8 @@ pub struct LayerProfile {
     /// Nanoseconds of those runs from start to end, whatever the number of threads; samples that run side by side, each on
     /// a thread of its own, add up.
     pub wall_nanoseconds: u64,
-    /// Binary multiply-accumulates of one sample at the present order, over all weight bases; padded taps counted, but no windows
-    /// that a fused pool leaves out.
-    pub bit_macs: u64,
-    /// f32 activations times binary weights, of one sample; padded taps counted.
-    pub sign_macs: u64,
-    /// f32 activations times entries of a codebook, of one sample; padded taps counted.
-    pub code_macs: u64,
-    /// f32 multiply-accumulates of one sample; padded taps counted.
-    pub float_macs: u64,
-    /// 8-bit multiply-accumulates of one sample; padded taps counted.
-    pub int8_macs: u64,
+    /// Multiply-accumulates of one sample at the present order; windows that a fused pool leaves out are not counted.
+    pub macs: Macs,
     /// Bytes of weights and per-filter vectors.
     pub weight_bytes: usize,
     /// How many of them the session had to copy; the others it reads where the model lies. Only per-filter vectors of grouped

@@ -2,7 +2,8 @@
 #![cfg(target_os = "linux")]
 
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Layer, Model, Quantize, ScaleMode, Session, SessionOptions};
+use horq::ops::{Basis, BinaryDense, Quantizer};
+use horq::{Builder, Model, Order, ScaleMode, Session, SessionOptions};
 
 /// Resident bytes of this process.
 fn resident() -> usize {
@@ -23,12 +24,12 @@ fn faults() -> usize {
 fn a_first_answer_takes_the_file_the_arena_and_little_else() {
     const FEATURES: usize = 4096;
     let signs: Vec<f32> = (0..FEATURES * FEATURES).map(|i| if i % 3 == 0 { -1.0 } else { 1.0 }).collect();
-    let base = BinaryBase { weight: &signs, alpha: &[0.01; FEATURES] };
-    let quantize = Quantize { order: 2, mode: ScaleMode::Image, scales: None };
+    let base = Basis::new(&signs, &[0.01; FEATURES]);
+    let quantize = Quantizer::new(Order::new(2).unwrap(), ScaleMode::Image);
     let mut builder = Builder::new("x", Shape::Flat(FEATURES));
     let (mut from, names) = ("x", ["a", "b", "c", "y"]);
     for name in names {
-        let layer = Layer::BinaryDense { filters: FEATURES, quantize, bases: &[base], bias: None };
+        let layer = BinaryDense::new(FEATURES, quantize.clone(), [base.clone()]);
         builder.add(name, &[from], layer).unwrap();
         from = name;
     }

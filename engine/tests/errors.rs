@@ -2,19 +2,23 @@
 
 mod common;
 
-use common::{Net, isas, keep, lenet::lenet, random, run};
+use common::{Net, PlainOp, isas, keep, lenet::lenet, quantizer, random, run};
 use horq::graph::Shape;
+use horq::ops::{
+    Add, Affine, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, CodebookConv2d, Concat, Conv2d,
+    Dense, Flatten, GlobalAveragePool, Int8Conv2d, Int8Quantize, MaxPool, Prelu, Quantizer, Relu, Softmax,
+};
 use horq::{
-    BinaryBase, Builder, Error, Int8Quantize, Isa, Layer, Model, Padding, Quantize, ScaleMode, Session, SessionOptions,
-    Threads, Window, escaped,
+    Builder, Error, Isa, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Threads, Window,
+    escaped,
 };
 
 fn session(net: &Net) -> Session {
     Session::new(&net.model(), SessionOptions::new().batch(4)).unwrap()
 }
 
-fn dense(filters: usize, weight: &'static [f32]) -> Layer<'static> {
-    Layer::Dense { filters, weight, bias: None }
+fn dense(filters: usize, weight: &'static [f32]) -> Dense<PlainValues<'static>> {
+    Dense::new(filters, weight)
 }
 
 #[test]
@@ -38,7 +42,7 @@ fn lengths_are_checked_and_both_numbers_told() {
 
 #[test]
 fn an_input_that_is_not_finite_is_named_and_the_session_lives_on() {
-    let float = Net::new(Shape::Flat(3)).then("a", dense(2, &[1.0; 6])).then("b", Layer::Relu);
+    let float = Net::new(Shape::Flat(3)).then("a", dense(2, &[1.0; 6])).then("b", Relu);
     for net in [lenet(ScaleMode::Window, 2), lenet(ScaleMode::None, 1), float] {
         let mut session = session(&net);
         let good = random::values(&mut random::rng(1), 4 * session.input_len());
@@ -60,12 +64,8 @@ fn an_input_that_is_not_finite_is_named_and_the_session_lives_on() {
 #[test]
 fn a_value_that_overflows_inside_names_its_layer() {
     const LARGE: &[f32] = &[f32::MAX; 2];
-    let blow_up = Layer::Affine { scale: LARGE, shift: LARGE };
-    let bases: &[BinaryBase<'_>] = &[BinaryBase { weight: &[1.0, -1.0], alpha: &[1.0] }];
-    let binary = |mode, scales| {
-        let quantize = Quantize { order: 2, mode, scales };
-        Layer::BinaryDense { filters: 1, quantize, bases, bias: None }
-    };
+    let blow_up = || Affine::new(LARGE, LARGE);
+    let binary = |mode, scales| BinaryDense::new(1, quantizer(2, mode, scales), [Basis::new(&[1.0, -1.0], &[1.0])]);
     let layer_of = |net: Net, input: &[f32]| {
         let mut session = session(&net);
         match session.run(input, &mut vec![0.0; session.output_len()]) {
@@ -79,65 +79,54 @@ fn a_value_that_overflows_inside_names_its_layer() {
         (ScaleMode::Fixed, Some(&[1.0, 0.5][..])),
         (ScaleMode::None, None),
     ] {
-        let net = Net::new(Shape::Flat(2)).then("blow-up", blow_up).then("binary", binary(mode, scales));
+        let net = Net::new(Shape::Flat(2)).then("blow-up", blow_up()).then("binary", binary(mode, scales));
         assert_eq!(layer_of(net, &[2.0, 2.0]), "binary", "{mode:?}");
     }
     // A value that one binary layer hands to the next as planes is refused by the layer that packs it.
-    let base: &[BinaryBase<'_>] = &[BinaryBase { weight: &[1.0, -1.0], alpha: &[f32::MAX] }];
-    let first = Layer::BinaryDense {
-        filters: 1,
-        quantize: Quantize { order: 2, mode: ScaleMode::Fixed, scales: Some(&[4.0, 2.0]) },
-        bases: base,
-        bias: None,
-    };
-    let of_one: &[BinaryBase<'_>] = &[BinaryBase { weight: &[1.0], alpha: &[1.0] }];
-    let quantize = Quantize { order: 2, mode: ScaleMode::None, scales: None };
-    let second = Layer::BinaryDense { filters: 1, quantize, bases: of_one, bias: None };
+    let base = [Basis::new(&[1.0, -1.0], &[f32::MAX])];
+    let first = BinaryDense::new(1, Quantizer::fixed(Order::new(2).unwrap(), &[4.0, 2.0]), base);
+    let of_one = [Basis::new(&[1.0], &[1.0])];
+    let quantize = Quantizer::new(Order::new(2).unwrap(), ScaleMode::None);
+    let second = BinaryDense::new(1, quantize, of_one);
     let chain = Net::new(Shape::Flat(2)).then("first", first).then("second", second);
     assert_eq!(layer_of(chain, &[2.0, -2.0]), "first");
     // Every value is finite, but not their mean.
     let mean = Net::new(Shape::Flat(2)).then("binary", binary(ScaleMode::Image, None));
     assert_eq!(layer_of(mean, &[f32::MAX, f32::MAX]), "binary");
     // A float network is asked for its answer.
-    let float = Net::new(Shape::Flat(2)).then("blow-up", blow_up).then("answer", dense(1, &[1.0, 1.0]));
+    let float = Net::new(Shape::Flat(2)).then("blow-up", blow_up()).then("answer", dense(1, &[1.0, 1.0]));
     assert_eq!(layer_of(float, &[2.0, 2.0]), "answer");
 }
 
 /// Layers that an image of 4 x 4 pixels with two channels can go through, every pixel being read.
-fn every_layer() -> Vec<Layer<'static>> {
+fn every_layer() -> Vec<PlainOp> {
     let window = Window::square(2);
     let (weight, alpha): (&[f32], &[f32]) = (&[0.5; 3 * 4 * 2], &[1.0; 3]);
-    let base = BinaryBase { weight, alpha };
-    let bases: &'static [BinaryBase<'_>] = keep(vec![base; 2]);
+    let bases = vec![Basis::new(weight, alpha); 2];
     let (filters, groups, pad_value) = (3, 1, Padding::One);
-    let mut layers = vec![
-        Layer::Conv2d { window, filters, groups, weight, bias: None },
-        Layer::BinaryWeightConv2d { window, filters, groups, base, bias: None },
-        Layer::CodebookConv2d { window, filters, groups, codes: &[1; 24], codebook: &[0.0, 0.25, 1.0], bias: None },
-        Layer::Int8Conv2d {
-            window,
-            filters,
-            groups,
-            quantize: Int8Quantize { scale: 0.5, zero_point: 3 },
-            weight: &[1; 24],
-            alpha,
-            bias: None,
-        },
-        Layer::Affine { scale: &[0.0, 1.0], shift: &[0.0; 2] },
-        Layer::Relu,
-        Layer::Prelu { slope: &[0.0, 0.5] },
-        Layer::MaxPool { window },
-        Layer::MaxPool { window: Window::square(3) },
-        Layer::AveragePool { window },
-        Layer::GlobalAveragePool,
-        Layer::Flatten,
-        Layer::Softmax,
+    let mut layers: Vec<PlainOp> = vec![
+        Conv2d::new(window, filters, weight).groups(groups).into(),
+        BinaryWeightConv2d::new(window, filters, weight, alpha).groups(groups).into(),
+        CodebookConv2d::new(window, filters, &[1_u8; 24], &[0.0, 0.25, 1.0]).groups(groups).into(),
+        Int8Conv2d::new(window, filters, Int8Quantize { scale: 0.5, zero_point: 3 }, &[1_i8; 24], alpha)
+            .groups(groups)
+            .into(),
+        Affine::new(&[0.0, 1.0], &[0.0; 2]).into(),
+        Relu.into(),
+        Prelu::new(&[0.0, 0.5]).into(),
+        MaxPool::new(window).into(),
+        MaxPool::new(Window::square(3)).into(),
+        AveragePool::new(window).into(),
+        GlobalAveragePool.into(),
+        Flatten.into(),
+        Softmax.into(),
     ];
     for mode in random::MODES {
         let scales = (mode == ScaleMode::Fixed).then_some(&[1.0, 0.5][..]);
         for order in [1, 2] {
-            let quantize = Quantize { order, mode, scales: scales.map(|scales| &scales[..order]) };
-            layers.push(Layer::BinaryConv2d { window, filters, groups, pad_value, quantize, bases, bias: None });
+            let quantize = quantizer(order, mode, scales.map(|scales| &scales[..order]));
+            let conv = BinaryConv2d::new(window, filters, quantize, bases.clone());
+            layers.push(conv.groups(groups).pad_value(pad_value).into());
         }
     }
     layers
@@ -148,19 +137,19 @@ fn an_infinity_inside_is_never_lost() {
     let image = Shape::Image { height: 4, width: 4, channels: 2 };
     let finish = |net: Net| {
         let features = net.model().output_shape().len();
-        let net = if let Shape::Flat(_) = net.model().output_shape() { net } else { net.then("flat", Layer::Flatten) };
+        let net = if let Shape::Flat(_) = net.model().output_shape() { net } else { net.then("flat", Flatten) };
         net.then("answer", dense(1, keep(vec![1e-30; features])))
     };
-    let overflow = || Net::new(image).then("overflow", Layer::Affine { scale: &[f32::MAX; 2], shift: &[0.0; 2] });
+    let overflow = || Net::new(image).then("overflow", Affine::new(&[f32::MAX; 2], &[0.0; 2]));
     let mut nets: Vec<Net> = every_layer().into_iter().map(|layer| finish(overflow().then("layer", layer))).collect();
     // The same behind a convolution, where relu and sums are part of its own pass over the values.
-    let large = Layer::Conv2d { window: Window::square(1), filters: 2, groups: 2, weight: &[f32::MAX; 2], bias: None };
-    let fused = || Net::new(image).then("overflow", large);
-    nets.push(finish(fused().then("relu", Layer::Relu)));
-    nets.push(finish(fused().then("prelu", Layer::Prelu { slope: &[0.0, 0.5] })));
-    nets.push(finish(fused().then("pool", Layer::MaxPool { window: Window::square(2) })));
-    nets.push(finish(fused().node("sum", &["overflow", "x"], Layer::Add).then("relu", Layer::Relu)));
-    nets.push(finish(fused().node("both", &["x", "overflow"], Layer::Concat).then("relu", Layer::Relu)));
+    let large = Conv2d::new(Window::square(1), 2, &[f32::MAX; 2]).groups(2);
+    let fused = || Net::new(image).then("overflow", large.clone());
+    nets.push(finish(fused().then("relu", Relu)));
+    nets.push(finish(fused().then("prelu", Prelu::new(&[0.0, 0.5]))));
+    nets.push(finish(fused().then("pool", MaxPool::new(Window::square(2)))));
+    nets.push(finish(fused().node("sum", &["overflow", "x"], Add).then("relu", Relu)));
+    nets.push(finish(fused().node("both", &["x", "overflow"], Concat).then("relu", Relu)));
     for net in nets {
         let (model, name) = (net.model(), format!("{:?}", net.nodes));
         for isa in isas() {
@@ -187,38 +176,31 @@ fn an_infinity_behind_a_binary_layer_is_never_lost() {
     for factor in [f32::MAX, -f32::MAX] {
         let alpha = keep(vec![factor; 2]);
         for order in [1, 2] {
-            let bases = keep(vec![BinaryBase { weight: &[1.0; 8], alpha }]);
-            let quantize = Quantize { order, mode: ScaleMode::Fixed, scales: Some(&[1.0, 0.5][..order]) };
-            let conv = Layer::BinaryConv2d {
-                window: Window::square(1),
-                filters: 2,
-                groups: 1,
-                pad_value: Padding::One,
-                quantize,
-                bases,
-                bias: None,
-            };
-            let next = keep(vec![BinaryBase { weight: &[1.0, -1.0], alpha: &[1.0] }]);
-            let reader = Layer::BinaryConv2d {
-                window: Window::square(1),
-                filters: 1,
-                groups: 1,
-                pad_value: Padding::One,
-                quantize: Quantize { order, mode: ScaleMode::Fixed, scales: Some(&[1.0, 0.5][..order]) },
-                bases: next,
-                bias: None,
-            };
-            let start = || Net::new(Shape::Image { height: 2, width: 2, channels: 4 }).then("overflow", conv);
-            let pool = Layer::MaxPool { window: Window::square(2).with_stride(2) };
-            let prelu = Layer::Prelu { slope: &[0.5, 0.25] };
+            let bases = keep(vec![Basis::new(&[1.0; 8], alpha)]);
+            let quantize = Quantizer::fixed(Order::new(order).unwrap(), &[1.0, 0.5][..order]);
+            let conv = BinaryConv2d::new(Window::square(1), 2, quantize, bases).pad_value(Padding::One);
+            let next = keep(vec![Basis::new(&[1.0, -1.0], &[1.0])]);
+            let reader = BinaryConv2d::new(
+                Window::square(1),
+                1,
+                Quantizer::fixed(Order::new(order).unwrap(), &[1.0, 0.5][..order]),
+                next,
+            )
+            .pad_value(Padding::One);
+            let start = || Net::new(Shape::Image { height: 2, width: 2, channels: 4 }).then("overflow", conv.clone());
+            let pool = MaxPool::new(Window::square(2).with_stride(2));
+            let prelu = Prelu::new(&[0.5, 0.25]);
             for (what, net) in [
-                ("relu", start().then("relu", Layer::Relu)),
+                ("relu", start().then("relu", Relu)),
                 ("pool", start().then("pool", pool)),
-                ("pool, relu", start().then("pool", pool).then("relu", Layer::Relu)),
-                ("relu, pool", start().then("relu", Layer::Relu).then("pool", pool)),
-                ("hand-over", start().then("reader", reader)),
-                ("relu, hand-over", start().then("relu", Layer::Relu).then("reader", reader)),
-                ("pool, prelu, hand-over", start().then("pool", pool).then("prelu", prelu).then("reader", reader)),
+                ("pool, relu", start().then("pool", pool).then("relu", Relu)),
+                ("relu, pool", start().then("relu", Relu).then("pool", pool)),
+                ("hand-over", start().then("reader", reader.clone())),
+                ("relu, hand-over", start().then("relu", Relu).then("reader", reader.clone())),
+                (
+                    "pool, prelu, hand-over",
+                    start().then("pool", pool).then("prelu", prelu.clone()).then("reader", reader.clone()),
+                ),
             ] {
                 let model = net.model();
                 for isa in isas() {
@@ -248,7 +230,10 @@ fn options_are_checked() {
     assert!(matches!(refusal(SessionOptions::new().threads(Threads::Own(0))), Error::NoThreads));
     let many = Threads::Own(usize::MAX);
     assert!(matches!(refusal(SessionOptions::new().threads(many)), Error::ThreadPool { count: usize::MAX, .. }));
-    assert!(matches!(refusal(SessionOptions::new().order(0)), Error::LayerOrder { order: 0, limit: 2, .. }));
+    assert!(matches!(
+        refusal(SessionOptions::new().order(Order::new(0).unwrap())),
+        Error::LayerOrder { order: 0, limit: 2, .. }
+    ));
     if let Some(missing) = Isa::ALL.into_iter().find(|isa| !isa.is_available()) {
         let error = refusal(SessionOptions::new().isa(missing));
         assert!(error.to_string().contains(missing.name()), "{error}");
@@ -269,18 +254,18 @@ fn a_large_batch_takes_no_memory() {
 fn the_dial_tells_its_range_and_the_names() {
     let mut session = session(&lenet(ScaleMode::Image, 3));
     for order in [0, 4, 9] {
-        let error = session.set_layer_order("conv2", order).unwrap_err();
+        let error = session.set_layer_order("conv2", Order::new(order).unwrap()).unwrap_err();
         assert!(matches!(error, Error::LayerOrder { limit: 3, .. }), "{error:?}");
         assert!(error.to_string().contains("`conv2` can run at orders 1 to 3"), "{error}");
     }
     for name in ["conv1", "pool1", "", "conv9"] {
-        let error = session.set_layer_order(name, 1).unwrap_err();
+        let error = session.set_layer_order(name, Order::ONE).unwrap_err();
         assert!(error.to_string().contains("conv2, dense3"), "{error}");
     }
-    session.set_order(8).unwrap(); // at most what the model holds
+    session.set_order(Order::new(8).unwrap()); // at most what the model holds
     let orders: Vec<usize> = session.profile().iter().filter_map(|layer| layer.order()).collect();
     assert_eq!(orders, [3, 3]);
-    session.set_layer_order("conv2", 1).unwrap();
+    session.set_layer_order("conv2", Order::ONE).unwrap();
     let orders: Vec<usize> = session.profile().iter().filter_map(|layer| layer.order()).collect();
     assert_eq!(orders, [1, 3]);
 }
@@ -302,11 +287,11 @@ fn no_error_shows_text_from_outside_as_it_is() {
         builder.write(NAME, folder.path().join(EVIL).join("no folder")).unwrap_err(),
         horq::replace_file(folder.path().join(EVIL).join(".."), b"").unwrap_err(),
         builder.to_bytes(EVIL).unwrap_err(),
-        builder.clone().add(EVIL, &["x"], Layer::Relu).unwrap_err(),
-        builder.clone().add(NAME, &["x"], Layer::Relu).unwrap_err(),
-        builder.clone().add("y", &[EVIL], Layer::Relu).unwrap_err(),
+        builder.clone().add(EVIL, &["x"], Relu).unwrap_err(),
+        builder.clone().add(NAME, &["x"], Relu).unwrap_err(),
+        builder.clone().add("y", &[EVIL], Relu).unwrap_err(),
         builder.clone().add("y\u{202e}", &[NAME], dense(2, &[1.0; 5])).unwrap_err(),
-        session.set_layer_order(EVIL, 1).unwrap_err(),
+        session.set_layer_order(EVIL, Order::ONE).unwrap_err(),
         Error::NotSafetensors { reason: string() },
         Error::NotHorq { found: string() },
         Error::Version { found: string(), supported: "1.x".into() },
@@ -326,7 +311,7 @@ fn no_error_shows_text_from_outside_as_it_is() {
         );
     }
     // Letters of any script stay letters.
-    let text = builder.add("y", &["größe 漢字 'n'"], Layer::Relu).unwrap_err().to_string();
+    let text = builder.add("y", &["größe 漢字 'n'"], Relu).unwrap_err().to_string();
     assert!(text.contains("`größe 漢字 'n'`"), "{text}");
 }
 

@@ -6,7 +6,8 @@ mod common;
 
 use common::{Net, random};
 use horq::graph::Shape;
-use horq::{Layer, Model, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
+use horq::ops::{Basis, BinaryConv2d, Conv2d, Flatten, MaxPool};
+use horq::{Model, ScaleMode, Session, SessionOptions, Threads, Window};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -80,28 +81,21 @@ fn vgg_small() -> Net {
     let activations = ["a.prelu", "b.prelu", "c.prelu", "d.prelu", "e.prelu", "f.prelu"];
     for (i, filters) in [128, 128, 256, 256, 512, 512].into_iter().enumerate() {
         let weight = random::values(rng, filters * 9 * channels);
-        let layer = if i == 0 {
-            Layer::Conv2d { window, filters, groups: 1, weight: common::keep(weight), bias: None }
+        let layer: common::PlainOp = if i == 0 {
+            Conv2d::new(window, filters, common::keep(weight)).into()
         } else {
             let alpha = common::keep(vec![0.01; filters]);
-            let base = horq::BinaryBase { weight: common::keep(weight), alpha };
-            Layer::BinaryConv2d {
-                window,
-                filters,
-                groups: 1,
-                pad_value: Padding::ValidTaps,
-                quantize: random::quantize(rng, ScaleMode::Fixed, 2),
-                bases: common::keep(vec![base]),
-                bias: None,
-            }
+            let base = Basis::new(common::keep(weight), alpha);
+            BinaryConv2d::new(window, filters, random::quantize(rng, ScaleMode::Fixed, 2), common::keep(vec![base]))
+                .into()
         };
         net = net.then(names[i], layer).then(norms[i], random::affine(rng, filters));
         net = net.then(activations[i], random::prelu(rng, filters));
         if i % 2 == 1 {
             let pool = ["", "b.pool", "", "d.pool", "", "f.pool"][i];
-            net = net.then(pool, Layer::MaxPool { window: Window::square(2).with_stride(2) });
+            net = net.then(pool, MaxPool::new(Window::square(2).with_stride(2)));
         }
         channels = filters;
     }
-    net.then("flat", Layer::Flatten).then("y", random::dense(rng, 512 * 16, 10))
+    net.then("flat", Flatten).then("y", random::dense(rng, 512 * 16, 10))
 }

@@ -6,8 +6,9 @@ mod common;
 use common::float_mode::{MODES, within};
 use common::{Net, assert_same_bits, isas, keep, lenet::lenet, options, random, run};
 use horq::graph::Shape;
+use horq::ops::{Affine, Basis, BinaryConv2d, BinaryDense, Dense, Int8Quantize, Quantizer, Relu};
 use horq::rayon::ThreadPoolBuilder;
-use horq::{BinaryBase, Int8Quantize, Layer, Model, Quantize, ScaleMode, Session, Threads};
+use horq::{Model, Order, ScaleMode, Session, Threads};
 use std::sync::Arc;
 
 /// Values whose signs, sums and scales depend on denormals.
@@ -18,16 +19,13 @@ fn tiny(n: usize) -> Vec<f32> {
 /// A network that multiplies denormals, with a scale, weights and factors that are denormals themselves.
 fn denormals() -> Net {
     let weight = keep(tiny(256 * 64));
-    let bases = keep(vec![BinaryBase { weight, alpha: keep(vec![1e38; 256]) }]);
-    let quantize = Quantize { order: 2, mode: ScaleMode::Fixed, scales: Some(&[1e-41, 3e-42]) };
+    let bases = keep(vec![Basis::new(weight, keep(vec![1e38; 256]))]);
+    let quantize = Quantizer::fixed(Order::new(2).unwrap(), &[1e-41, 3e-42]);
     Net::new(Shape::Flat(64))
-        .then("binary", Layer::BinaryDense { filters: 256, quantize, bases, bias: None })
-        .then("affine", Layer::Affine { scale: keep(vec![0.3; 256]), shift: keep(tiny(256)) })
-        .then("relu", Layer::Relu)
-        .then(
-            "dense",
-            Layer::Dense { filters: 10, weight: keep(random::values(&mut random::rng(3), 2560)), bias: None },
-        )
+        .then("binary", BinaryDense::new(256, quantize, bases))
+        .then("affine", Affine::new(keep(vec![0.3; 256]), keep(tiny(256))))
+        .then("relu", Relu)
+        .then("dense", Dense::new(10, keep(random::values(&mut random::rng(3), 2560))))
 }
 
 #[test]
@@ -58,11 +56,11 @@ fn helpers_and_threads_of_a_pool_compute_in_the_default_mode() {
     // Large enough that it is cut into tasks for all threads.
     let window = horq::Window::square(3).with_padding(1);
     let weight = keep(random::values(&mut random::rng(2), 128 * 9 * 128));
-    let bases = keep(vec![BinaryBase { weight, alpha: keep(vec![1.0; 128]) }]);
-    let quantize = Quantize { order: 2, mode: ScaleMode::Image, scales: None };
+    let bases = keep(vec![Basis::new(weight, keep(vec![1.0; 128]))]);
+    let quantize = Quantizer::new(Order::new(2).unwrap(), ScaleMode::Image);
     let pad_value = horq::Padding::ValidTaps;
     let net = Net::new(Shape::Image { height: 20, width: 20, channels: 128 })
-        .then("conv", Layer::BinaryConv2d { window, filters: 128, groups: 1, pad_value, quantize, bases, bias: None });
+        .then("conv", BinaryConv2d::new(window, 128, quantize, bases).pad_value(pad_value));
     let (model, input) = (net.model(), tiny(3 * net.input.len()));
     let expected = net.answer(&input, |_, highest| highest);
     let isa = isas()[isas().len() - 1];

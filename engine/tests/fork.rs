@@ -19,8 +19,9 @@ fn main() {}
 mod unix {
     use super::common::{Net, assert_same_bits, keep, random, run};
     use horq::graph::Shape;
+    use horq::ops::{Basis, BinaryConv2d, Quantizer};
     use horq::rayon::ThreadPoolBuilder;
-    use horq::{BinaryBase, Error, Layer, Padding, Quantize, ScaleMode, Session, SessionOptions, Threads, Window};
+    use horq::{Error, Order, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -29,16 +30,14 @@ mod unix {
     /// A layer that is worth cutting up for threads.
     fn net() -> Net {
         let weight = keep(random::values(&mut random::rng(2), 128 * 9 * 128));
-        let bases = keep(vec![BinaryBase { weight, alpha: keep(vec![1.0; 128]) }]);
-        let layer = Layer::BinaryConv2d {
-            window: Window::square(3).with_padding(1),
-            filters: 128,
-            groups: 1,
-            pad_value: Padding::One,
-            quantize: Quantize { order: 2, mode: ScaleMode::Image, scales: None },
+        let bases = keep(vec![Basis::new(weight, keep(vec![1.0; 128]))]);
+        let layer = BinaryConv2d::new(
+            Window::square(3).with_padding(1),
+            128,
+            Quantizer::new(Order::new(2).unwrap(), ScaleMode::Image),
             bases,
-            bias: None,
-        };
+        )
+        .pad_value(Padding::One);
         Net::new(Shape::Image { height: 20, width: 20, channels: 128 }).then("conv", layer)
     }
 

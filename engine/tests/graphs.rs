@@ -3,9 +3,12 @@
 mod common;
 
 use common::random::{self, MODES, rng};
-use common::{Net, assert_same_bits, check, isas, keep, options, run};
-use horq::graph::Shape;
-use horq::{BinaryBase, Layer, Model, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
+use common::{Net, assert_same_bits, check, floats, isas, keep, options, run};
+use horq::graph::{Op, Shape};
+use horq::ops::{
+    Add, Affine, AveragePool, Basis, BinaryConv2d, Concat, Conv2d, Flatten, GlobalAveragePool, MaxPool, Relu, Softmax,
+};
+use horq::{Model, Order, ScaleMode, Session, SessionOptions, Threads, Window};
 use rand::Rng;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,25 +30,29 @@ fn each_operation_alone() {
             (flat, "packed dense", random::packed_dense(rng, channels * 3, filters)),
             (image, "affine", random::affine(rng, channels)),
             (flat, "affine of a vector", random::affine(rng, channels * 3)),
-            (image, "relu", Layer::Relu),
+            (image, "relu", Relu.into()),
             (image, "prelu", random::prelu(rng, channels)),
-            (image, "max pool", Layer::MaxPool { window: pool }),
-            (image, "average pool", Layer::AveragePool { window: pool }),
-            (image, "global average pool", Layer::GlobalAveragePool),
-            (image, "flatten", Layer::Flatten),
+            (image, "max pool", MaxPool::new(pool).into()),
+            (image, "average pool", AveragePool::new(pool).into()),
+            (image, "global average pool", GlobalAveragePool.into()),
+            (image, "flatten", Flatten.into()),
         ];
         for mode in MODES {
             let quantize = random::quantize(rng, mode, order);
-            layers.push((image, "binary conv", random::binary_conv(rng, [height, width, channels], filters, quantize)));
+            layers.push((
+                image,
+                "binary conv",
+                random::binary_conv(rng, [height, width, channels], filters, quantize.clone()),
+            ));
             layers.push((flat, "binary dense", random::binary_dense(rng, channels * 3, filters, quantize)));
         }
         for (shape, what, layer) in layers {
-            check(&Net::new(shape).then("y", layer), samples, &format!("round {round}, {what}: {layer:?}"));
+            check(&Net::new(shape).then("y", layer.clone()), samples, &format!("round {round}, {what}: {layer:?}"));
         }
-        let two = Net::new(image).then("a", Layer::Relu).node("b", &["x"], random::prelu(rng, channels));
-        check(&two.clone().node("y", &["a", "b"], Layer::Add), samples, "add");
-        check(&two.clone().node("y", &["b", "x", "a"], Layer::Concat), samples, "concat");
-        check(&Net::new(image).node("y", &["x", "x"], Layer::Add), samples, "x + x");
+        let two = Net::new(image).then("a", Relu).node("b", &["x"], random::prelu(rng, channels));
+        check(&two.clone().node("y", &["a", "b"], Add), samples, "add");
+        check(&two.clone().node("y", &["b", "x", "a"], Concat), samples, "concat");
+        check(&Net::new(image).node("y", &["x", "x"], Add), samples, "x + x");
     }
 }
 
@@ -57,8 +64,9 @@ fn float_layers_stay_within_the_bound_of_their_rounding() {
     for round in 0..50 {
         let (features, filters) = (rng.random_range(1..400), random::filters(rng));
         let layer = random::dense(rng, features, filters);
-        let Layer::Dense { weight, bias, .. } = layer else { unreachable!() };
-        let net = Net::new(Shape::Flat(features)).then("y", layer);
+        let Op::Dense(dense) = &layer else { panic!("{layer:?}") };
+        let (weight, bias) = (floats(&dense.weights.weight).to_vec(), dense.bias.as_ref().map(|b| floats(b).to_vec()));
+        let net = Net::new(Shape::Flat(features)).then("y", layer.clone());
         let input = random::values(rng, features);
         for isa in isas() {
             let output = run(&mut Session::new(&net.model(), options(1, isa)).unwrap(), &input);
@@ -66,7 +74,7 @@ fn float_layers_stay_within_the_bound_of_their_rounding() {
                 let products =
                     input.iter().zip(&weight[filter * features..]).map(|(x, w)| f64::from(*x) * f64::from(*w));
                 let (sum, magnitude) = products.fold((0.0, 0.0), |(sum, all), p| (sum + p, all + p.abs()));
-                let b = bias.map_or(0.0, |bias| f64::from(bias[filter]));
+                let b = bias.as_ref().map_or(0.0, |bias| f64::from(bias[filter]));
                 let unit = f64::from(f32::EPSILON) / 2.0;
                 let bound = (features + 1) as f64 * unit / (1.0 - (features + 1) as f64 * unit) * (magnitude + b.abs());
                 let error = (f64::from(*y) - sum - b).abs();
@@ -82,7 +90,7 @@ fn float_layers_stay_within_the_bound_of_their_rounding() {
 fn softmax_stays_within_the_bound_of_its_rounding() {
     let rng = &mut rng(3);
     for channels in [1, 2, 10, 16, 33, 1000] {
-        let net = Net::new(Shape::Flat(channels)).then("y", Layer::Softmax);
+        let net = Net::new(Shape::Flat(channels)).then("y", Softmax);
         let input: Vec<f32> = (0..channels * 3).map(|_| rng.random_range(-20.0..20.0)).collect();
         let expected = net.answer(&input, |_, highest| highest);
         for isa in isas() {
@@ -107,7 +115,7 @@ fn random_graphs_at_random_orders() {
         let dial = rng.random_range(1..5usize);
         let expected = net.answer(&input, |_, highest| highest.min(dial));
         for isa in isas() {
-            let mut session = Session::new(&model, options(samples, isa).order(dial)).unwrap();
+            let mut session = Session::new(&model, options(samples, isa).order(Order::new(dial).unwrap())).unwrap();
             assert_same_bits(&run(&mut session, &input), &expected, &format!("seed {seed}, {isa}"));
             assert_same_bits(&run(&mut session, &input), &expected, &format!("seed {seed}, {isa}, once more"));
             fused += session.profile().iter().map(|layer| layer.fused.len()).sum::<usize>();
@@ -139,12 +147,18 @@ fn a_batch_is_its_samples() {
 fn at_order(net: &Net, order: usize) -> Net {
     let mut net = net.clone();
     for (_, _, layer) in &mut net.nodes {
-        if let Layer::BinaryConv2d { quantize, .. } | Layer::BinaryDense { quantize, .. } = layer {
-            quantize.order = quantize.order.min(order);
-            quantize.scales = quantize.scales.map(|scales| &scales[..quantize.order]);
-        }
-        if let Layer::AffineByOrder { rows, .. } = layer {
-            *rows = &rows[..rows.len().min(order)];
+        let quantizer = match layer {
+            Op::BinaryConv2d(op) => &mut op.weights.quantizer,
+            Op::BinaryDense(op) => &mut op.weights.quantizer,
+            Op::AffineByOrder(op) => {
+                op.rows.truncate(order);
+                continue;
+            }
+            _ => continue,
+        };
+        quantizer.order = quantizer.order.min(order);
+        if let Some(scales) = &mut quantizer.scales {
+            *scales = floats(scales)[..quantizer.order].to_vec().into();
         }
     }
     net
@@ -158,11 +172,11 @@ fn the_dial_equals_a_model_of_that_order() {
         let input = random::values(&mut rng(seed), net.input.len());
         for order in [3, 1, 4, 2] {
             let mut exported = Session::new(&at_order(&net, order).model(), SessionOptions::new()).unwrap();
-            dialled.set_order(order).unwrap();
+            dialled.set_order(Order::new(order).unwrap());
             let expected = run(&mut exported, &input);
             assert_same_bits(&run(&mut dialled, &input), &expected, &format!("seed {seed}, order {order}"));
             for (a, b) in dialled.profile().iter().zip(exported.profile()) {
-                assert_eq!((a.order(), a.bit_macs), (b.order(), b.bit_macs));
+                assert_eq!((a.order(), a.macs.bit), (b.order(), b.macs.bit));
             }
         }
     }
@@ -177,18 +191,18 @@ fn each_layer_has_its_own_dial() {
             random::binary_conv(rng, [9, 9, 16], filters, quantize)
         };
         let (first, second) = (binary(16), binary(16));
-        let pool = Layer::GlobalAveragePool;
+        let pool = GlobalAveragePool;
         let net = Net::new(Shape::Image { height: 9, width: 9, channels: 16 })
             .then("first", first)
             .node("second", &["x"], second)
             .node("p", &["first"], pool)
             .node("q", &["second"], pool)
-            .node("y", &["p", "q"], Layer::Concat);
+            .node("y", &["p", "q"], Concat);
         let input = random::values(rng, net.input.len());
         let mut session = Session::new(&net.model(), SessionOptions::new()).unwrap();
         for (a, b) in [(1, 4), (4, 1), (3, 2), (4, 4), (1, 1)] {
-            session.set_layer_order("first", a).unwrap();
-            session.set_layer_order("second", b).unwrap();
+            session.set_layer_order("first", Order::new(a).unwrap()).unwrap();
+            session.set_layer_order("second", Order::new(b).unwrap()).unwrap();
             let expected = net.answer(&input, |name, _| if name == "first" { a } else { b });
             assert_same_bits(&run(&mut session, &input), &expected, &format!("{mode:?}, orders {a} and {b}"));
         }
@@ -203,10 +217,10 @@ fn wide_net(mode: ScaleMode) -> Net {
     let rng = &mut rng(5);
     let window = Window::square(3).with_padding(1);
     let mut conv = || {
-        let base = |_| BinaryBase { weight: keep(random::values(rng, 64 * 9 * 64)), alpha: &[0.01; 64] };
+        let base = |_| Basis::new(keep(random::values(rng, 64 * 9 * 64)), &[0.01; 64]);
         let bases = keep([0, 1].map(base).to_vec());
         let (quantize, bias) = (random::quantize(rng, mode, 3), Some(keep(random::values(rng, 64))));
-        Layer::BinaryConv2d { window, filters: 64, groups: 1, pad_value: Padding::ValidTaps, quantize, bases, bias }
+        BinaryConv2d::new(window, 64, quantize, bases).maybe_bias(bias)
     };
     let (a, b) = (conv(), conv());
     let weight = keep(random::values(rng, 32 * 9 * 64).iter().map(|w| w / 24.0).collect());
@@ -214,12 +228,12 @@ fn wide_net(mode: ScaleMode) -> Net {
         .then("a", a)
         .then("affine", random::affine(rng, 64))
         .node("b", &["affine"], b)
-        .node("sum", &["b", "affine"], Layer::Add)
+        .node("sum", &["b", "affine"], Add)
         .then("prelu", random::prelu(rng, 64))
-        .then("float", Layer::Conv2d { window, filters: 32, groups: 1, weight, bias: None })
-        .then("pool", Layer::GlobalAveragePool)
+        .then("float", Conv2d::new(window, 32, weight))
+        .then("pool", GlobalAveragePool)
         .then("dense", random::dense(rng, 32, 10))
-        .then("y", Layer::Softmax)
+        .then("y", Softmax)
 }
 
 #[test]
@@ -249,7 +263,7 @@ fn passes_do_not_change_a_bit_or_an_error() {
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap());
     let mut net = wide_net(ScaleMode::Image);
     let affine = net.nodes.iter_mut().find(|(name, ..)| *name == "affine").expect("the net has one");
-    affine.2 = Layer::Affine { scale: &[1e10; 64], shift: &[0.0; 64] };
+    affine.2 = Affine::new(&[1e10; 64], &[0.0; 64]).into();
     let (model, len) = (net.model(), net.input.len());
     let input = random::values(&mut rng(7), 8 * len);
     let mut one = Session::new(&model, SessionOptions::new()).unwrap();
@@ -348,17 +362,17 @@ fn a_profile_adds_up() {
         let stages = layer.nanoseconds.map(|nanoseconds| nanoseconds > 0);
         match layer.order() {
             Some(order) => {
-                assert_eq!((order, layer.bit_macs as usize), (3, SIDE * SIDE * 64 * 9 * 64 * 2 * 3));
+                assert_eq!((order, layer.macs.bit as usize), (3, SIDE * SIDE * 64 * 9 * 64 * 2 * 3));
                 assert!(stages[0] && stages[1], "{layer:?}");
             }
-            None => assert!(stages[3] && layer.bit_macs == 0, "{layer:?}"),
+            None => assert!(stages[3] && layer.macs.bit == 0, "{layer:?}"),
         }
         assert_eq!(layer.copied_bytes, 0);
     }
     let [a, .., dense, _] = session.profile() else { panic!("six layers") };
     assert_eq!(a.weight_bytes, 2 * (64 * 9 * 64 / 8 + 64 * 4) + 3 * 64 * 4);
     assert_eq!(a.activation_bytes, 2 * SIDE * SIDE * 64 * 4);
-    assert_eq!(dense.float_macs, 320);
+    assert_eq!(dense.macs.float, 320);
     session.reset_profile();
     assert!(session.profile().iter().all(|layer| layer.runs == 0 && layer.wall_nanoseconds == 0));
     assert!(silent.profile().iter().all(|layer| layer.runs == 0 && layer.nanoseconds == [0; 4]));

@@ -4,7 +4,8 @@ mod common;
 
 use common::{isas, options};
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Error, Layer, Model, Padding, Quantize, Session, Window};
+use horq::ops::{Basis, BinaryConv2d, Quantizer};
+use horq::{Builder, Error, Model, Padding, Session, Window};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -14,10 +15,9 @@ fn every_byte_is_exact() {
     for white in [255.0, 1.0, 0.5] {
         let mut builder = Builder::new("x", Shape::Image { height: 16, width: 16, channels: 1 });
         builder.add_image8("odd", "x", white).unwrap();
-        let base = BinaryBase { weight: &[1.0, -1.0], alpha: &[1.0, 1.0] };
-        let (window, pad_value, quantize) = (Window::square(1), Padding::ValidTaps, Quantize::image8());
-        let layer =
-            Layer::BinaryConv2d { window, filters: 2, groups: 1, pad_value, quantize, bases: &[base], bias: None };
+        let base = Basis::new(&[1.0, -1.0], &[1.0, 1.0]);
+        let (window, pad_value, quantize) = (Window::square(1), Padding::ValidTaps, Quantizer::image8());
+        let layer = BinaryConv2d::new(window, 2, quantize, &[base]).pad_value(pad_value);
         let model = Model::from_bytes(&builder.add("y", &["odd"], layer).unwrap().to_bytes("y").unwrap()).unwrap();
         let image: Vec<f32> = (0..=255u8).map(|byte| f32::from(byte) / 255.0 * white).collect();
         let expected: Vec<f32> = (0..256).flat_map(|byte| [2 * byte - 255, 255 - 2 * byte]).map(|y| y as f32).collect();
@@ -65,9 +65,8 @@ fn stems_on_bytes_are_integer_arithmetic() {
             }
             let mut builder = Builder::new("x", Shape::Image { height, width, channels });
             builder.add_image8("odd", "x", 255.0).unwrap();
-            let (base, quantize) = (BinaryBase { weight: &weight, alpha: &alpha }, Quantize::image8());
-            let layer =
-                Layer::BinaryConv2d { window, filters, groups: 1, pad_value, quantize, bases: &[base], bias: None };
+            let (base, quantize) = (Basis::new(&weight, &alpha), Quantizer::image8());
+            let layer = BinaryConv2d::new(window, filters, quantize, &[base]).pad_value(pad_value);
             builder.add("y", &["odd"], layer).unwrap();
             let model = Model::from_bytes(&builder.to_bytes("y").unwrap()).unwrap();
             let input: Vec<f32> = image.iter().copied().map(f32::from).collect();

@@ -6,7 +6,7 @@ mod common;
 
 use common::random::MODES;
 use common::{lenet::lenet, random};
-use horq::{Session, SessionOptions};
+use horq::{Order, Session, SessionOptions};
 use std::io::Write;
 use std::process::{Command, ExitCode};
 
@@ -46,7 +46,7 @@ fn child() {
         session.run(&input, &mut output).unwrap();
         mark(BEGIN);
         for round in 0..RUNS {
-            session.set_order(1 + round % 2).unwrap();
+            session.set_order(Order::new(1 + round % 2).unwrap());
             session.run(&input, &mut output).unwrap();
         }
         mark(END);

@@ -5,8 +5,9 @@ mod common;
 
 use common::random::{self, MODES, rng};
 use common::{Net, assert_same_bits, check, isas, keep, options, run};
-use horq::graph::Shape;
-use horq::{AffineRow, BinaryBase, Layer, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
+use horq::graph::{Op, Shape};
+use horq::ops::{Add, Affine, AffineByOrder, Basis, BinaryConv2d, BinaryDense, Conv2d, Flatten, MaxPool, Relu};
+use horq::{Order, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
 use rand::Rng;
 use std::collections::HashMap;
 
@@ -25,7 +26,7 @@ fn planes_travel_between_binary_layers() {
             let quantize = random::quantize(rng, mode, order);
             let name = format!("layer {i}");
             if matches!(shape, Shape::Image { .. }) && rng.random_bool(0.2) {
-                net = net.then(&format!("flat {i}"), Layer::Flatten);
+                net = net.then(&format!("flat {i}"), Flatten);
                 shape = Shape::Flat(shape.len());
             }
             let layer = match shape {
@@ -42,15 +43,15 @@ fn planes_travel_between_binary_layers() {
                     (0, _) => random::affine(rng, filters),
                     (1, _) => random::prelu(rng, filters),
                     (2, Shape::Image { height, width, .. }) => random::max_pool(rng, height, width),
-                    _ => Layer::Relu,
+                    _ => Relu.into(),
                 };
-                let kind = if matches!(layer, Layer::MaxPool { .. }) { "pool" } else { "step" };
+                let kind = if matches!(layer, Op::MaxPool(_)) { "pool" } else { "step" };
                 net = net.then(&format!("{kind} {i}.{step}"), layer);
             }
             shape = net.builder().shape(net.output()).expect("the node just added");
         }
         net = random::some_by_order(rng, net);
-        by_order += net.nodes.iter().filter(|(.., layer)| matches!(layer, Layer::AffineByOrder { .. })).count();
+        by_order += net.nodes.iter().filter(|(.., layer)| matches!(layer, Op::AffineByOrder(_))).count();
         let (model, samples) = (net.model(), rng.random_range(1..4));
         let input = random::values(rng, samples * net.input.len());
         let layers: Vec<String> = net.nodes.iter().map(|(name, ..)| name.clone()).collect();
@@ -63,7 +64,7 @@ fn planes_travel_between_binary_layers() {
                 for name in layers.iter().filter(|name| name.starts_with("layer")) {
                     let profile = session.profile().iter().find(|layer| layer.name == *name).expect("a layer");
                     let order = orders[name].min(profile.binary.expect("a binary layer").max_order);
-                    session.set_layer_order(name, order).unwrap();
+                    session.set_layer_order(name, Order::new(order).unwrap()).unwrap();
                 }
                 packed += session.profile().iter().filter(|layer| layer.packed).count();
                 let pools = session.profile().iter().flat_map(|layer| &layer.fused);
@@ -83,19 +84,19 @@ fn planes_travel_between_binary_layers() {
 #[test]
 fn a_sum_and_another_pool_behind_a_pool() {
     let rng = &mut rng(6);
-    let pool = Layer::MaxPool { window: Window::square(2).with_stride(2) };
+    let pool = MaxPool::new(Window::square(2).with_stride(2));
     for mode in MODES {
-        let bases = keep(vec![BinaryBase { weight: keep(random::values(rng, 20 * 45)), alpha: &[0.02; 20] }]);
+        let bases = keep(vec![Basis::new(keep(random::values(rng, 20 * 45)), &[0.02; 20])]);
         let window = Window::square(3).with_padding(1);
         let (quantize, pad_value) = (random::quantize(rng, mode, 2), Padding::ValidTaps);
         let bias: Option<&[f32]> = Some(keep(random::values(rng, 20)));
-        let conv = Layer::BinaryConv2d { window, filters: 20, groups: 1, pad_value, quantize, bases, bias };
+        let conv = BinaryConv2d::new(window, 20, quantize, bases).pad_value(pad_value).maybe_bias(bias);
         let weight = keep(random::values(rng, 20 * 5));
-        let side = Layer::Conv2d { window: Window::square(1), filters: 20, groups: 1, weight, bias: None };
+        let side = Conv2d::new(Window::square(1), 20, weight);
         let net =
             Net::new(Shape::Image { height: 9, width: 8, channels: 5 }).then("side", side).then("small side", pool);
         let net = net.node("conv", &["x"], conv).then("affine", random::affine(rng, 20)).then("pool", pool);
-        let net = net.node("sum", &["small side", "pool"], Layer::Add).then("again", pool).then("relu", Layer::Relu);
+        let net = net.node("sum", &["small side", "pool"], Add).then("again", pool).then("relu", Relu);
         check(&net, 2, &format!("{mode:?}"));
         let session = Session::new(&net.model(), SessionOptions::new()).unwrap();
         let conv = session.profile().iter().find(|layer| layer.name == "conv").unwrap();
@@ -103,7 +104,7 @@ fn a_sum_and_another_pool_behind_a_pool() {
         assert_eq!(conv.fused, expected, "{mode:?}");
         // Rows 0 to 7 of nine, where the pool is fused.
         let rows = if mode == ScaleMode::Window { 9 } else { 8 };
-        assert_eq!(conv.bit_macs, 2 * rows * 8 * 20 * 45, "{mode:?}");
+        assert_eq!(conv.macs.bit, 2 * rows * 8 * 20 * 45, "{mode:?}");
     }
 }
 
@@ -115,17 +116,17 @@ fn an_affine_between_planes_goes_by_any_layer() {
     for (round, order_of) in ["first", "second", "third"].repeat(4).into_iter().enumerate() {
         let mut binary = || {
             let quantize = random::quantize(rng, [ScaleMode::Fixed, ScaleMode::None][round % 2], 3);
-            let base = BinaryBase { weight: keep(random::values(rng, 48 * 48)), alpha: &[0.02; 48] };
-            Layer::BinaryDense { filters: 48, quantize, bases: keep(vec![base]), bias: None }
+            let base = Basis::new(keep(random::values(rng, 48 * 48)), &[0.02; 48]);
+            BinaryDense::new(48, quantize, [base])
         };
-        let layers = [binary(), binary(), binary()];
+        let [first, second, third] = [binary(), binary(), binary()];
         let mut row = |i| {
-            let Layer::Affine { scale, shift } = random::affine(rng, 48) else { unreachable!() };
-            if i == 0 { AffineRow { scale, shift } } else { AffineRow { scale: shift, shift: scale } }
+            let Op::Affine(row) = random::affine(rng, 48) else { panic!("no affine") };
+            if i == 0 { row } else { Affine::new(row.shift, row.scale) }
         };
-        let affine = Layer::AffineByOrder { order_of, rows: keep((0..3).map(&mut row).collect()) };
-        let net = Net::new(Shape::Flat(48)).then("first", layers[0]).then("norm", affine);
-        let net = net.then("second", layers[1]).then("third", layers[2]);
+        let affine = AffineByOrder::new(order_of, (0..3).map(&mut row).collect::<Vec<_>>());
+        let net = Net::new(Shape::Flat(48)).then("first", first).then("norm", affine);
+        let net = net.then("second", second).then("third", third);
         let model = net.model();
         let input = random::values(rng, 48);
         for isa in isas() {
@@ -133,7 +134,7 @@ fn an_affine_between_planes_goes_by_any_layer() {
             for orders in [[1, 1, 1], [1, 1, 2], [1, 1, 3], [2, 1, 1], [1, 3, 1], [3, 2, 1]] {
                 let of = |name: &str| orders[["first", "second", "third"].iter().position(|n| *n == name).unwrap()];
                 for name in ["first", "second", "third"] {
-                    session.set_layer_order(name, of(name)).unwrap();
+                    session.set_layer_order(name, Order::new(of(name)).unwrap()).unwrap();
                 }
                 assert!(session.profile()[0].packed, "the case is about planes");
                 let expected = net.answer(&input, |name, _| of(name));

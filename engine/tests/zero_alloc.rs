@@ -5,7 +5,8 @@ mod common;
 use common::random::MODES;
 use common::{isas, lenet::lenet, options, random, run};
 use horq::graph::Shape;
-use horq::{BinaryBase, Layer, Model, Session, SessionOptions};
+use horq::ops::{Basis, BinaryDense, Conv2d, Dense, Quantizer};
+use horq::{Model, Order, Session, SessionOptions};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -70,7 +71,7 @@ fn ten_thousand_warm_runs_allocate_nothing() {
             session.run(&input, &mut output).unwrap();
             let before = CALLS.get();
             for round in 0..10_000 {
-                session.set_order(1 + round % 2).unwrap();
+                session.set_order(Order::new(1 + round % 2).unwrap());
                 session.run(&input, &mut output).unwrap();
             }
             assert_eq!(CALLS.get() - before, 0, "{mode:?}, profile {profile}: calls of the allocator");
@@ -103,13 +104,11 @@ fn no_operation_allocates_on_any_instruction_set() {
 fn a_mapped_models_weights_are_not_copied() {
     let (features, filters) = (8192, 4096);
     let weight = random::values(&mut random::rng(2), features * filters);
-    let base = BinaryBase { weight: &weight, alpha: &vec![1.0 / features as f32; filters] };
+    let base = Basis::new(&weight, vec![1.0 / features as f32; filters]);
     let mut builder = horq::Builder::new("x", Shape::Flat(features));
-    let quantize = horq::Quantize { order: 2, mode: horq::ScaleMode::Image, scales: None };
-    builder.add("binary", &["x"], Layer::BinaryDense { filters, quantize, bases: &[base], bias: None }).unwrap();
-    builder
-        .add("float", &["binary"], Layer::Dense { filters: 256, weight: &weight[..filters * 256], bias: None })
-        .unwrap();
+    let quantize = Quantizer::new(Order::new(2).unwrap(), horq::ScaleMode::Image);
+    builder.add("binary", &["x"], BinaryDense::new(filters, quantize, [base])).unwrap();
+    builder.add("float", &["binary"], Dense::new(256, &weight[..filters * 256])).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wide.horq");
     builder.write("float", &path).unwrap();
@@ -146,7 +145,7 @@ fn only_vectors_of_unfilled_groups_are_copied() {
     for (groups, copied) in [(1, 0), (2, 2 * 16 * 4), (3, 3 * 16 * 4)] {
         let weight = vec![1.0; 24 * 48 / groups];
         let mut builder = horq::Builder::new("x", Shape::Image { height: 2, width: 2, channels: 48 });
-        let conv = Layer::Conv2d { window, filters: 24, groups, weight: &weight, bias: Some(&bias) };
+        let conv = Conv2d::new(window, 24, &weight).groups(groups).bias(&bias);
         builder.add("y", &["x"], conv).unwrap();
         let model = Model::from_bytes(&builder.to_bytes("y").unwrap()).unwrap();
         let mut session = Session::new(&model, SessionOptions::new()).unwrap();

@@ -23,7 +23,7 @@ fn reseal(file: &mut [u8]) -> Option<()> {
 fuzz_target!(|bytes: &[u8]| {
     let mut file = bytes.to_vec();
     reseal(&mut file);
-    let limits = Limits { value_elements: 1 << 14, session_bytes: 1 << 26, ..Limits::default() };
+    let limits = Limits::new().value_elements(1 << 14).session_bytes(1 << 26);
     let Ok(model) = Model::from_bytes_with(&file, &limits) else { return };
     let input = vec![0.5; model.input_shape().len()];
     let mut output = vec![0.0; model.output_shape().len()];

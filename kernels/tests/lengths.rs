@@ -69,13 +69,7 @@ fn run_binary(isa: Isa, mode: ScaleMode, pool: Option<usize>, change: impl Fn(&m
     let [mut row_scales, mut output] = [n.row_scales, n.output].map(|len| Fenced::new(len, 0.0));
     let mut words = Fenced::new(n.words, 0);
     let bases = vec![Basis { panels: &panels, alpha: &alpha }; n.bases];
-    let steps = [
-        Step::Bias(&vectors),
-        Step::Affine { scale: &vectors, shift: &vectors },
-        Step::Relu,
-        Step::Prelu(&vectors),
-        Step::Add(&add),
-    ];
+    let steps = horq_oracle::steps(&vectors, &vectors, &add);
     let call = BinaryCall {
         input: BinaryInput::Values(&input),
         pack: None,

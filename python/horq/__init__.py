@@ -17,8 +17,8 @@ from .errors import ExportError, FileError
 
 if TYPE_CHECKING:
     from . import nn
-    from .exporter import export
-    from .folding import fold
+    from .exporting.exporter import export
+    from .exporting.folding import fold
     from .nn import convert
     from .restoring import RestoreError, restore
 
@@ -40,8 +40,8 @@ __all__ = [
 
 _HOMES = {
     "convert": "nn",
-    "export": "exporter",
-    "fold": "folding",
+    "export": "exporting.exporter",
+    "fold": "exporting.folding",
     "restore": "restoring",
     "RestoreError": "restoring",
 }

@@ -13,28 +13,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from . import nn as hn
 from ._core import Error, Model
-from .exporter import Converter, ExportError, Value
-from .folding import folded, is_leaf, trace
-from .nn import (
-    Affine,
-    AffineByOrder,
-    BatchNorm1d,
-    BatchNorm2d,
-    BinaryWeight,
-    HorqConv2d,
-    HorqLinear,
-    Inq,
-    PowerOfTwo,
-    PReLU,
-    RPReLU,
-    Shift,
-    SwitchableBatchNorm,
-)
+from .errors import ExportError
+from .exporting.converter import Converter, Value
+from .exporting.folding import folded, is_leaf, trace
+from .exporting.walk import walked
 from .nn.inq import inq_layers
 
 MAGNITUDE = 0.1
-"""Of the real-valued weights behind binary ones without a scale, of which a file holds the signs alone."""
+"""The magnitude of real-valued weights behind binary ones without a scale, of which a file holds the signs alone."""
 _TENSORS = {"weight", "codes", "codebook", "bias", "alpha", "scale", "shift", "slope", "scales"}
 """The fields of a node that name tensors (docs/format.md, section 4)."""
 
@@ -65,11 +53,11 @@ def restore(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """
     model = Model(path)
     model.verify_digest()
-    walk = _Walk(module, model)
+    pairing = _Pairing(module, model)
     target = copy.deepcopy(module)
-    for step in walk.steps(target):
+    for step in pairing.steps(target):
         _RESTORERS[type(step.layer)](step)
-    walk.check(target)
+    pairing.check(target)
     module.load_state_dict(target.state_dict())
     return module
 
@@ -82,19 +70,19 @@ class _Step:
     node: Mapping[str, Any]
     """The last node that the layer became."""
     read: Value
-    """What it reads."""
+    """The value that the layer reads."""
     made: Value
-    """What it makes."""
+    """The value that the layer makes."""
     norms: list[nn.Module]
     """The batch norms that were folded into it, in this order."""
-    walk: _Walk
+    pairing: _Pairing
 
     def tensor(self, field: str) -> Tensor:
-        return self.walk.tensor(self.node[field])
+        return self.pairing.tensor(self.node[field])
 
     def before(self) -> _Step:
-        """The same for the node before, where a layer became several."""
-        return _Step(self.layer, self.walk.nodes[self.node["inputs"][0]], self.read, self.made, [], self.walk)
+        """The step of the node before, where a layer became several nodes."""
+        return _Step(self.layer, self.pairing.nodes[self.node["inputs"][0]], self.read, self.made, [], self.pairing)
 
     def arrange(self, parameter: Tensor, values: Tensor) -> None:
         """Sets a parameter of one value a channel, or of one for all."""
@@ -108,7 +96,7 @@ class _Step:
 
     def weight(self, values: Tensor) -> Tensor:
         """Weights [filters, rows, columns, channels] as the layer's own lie."""
-        if not isinstance(_inner(self.layer), nn.Linear | HorqLinear):
+        if not isinstance(_inner(self.layer), nn.Linear | hn.HorqLinear):
             return values.permute(0, 3, 1, 2)
         flat = values.flatten(1)
         return flat if self.read.order is None else torch.empty_like(flat).index_copy_(1, self.read.order, flat)
@@ -137,7 +125,7 @@ def _harmless(module: nn.Module) -> nn.Module:
     return module
 
 
-class _Walk:
+class _Pairing:
     """The layers of a module beside the nodes that it exports, which must be those of a file."""
 
     def __init__(self, module: nn.Module, model: Model) -> None:
@@ -154,12 +142,11 @@ class _Walk:
         traced = trace(module)
         *size, channels = self.model.input_shape
         try:
-            converter = Converter(folded(traced, pairs), torch.zeros(2, channels, *size))
-            builder, output = converter.run()
+            converter, output = walked(folded(traced, pairs), torch.zeros(2, channels, *size))
         except ExportError as error:
             shape = " x ".join(map(str, self.model.input_shape))
             raise RestoreError(f"the file, which reads {shape}, is not of this module: {error}") from error
-        return converter, Model.from_bytes(builder.to_bytes(output))
+        return converter, Model.from_bytes(converter.builder.to_bytes(output))
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name, in plain order."""
@@ -220,7 +207,7 @@ class _Walk:
 
 def _inner(layer: nn.Module) -> nn.Module:
     """The layer with the weights."""
-    return layer.layer if isinstance(layer, BinaryWeight | PowerOfTwo | Inq) else layer
+    return layer.layer if isinstance(layer, hn.BinaryWeight | hn.PowerOfTwo | hn.Inq) else layer
 
 
 def _bias(step: _Step, layer: nn.Module) -> None:
@@ -232,7 +219,8 @@ def _float(step: _Step) -> None:
     layer = step.layer
     layer.weight.copy_(step.weight(step.tensor("weight")))
     if not step.norms:
-        return _bias(step, layer)
+        _bias(step, layer)
+        return
     if layer.bias is not None:
         layer.bias.zero_()
     shift = step.tensor("bias")
@@ -240,7 +228,7 @@ def _float(step: _Step) -> None:
         _set_norm(step, norm, torch.ones_like(shift), shift if norm is step.norms[-1] else torch.zeros_like(shift))
 
 
-def _signed(step: _Step, signs: Tensor, alpha: Tensor) -> Tensor:
+def _scaled_signs(step: _Step, signs: Tensor, alpha: Tensor) -> Tensor:
     return step.weight(signs * alpha.view(-1, 1, 1, 1))
 
 
@@ -249,10 +237,10 @@ def _horq(step: _Step) -> None:
     if layer.bases > 1:
         raise step.refuse("it has several weight bases, which no real-valued weights can be told from")
     basis = step.node["bases"][0]
-    alpha = step.walk.tensor(basis["alpha"])
+    alpha = step.pairing.tensor(basis["alpha"])
     if layer.weight_scale == "none":
         alpha = torch.full_like(alpha, MAGNITUDE)
-    layer.weight.copy_(_signed(step, step.walk.tensor(basis["weight"]), alpha))
+    layer.weight.copy_(_scaled_signs(step, step.pairing.tensor(basis["weight"]), alpha))
     if layer.scales is not None:
         layer.scales.copy_(step.tensor("scales"))
     _bias(step, layer)
@@ -261,7 +249,7 @@ def _horq(step: _Step) -> None:
 def _binary_weight(step: _Step) -> None:
     if step.layer.bases > 1:
         raise step.refuse("it has several weight bases, which no real-valued weights can be told from")
-    step.layer.layer.weight.copy_(_signed(step, step.tensor("weight"), step.tensor("alpha")))
+    step.layer.layer.weight.copy_(_scaled_signs(step, step.tensor("weight"), step.tensor("alpha")))
     _bias(step, step.layer.layer)
 
 
@@ -271,7 +259,7 @@ def _coded(step: _Step) -> None:
     layer.layer.weight.copy_(values)
     if layer.top is not None:
         layer.top.copy_(codebook.max().log2().round())
-    if isinstance(layer, Inq):
+    if isinstance(layer, hn.Inq):
         layer.fixed.copy_(values)
         layer.frozen.fill_(True)
     _bias(step, layer.layer)
@@ -284,8 +272,8 @@ def _affine(step: _Step) -> None:
 
 def _affines(step: _Step) -> None:
     for layer, row in zip(step.layer.rows, step.node["rows"], strict=True):
-        step.arrange(layer.scale, step.walk.tensor(row["scale"]))
-        step.arrange(layer.shift, step.walk.tensor(row["shift"]))
+        step.arrange(layer.scale, step.pairing.tensor(row["scale"]))
+        step.arrange(layer.shift, step.pairing.tensor(row["shift"]))
 
 
 def _set_norm(step: _Step, norm: nn.Module, scale: Tensor, shift: Tensor) -> None:
@@ -303,7 +291,7 @@ def _norm(step: _Step) -> None:
 
 def _norms(step: _Step) -> None:
     for norm, row in zip(step.layer.norms, step.node["rows"], strict=True):
-        _set_norm(step, norm, step.walk.tensor(row["scale"]), step.walk.tensor(row["shift"]))
+        _set_norm(step, norm, step.pairing.tensor(row["scale"]), step.pairing.tensor(row["shift"]))
 
 
 def _prelu(step: _Step) -> None:
@@ -321,17 +309,17 @@ def _rprelu(step: _Step) -> None:
 _RESTORERS: dict[type, Callable[[_Step], None]] = {
     nn.Conv2d: _float,
     nn.Linear: _float,
-    HorqConv2d: _horq,
-    HorqLinear: _horq,
-    BinaryWeight: _binary_weight,
-    PowerOfTwo: _coded,
-    Inq: _coded,
-    Affine: _affine,
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm1d, BatchNorm2d), _norm),
-    SwitchableBatchNorm: _norms,
-    AffineByOrder: _affines,
+    hn.HorqConv2d: _horq,
+    hn.HorqLinear: _horq,
+    hn.BinaryWeight: _binary_weight,
+    hn.PowerOfTwo: _coded,
+    hn.Inq: _coded,
+    hn.Affine: _affine,
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, hn.BatchNorm1d, hn.BatchNorm2d), _norm),
+    hn.SwitchableBatchNorm: _norms,
+    hn.AffineByOrder: _affines,
     nn.PReLU: _prelu,
-    PReLU: _prelu,
-    RPReLU: _rprelu,
-    Shift: lambda step: step.arrange(step.layer.shift, step.tensor("shift")),
+    hn.PReLU: _prelu,
+    hn.RPReLU: _rprelu,
+    hn.Shift: lambda step: step.arrange(step.layer.shift, step.tensor("shift")),
 }

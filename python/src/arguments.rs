@@ -8,7 +8,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyInt};
 
-use crate::errors::refused;
+use horq::Order;
+
+use crate::errors::{engine, refused};
 
 /// The highest count of anything in memory.
 const MOST: usize = isize::MAX as usize;
@@ -37,12 +39,12 @@ fn whole(value: &Bound<'_, PyAny>, what: &str, range: RangeInclusive<usize>) -> 
 }
 
 /// The order of a dial: a layer that holds fewer planes runs at its highest, but no layer can hold more than 8.
-pub(crate) fn order(value: &Bound<'_, PyAny>) -> PyResult<usize> {
-    whole(value, "order", 1..=horq::MAX_ORDER)
+pub(crate) fn order(value: &Bound<'_, PyAny>) -> PyResult<Order> {
+    Order::new(whole(value, "order", 1..=horq::MAX_ORDER)?).map_err(engine)
 }
 
-/// The same, or None for each layer's highest.
-pub(crate) fn maybe_order(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+/// The order of a dial, or None for each layer's highest.
+pub(crate) fn maybe_order(value: &Bound<'_, PyAny>) -> PyResult<Option<Order>> {
     if value.is_none() { Ok(None) } else { order(value).map(Some) }
 }
 

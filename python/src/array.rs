@@ -6,6 +6,7 @@ use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUnty
 use pyo3::prelude::*;
 
 use crate::errors::refused;
+use horq::PlainValues;
 use horq::graph::Shape;
 
 /// An array of that type in C order, or an error that names `what`, says what is wrong and what to do.
@@ -34,6 +35,34 @@ pub(crate) fn reading<'py, T: Element>(array: &Bound<'py, PyAny>, what: &str) ->
     checked(array, what)?.try_readonly().map_err(|_| {
         refused(format!("{what} is being written by another call; give each thread an output array of its own"))
     })
+}
+
+/// An array that can be a tensor of a model.
+pub(crate) enum Array<'py> {
+    F32(PyReadonlyArrayDyn<'py, f32>),
+    I8(PyReadonlyArrayDyn<'py, i8>),
+    Codes(PyReadonlyArrayDyn<'py, u8>),
+}
+
+impl<'py> Array<'py> {
+    /// Borrows an array of one of the types that tensors have.
+    pub(crate) fn read(array: &Bound<'py, PyAny>, what: &str) -> PyResult<Self> {
+        let py = array.py();
+        match array.cast::<PyUntypedArray>().map(|array| array.dtype()) {
+            Ok(found) if found.is_equiv_to(&dtype::<i8>(py)) => reading(array, what).map(Self::I8),
+            Ok(found) if found.is_equiv_to(&dtype::<u8>(py)) => reading(array, what).map(Self::Codes),
+            Ok(_) | Err(_) => reading(array, what).map(Self::F32),
+        }
+    }
+
+    /// Its values.
+    pub(crate) fn values(&self) -> PyResult<PlainValues<'_>> {
+        Ok(match self {
+            Self::F32(values) => values.as_slice()?.into(),
+            Self::I8(values) => values.as_slice()?.into(),
+            Self::Codes(values) => values.as_slice()?.into(),
+        })
+    }
 }
 
 /// Borrows an array for writing.

@@ -1,16 +1,19 @@
 //! `horq.Builder`: makes `.horq` files from numpy arrays.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
-use horq::graph::Shape;
-use horq::{AffineRow, BinaryBase, Int8Quantize, Layer, Padding, Quantize, ScaleMode, Window};
-use numpy::{Element, PyReadonlyArrayDyn};
+use horq::PlainValues;
+use horq::graph::{Op, Shape};
+use horq::ops::Fields;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use serde::de::DeserializeOwned;
 
 use crate::arguments::{Byte, Count, Real};
+use crate::array::Array;
 use crate::errors::{engine, guard, refused};
 use crate::{arguments, array};
 
@@ -26,93 +29,12 @@ impl Builder {
     }
 
     fn node(&self, name: &str, inputs: &[String], op: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
-        let fields = Fields { node: name, op, values: fields.map(|fields| fields.copy()).transpose()? };
-        let source = Source::take(&fields)?;
+        let keywords = Keywords::new(name, op, fields)?;
+        let unknown = || refused(format!("node `{name}`: there is no operation {op:?}; see docs/format.md"));
+        let op: Op<PlainValues<'_>> = Op::parse(op, &&keywords).ok_or_else(unknown)??;
+        keywords.finish()?;
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let (bases, rows) = (source.bases()?, source.rows()?);
-        let layer = match op {
-            "conv2d" => Layer::Conv2d {
-                window: fields.window()?,
-                filters: fields.count("filters")?,
-                groups: fields.groups()?,
-                weight: source.weight()?,
-                bias: source.bias()?,
-            },
-            "dense" => {
-                Layer::Dense { filters: fields.count("filters")?, weight: source.weight()?, bias: source.bias()? }
-            }
-            "binary_conv2d" => Layer::BinaryConv2d {
-                window: fields.window()?,
-                filters: fields.count("filters")?,
-                groups: fields.groups()?,
-                pad_value: fields.choice::<Padding>("pad_value")?,
-                quantize: source.quantize(&fields)?,
-                bases: &bases,
-                bias: source.bias()?,
-            },
-            "binary_dense" => Layer::BinaryDense {
-                filters: fields.count("filters")?,
-                quantize: source.quantize(&fields)?,
-                bases: &bases,
-                bias: source.bias()?,
-            },
-            "binary_weight_conv2d" => Layer::BinaryWeightConv2d {
-                window: fields.window()?,
-                filters: fields.count("filters")?,
-                groups: fields.groups()?,
-                base: source.base()?,
-                bias: source.bias()?,
-            },
-            "binary_weight_dense" => Layer::BinaryWeightDense {
-                filters: fields.count("filters")?,
-                base: source.base()?,
-                bias: source.bias()?,
-            },
-            "codebook_conv2d" => Layer::CodebookConv2d {
-                window: fields.window()?,
-                filters: fields.count("filters")?,
-                groups: fields.groups()?,
-                codes: source.codes()?,
-                codebook: source.vector(7, "codebook")?,
-                bias: source.bias()?,
-            },
-            "codebook_dense" => Layer::CodebookDense {
-                filters: fields.count("filters")?,
-                codes: source.codes()?,
-                codebook: source.vector(7, "codebook")?,
-                bias: source.bias()?,
-            },
-            "int8_conv2d" => Layer::Int8Conv2d {
-                window: fields.window()?,
-                filters: fields.count("filters")?,
-                groups: fields.groups()?,
-                quantize: fields.int8()?,
-                weight: source.bytes()?,
-                alpha: source.vector(6, "alpha")?,
-                bias: source.bias()?,
-            },
-            "int8_dense" => Layer::Int8Dense {
-                filters: fields.count("filters")?,
-                quantize: fields.int8()?,
-                weight: source.bytes()?,
-                alpha: source.vector(6, "alpha")?,
-                bias: source.bias()?,
-            },
-            "affine" => Layer::Affine { scale: source.vector(1, "scale")?, shift: source.vector(2, "shift")? },
-            "affine_by_order" => Layer::AffineByOrder { order_of: source.order_of()?, rows: &rows },
-            "relu" => Layer::Relu,
-            "prelu" => Layer::Prelu { slope: source.vector(3, "slope")? },
-            "max_pool" => Layer::MaxPool { window: fields.window()? },
-            "average_pool" => Layer::AveragePool { window: fields.window()? },
-            "global_average_pool" => Layer::GlobalAveragePool,
-            "add" => Layer::Add,
-            "concat" => Layer::Concat,
-            "flatten" => Layer::Flatten,
-            "softmax" => Layer::Softmax,
-            _ => return Err(refused(format!("node `{name}`: there is no operation {op:?}; see docs/format.md"))),
-        };
-        fields.finish()?;
-        self.lock()?.add(name, &inputs, layer).map_err(engine)?;
+        self.lock()?.add(name, &inputs, op).map_err(engine)?;
         Ok(())
     }
 }
@@ -185,175 +107,139 @@ impl Builder {
     }
 }
 
-type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
-
-/// The keywords of a node, each taken once.
-struct Fields<'a, 'py> {
+/// The keywords of a node, with the arrays among them borrowed while the builder packs them.
+struct Keywords<'a, 'py> {
     node: &'a str,
     op: &'a str,
-    values: Option<Bound<'py, PyDict>>,
+    values: Vec<(String, Keyword<'py>)>,
+    /// The names that the operation has asked for.
+    known: RefCell<Vec<&'static str>>,
 }
 
-impl<'py> Fields<'_, 'py> {
-    fn take(&self, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(values) = &self.values else { return Ok(None) };
-        let value = values.get_item(key)?;
-        if value.is_some() {
-            values.del_item(key)?;
-        }
-        Ok(value.filter(|value| !value.is_none()))
+struct Keyword<'py> {
+    value: Bound<'py, PyAny>,
+    /// The value as a tensor, or why it is none.
+    tensor: PyResult<Array<'py>>,
+    /// The value as a list of pairs of tensors, if it is a list of pairs.
+    pairs: Vec<[PyResult<Array<'py>>; 2]>,
+}
+
+impl<'py> Keyword<'py> {
+    fn new(node: &str, name: &str, value: Bound<'py, PyAny>) -> Self {
+        let tensor = |value: &Bound<'py, PyAny>| Array::read(value, &format!("{name} of node `{node}`"));
+        let pairs: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = value.extract().unwrap_or_default();
+        let pairs = pairs.iter().map(|(first, second)| [tensor(first), tensor(second)]).collect();
+        Self { tensor: tensor(&value), value, pairs }
     }
 
-    fn optional<T: FromPyObjectOwned<'py>>(&self, key: &str) -> PyResult<Option<T>> {
-        let Some(value) = self.take(key)? else { return Ok(None) };
-        value.extract().map(Some).map_err(|error: T::Error| {
+    /// The values of a tensor.
+    fn values<'a>(&self, tensor: &'a PyResult<Array<'py>>) -> PyResult<PlainValues<'a>> {
+        tensor.as_ref().map_err(|error| error.clone_ref(self.value.py()))?.values()
+    }
+}
+
+impl<'a, 'py> Keywords<'a, 'py> {
+    fn new(node: &'a str, op: &'a str, fields: Option<&Bound<'py, PyDict>>) -> PyResult<Self> {
+        let fields = fields.into_iter().flat_map(|fields| fields.iter());
+        let values = fields.map(|(name, value)| {
+            let name: String = name.extract()?;
+            let keyword = Keyword::new(node, &name, value);
+            Ok((name, keyword))
+        });
+        Ok(Self { node, op, values: values.collect::<PyResult<_>>()?, known: RefCell::default() })
+    }
+
+    fn find(&self, name: &'static str) -> Option<&Keyword<'py>> {
+        self.known.borrow_mut().push(name);
+        let (_, keyword) = self.values.iter().find(|(given, _)| given == name)?;
+        Some(keyword).filter(|keyword| !keyword.value.is_none())
+    }
+
+    fn required(&self, name: &'static str) -> PyResult<&Keyword<'py>> {
+        self.find(name).ok_or_else(|| refused(format!("node `{}` ({}) needs the field {name}", self.node, self.op)))
+    }
+
+    fn wrong(&self, name: &str, reason: impl std::fmt::Display) -> PyErr {
+        refused(format!("node `{}` ({}): {name}: {reason}", self.node, self.op))
+    }
+
+    fn extract<T: FromPyObjectOwned<'py>>(&self, name: &'static str) -> PyResult<T> {
+        let value = &self.required(name)?.value;
+        value.extract().map_err(|error: T::Error| {
             let error: PyErr = error.into();
-            refused(format!("node `{}` ({}): {key}: {}", self.node, self.op, error.value(value.py())))
+            self.wrong(name, error.value(value.py()))
         })
     }
 
-    fn count(&self, key: &str) -> PyResult<usize> {
-        Ok(self.required::<Count>(key)?.0)
-    }
-
-    fn counts<const N: usize>(&self, key: &str) -> PyResult<Option<[usize; N]>> {
-        Ok(self.optional::<[Count; N]>(key)?.map(|counts| counts.map(|count| count.0)))
-    }
-
-    fn groups(&self) -> PyResult<usize> {
-        Ok(self.optional::<Count>("groups")?.map_or(1, |groups| groups.0))
-    }
-
-    fn required<T: FromPyObjectOwned<'py>>(&self, key: &str) -> PyResult<T> {
-        self.optional(key)?.ok_or_else(|| self.missing(key))
-    }
-
-    fn missing(&self, key: &str) -> PyErr {
-        refused(format!("node `{}` ({}) needs the field {key}", self.node, self.op))
-    }
-
-    fn array<T: Element>(&self, key: &str) -> PyResult<Option<PyReadonlyArrayDyn<'py, T>>> {
-        let what = format!("{key} of node `{}`", self.node);
-        self.take(key)?.map(|value| array::reading(&value, &what)).transpose()
-    }
-
-    fn int8(&self) -> PyResult<Int8Quantize> {
-        let (scale, zero_point): (Real, Byte) = (self.required("input_scale")?, self.required("zero_point")?);
-        Ok(Int8Quantize { scale: scale.0, zero_point: zero_point.0 })
-    }
-
-    /// One of the words of an enumeration of the format.
-    fn choice<T: serde::de::DeserializeOwned>(&self, key: &str) -> PyResult<T> {
-        let word: String = self.required(key)?;
-        serde_json::from_value(serde_json::Value::String(word))
-            .map_err(|error| refused(format!("node `{}` ({}): {key}: {error}", self.node, self.op)))
-    }
-
-    fn window(&self) -> PyResult<Window> {
-        Ok(Window {
-            kernel: self.counts("kernel")?.ok_or_else(|| self.missing("kernel"))?,
-            stride: self.counts("stride")?.unwrap_or([1; 2]),
-            dilation: self.counts("dilation")?.unwrap_or([1; 2]),
-            padding: self.counts("padding")?.unwrap_or([0; 4]),
-        })
-    }
-
+    /// Refuses what the operation has not asked for.
     fn finish(&self) -> PyResult<()> {
-        match &self.values {
-            Some(left) if !left.is_empty() => {
-                Err(refused(format!("node `{}` ({}) has no fields {}", self.node, self.op, left.keys())))
-            }
-            _ => Ok(()),
+        let known = self.known.borrow();
+        let unknown = |(name, _): &&(String, Keyword<'py>)| !known.contains(&name.as_str());
+        let names: Vec<String> = self.values.iter().filter(unknown).map(|(name, _)| format!("'{name}'")).collect();
+        if names.is_empty() {
+            return Ok(());
         }
+        Err(refused(format!("node `{}` ({}) has no fields [{}]", self.node, self.op, names.join(", "))))
     }
 }
 
-/// The arrays of a node, borrowed while the builder packs them.
-struct Source<'py> {
-    node: String,
-    /// weight, scale, shift, slope, bias, scales, alpha, codebook.
-    arrays: [Option<Floats<'py>>; 8],
-    /// The weight of an 8-bit layer.
-    bytes: Option<PyReadonlyArrayDyn<'py, i8>>,
-    codes: Option<PyReadonlyArrayDyn<'py, u8>>,
-    bases: Vec<(Floats<'py>, Floats<'py>)>,
-    order_of: Option<String>,
-    rows: Vec<(Floats<'py>, Floats<'py>)>,
-}
+impl<'a> Fields<PlainValues<'a>> for &'a Keywords<'_, '_> {
+    type Error = PyErr;
 
-impl<'py> Source<'py> {
-    fn take(fields: &Fields<'_, 'py>) -> PyResult<Self> {
-        let bytes = if fields.op.starts_with("int8") { fields.array("weight")? } else { None };
-        let codes = fields.array("codes")?;
-        let mut arrays = [const { None }; 8];
-        let keys = ["weight", "scale", "shift", "slope", "bias", "scales", "alpha", "codebook"];
-        for (array, key) in arrays.iter_mut().zip(keys) {
-            *array = fields.array(key)?;
+    fn count(&self, name: &'static str, default: Option<usize>) -> PyResult<usize> {
+        match (self.find(name), default) {
+            (None, Some(default)) => Ok(default),
+            _ => self.extract::<Count>(name).map(|count| count.0),
         }
-        let what = |role: &str| format!("{role} of node `{}`", fields.node);
-        let pairs = |key: &str, first: &str, second: &str| -> PyResult<Vec<(Floats<'py>, Floats<'py>)>> {
-            let pairs: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = fields.optional(key)?.unwrap_or_default();
-            pairs
-                .iter()
-                .map(|(a, b)| Ok((array::reading(a, &what(first))?, array::reading(b, &what(second))?)))
-                .collect()
-        };
-        let (bases, rows) = (pairs("bases", "weight", "alpha")?, pairs("rows", "scale", "shift")?);
-        Ok(Self { node: fields.node.into(), arrays, bytes, codes, bases, order_of: fields.optional("order_of")?, rows })
     }
 
-    fn maybe(&self, index: usize) -> PyResult<Option<&[f32]>> {
-        Ok(self.arrays[index].as_ref().map(|array| array.as_slice()).transpose()?)
+    fn counts<const N: usize>(&self, name: &'static str, default: Option<[usize; N]>) -> PyResult<[usize; N]> {
+        match (self.find(name), default) {
+            (None, Some(default)) => Ok(default),
+            _ => self.extract::<[Count; N]>(name).map(|counts| counts.map(|count| count.0)),
+        }
     }
 
-    fn vector(&self, index: usize, key: &str) -> PyResult<&[f32]> {
-        self.maybe(index)?.ok_or_else(|| self.missing(key))
+    fn byte(&self, name: &'static str) -> PyResult<u8> {
+        self.extract::<Byte>(name).map(|byte| byte.0)
     }
 
-    fn weight(&self) -> PyResult<&[f32]> {
-        self.vector(0, "weight")
+    fn word<W: DeserializeOwned>(&self, name: &'static str) -> PyResult<W> {
+        let word: String = self.extract(name)?;
+        serde_json::from_value(serde_json::Value::String(word)).map_err(|error| self.wrong(name, error))
     }
 
-    fn bytes(&self) -> PyResult<&[i8]> {
-        Ok(self.bytes.as_ref().ok_or_else(|| self.missing("weight"))?.as_slice()?)
+    fn text(&self, name: &'static str) -> PyResult<String> {
+        self.extract(name)
     }
 
-    fn codes(&self) -> PyResult<&[u8]> {
-        Ok(self.codes.as_ref().ok_or_else(|| self.missing("codes"))?.as_slice()?)
+    fn tensor(&self, name: &'static str) -> PyResult<PlainValues<'a>> {
+        let keywords: &'a Keywords<'_, '_> = self;
+        let keyword = keywords.required(name)?;
+        keyword.values(&keyword.tensor)
     }
 
-    fn base(&self) -> PyResult<BinaryBase<'_>> {
-        Ok(BinaryBase { weight: self.weight()?, alpha: self.vector(6, "alpha")? })
+    fn scalar(&self, name: &'static str) -> PyResult<PlainValues<'a>> {
+        Ok(vec![self.extract::<Real>(name)?.0].into())
     }
 
-    fn missing(&self, key: &str) -> PyErr {
-        refused(format!("node `{}` needs the field {key}", self.node))
+    fn len_of(&self, tensor: &PlainValues<'a>) -> Option<usize> {
+        Some(tensor.len())
     }
 
-    fn bias(&self) -> PyResult<Option<&[f32]>> {
-        self.maybe(4)
+    fn optional_tensor(&self, name: &'static str) -> PyResult<Option<PlainValues<'a>>> {
+        self.find(name).map(|_| self.tensor(name)).transpose()
     }
 
-    fn quantize(&self, fields: &Fields<'_, '_>) -> PyResult<Quantize<'_>> {
-        let mode = fields.choice::<ScaleMode>("mode")?;
-        Ok(Quantize { order: fields.count("order")?, mode, scales: self.maybe(5)? })
-    }
-
-    fn bases(&self) -> PyResult<Vec<BinaryBase<'_>>> {
-        self.bases
-            .iter()
-            .map(|(weight, alpha)| Ok(BinaryBase { weight: weight.as_slice()?, alpha: alpha.as_slice()? }))
-            .collect()
-    }
-
-    fn order_of(&self) -> PyResult<&str> {
-        self.order_of.as_deref().ok_or_else(|| self.missing("order_of"))
-    }
-
-    fn rows(&self) -> PyResult<Vec<AffineRow<'_>>> {
-        self.rows
-            .iter()
-            .map(|(scale, shift)| Ok(AffineRow { scale: scale.as_slice()?, shift: shift.as_slice()? }))
-            .collect()
+    fn pairs(&self, name: &'static str, _: [&'static str; 2]) -> PyResult<Vec<[PlainValues<'a>; 2]>> {
+        let keywords: &'a Keywords<'_, '_> = self;
+        let keyword = keywords.required(name)?;
+        if keyword.pairs.is_empty() {
+            // What keeps it from being a list of pairs; an empty list is one that the engine refuses.
+            let _: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> = keywords.extract(name)?;
+        }
+        let values =
+            |[first, second]: &'a [PyResult<Array<'_>>; 2]| Ok([keyword.values(first)?, keyword.values(second)?]);
+        keyword.pairs.iter().map(values).collect()
     }
 }

@@ -104,7 +104,7 @@ impl Model {
         &self,
         py: Python<'py>,
         input: &Bound<'py, PyAny>,
-        #[pyo3(from_py_with = arguments::maybe_order)] order: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_order)] order: Option<horq::Order>,
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
@@ -116,7 +116,7 @@ impl Model {
                 let (from, to) = (values.as_slice()?, answer.as_slice_mut()?);
                 let mut session = self.take(samples.min(CHUNK))?;
                 let result = py.detach(|| {
-                    session.set_order(order.unwrap_or(horq::MAX_ORDER))?;
+                    session.set_order(order.unwrap_or(horq::Order::MAX));
                     let batch = session.batch();
                     let [inputs, outputs] = [session.input_len(), session.output_len()].map(|len| batch * len);
                     from.chunks(inputs).zip(to.chunks_mut(outputs)).try_for_each(|(from, to)| session.run(from, to))
@@ -141,7 +141,7 @@ impl Model {
         #[pyo3(from_py_with = arguments::threads)] threads: usize,
         isa: Option<&str>,
         profile: bool,
-        #[pyo3(from_py_with = arguments::maybe_order)] order: Option<usize>,
+        #[pyo3(from_py_with = arguments::maybe_order)] order: Option<horq::Order>,
     ) -> PyResult<Session> {
         guard(|| {
             let options = options(batch, threads, isa, profile, order)?;
@@ -179,9 +179,13 @@ impl Model {
             let found = self.model.plain(name);
             let plain = found.ok_or_else(|| refused(format!("no node of the graph names a tensor {name:?}")))?;
             Ok(match plain.values {
-                PlainValues::F32(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
-                PlainValues::I8(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
-                PlainValues::Codes(values) => PyArray1::from_vec(py, values).reshape(plain.shape)?.into_any(),
+                PlainValues::F32(values) => {
+                    PyArray1::from_vec(py, values.into_owned()).reshape(plain.shape)?.into_any()
+                }
+                PlainValues::I8(values) => PyArray1::from_vec(py, values.into_owned()).reshape(plain.shape)?.into_any(),
+                PlainValues::Codes(values) => {
+                    PyArray1::from_vec(py, values.into_owned()).reshape(plain.shape)?.into_any()
+                }
             })
         })
     }

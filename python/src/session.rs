@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::errors::{engine, guard, refused};
 use crate::{arguments, array};
-use horq::{Isa, SessionOptions, Stage, Threads};
+use horq::{Isa, Order, SessionOptions, Stage, Threads};
 
 /// The options of a session, from Python's arguments.
 pub(crate) fn options(
@@ -16,7 +16,7 @@ pub(crate) fn options(
     threads: usize,
     isa: Option<&str>,
     profile: bool,
-    order: Option<usize>,
+    order: Option<Order>,
 ) -> PyResult<SessionOptions> {
     let mut options = SessionOptions::new().batch(batch).profile(profile);
     options.threads = if threads == 1 { Threads::Inline } else { Threads::Own(threads) };
@@ -78,14 +78,14 @@ impl Session {
     /// Turns the dial: every binary layer runs at `order` (1 to 8), or at its highest where that is lower; or only
     /// `layer`, which must hold that order.
     #[pyo3(signature = (order, layer = None))]
-    fn set_order(&self, #[pyo3(from_py_with = arguments::order)] order: usize, layer: Option<&str>) -> PyResult<()> {
+    fn set_order(&self, #[pyo3(from_py_with = arguments::order)] order: Order, layer: Option<&str>) -> PyResult<()> {
         guard(|| {
             let mut session = self.lock()?;
             match layer {
                 None => session.set_order(order),
-                Some(layer) => session.set_layer_order(layer, order),
+                Some(layer) => session.set_layer_order(layer, order).map_err(engine)?,
             }
-            .map_err(engine)
+            Ok(())
         })
     }
 
@@ -141,11 +141,11 @@ fn describe<'py>(py: Python<'py>, layer: &horq::LayerProfile) -> PyResult<Bound<
     entry.set_item("samples", layer.samples)?;
     entry.set_item("nanoseconds", nanoseconds)?;
     entry.set_item("wall_nanoseconds", layer.wall_nanoseconds)?;
-    entry.set_item("bit_macs", layer.bit_macs)?;
-    entry.set_item("sign_macs", layer.sign_macs)?;
-    entry.set_item("code_macs", layer.code_macs)?;
-    entry.set_item("float_macs", layer.float_macs)?;
-    entry.set_item("int8_macs", layer.int8_macs)?;
+    entry.set_item("bit_macs", layer.macs.bit)?;
+    entry.set_item("sign_macs", layer.macs.binary_weight)?;
+    entry.set_item("code_macs", layer.macs.codebook)?;
+    entry.set_item("float_macs", layer.macs.float)?;
+    entry.set_item("int8_macs", layer.macs.int8)?;
     entry.set_item("weight_bytes", layer.weight_bytes)?;
     entry.set_item("activation_bytes", layer.activation_bytes)?;
     entry.set_item("packed", layer.packed)?;

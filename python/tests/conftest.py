@@ -1,20 +1,24 @@
-"""Tiny networks trained on made-up images, for each module of tests that asks for them."""
+"""Tiny networks trained on made-up images, for each module of tests that asks for them; PyTorch has one thread."""
 
+import os
 import types
 
 import made_up
 import pytest
 import torch
 
-from horq.results.evaluate import evaluate
+from experiments.results.evaluate import evaluate
 from horq.train import read
 from horq.train.loop import Trainer
+
+# The tests' tensors are too small to share among threads, which wait for each other by spinning.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder with data, a recipe, and its runs but for one seed, order 2 and the power-of-two net."""
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("made")
     made_up.write_mnist(root / "data")
     (root / "tiny.toml").write_text(made_up.RECIPE)

@@ -29,7 +29,7 @@ def residual_bases(values, count):
 
 
 def refined_bases(values, count):
-    """The same with numpy's least squares on the bits so far."""
+    """Refined bases by numpy's least squares on the bits so far."""
     w, residual, columns = np.array(values), np.array(values), []
     for _ in range(count):
         columns.append(np.where(residual < 0, -1.0, 1.0))

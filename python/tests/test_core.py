@@ -135,9 +135,8 @@ def test_threads_share_a_model(model):
 
     def work(seed):
         x = inputs(70, seed=seed)
-        for order in (1, 2, 3) * 10:
-            if not np.array_equal(model.run(x, order=order), answer(x, order)):
-                failures.append(seed)
+        orders = (1, 2, 3) * 10
+        failures.extend(seed for order in orders if not np.array_equal(model.run(x, order=order), answer(x, order)))
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:

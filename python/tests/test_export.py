@@ -10,6 +10,7 @@ from torch import nn
 
 import horq
 from horq import nn as hn
+from horq.exporting.handlers import MODULES
 from horq.train.networks import GREY, NETWORKS, build, finish
 
 
@@ -134,6 +135,17 @@ class Flattened(nn.Module):
     def forward(self, x):
         flat = self.slope(self.norm(torch.flatten(x, 1)))
         return self.binary(torch.cat([flat, x.mean((2, 3))], 1))
+
+
+ACTIVATIONS = [kind for kind in MODULES if kind.__module__ == "torch.nn.modules.activation" and kind is not nn.Softmax]
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_each_activation_alone_and_behind_a_layer(kind, tmp_path):
+    torch.manual_seed(3)
+    example = 4 * torch.randn(16, 24)
+    agree(nn.Sequential(kind()), example, tmp_path, exact=True)
+    agree(nn.Sequential(nn.Linear(24, 24), kind()), example, tmp_path)
 
 
 def test_vectors_flattened_from_images_are_permuted(tmp_path):

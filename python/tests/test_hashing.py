@@ -36,7 +36,7 @@ def direct_error(x, target, bits, alpha):
 
 
 def by_loops(x, target, weight):
-    """The alternating updates of one filter: bits, scale and error after each sweep."""
+    """The alternating updates of one filter: bits, scale and error after each pass."""
     x, target, weight = x.tolist(), target.tolist(), weight.tolist()
     n = len(weight)
     gram = [[sum(row[i] * row[j] for row in x) for j in range(n)] for i in range(n)]
@@ -76,7 +76,7 @@ def test_it_is_the_alternating_updates(seed):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
-def test_no_sweep_raises_the_error_and_no_flip_lowers_it(noise):
+def test_no_pass_raises_the_error_and_no_flip_lowers_it(noise):
     x, targets, weight = case(300, 150, 7, 5, noise)  # more bits than two blocks
     statistics = gathered(x, targets)
     bits, alpha, errors = hash_filters(weight, statistics)

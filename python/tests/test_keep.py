@@ -5,13 +5,13 @@ import shutil
 import pytest
 from made_up import call
 
-from horq import reproduce
-from horq.results import __main__ as command
-from horq.results import energy, latency, tables
-from horq.results.evaluate import evaluate, evaluation
-from horq.results.int8 import evaluate8
-from horq.results.keep import keep
-from horq.results.plots import draw
+from experiments import reproduce
+from experiments.results import __main__ as command
+from experiments.results import energy, latency, tables
+from experiments.results.evaluate import evaluate, evaluation
+from experiments.results.int8 import evaluate8
+from experiments.results.keep import keep
+from experiments.results.plots import draw
 from horq.train import ConfigError, read, runs
 from horq.train.loop import Trainer
 

@@ -74,11 +74,21 @@ def packages(lines):
 def test_the_project_names_every_package_that_it_and_its_tests_import():
     project = tomllib.loads(PROJECT.read_text())["project"]
     needed, extras = packages(project["dependencies"]), project["optional-dependencies"]
-    wheel = third_party(ROOT / "horq")
-    assert wheel <= needed | packages(extras["train"]) | packages(extras["plots"])
+    wheel, experiments = third_party(ROOT / "horq"), third_party(ROOT / "experiments") - {"experiments"}
+    assert wheel <= needed | packages(extras["train"])
+    assert wheel | experiments <= needed | packages(extras["experiments"])
     test = packages(extras["test"])
-    assert wheel | third_party(ROOT / "tests") | {"pytest"} <= needed | test
-    assert packages(extras["train"]) | packages(extras["plots"]) <= test
+    assert wheel | experiments | third_party(ROOT / "tests") - {"experiments"} | {"pytest"} <= needed | test
+
+
+def test_the_wheel_holds_the_package_alone():
+    """maturin packs the folders in python-packages and what include names; of the package every file is code."""
+    rules = tomllib.loads(PROJECT.read_text())["tool"]["maturin"]
+    assert (rules["module-name"], rules["python-source"], rules["python-packages"]) == ("horq._core", ".", ["horq"])
+    assert "include" not in rules
+    packed = [file for file in (ROOT / "horq").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert {file.suffix for file in packed} <= {".py", ".pyi", ".typed", ".so", ".pyd"}
+    assert "experiments" not in third_party(ROOT / "horq")
 
 
 @pytest.mark.parametrize("page", ["README.md", "../README.md"])

@@ -5,17 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from pathlib import Path
 
+import answering
 import numpy as np
 import pytest
 import torch
+from answering import MODEL
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 import horq
 
-MODEL = Path(__file__).parents[2] / "models" / "lenet5.horq"
 METHODS = multiprocessing.get_all_start_methods()
 
 
@@ -57,26 +57,17 @@ def test_a_forked_child_ends_with_0(images: NDArray[np.float32], use: str) -> No
     assert np.array_equal(session.run(images), answers), "the parent goes on"
 
 
-def _answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _MODEL.run(images) if _MODEL else horq.Model(MODEL, threads=2).run(images)
-
-
-_MODEL: horq.Model | None = None
-"""Given to forked workers by their parent; others open the file."""
-
-
 @pytest.mark.parametrize("method", METHODS)
-def test_every_start_method_of_multiprocessing(images: NDArray[np.float32], method: str) -> None:
-    global _MODEL
-    _MODEL, _, answers = warm(images)
-    try:
-        with multiprocessing.get_context(method).Pool(2) as pool:
-            for found in pool.map(_answer, [images] * 4):
-                assert np.array_equal(found, answers)
-            pool.close()
-            pool.join()
-    finally:
-        _MODEL = None
+def test_every_start_method_of_multiprocessing(
+    images: NDArray[np.float32], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _, answers = warm(images)
+    monkeypatch.setattr(answering, "inherited", model)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        for found in pool.map(answering.answer, [images] * 4):
+            assert np.array_equal(found, answers)
+        pool.close()
+        pool.join()
 
 
 class _Answers(Dataset):
@@ -99,5 +90,5 @@ def test_workers_of_a_data_loader(images: NDArray[np.float32], method: str) -> N
     model, _, answers = warm(images)
     data = _Answers(model if method == "fork" else None, images)
     loader = DataLoader(data, batch_size=4, num_workers=2, multiprocessing_context=method)
-    for _ in range(2):
+    for _ in range(2 if method == "fork" else 1):  # others start Python and import PyTorch each time
         assert np.array_equal(torch.cat(list(loader)).numpy(), answers)

@@ -14,11 +14,11 @@ from torch import nn
 
 import horq
 import horq.nn as hn
-from horq.fields import channels_last
-from horq.results import __main__ as command
-from horq.results import restore as restoring
-from horq.results.evaluate import evaluate
-from horq.results.keep import keep
+from experiments.results import __main__ as command
+from experiments.results import restore as restoring
+from experiments.results.evaluate import evaluate
+from experiments.results.keep import keep
+from horq.exporting.fields import channels_last
 from horq.train import ConfigError, read, runs
 from horq.train import __main__ as train
 from horq.train.loop import Trainer

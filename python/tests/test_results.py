@@ -12,17 +12,17 @@ import pytest
 import torch
 
 import horq
-from horq import reproduce
+from experiments import reproduce
+from experiments.results import __main__ as command
+from experiments.results import energy, latency, speed, tables
+from experiments.results.cards import recipe_of
+from experiments.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
+from experiments.results.int8 import evaluate8, evaluation8, quantized8
+from experiments.results.latency import in_turns
+from experiments.results.papers import reported
+from experiments.results.plots import draw
+from experiments.results.subjects import SUBJECTS, doodles
 from horq.nn import HorqConv2d, HorqLinear, set_order
-from horq.results import __main__ as command
-from horq.results import energy, latency, speed, tables
-from horq.results.cards import recipe_of
-from horq.results.evaluate import agreement, engine_inputs, evaluate, evaluation, file_of
-from horq.results.int8 import evaluate8, evaluation8, quantized8
-from horq.results.latency import in_turns
-from horq.results.papers import reported
-from horq.results.plots import draw
-from horq.results.subjects import SUBJECTS, doodles
 from horq.train import Config, ConfigError, data, read, runs
 
 # ---- agreement and evaluation
@@ -192,8 +192,8 @@ def test_shares_of_a_layer_are_those_of_plain_loops(mode):
     layer = HorqConv2d(3, 4, 3, stride=2, padding=1, order=3, scale_mode=mode)
     x = torch.randn(2, 3, 5, 4)
     watch = energy._Watch(layer)
-    watch(layer, (x[:1],))
-    watch(layer, (x[1:],))
+    watch.add(x[:1])
+    watch.add(x[1:])
     samples = [image.flatten().tolist() for image in x.double()]
     constants = {"fixed": layer.scales, "none": torch.ones(3)}.get(mode)
     groups = samples
@@ -218,7 +218,7 @@ def test_shares_of_a_dense_layer():
     layer = HorqLinear(20, 4, order=2, scale_mode="window")
     x = torch.randn(3, 20)
     watch = energy._Watch(layer)
-    watch(layer, (x,))
+    watch.add(x)
     expected = plain_residuals([row.tolist() for row in x.double()], 2, None)
     assert watch.own.shares() == watch.means.shares() == pytest.approx(expected, rel=1e-6)
 
@@ -395,8 +395,8 @@ def test_models_that_are_not_sure_get_no_card(evaluated, monkeypatch, tmp_path):
 
 
 def test_the_recipe_of_a_run_is_found():
-    config = read("mnist")["mlp-order2-seed2"]
-    assert recipe_of(config) == "mnist"
+    config = read(tables.RECIPES / "mnist.toml")["mlp-order2-seed2"]
+    assert recipe_of(config) == tables.RECIPES / "mnist.toml"
     assert recipe_of(dataclasses.replace(config, epochs=1)) is None
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from horq.results import plots, tables
+from experiments.results import plots, tables
 from horq.train import ConfigError, read, runs
 
 

@@ -3,18 +3,15 @@
 import gzip
 import json
 import lzma
-import re
 import shutil
 
 import pytest
 import torch
-from made_up import call
 
+from experiments.results.tables import RECIPES, is_current
 from horq import convert
 from horq.nn import BinaryWeight, HorqConv2d, HorqLinear, PowerOfTwo, SwitchableBatchNorm
-from horq.results.tables import is_current
 from horq.train import Config, ConfigError, build, load, read
-from horq.train import __main__ as command
 from horq.train import data as sets
 from horq.train.__main__ import main
 from horq.train.loop import Trainer, _optimizer
@@ -75,7 +72,7 @@ def test_data_sets_are_split_without_loss(root):
 
 
 def test_a_device_that_is_not_there_is_named(root, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train", "mnist", "--data", str(root), "--device", "meta"])
+    monkeypatch.setattr("sys.argv", ["train", str(RECIPES / "mnist.toml"), "--data", str(root), "--device", "meta"])
     with pytest.raises(SystemExit, match="error: --device meta: this PyTorch cannot compute on it"):
         main()
 
@@ -187,24 +184,16 @@ def test_a_wrong_recipe_is_told_by_file_and_field(tmp_path, text, said):
     assert "wrong.toml" in str(error.value)
 
 
-def test_bundled_recipes_are_read():
-    from horq.train.config import RECIPES
-
-    names = [file.stem for file in RECIPES.glob("*.toml")]
-    assert "cifar-vgg-half" in names
-    for name in names:
-        for run in read(name).values():
+def test_the_recipes_of_the_experiments_are_read():
+    files = list(RECIPES.glob("*.toml"))
+    assert "cifar-vgg-half" in [file.stem for file in files]
+    for file in files:
+        for run in read(file).values():
             assert run.teacher != run.name
-    with pytest.raises(ConfigError, match=r"bundled are .*mnist"):
+    with pytest.raises(ConfigError, match="there is no recipe at nowhere"):
         read("nowhere")
     with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"):
         read(RECIPES)
-
-
-def test_a_folder_hides_no_bundled_recipe(tmp_path, monkeypatch):
-    (tmp_path / "mnist").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert "mlp-float" in read("mnist")
 
 
 def test_a_run_learns_and_leaves_its_folder(root, tmp_path):
@@ -453,13 +442,3 @@ def test_a_checkpoint_that_lacks_a_new_field_is_gone_on_from(root, tmp_path):
     torch.save(state, trainer.folder / "checkpoint.pt")
     with pytest.raises(ValueError, match="belongs to other settings"):
         Trainer(config(epochs=2, lr=0.5), root, tmp_path, progress=False).go()
-
-
-def test_the_bundled_recipes_are_listed_without_naming_one(monkeypatch, capsys):
-    call(monkeypatch, command, "--list")
-    lines = capsys.readouterr().out.splitlines()
-    assert "mnist: 42 runs" in [re.sub(r"\d+", "42", line) for line in lines]
-    assert all(read(line.split(":")[0]) for line in lines)
-    with pytest.raises(SystemExit):
-        call(monkeypatch, command)
-    assert "name a CONFIG: a TOML file or a bundled recipe" in capsys.readouterr().err

@@ -29,7 +29,7 @@ impl Confidence {
     pub(crate) fn of(model: &Model) -> Self {
         let graph = model.graph();
         let last = graph.nodes.iter().find(|node| node.name == graph.output);
-        Self { done: last.is_some_and(|node| matches!(node.op, Op::Softmax)) }
+        Self { done: last.is_some_and(|node| matches!(node.op, Op::Softmax(_))) }
     }
 
     /// The outputs as probabilities: as they are if the model ends with a softmax, else their softmax.

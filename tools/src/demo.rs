@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::model::{highest_order, note};
 use crate::table::{Table, percent, time};
 use crate::terminal::{Color, Style};
-use horq::{Session, SessionOptions};
+use horq::{Order, Session, SessionOptions};
 use horq_probe::display::{columns, padded, padded_left};
 use std::io::Write;
 use std::time::Instant;
@@ -57,7 +57,7 @@ pub(crate) fn demo(args: &cli::Demo, out: &mut dyn Write) -> Result<(), Failure>
         card.insert(0, style.paint(Color::Bold, &padded(&centred, width)));
         card.push(style.paint(Color::Dim, &subject.heading()));
         for (&order, total) in orders.iter().zip(&mut totals) {
-            session.set_order(order).map_err(fail)?;
+            session.set_order(Order::new(order).map_err(fail)?);
             let reading = read(&mut session, confidence, picture).map_err(fail)?;
             total.0 += usize::from(reading.class == picture.class);
             total.1 += reading.confidence;

@@ -50,7 +50,7 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
     ]);
     let mut total = Cost::default();
     for (node, input, shape) in model::nodes(&model) {
-        let cost = Cost::of(node, input, shape);
+        let cost = Cost::of(node, input);
         total = total.plus(cost);
         let quantizer = node.op.quantizer();
         let order = quantizer.map_or(String::new(), |quantizer| quantizer.order.to_string());
@@ -63,9 +63,9 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
             shape.to_string(),
             order,
             scales.into(),
-            unless_zero(cost.bit_macs, |macs| amount(macs as f64)),
+            unless_zero(cost.macs.bit, |macs| amount(macs as f64)),
             cost.float_products(),
-            unless_zero(cost.int8_macs, |macs| amount(macs as f64)),
+            unless_zero(cost.macs.int8, |macs| amount(macs as f64)),
             unless_zero(cost.bytes, bytes),
             unless_zero(cost.float_bytes, bytes),
         ]);
@@ -80,9 +80,9 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
         empty(),
         empty(),
         empty(),
-        amount(total.bit_macs as f64),
+        amount(total.macs.bit as f64),
         total.float_products(),
-        amount(total.int8_macs as f64),
+        amount(total.macs.int8 as f64),
         bytes(total.bytes),
         bytes(total.float_bytes),
     ]);
@@ -108,37 +108,25 @@ pub(crate) fn mode(mode: ScaleMode) -> &'static str {
 /// What a row says about a node beyond its columns: "5x5, stride 2, padding 1, 2 bases".
 fn details(node: &Node) -> String {
     let mut parts = node.op.window().map(window_parts).unwrap_or_default();
-    match &node.op {
-        Op::Conv2d { groups, .. }
-        | Op::BinaryConv2d { groups, .. }
-        | Op::BinaryWeightConv2d { groups, .. }
-        | Op::CodebookConv2d { groups, .. }
-        | Op::Int8Conv2d { groups, .. }
-            if *groups > 1 =>
-        {
-            parts.push(format!("{groups} groups"));
-        }
-        _ => {}
-    }
-    if let Op::BinaryConv2d { pad_value: Padding::One, window, .. } = &node.op
-        && window.padding != [0; 4]
+    let fields = model::fields(&node.op);
+    let count = |name: &str| match &fields[name] {
+        Value::Array(list) => list.len() as u64,
+        value => value.as_u64().unwrap_or(0),
+    };
+    let at_least = |name: &str, least: u64| fields.get(name).map(|_| count(name)).filter(|&n| n >= least);
+    parts.extend(at_least("groups", 2).map(|n| format!("{n} groups")));
+    if let Op::BinaryConv2d(conv) = &node.op
+        && conv.layout.pad_value == Padding::One
+        && conv.layout.sliding.window.padding != [0; 4]
     {
         parts.push("padded with +1".into());
     }
-    if let Op::BinaryConv2d { bases, .. } | Op::BinaryDense { bases, .. } = &node.op
-        && bases.len() > 1
-    {
-        parts.push(format!("{} bases", bases.len()));
+    parts.extend(at_least("bases", 2).map(|n| format!("{n} bases")));
+    if let Op::AffineByOrder(op) = &node.op {
+        parts.push(format!("{} orders, of {}", op.rows.len(), op.order_of));
     }
-    if let Op::AffineByOrder { order_of, rows } = &node.op {
-        parts.push(format!("{} orders, of {order_of}", rows.len()));
-    }
-    if let Op::CodebookConv2d { entries, .. } | Op::CodebookDense { entries, .. } = &node.op {
-        parts.push(format!("{entries} weight values"));
-    }
-    if let Op::Int8Conv2d { zero_point, .. } | Op::Int8Dense { zero_point, .. } = &node.op {
-        parts.push(format!("zero point {zero_point}"));
-    }
+    parts.extend(at_least("entries", 0).map(|n| format!("{n} weight values")));
+    parts.extend(at_least("zero_point", 0).map(|n| format!("zero point {n}")));
     parts.join(", ")
 }
 
@@ -163,40 +151,20 @@ fn document(file: &str, model: &Model) -> Value {
     let mut total = Cost::default();
     let layers: Vec<Value> = model::nodes(model)
         .map(|(node, input, shape)| {
-            let cost = Cost::of(node, input, shape);
+            let cost = Cost::of(node, input);
             total = total.plus(cost);
             let mut layer = json!({
                 "name": node.name, "op": node.op.kind(), "inputs": node.inputs, "shape": Vec::<usize>::from(shape),
             });
             merge(&mut layer, costs(cost));
-            if let Some(window) = node.op.window() {
-                let Window { kernel, stride, dilation, padding } = window;
-                merge(
-                    &mut layer,
-                    json!({"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}),
-                );
-            }
-            if let Some(quantizer) = node.op.quantizer() {
-                merge(&mut layer, json!({"order": quantizer.order, "scale_mode": mode(quantizer.mode)}));
-            }
-            match &node.op {
-                Op::Conv2d { groups, .. } | Op::BinaryWeightConv2d { groups, .. } => {
-                    merge(&mut layer, json!({"groups": groups}));
+            for (name, value) in model::fields(&node.op) {
+                match name.as_str() {
+                    "kernel" | "stride" | "dilation" | "padding" | "groups" | "entries" | "zero_point"
+                    | "pad_value" | "order" => layer[name] = value,
+                    "mode" => layer["scale_mode"] = value,
+                    "bases" => layer[name] = value.as_array().map_or(0, Vec::len).into(),
+                    _ => {}
                 }
-                Op::CodebookConv2d { groups, entries, .. } => {
-                    merge(&mut layer, json!({"groups": groups, "entries": entries}));
-                }
-                Op::Int8Conv2d { groups, zero_point, .. } => {
-                    merge(&mut layer, json!({"groups": groups, "zero_point": zero_point}));
-                }
-                Op::Int8Dense { zero_point, .. } => merge(&mut layer, json!({"zero_point": zero_point})),
-                Op::CodebookDense { entries, .. } => merge(&mut layer, json!({"entries": entries})),
-                Op::BinaryConv2d { groups, bases, pad_value, .. } => {
-                    let pad_value = if *pad_value == Padding::One { "one" } else { "valid-taps" };
-                    merge(&mut layer, json!({"groups": groups, "bases": bases.len(), "pad_value": pad_value}));
-                }
-                Op::BinaryDense { bases, .. } => merge(&mut layer, json!({"bases": bases.len()})),
-                _ => {}
             }
             layer
         })
@@ -219,8 +187,8 @@ fn document(file: &str, model: &Model) -> Value {
 
 fn costs(cost: Cost) -> Value {
     json!({
-        "binary_macs": cost.bit_macs, "sign_macs": cost.sign_macs, "code_macs": cost.code_macs,
-        "float_macs": cost.float_macs, "int8_macs": cost.int8_macs, "bytes": cost.bytes,
+        "binary_macs": cost.macs.bit, "sign_macs": cost.macs.binary_weight, "code_macs": cost.macs.codebook,
+        "float_macs": cost.macs.float, "int8_macs": cost.macs.int8, "bytes": cost.bytes,
         "float_bytes": cost.float_bytes, "compression": cost.compression(),
     })
 }

@@ -4,7 +4,7 @@ use crate::cli::Orders;
 use crate::failure::Failure;
 use crate::table::amount;
 use horq::graph::{Content, Node, Op, Shape};
-use horq::{Model, Session, SessionOptions, escaped};
+use horq::{Macs, Model, Order, Session, SessionOptions, escaped};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(crate) fn session(
 ) -> Result<Session, Failure> {
     let mut session = Session::new(model, options).map_err(|error| Failure::file(path, error))?;
     if let Some(order) = orders.order.map(usize::from) {
-        session.set_order(order).map_err(|error| Failure::file(path, error))?;
+        session.set_order(Order::new(order).map_err(|error| Failure::file(path, error))?);
         let highest = highest_order(model);
         if order > highest {
             note(&match highest {
@@ -37,8 +37,8 @@ pub(crate) fn session(
         }
     }
     for (layer, order) in &orders.layer_order {
-        session
-            .set_layer_order(layer, *order)
+        Order::new(*order)
+            .and_then(|order| session.set_layer_order(layer, order))
             .map_err(|error| Failure::Usage(format!("--layer-order {layer}={order}: {}: {error}", escaped(path))))?;
     }
     Ok(session)
@@ -64,16 +64,8 @@ pub(crate) fn note(message: &str) {
 /// What a node costs, for one sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
-    /// Binary multiply-accumulates at the highest order, over all weight bases; padded taps counted.
-    pub(crate) bit_macs: u64,
-    /// f32 activations times binary weights; padded taps counted.
-    pub(crate) sign_macs: u64,
-    /// f32 activations times entries of a codebook; padded taps counted.
-    pub(crate) code_macs: u64,
-    /// f32 multiply-accumulates; padded taps counted.
-    pub(crate) float_macs: u64,
-    /// 8-bit multiply-accumulates; padded taps counted.
-    pub(crate) int8_macs: u64,
+    /// Multiply-accumulates, a binary layer at its highest order; padded taps counted.
+    pub(crate) macs: Macs,
     /// Bytes of its tensors in the file, padding included.
     pub(crate) bytes: u64,
     /// Bytes of the same parameters in a float network: one f32 a weight, bias, scale, shift and slope.
@@ -82,7 +74,7 @@ pub(crate) struct Cost {
 
 impl Cost {
     /// The cost of a node with inputs and output of these shapes.
-    pub(crate) fn of(node: &Node, input: Shape, output: Shape) -> Self {
+    pub(crate) fn of(node: &Node, input: Shape) -> Self {
         let tensors = node.op.tensors(input);
         let size = |content: &Content| if let Content::Int8Panels(_) = content { 1 } else { 4 };
         let bytes = tensors
@@ -90,45 +82,20 @@ impl Cost {
             .map(|tensor| (size(&tensor.content) * tensor.content.shape().iter().product::<usize>()) as u64)
             .sum();
         let geometry = node.op.geometry(input);
-        let weights = geometry.map_or(0, |g| (g.filters * g.depth()) as u64);
-        let pixels = (output.len() / output.channels()) as u64;
-        let macs = pixels * weights;
-        let cost = match &node.op {
-            Op::BinaryConv2d { quantizer, bases, .. } | Op::BinaryDense { quantizer, bases, .. } => {
-                Self { bit_macs: macs * (quantizer.order * bases.len()) as u64, ..Self::default() }
-            }
-            Op::BinaryWeightConv2d { .. } | Op::BinaryWeightDense { .. } => Self { sign_macs: macs, ..Self::default() },
-            Op::CodebookConv2d { .. } | Op::CodebookDense { .. } => Self { code_macs: macs, ..Self::default() },
-            Op::Int8Conv2d { .. } | Op::Int8Dense { .. } => Self { int8_macs: macs, ..Self::default() },
-            _ => Self { float_macs: macs, ..Self::default() },
-        };
+        let weights = geometry.map_or(0, |g| g.filters * g.depth());
         let vectors = match &node.op {
-            Op::Conv2d { filters, bias, .. }
-            | Op::Dense { filters, bias, .. }
-            | Op::BinaryConv2d { filters, bias, .. }
-            | Op::BinaryDense { filters, bias, .. }
-            | Op::BinaryWeightConv2d { filters, bias, .. }
-            | Op::BinaryWeightDense { filters, bias, .. }
-            | Op::CodebookConv2d { filters, bias, .. }
-            | Op::CodebookDense { filters, bias, .. }
-            | Op::Int8Conv2d { filters, bias, .. }
-            | Op::Int8Dense { filters, bias, .. } => bias.as_ref().map_or(0, |_| *filters),
             // A float network has one batch norm, whatever the order.
-            Op::Affine { .. } | Op::AffineByOrder { .. } => 2 * input.channels(),
-            Op::Prelu { .. } => input.channels(),
-            _ => 0,
+            Op::Affine(_) | Op::AffineByOrder(_) => 2 * input.channels(),
+            Op::Prelu(_) => input.channels(),
+            op => geometry.filter(|_| fields(op).contains_key("bias")).map_or(0, |g| g.filters),
         };
-        Self { bytes, float_bytes: 4 * (weights + vectors as u64), ..cost }
+        Self { macs: node.op.macs(input), bytes, float_bytes: 4 * (weights + vectors) as u64 }
     }
 
     /// The sum of two costs.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
-            bit_macs: self.bit_macs + other.bit_macs,
-            sign_macs: self.sign_macs + other.sign_macs,
-            code_macs: self.code_macs + other.code_macs,
-            float_macs: self.float_macs + other.float_macs,
-            int8_macs: self.int8_macs + other.int8_macs,
+            macs: self.macs + other.macs,
             bytes: self.bytes + other.bytes,
             float_bytes: self.float_bytes + other.float_bytes,
         }
@@ -136,7 +103,8 @@ impl Cost {
 
     /// Products of f32 activations, by what their weights are.
     pub(crate) fn float_products(self) -> String {
-        let kinds = [(self.float_macs, ""), (self.sign_macs, " by signs"), (self.code_macs, " by codes")];
+        let Macs { float, binary_weight, codebook, .. } = self.macs;
+        let kinds = [(float, ""), (binary_weight, " by signs"), (codebook, " by codes")];
         let parts = kinds.into_iter().filter(|(macs, _)| *macs > 0);
         parts.map(|(macs, kind)| amount(macs as f64) + kind).collect::<Vec<_>>().join(" + ")
     }
@@ -144,6 +112,14 @@ impl Cost {
     /// How many times smaller than f32 the parameters are; none if there are none.
     pub(crate) fn compression(self) -> Option<f64> {
         (self.bytes > 0).then(|| self.float_bytes as f64 / self.bytes as f64)
+    }
+}
+
+/// The fields of an operation, as the file has them.
+pub(crate) fn fields(op: &Op) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::to_value(op) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::inspect::mode;
 use crate::model;
 use crate::table::{Table, amount, bytes, percent, time};
 use crate::terminal::Style;
-use horq::{LayerProfile, Model, Session, SessionOptions, escaped};
+use horq::{LayerProfile, Model, Order, Session, SessionOptions, escaped};
 use horq_kernels::{Isa, Stage};
 use horq_probe::clock::{Clock, ClockChoice};
 use horq_probe::display::printable;
@@ -91,7 +91,7 @@ fn session_like(other: &Session, model: &Model, options: SessionOptions) -> Resu
     let mut session = Session::new(model, options)?;
     for layer in other.profile() {
         if let Some(order) = layer.order() {
-            session.set_layer_order(&layer.name, order)?;
+            session.set_layer_order(&layer.name, Order::new(order)?)?;
         }
     }
     Ok(session)
@@ -138,8 +138,8 @@ struct Report<'a> {
 impl Report<'_> {
     /// Binary multiply-accumulates a nanosecond.
     fn rate(&self, profile: &LayerProfile, nanoseconds: f64) -> Option<f64> {
-        (profile.bit_macs > 0 && nanoseconds > 0.0)
-            .then(|| (profile.bit_macs * self.args.batch as u64) as f64 / nanoseconds)
+        (profile.macs.bit > 0 && nanoseconds > 0.0)
+            .then(|| (profile.macs.bit * self.args.batch as u64) as f64 / nanoseconds)
     }
 
     fn table(&self, out: &mut dyn Write) -> Result<(), Failure> {
@@ -258,8 +258,8 @@ impl Report<'_> {
                     "name": profile.name, "op": profile.op, "fused": profile.fused, "packed": profile.packed, "order": profile.order(),
                     "scale_mode": profile.binary.map(|binary| mode(binary.mode)),
                     "ns": layer.wall, "quantize_ns": quantize, "bits_ns": bits, "epilogue_ns": epilogue, "float_ns": float,
-                    "binary_macs": profile.bit_macs, "sign_macs": profile.sign_macs, "code_macs": profile.code_macs,
-                    "float_macs": profile.float_macs, "int8_macs": profile.int8_macs,
+                    "binary_macs": profile.macs.bit, "sign_macs": profile.macs.binary_weight, "code_macs": profile.macs.codebook,
+                    "float_macs": profile.macs.float, "int8_macs": profile.macs.int8,
                     "binary_macs_per_second": rate.map(|rate| rate * 1e9), "limit_fraction": of_limit(rate),
                     "layer_limit_fraction": of_limit(self.rate(profile, layer.wall)),
                     "weight_bytes": profile.weight_bytes, "activation_bytes": profile.activation_bytes,

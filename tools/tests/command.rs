@@ -4,7 +4,8 @@ mod common;
 
 use common::{Files, command, horq, network, network_builder, said};
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Layer, Model};
+use horq::ops::{BinaryWeightConv2d, CodebookDense, Dense, GlobalAveragePool};
+use horq::{Builder, Model};
 use horq_kernels::Window;
 use std::process::Stdio;
 
@@ -112,16 +113,11 @@ fn products_are_counted_by_what_their_weights_are() {
     let (weight, alpha, codebook) = (common::noise(64 * 12, 1), [0.5; 12], [-1.0, 0.25, 2.0]);
     let codes: Vec<u8> = (0..12 * 5).map(|i| (i % 3) as u8).collect();
     let window = Window::square(2);
-    let base = BinaryBase { weight: &weight[..12 * 4 * 3], alpha: &alpha };
     let mut builder = Builder::new("x", Shape::Image { height: 4, width: 4, channels: 3 });
-    builder
-        .add("signs", &["x"], Layer::BinaryWeightConv2d { window, filters: 12, groups: 1, base, bias: None })
-        .unwrap();
-    builder.add("mean", &["signs"], Layer::GlobalAveragePool).unwrap();
-    builder
-        .add("codes", &["mean"], Layer::CodebookDense { filters: 5, codes: &codes, codebook: &codebook, bias: None })
-        .unwrap();
-    builder.add("floats", &["codes"], Layer::Dense { filters: 7, weight: &weight[..35], bias: None }).unwrap();
+    builder.add("signs", &["x"], BinaryWeightConv2d::new(window, 12, &weight[..12 * 4 * 3], &alpha)).unwrap();
+    builder.add("mean", &["signs"], GlobalAveragePool).unwrap();
+    builder.add("codes", &["mean"], CodebookDense::new(5, &codes, &codebook)).unwrap();
+    builder.add("floats", &["codes"], Dense::new(7, &weight[..35])).unwrap();
     let path = files.write("mixed.horq", &builder.to_bytes("floats").unwrap());
     let expected = [("sign_macs", 9 * 12 * 12), ("code_macs", 12 * 5), ("float_macs", 5 * 7), ("binary_macs", 0)];
     let total = &horq(&["inspect", &path, "--json"]).json()["total"];

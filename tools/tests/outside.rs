@@ -5,7 +5,8 @@ mod common;
 
 use common::{Files, Said, command, horq, noise, npy_f32, said};
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Layer, Quantize, ScaleMode, escaped};
+use horq::ops::{Basis, BinaryDense, Concat, Dense, Quantizer, Relu};
+use horq::{Builder, Order, ScaleMode, escaped};
 use std::ffi::OsStr;
 use std::process::Stdio;
 
@@ -23,12 +24,12 @@ fn assert_harmless(said: &Said) {
 /// A model of two inputs and two classes all of whose text is hostile, as far as the format lets it; with its own answer as
 /// an example.
 fn hostile(classes: &str) -> Vec<u8> {
-    let base = BinaryBase { weight: &[1.0, -1.0, -1.0, 1.0], alpha: &[1.0, 1.0] };
-    let quantize = Quantize { order: 2, mode: ScaleMode::Image, scales: None };
-    let layer = Layer::BinaryDense { filters: 2, quantize, bases: &[base], bias: None };
+    let base = Basis::new(&[1.0, -1.0, -1.0, 1.0], &[1.0, 1.0]);
+    let quantize = Quantizer::new(Order::new(2).unwrap(), ScaleMode::Image);
+    let layer = BinaryDense::new(2, quantize, &[base]);
     let mut builder = Builder::new("in\u{feff}put", Shape::Flat(2));
     builder.add("la\u{202e}yer\u{200b}", &["in\u{feff}put"], layer).unwrap();
-    builder.add("名前\u{2028}", &["la\u{202e}yer\u{200b}"], Layer::Relu).unwrap();
+    builder.add("名前\u{2028}", &["la\u{202e}yer\u{200b}"], Relu).unwrap();
     builder.producer(&format!("\u{1b}[2J\u{1b}[H\n{FORGED}"));
     builder.note("key\u{9b}2J\n", &format!("two\nlines\r{FORGED}\u{7f}")).note("classes", classes);
     let mut session = horq::Session::new(
@@ -143,9 +144,9 @@ fn an_empty_instruction_set_is_none_and_one_that_is_no_text_an_error() {
 fn names_of_any_length_fit() {
     let files = Files::new();
     let mut builder = Builder::new("x", Shape::Flat(1));
-    builder.add("wide", &["x"; 21_850], Layer::Concat).unwrap();
+    builder.add("wide", &["x"; 21_850], Concat).unwrap();
     let weight = noise(2 * 21_850, 1);
-    builder.add("y", &["wide"], Layer::Dense { filters: 2, weight: &weight, bias: None }).unwrap();
+    builder.add("y", &["wide"], Dense::new(2, &weight)).unwrap();
     builder.note("classes", &format!("{},{}", "n".repeat(70_000), "漢".repeat(70_000)));
     let model = files.write("wide.horq", &builder.to_bytes("y").unwrap());
     let text = horq(&["inspect", &model]).ok();
@@ -171,7 +172,7 @@ fn thousands_of_layers_fit() {
     let names: Vec<String> = (0..4096).map(|i| format!("{i:0>60}")).collect();
     let mut last = "x";
     for name in &names {
-        builder.add(name, &[last], Layer::Relu).unwrap();
+        builder.add(name, &[last], Relu).unwrap();
         last = name;
     }
     let model = files.write("deep.horq", &builder.to_bytes(last).unwrap());

@@ -2,8 +2,11 @@
 
 use crate::cases::FIXED_SCALES;
 use crate::data::Numbers;
-use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Error, Int8Quantize, Layer, Padding, Quantize, ScaleMode, Window};
+use horq::graph::{Op, Shape};
+use horq::ops::{
+    Add, Affine, Basis, BinaryConv2d, BinaryDense, Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Prelu, Quantizer,
+};
+use horq::{Builder, Error, Order, Padding, PlainValues, ScaleMode, Window};
 
 /// What the layers that are not binary compute in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +63,13 @@ impl Draft {
     }
 
     /// A layer without weights.
-    pub(super) fn then(self, name: &str, layer: Layer<'_>) -> Drawn {
+    pub(super) fn then<'a>(self, name: &str, op: impl Into<Op<PlainValues<'a>>>) -> Drawn {
         let end = self.end.clone();
-        self.reading(name, &[&end], layer)
+        self.reading(name, &[&end], op)
     }
 
-    fn reading(mut self, name: &str, inputs: &[&str], layer: Layer<'_>) -> Drawn {
-        self.builder.add(name, inputs, layer)?;
+    fn reading<'a>(mut self, name: &str, inputs: &[&str], op: impl Into<Op<PlainValues<'a>>>) -> Drawn {
+        self.builder.add(name, inputs, op)?;
         self.end = name.to_owned();
         Ok(self)
     }
@@ -76,12 +79,12 @@ impl Draft {
         let depth = window.taps() * self.channels() / groups;
         let weight = self.weights(filters, depth);
         match self.ends {
-            Ends::Float => self.then(name, Layer::Conv2d { window, filters, groups, weight: &weight, bias: None }),
+            Ends::Float => self.then(name, Conv2d::new(window, filters, &weight).groups(groups)),
             Ends::Int8 => {
                 let (weight, alpha) = eighths(&weight, depth);
                 let (weight, alpha) = (&weight, &alpha);
                 let quantize = Int8Quantize::of_range(-RANGE, RANGE);
-                self.then(name, Layer::Int8Conv2d { window, filters, groups, quantize, weight, alpha, bias: None })
+                self.then(name, Int8Conv2d::new(window, filters, quantize, weight, alpha).groups(groups))
             }
         }
     }
@@ -92,7 +95,7 @@ impl Draft {
         let channels = self.channels();
         let weight = KERNEL.map(|x| x / 16.0).repeat(channels);
         let window = Window::square(3).with_stride(2).with_padding(1);
-        let layer = Layer::Conv2d { window, filters: channels, groups: channels, weight: &weight, bias: None };
+        let layer = Conv2d::new(window, channels, &weight).groups(channels);
         self.then(name, layer)
     }
 
@@ -101,13 +104,12 @@ impl Draft {
         let depth = self.channels();
         let weight = self.weights(filters, depth);
         let bias = self.between(filters, -0.3, 0.3);
-        let bias = Some(&bias[..]);
         match self.ends {
-            Ends::Float => self.then(name, Layer::Dense { filters, weight: &weight, bias }),
+            Ends::Float => self.then(name, Dense::new(filters, &weight).bias(&bias)),
             Ends::Int8 => {
                 let (weight, alpha) = eighths(&weight, depth);
                 let quantize = Int8Quantize::of_range(-RANGE, RANGE);
-                self.then(name, Layer::Int8Dense { filters, quantize, weight: &weight, alpha: &alpha, bias })
+                self.then(name, Int8Dense::new(filters, quantize, &weight, &alpha).bias(&bias))
             }
         }
     }
@@ -115,47 +117,48 @@ impl Draft {
     /// Binary convolution without bias.
     pub(super) fn binary(mut self, name: &str, window: Window, filters: usize, pad_value: Padding) -> Drawn {
         let (weight, alpha) = self.basis(filters, window.taps() * self.channels());
-        let (quantize, bases) = (self.quantize(), [BinaryBase { weight: &weight, alpha: &alpha }]);
-        let layer = Layer::BinaryConv2d { window, filters, groups: 1, pad_value, quantize, bases: &bases, bias: None };
+        let (quantize, bases) = (self.quantizer()?, [Basis::new(&weight, &alpha)]);
+        let layer = BinaryConv2d::new(window, filters, quantize, bases).pad_value(pad_value);
         self.then(name, layer)
     }
 
     /// Binary matrix product without bias.
     pub(super) fn binary_dense(mut self, name: &str, filters: usize) -> Drawn {
         let (weight, alpha) = self.basis(filters, self.channels());
-        let (quantize, bases) = (self.quantize(), [BinaryBase { weight: &weight, alpha: &alpha }]);
-        self.then(name, Layer::BinaryDense { filters, quantize, bases: &bases, bias: None })
+        let (quantize, bases) = (self.quantizer()?, [Basis::new(&weight, &alpha)]);
+        self.then(name, BinaryDense::new(filters, quantize, bases))
     }
 
     /// A batch norm.
     pub(super) fn norm(mut self, name: &str) -> Drawn {
         let (scale, shift) = (self.between(self.channels(), 0.5, 1.5), self.between(self.channels(), -0.3, 0.3));
-        self.then(name, Layer::Affine { scale: &scale, shift: &shift })
+        self.then(name, Affine::new(&scale, &shift))
     }
 
     /// y = x + shift by channel.
     pub(super) fn shift(mut self, name: &str) -> Drawn {
         let shift = self.between(self.channels(), -0.3, 0.3);
         let scale = vec![1.0; shift.len()];
-        self.then(name, Layer::Affine { scale: &scale, shift: &shift })
+        self.then(name, Affine::new(&scale, &shift))
     }
 
     /// PReLU with a slope a channel.
     pub(super) fn prelu(mut self, name: &str) -> Drawn {
         let slope = self.between(self.channels(), 0.1, 0.4);
-        self.then(name, Layer::Prelu { slope: &slope })
+        self.then(name, Prelu::new(&slope))
     }
 
     /// The sum of the end and another value.
     pub(super) fn add(self, name: &str, other: &str) -> Drawn {
         let end = self.end.clone();
-        self.reading(name, &[&end, other], Layer::Add)
+        self.reading(name, &[&end, other], Add)
     }
 
-    fn quantize(&self) -> Quantize<'static> {
-        let constants = FIXED_SCALES.get(..self.order); // an order beyond them is for the builder to refuse
-        let scales = constants.filter(|_| self.mode == ScaleMode::Fixed);
-        Quantize { order: self.order, mode: self.mode, scales }
+    fn quantizer(&self) -> Result<Quantizer<PlainValues<'static>>, Error> {
+        let order = Order::new(self.order)?;
+        let constants = FIXED_SCALES.get(..self.order).filter(|_| self.mode == ScaleMode::Fixed);
+        let free = Quantizer::new(order, self.mode); // an order beyond the constants is for the builder to refuse
+        Ok(constants.map_or(free, |constants| Quantizer::fixed(order, constants)))
     }
 
     /// Weights whose products with values of variance 1 have sums of about variance 1.

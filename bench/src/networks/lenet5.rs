@@ -2,12 +2,13 @@
 
 use super::draft::{Draft, Drawn};
 use horq::graph::Shape;
-use horq::{Layer, Padding, Window};
+use horq::ops::{Flatten, MaxPool};
+use horq::{Padding, Window};
 
 pub(super) const INPUT: Shape = Shape::Image { height: 28, width: 28, channels: 1 };
 
 pub(super) fn draw(draft: Draft) -> Drawn {
-    let pool = Layer::MaxPool { window: Window::square(2).with_stride(2) };
+    let pool = MaxPool::new(Window::square(2).with_stride(2));
     draft
         .conv("conv1", Window::square(5), 20, 1)?
         .norm("norm1")?
@@ -17,7 +18,7 @@ pub(super) fn draw(draft: Draft) -> Drawn {
         .norm("norm2")?
         .prelu("prelu2")?
         .then("pool2", pool)?
-        .then("flat", Layer::Flatten)?
+        .then("flat", Flatten)?
         .binary_dense("dense3", 500)?
         .norm("norm3")?
         .prelu("prelu3")?

@@ -6,7 +6,8 @@
 
 use super::draft::{Draft, Drawn};
 use horq::graph::Shape;
-use horq::{Layer, Padding, Window};
+use horq::ops::{GlobalAveragePool, MaxPool, Relu};
+use horq::{Padding, Window};
 
 pub(super) const INPUT: Shape = Shape::Image { height: 224, width: 224, channels: 3 };
 
@@ -18,7 +19,7 @@ pub(super) fn draw(draft: Draft) -> Drawn {
     let mut draft = draft
         .conv("stem.conv", halve, stem, 1)?
         .norm("stem.norm")?
-        .then("stem.relu", Layer::Relu)?
+        .then("stem.relu", Relu)?
         .conv("stem.depthwise", halve, stem, stem)?
         .norm("stem.depthwise.norm")?
         .conv("stem.widen", Window::square(1), sections[0], 1)?
@@ -27,8 +28,8 @@ pub(super) fn draw(draft: Draft) -> Drawn {
         let part = |part: &str| format!("{}.{part}", section + 1);
         if section > 0 {
             draft = draft
-                .then(&part("relu"), Layer::Relu)?
-                .then(&part("pool"), Layer::MaxPool { window: Window::square(2) })?
+                .then(&part("relu"), Relu)?
+                .then(&part("pool"), MaxPool::new(Window::square(2)))?
                 .blur(&part("blur"))?
                 .conv(&part("widen"), Window::square(1), filters, 1)?
                 .norm(&part("widen.norm"))?;
@@ -38,10 +39,10 @@ pub(super) fn draw(draft: Draft) -> Drawn {
             let input = draft.end();
             draft = draft
                 .binary(&part("conv"), Window::square(3).with_padding(1), filters, Padding::One)?
-                .then(&part("relu"), Layer::Relu)?
+                .then(&part("relu"), Relu)?
                 .norm(&part("norm"))?
                 .add(&part("sum"), &input)?;
         }
     }
-    draft.then("relu", Layer::Relu)?.then("pool", Layer::GlobalAveragePool)?.dense("classes", 1000)
+    draft.then("relu", Relu)?.then("pool", GlobalAveragePool)?.dense("classes", 1000)
 }

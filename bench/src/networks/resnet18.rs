@@ -3,7 +3,8 @@
 
 use super::draft::{Draft, Drawn};
 use horq::graph::Shape;
-use horq::{Layer, Padding, Window};
+use horq::ops::{AveragePool, GlobalAveragePool, MaxPool};
+use horq::{Padding, Window};
 
 pub(super) const INPUT: Shape = Shape::Image { height: 224, width: 224, channels: 3 };
 
@@ -18,16 +19,14 @@ pub(super) enum Activation {
 
 pub(super) fn draw(draft: Draft, activation: Activation) -> Drawn {
     let halve = |kernel, padding| Window::square(kernel).with_stride(2).with_padding(padding);
-    let mut draft = draft
-        .conv("stem", halve(7, 3), 64, 1)?
-        .norm("stem.norm")?
-        .then("stem.pool", Layer::MaxPool { window: halve(3, 1) })?;
+    let mut draft =
+        draft.conv("stem", halve(7, 3), 64, 1)?.norm("stem.norm")?.then("stem.pool", MaxPool::new(halve(3, 1)))?;
     for (stage, filters) in [64, 128, 256, 512].into_iter().enumerate() {
         for layer in 0..4 {
             draft = block(draft, &format!("{}.{}", stage + 1, layer + 1), filters, activation)?;
         }
     }
-    draft.then("pool", Layer::GlobalAveragePool)?.dense("classes", 1000)
+    draft.then("pool", GlobalAveragePool)?.dense("classes", 1000)
 }
 
 /// One binary convolution and its shortcut, which halves the image where the channels grow.
@@ -47,7 +46,7 @@ fn block(draft: Draft, name: &str, filters: usize, activation: Activation) -> Dr
     let shortcut = if halves {
         draft = draft
             .from(&input)
-            .then(&part("half"), Layer::AveragePool { window: Window::square(2).with_stride(2) })?
+            .then(&part("half"), AveragePool::new(Window::square(2).with_stride(2)))?
             .conv(&part("widen"), Window::square(1), filters, 1)?
             .norm(&part("widen.norm"))?;
         draft.end()

@@ -2,7 +2,8 @@
 
 use super::draft::{Draft, Drawn};
 use horq::graph::Shape;
-use horq::{Layer, Padding, Window};
+use horq::ops::{Flatten, MaxPool};
+use horq::{Padding, Window};
 
 pub(super) const INPUT: Shape = Shape::Image { height: 32, width: 32, channels: 3 };
 
@@ -17,8 +18,8 @@ pub(super) fn draw(mut draft: Draft) -> Drawn {
         };
         draft = draft.norm(&format!("norm{layer}"))?.prelu(&format!("prelu{layer}"))?;
         if layer % 2 == 0 {
-            draft = draft.then(&format!("pool{layer}"), Layer::MaxPool { window: Window::square(2).with_stride(2) })?;
+            draft = draft.then(&format!("pool{layer}"), MaxPool::new(Window::square(2).with_stride(2)))?;
         }
     }
-    draft.then("flat", Layer::Flatten)?.dense("dense7", 10)
+    draft.then("flat", Flatten)?.dense("dense7", 10)
 }

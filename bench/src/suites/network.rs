@@ -13,7 +13,7 @@ use crate::networks::Network;
 use crate::output::{create_folder, save};
 use crate::report::record::Record;
 use clap::{Args, ValueEnum};
-use horq::{Model, ScaleMode, Session, SessionOptions, escaped};
+use horq::{Model, Order, ScaleMode, Session, SessionOptions, escaped};
 use horq_kernels::Isa;
 use horq_probe::clock::Timing;
 use horq_probe::peak::Unit;
@@ -235,7 +235,8 @@ impl Case {
         depth: Depth,
     ) -> Result<Measured, String> {
         let readable = |error: horq::Error| format!("{}: {error}", self.title());
-        let options = SessionOptions::new().isa(isa).order(self.order).batch(arguments.batch);
+        let options =
+            SessionOptions::new().isa(isa).order(Order::new(self.order).map_err(readable)?).batch(arguments.batch);
         let options = options.threads(harness.workers().for_session());
         let mut session = Session::new(&self.model, options.clone()).map_err(readable)?;
         let input = Numbers::new(3).floats(arguments.batch * session.input_len());

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
+use super::foreign;
 use super::json::{self, Object, Word};
-use super::{ALIGNMENT, Limits, foreign};
 use crate::Error;
+use crate::limits::{ALIGNMENT, Limits};
 
 /// Bytes of the header's length at the start of a file.
 pub(super) const LENGTH_BYTES: usize = 8;

@@ -6,11 +6,13 @@ use std::ops::Range;
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
+use super::GoldenRef;
 use super::header::Header;
 use super::metadata::Metadata;
-use super::{GoldenRef, Limits};
 use crate::Error;
-use crate::graph::{Content, Graph, Node, Shape, TensorSpec};
+use crate::graph::{Graph, Node, Shape};
+use crate::limits::Limits;
+use crate::tensor::{TensorSpec, Tensors, check_tensor};
 
 /// The name that errors about golden tensors give in place of a node's.
 const GOLDEN_NODE: &str = "golden";
@@ -59,8 +61,18 @@ impl Layout {
     }
 }
 
+/// Checks the values of all tensors, whose types and shapes are right.
+pub(crate) fn check_values(
+    metadata: &Metadata,
+    shapes: &[Shape],
+    output: Shape,
+    tensors: &Tensors,
+) -> Result<(), Error> {
+    specs(metadata, shapes, output).try_for_each(|(node, spec)| check_tensor(node, &spec, tensors.bytes(spec.name)))
+}
+
 /// The tensors that the graph and the golden values name, each with the name of its node.
-pub(super) fn specs<'a>(
+fn specs<'a>(
     metadata: &'a Metadata,
     shapes: &[Shape],
     output: Shape,
@@ -75,7 +87,7 @@ pub(super) fn specs<'a>(
         tensors.into_iter().map(|spec| (node.name.as_str(), spec))
     };
     let of_golden = golden.iter().flat_map(move |golden| {
-        let vector = |name, shape: Shape| TensorSpec { name, content: Content::Vector(golden.samples * shape.len()) };
+        let vector = |name, shape: Shape| TensorSpec::vector(name, golden.samples * shape.len());
         [vector(&golden.input, input.shape), vector(&golden.output, output)].map(|spec| (GOLDEN_NODE, spec))
     });
     nodes.iter().flat_map(of_node).chain(of_golden)
@@ -94,11 +106,7 @@ fn check_samples(golden: &GoldenRef, input: Shape, output: Shape, header: &Heade
 
 fn check_type(node: &str, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(), Error> {
     let place = || (node.to_owned(), spec.name.to_owned());
-    let (expected, name) = match spec.content {
-        Content::BitPanels(_) | Content::CodePanels(..) => (Dtype::U32, "U32"),
-        Content::Int8Panels(_) => (Dtype::I8, "I8"),
-        _ => (Dtype::F32, "F32"),
-    };
+    let (expected, name) = spec.content.dtype();
     if entry.dtype != expected {
         let (node, tensor) = place();
         return Err(Error::TensorDtype { node, tensor, expected: name, found: entry.dtype.to_string() });

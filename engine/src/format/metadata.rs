@@ -7,12 +7,12 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::fields::JsonFields;
 use super::header::{Header, header_sha256};
 use super::json::{self, Object};
-use super::node::Fields;
-use super::{Limits, MAX_NODES, VERSION};
 use crate::Error;
 use crate::graph::{Graph, Input, Node};
+use crate::limits::{Limits, MAX_NODES, VERSION};
 
 pub(super) const FORMAT: &str = "format";
 pub(super) const FORMAT_VALUE: &str = "horq";
@@ -158,7 +158,7 @@ fn parse_graph(json: &str, limits: &Limits) -> Result<Graph, Error> {
     let mut nodes: Vec<Node> = Vec::with_capacity(count);
     for (index, json) in raw.nodes.first.iter().map(|node| node.get()).enumerate() {
         let malformed = |node, reason| Error::NodeMalformed { index, node, reason };
-        let fields = Fields::parse(json).map_err(|reason| malformed(String::new(), reason))?;
+        let fields = JsonFields::parse(json).map_err(|reason| malformed(String::new(), reason))?;
         nodes.push(fields.node().map_err(|reason| malformed(fields.required("name").unwrap_or_default(), reason))?);
     }
     Ok(Graph { input: raw.input.0, output: raw.output, nodes })

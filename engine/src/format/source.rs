@@ -4,10 +4,11 @@ use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use super::check_length;
 use super::header::head_len;
-use super::memory::Aligned;
-use super::{ALIGNMENT, Limits, Memory, check_length};
 use crate::Error;
+use crate::limits::{ALIGNMENT, Limits};
+use crate::tensor::{Aligned, Memory};
 
 /// A regular file that is open for reading.
 pub(crate) struct Source {
@@ -72,7 +73,7 @@ impl Source {
         mapping.map(Memory::Mapped).map_err(|source| Error::Io { action: "map", path: self.path, source })
     }
 
-    /// Reads that many bytes more into a buffer that has room for them.
+    /// Reads that many bytes more into a buffer that holds as many.
     fn fill(&mut self, buffer: &mut Vec<u8>, bytes: usize) -> Result<(), Error> {
         let read = (&self.file).take(bytes as u64).read_to_end(buffer).map_err(|source| self.fail(source))?;
         if read < bytes { Err(self.changed("shorter")) } else { Ok(()) }

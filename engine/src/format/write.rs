@@ -9,34 +9,10 @@ use super::header::LENGTH_BYTES;
 use super::metadata::{
     DATA_SHA256, DIGITS, FORMAT, FORMAT_VALUE, FORMAT_VERSION, GOLDEN, GRAPH, HEADER_SHA256, NOTE, PRODUCER,
 };
-use super::{ALIGNMENT, GoldenRef, VERSION, sha256};
+use super::{GoldenRef, sha256};
 use crate::graph::Graph;
-
-/// The elements of a tensor to be written; a whole number of lines.
-#[derive(Clone, Debug)]
-pub(crate) enum TensorData {
-    F32(Vec<f32>),
-    U32(Vec<u32>),
-    I8(Vec<i8>),
-}
-
-impl TensorData {
-    fn dtype(&self) -> &'static str {
-        match self {
-            Self::F32(_) => "F32",
-            Self::U32(_) => "U32",
-            Self::I8(_) => "I8",
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::F32(values) => bytemuck::cast_slice(values),
-            Self::U32(words) => bytemuck::cast_slice(words),
-            Self::I8(bytes) => bytemuck::cast_slice(bytes),
-        }
-    }
-}
+use crate::limits::{ALIGNMENT, VERSION};
+use crate::tensor::TensorData;
 
 /// The parts of a file.
 pub(crate) struct Parts<'a> {

@@ -2,12 +2,13 @@
 //! convolution also a pool of 2 x 2.
 
 use super::{Flow, Step, ValueId};
-use crate::graph::{Graph, Op};
+use crate::graph::Graph;
+use crate::ops::{MAX_STEPS, Role, StepSpec};
 use horq_kernels::{ScaleMode, Window};
 
 /// The most nodes in one epilogue. Real chains have up to three or four (affine, activation, add, activation); the bound
 /// keeps the list of steps on the stack. A pool counts, though it is no step.
-pub(super) const MAX_FUSED: usize = crate::layers::MAX_STEPS - 1; // one is left for the layer's own bias
+pub(super) const MAX_FUSED: usize = MAX_STEPS - 1; // one is left for the layer's own bias
 
 /// The layers in the order in which they run: each stands where the last of its nodes stood, so that the
 /// other operand of a fused `add` has been computed.
@@ -19,7 +20,7 @@ pub(super) fn steps(graph: &Graph, flow: &Flow) -> Vec<Step> {
             continue;
         }
         let mut step = Step { node, fused: Vec::new(), inputs: flow.inputs[node].clone(), output: node + 1 };
-        if has_epilogue(&graph.nodes[node].op) {
+        if let Role::Product(_) = graph.nodes[node].op.role() {
             while let Some((next, addend)) = next_fusable(graph, flow, &taken, &step) {
                 taken[next] = true;
                 step.fused.push(next);
@@ -33,44 +34,29 @@ pub(super) fn steps(graph: &Graph, flow: &Flow) -> Vec<Step> {
     steps
 }
 
-fn has_epilogue(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Conv2d { .. }
-            | Op::Dense { .. }
-            | Op::BinaryConv2d { .. }
-            | Op::BinaryDense { .. }
-            | Op::BinaryWeightConv2d { .. }
-            | Op::BinaryWeightDense { .. }
-            | Op::CodebookConv2d { .. }
-            | Op::CodebookDense { .. }
-            | Op::Int8Conv2d { .. }
-            | Op::Int8Dense { .. }
-    )
-}
-
-/// The only reader of the layer's value, if it can be the next step of the epilogue, and the other operand of an `add`.
+/// The only reader of the layer's value, if it can be the next step of the epilogue, and the other operand of a sum.
 fn next_fusable(graph: &Graph, flow: &Flow, taken: &[bool], step: &Step) -> Option<(usize, Option<ValueId>)> {
     let [reader] = flow.readers[step.output][..] else { return None };
     if step.output == flow.output || taken[reader] || step.fused.len() == MAX_FUSED {
         return None;
     }
-    match graph.nodes[reader].op {
-        Op::Affine { .. } | Op::AffineByOrder { .. } | Op::Relu | Op::Prelu { .. } => Some((reader, None)),
-        Op::Add => {
+    match graph.nodes[reader].op.role() {
+        Role::Step(StepSpec::Vectors { .. }) => Some((reader, None)),
+        Role::Step(StepSpec::Addend) => {
             let other = flow.inputs[reader].iter().copied().find(|&value| value != step.output);
             other.map(|value| (reader, Some(value)))
         }
-        Op::MaxPool { window } if pools(graph, step, window) => Some((reader, None)),
-        _ => None,
+        Role::Pool { window, largest: true, .. } if pools(graph, step, window) => Some((reader, None)),
+        Role::Pool { .. } | Role::Product(_) | Role::Alias(_) | Role::Layer(_) => None,
     }
 }
 
 /// Whether the layer can take that pool: the four windows of a pixel go through the kernel together.
-fn pools(graph: &Graph, step: &Step, window: Window) -> bool {
-    let Op::BinaryConv2d { quantizer, .. } = &graph.nodes[step.node].op else { return false };
+fn pools(graph: &Graph, step: &Step, window: &Window) -> bool {
+    let op = |node: usize| &graph.nodes[node].op;
     let two_by_two = Window::square(2).with_stride(2);
-    let only_steps = step.fused.iter().all(|&node| !matches!(graph.nodes[node].op, Op::MaxPool { .. } | Op::Add));
+    let steps_before = step.fused.iter().all(|&node| matches!(op(node).role(), Role::Step(StepSpec::Vectors { .. })));
     // Windows of mode `window` have scales of their own, which lie in their order.
-    window == two_by_two && only_steps && quantizer.mode != ScaleMode::Window
+    let in_any_order = op(step.node).quantizer().is_some_and(|quantizer| quantizer.mode != ScaleMode::Window);
+    *window == two_by_two && steps_before && in_any_order
 }

@@ -1,9 +1,9 @@
 //! Hand-overs: values that go from one binary layer to the next as packed planes, and as nothing else.
 
 use super::{Flow, Step, Storage};
-use crate::graph::{Graph, Op, Shape};
+use crate::graph::{Graph, Shape};
+use horq_kernels::PlaneLayout;
 use horq_kernels::panel::LANES;
-use horq_kernels::{BinarySpec, Padding, PlaneLayout};
 
 /// A value that travels as planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,19 +14,6 @@ pub(crate) struct Handover {
     pub(crate) node: usize,
     /// How the planes lie.
     pub(crate) layout: PlaneLayout,
-}
-
-impl Op {
-    /// What a binary layer on an input of that shape is, for so many samples; none for other operations.
-    pub(crate) fn binary_spec(&self, input: Shape, max_batch: usize) -> Option<BinarySpec> {
-        let (quantizer, padding) = match self {
-            Self::BinaryConv2d { quantizer, pad_value, .. } => (quantizer, *pad_value),
-            Self::BinaryDense { quantizer, .. } => (quantizer, Padding::ValidTaps),
-            _ => return None,
-        };
-        let geometry = self.geometry(input)?;
-        Some(BinarySpec { geometry, padding, mode: quantizer.mode, max_order: quantizer.order, max_batch, pool: None })
-    }
 }
 
 /// For each step whether its value is handed over: where it is a binary layer's, one other layer reads it, that is a binary

@@ -6,38 +6,15 @@ mod arena;
 mod fuse;
 mod handover;
 
-use crate::graph::{Graph, Op, Shape};
+use crate::graph::{Graph, Shape};
+use crate::ops::Role;
+use crate::slot::{Slot, Value};
 use arena::Block;
 pub(crate) use handover::Handover;
 use std::collections::HashMap;
 
 /// A value of the graph: 0 is the graph's input, i + 1 the value of node i.
 pub(crate) type ValueId = usize;
-
-/// Where a value lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// The caller's input.
-    Input,
-    /// The caller's output.
-    Output,
-    /// The arena, from that f32 on.
-    Arena(usize),
-    /// The arena, as packed planes of the layer that reads it.
-    Planes {
-        /// The first word.
-        start: usize,
-        /// How many words, for a whole batch.
-        words: usize,
-    },
-}
-
-/// Where a value lies and its shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) room: Room,
-    pub(crate) shape: Shape,
-}
 
 /// One kernel call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +24,9 @@ pub(crate) struct PlannedLayer {
     /// The nodes that became its epilogue, first to last.
     pub(crate) fused: Vec<usize>,
     /// What the kernel reads: the inputs of `node`, then the other operand of each fused `add`.
-    pub(crate) inputs: Vec<Place>,
+    pub(crate) inputs: Vec<Value>,
     /// What it writes.
-    pub(crate) output: Place,
+    pub(crate) output: Value,
     /// Who reads the output, if it is written as planes.
     pub(crate) handover: Option<Handover>,
 }
@@ -57,9 +34,9 @@ pub(crate) struct PlannedLayer {
 impl PlannedLayer {
     /// Bytes of one sample's values that the layer reads and writes, as f32 or as planes for `batch` samples.
     pub(crate) fn activation_bytes(&self, batch: usize) -> usize {
-        let words = |place: &Place| match place.room {
-            Room::Planes { words, .. } => words / batch,
-            _ => place.shape.len(),
+        let words = |value: &Value| match value.slot {
+            Slot::Planes { words, .. } => words / batch,
+            Slot::Input | Slot::Output | Slot::Arena(_) => value.shape.len(),
         };
         self.inputs.iter().chain([&self.output]).map(words).sum::<usize>() * size_of::<f32>()
     }
@@ -75,7 +52,7 @@ pub(crate) struct Plan {
     pub(crate) blocks: Vec<Block>,
 }
 
-/// A layer before its values have places.
+/// A layer before its values have slots.
 struct Step {
     node: usize,
     fused: Vec<usize>,
@@ -86,8 +63,8 @@ struct Step {
 impl Plan {
     /// Plans `graph`, whose node i has a value of shape `shapes[i]`, for up to `batch` samples a run.
     ///
-    /// The graph must have passed validation (names resolve, nodes stand after what they read, the answer needs every node). `None` if the memory for the
-    /// batch passes the address space.
+    /// The graph must have passed validation (names resolve, nodes stand after what they read, the answer needs every node).
+    /// `None` if the memory for the batch passes the address space.
     pub(crate) fn new(graph: &Graph, shapes: &[Shape], batch: usize) -> Option<Self> {
         let flow = Flow::new(graph);
         let steps = fuse::steps(graph, &flow);
@@ -116,15 +93,15 @@ impl Plan {
         let arena_len = arena::place(&mut blocks)?;
         let place = |value: ValueId| {
             let class = storage.class[value];
-            let room = match class {
-                class if class == output_class => Room::Output,
-                0 => Room::Input,
+            let slot = match class {
+                class if class == output_class => Slot::Output,
+                0 => Slot::Input,
                 class => {
                     let Block { offset: start, len: words, first, .. } = blocks[block_of[&class]];
-                    if handovers[first].is_some() { Room::Planes { start, words } } else { Room::Arena(start) }
+                    if handovers[first].is_some() { Slot::Planes { start, words } } else { Slot::Arena(start) }
                 }
             };
-            Place { room, shape: shape(value) }
+            Value { slot, shape: shape(value) }
         };
         let layers = steps
             .iter()
@@ -138,6 +115,15 @@ impl Plan {
             })
             .collect();
         Some(Self { layers, arena_len, blocks })
+    }
+}
+
+impl Plan {
+    /// The index of the layer whose kernel is that node's. Validation has seen the node, and one that gives a layer its kernel is
+    /// never fused into another.
+    pub(crate) fn layer_of(&self, graph: &Graph, node: &str) -> usize {
+        let found = self.layers.iter().position(|layer| graph.nodes[layer.node].name == node);
+        found.expect("a binary layer of the graph")
     }
 }
 
@@ -169,12 +155,12 @@ impl Flow {
     /// Whether the node needs no work: a flatten is its image under another name, unless it would turn the caller's input
     /// into the caller's output, which are two buffers.
     fn is_free(&self, graph: &Graph, node: usize) -> bool {
-        let is_flatten = |node: usize| graph.nodes[node].op == Op::Flatten;
+        let is_alias = |node: usize| matches!(graph.nodes[node].op.role(), Role::Alias(_));
         let mut origin = node + 1;
-        while origin != 0 && is_flatten(origin - 1) {
+        while origin != 0 && is_alias(origin - 1) {
             origin = self.inputs[origin - 1][0];
         }
-        is_flatten(node) && !(origin == 0 && node + 1 == self.output)
+        is_alias(node) && !(origin == 0 && node + 1 == self.output)
     }
 }
 

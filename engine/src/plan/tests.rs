@@ -1,35 +1,34 @@
 //! Plans of random graphs, checked by running them on labels instead of numbers.
 
-use super::{Plan, Room};
-use crate::format::Limits;
-use crate::graph::{Base, Graph, Input, Node, Op, Quantizer, Shape};
-use horq_kernels::{Padding, ScaleMode, Window};
+use super::Plan;
+use crate::Order;
+use crate::graph::{Graph, Input, Node, Op, Shape};
+use crate::limits::Limits;
+use crate::ops::{
+    Add, Affine, AveragePool, Basis, BinaryConv2d, Concat, Conv2d, Dense, Flatten, MaxPool, Prelu, Quantizer, Relu,
+};
+use crate::slot::{Slot, Value};
+use horq_kernels::{ScaleMode, Window};
 use std::collections::HashMap;
 
 const IMAGE: Shape = Shape::Image { height: 2, width: 3, channels: 5 };
 
-fn node(name: &str, inputs: &[&str], op: Op) -> Node {
-    Node { name: name.into(), inputs: inputs.iter().map(|input| input.to_string()).collect(), op }
+fn node(name: &str, inputs: &[&str], op: impl Into<Op>) -> Node {
+    Node { name: name.into(), inputs: inputs.iter().map(|input| input.to_string()).collect(), op: op.into() }
 }
 
 fn conv() -> Op {
-    Op::Conv2d { window: Window::square(1), filters: 5, groups: 1, weight: "w".into(), bias: None }
+    Conv2d::new(Window::square(1), 5, "w").into()
 }
 
 fn binary(mode: ScaleMode) -> Op {
-    Op::BinaryConv2d {
-        window: Window::square(1),
-        filters: 5,
-        groups: 1,
-        pad_value: Padding::ValidTaps,
-        quantizer: Quantizer { order: 2, mode, scales: (mode == ScaleMode::Fixed).then(|| "b".into()) },
-        bases: vec![Base { weight: "w".into(), alpha: "a".into() }],
-        bias: None,
-    }
+    let mut quantizer = Quantizer::new(Order::new(2).unwrap(), mode);
+    quantizer.scales = (mode == ScaleMode::Fixed).then(|| "b".into());
+    BinaryConv2d::new(Window::square(1), 5, quantizer, [Basis::new("w", "a")]).into()
 }
 
 fn affine() -> Op {
-    Op::Affine { scale: "s".into(), shift: "t".into() }
+    Affine::new("s", "t").into()
 }
 
 fn graph(nodes: Vec<Node>) -> Graph {
@@ -53,15 +52,15 @@ fn a_chain_becomes_one_layer_and_the_arena_stays_empty() {
     let graph = graph(vec![
         node("a", &["x"], conv()),
         node("b", &["a"], affine()),
-        node("c", &["b"], Op::Relu),
-        node("d", &["x", "c"], Op::Add),
-        node("e", &["d"], Op::Prelu { slope: "p".into() }),
+        node("c", &["b"], Relu),
+        node("d", &["x", "c"], Add),
+        node("e", &["d"], Prelu::new("p")),
     ]);
     let plan = plan(&graph, 4);
     assert_eq!(layers(&graph, &plan), [["a", "b", "c", "d", "e"]]);
     assert_eq!(plan.arena_len, 0);
-    assert_eq!(plan.layers[0].inputs.iter().map(|place| place.room).collect::<Vec<_>>(), [Room::Input, Room::Input]);
-    assert_eq!(plan.layers[0].output.room, Room::Output);
+    assert_eq!(plan.layers[0].inputs.iter().map(|value| value.slot).collect::<Vec<_>>(), [Slot::Input, Slot::Input]);
+    assert_eq!(plan.layers[0].output.slot, Slot::Output);
 }
 
 #[test]
@@ -69,9 +68,9 @@ fn a_pool_of_two_by_two_joins_a_binary_convolution_and_nothing_else() {
     let fused = |head: Op, between: Op, window: Window| {
         let graph = graph(vec![
             node("a", &["x"], head),
-            node("b", if between == Op::Add { &["a", "x"] } else { &["a"] }, between),
-            node("pool", &["b"], Op::MaxPool { window }),
-            node("c", &["pool"], Op::Relu),
+            node("b", if between == Add.into() { &["a", "x"] } else { &["a"] }, between),
+            node("pool", &["b"], MaxPool::new(window)),
+            node("c", &["pool"], Relu),
         ]);
         layers(&graph, &plan(&graph, 2))
     };
@@ -81,9 +80,9 @@ fn a_pool_of_two_by_two_joins_a_binary_convolution_and_nothing_else() {
     assert_eq!(fused(binary(ScaleMode::Window), affine(), usual), apart);
     assert_eq!(fused(binary(ScaleMode::Image), affine(), Window::square(2)), apart);
     assert_eq!(fused(binary(ScaleMode::Image), affine(), usual.with_padding(1)), apart);
-    assert_eq!(fused(binary(ScaleMode::Image), Op::Add, usual), apart);
+    assert_eq!(fused(binary(ScaleMode::Image), Add.into(), usual), apart);
     assert_eq!(fused(conv(), affine(), usual), apart);
-    let mean = Op::AveragePool { window: usual };
+    let mean = AveragePool::new(usual);
     let last = graph(vec![node("a", &["x"], binary(ScaleMode::None)), node("b", &["a"], mean)]);
     assert_eq!(layers(&last, &plan(&last, 1)), [["a"], ["b"]]);
 }
@@ -92,16 +91,16 @@ fn a_pool_of_two_by_two_joins_a_binary_convolution_and_nothing_else() {
 fn two_readers_stop_a_chain() {
     let graph = graph(vec![
         node("a", &["x"], conv()),
-        node("b", &["a"], Op::Relu),
+        node("b", &["a"], Relu),
         node("c", &["a"], affine()),
-        node("d", &["b", "c"], Op::Add),
+        node("d", &["b", "c"], Add),
     ]);
     assert_eq!(layers(&graph, &plan(&graph, 1)), [vec!["a"], vec!["b"], vec!["c"], vec!["d"]]);
 }
 
 #[test]
 fn a_value_added_to_itself_is_not_fused() {
-    let graph = graph(vec![node("a", &["x"], conv()), node("b", &["a", "a"], Op::Add)]);
+    let graph = graph(vec![node("a", &["x"], conv()), node("b", &["a", "a"], Add)]);
     assert_eq!(layers(&graph, &plan(&graph, 1)), [vec!["a"], vec!["b"]]);
 }
 
@@ -109,8 +108,8 @@ fn a_value_added_to_itself_is_not_fused() {
 fn the_fused_layer_waits_for_the_other_operand() {
     let graph = graph(vec![
         node("a", &["x"], conv()),
-        node("pool", &["x"], Op::MaxPool { window: Window::square(1) }),
-        node("d", &["a", "pool"], Op::Add),
+        node("pool", &["x"], MaxPool::new(Window::square(1))),
+        node("d", &["a", "pool"], Add),
     ]);
     assert_eq!(layers(&graph, &plan(&graph, 1)), [vec!["pool"], vec!["a", "d"]]);
 }
@@ -120,8 +119,8 @@ fn of_two_convolutions_one_takes_the_sum() {
     let graph = graph(vec![
         node("a", &["x"], conv()),
         node("b", &["x"], conv()),
-        node("c", &["b", "a"], Op::Add),
-        node("d", &["c"], Op::Relu),
+        node("c", &["b", "a"], Add),
+        node("d", &["c"], Relu),
     ]);
     assert_eq!(layers(&graph, &plan(&graph, 1)), [vec!["b"], vec!["a", "c", "d"]]);
 }
@@ -137,17 +136,17 @@ fn a_long_chain_of_layers_needs_two_blocks() {
 
 #[test]
 fn flattening_is_free_but_between_the_callers_two_buffers() {
-    let direct = graph(vec![node("a", &["x"], Op::Flatten)]);
+    let direct = graph(vec![node("a", &["x"], Flatten)]);
     assert_eq!(layers(&direct, &plan(&direct, 1)), [["a"]]);
-    let dense = Op::Dense { filters: 3, weight: "w".into(), bias: None };
-    let through = graph(vec![node("a", &["x"], Op::Flatten), node("b", &["a"], dense)]);
+    let dense = Dense::new(3, "w");
+    let through = graph(vec![node("a", &["x"], Flatten), node("b", &["a"], dense)]);
     let through_plan = plan(&through, 1);
     assert_eq!(layers(&through, &through_plan), [["b"]]);
-    assert_eq!(through_plan.layers[0].inputs[0].room, Room::Input);
-    let last = graph(vec![node("a", &["x"], conv()), node("b", &["a"], Op::Flatten)]);
+    assert_eq!(through_plan.layers[0].inputs[0].slot, Slot::Input);
+    let last = graph(vec![node("a", &["x"], conv()), node("b", &["a"], Flatten)]);
     let last_plan = plan(&last, 1);
     assert_eq!(layers(&last, &last_plan), [["a"]]);
-    assert_eq!(last_plan.layers[0].output.room, Room::Output);
+    assert_eq!(last_plan.layers[0].output.slot, Slot::Output);
 }
 
 #[test]
@@ -163,17 +162,17 @@ fn a_value_between_binary_layers_with_constant_scales_travels_as_planes() {
         let graph = chain(mode);
         let plan = plan(&graph, 3);
         assert_eq!(layers(&graph, &plan), [vec!["a", "b"], vec!["c"]]);
-        let room = plan.layers[0].output.room;
-        assert_eq!(plan.layers[1].inputs[0].room, room);
+        let room = plan.layers[0].output.slot;
+        assert_eq!(plan.layers[1].inputs[0].slot, room);
         // A word a pixel, order and sample, or five values a pixel and sample.
-        let expected = if packed { Room::Planes { start: 0, words: 2 * 3 * 2 * 3 } } else { Room::Arena(0) };
+        let expected = if packed { Slot::Planes { start: 0, words: 2 * 3 * 2 * 3 } } else { Slot::Arena(0) };
         assert_eq!(room, expected, "{mode:?}");
         assert_eq!(plan.layers[0].handover.map(|to| to.reader), packed.then_some(1));
     }
     let shared = graph(vec![
         node("a", &["x"], binary(ScaleMode::Fixed)),
         node("b", &["a"], binary(ScaleMode::Fixed)),
-        node("c", &["b", "a"], Op::Add),
+        node("c", &["b", "a"], Add),
     ]);
     assert!(plan(&shared, 1).layers.iter().all(|layer| layer.handover.is_none()), "the shortcut reads values");
 }
@@ -215,35 +214,35 @@ fn random_graph(seed: u64) -> Graph {
         let image = matches!(a, Shape::Image { .. });
         let both = [first, second];
         let (op, reads): (Op, &[usize]) = match random.below(10) {
-            0..=2 if a == b => (Op::Add, &both),
-            0..=2 if matches!((a, b), (Shape::Flat(_), Shape::Flat(_)) | (IMAGE, IMAGE)) => (Op::Concat, &both),
-            0..=2 if image && random.below(4) == 0 => (Op::Flatten, &both[..1]),
-            3 => (Op::Relu, &both[..1]),
+            0..=2 if a == b => (Add.into(), &both),
+            0..=2 if matches!((a, b), (Shape::Flat(_), Shape::Flat(_)) | (IMAGE, IMAGE)) => (Concat.into(), &both),
+            0..=2 if image && random.below(4) == 0 => (Flatten.into(), &both[..1]),
+            3 => (Relu.into(), &both[..1]),
             4 => (affine(), &both[..1]),
-            5 => (Op::Prelu { slope: "p".into() }, &both[..1]),
+            5 => (Prelu::new("p").into(), &both[..1]),
             6 if matches!(a, Shape::Image { height: 2, .. }) && random.below(2) == 0 => {
-                (Op::MaxPool { window: Window::square(2).with_stride(2) }, &both[..1])
+                (MaxPool::new(Window::square(2).with_stride(2)).into(), &both[..1])
             }
-            6 if image => (Op::MaxPool { window: Window::square(1) }, &both[..1]),
-            7 if image && random.below(3) == 0 => (Op::Flatten, &both[..1]),
+            6 if image => (MaxPool::new(Window::square(1)).into(), &both[..1]),
+            7 if image && random.below(3) == 0 => (Flatten.into(), &both[..1]),
             _ if image => {
                 let op = [conv(), binary(ScaleMode::Image), binary(ScaleMode::Fixed), binary(ScaleMode::None)];
                 (op[random.below(4)].clone(), &both[..1])
             }
-            _ => (Op::Dense { filters: 30, weight: "w".into(), bias: None }, &both[..1]),
+            _ => (Dense::new(30, "w").into(), &both[..1]),
         };
         let name = format!("n{}", nodes.len());
         let shape = match (&op, a, b) {
             (Op::Conv2d { .. } | Op::BinaryConv2d { .. }, Shape::Image { height, width, .. }, _) => {
                 Shape::Image { height, width, channels: 5 }
             }
-            (Op::MaxPool { window }, Shape::Image { channels, .. }, _) if window.stride == [2, 2] => {
+            (Op::MaxPool(pool), Shape::Image { channels, .. }, _) if pool.window.stride == [2, 2] => {
                 Shape::Image { height: 1, width: 1, channels }
             }
             (Op::Dense { .. }, ..) => Shape::Flat(30),
-            (Op::Flatten, ..) => Shape::Flat(a.len()),
-            (Op::Concat, Shape::Flat(a), Shape::Flat(b)) => Shape::Flat(a + b),
-            (Op::Concat, ..) => Shape::Image { height: 2, width: 3, channels: 10 },
+            (Op::Flatten(_), ..) => Shape::Flat(a.len()),
+            (Op::Concat(_), Shape::Flat(a), Shape::Flat(b)) => Shape::Flat(a + b),
+            (Op::Concat(_), ..) => Shape::Image { height: 2, width: 3, channels: 10 },
             _ => a,
         };
         let inputs: Vec<&str> = reads.iter().map(|&i| values[i].0.as_str()).collect();
@@ -271,7 +270,7 @@ fn random_plans_read_what_the_graph_says() {
         let index: HashMap<&str, usize> = graph.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
         let origin = |name: &str| {
             let mut name = name;
-            while let Some(&i) = index.get(name).filter(|&&i| graph.nodes[i].op == Op::Flatten) {
+            while let Some(&i) = index.get(name).filter(|&&i| graph.nodes[i].op == Flatten.into()) {
                 name = &graph.nodes[i].inputs[0];
             }
             name.to_owned()
@@ -292,20 +291,20 @@ fn random_plans_read_what_the_graph_says() {
                 fused += 1;
             }
             assert_eq!(expected.len(), layer.inputs.len());
-            for (place, name) in layer.inputs.iter().zip(&expected) {
+            for (read, name) in layer.inputs.iter().zip(&expected) {
                 let name = origin(name);
-                match place.room {
-                    Room::Input => assert_eq!(name, "x", "seed {seed}"),
-                    Room::Output => panic!("seed {seed}: a layer reads the answer"),
-                    Room::Arena(start) => {
-                        let held = &arena[start..start + place.shape.len() * batch];
+                match read.slot {
+                    Slot::Input => assert_eq!(name, "x", "seed {seed}"),
+                    Slot::Output => panic!("seed {seed}: a layer reads the answer"),
+                    Slot::Arena(start) => {
+                        let held = &arena[start..start + read.shape.len() * batch];
                         assert!(held.iter().all(|held| *held == name), "seed {seed}: {name} is overwritten");
                     }
-                    Room::Planes { start, words } => {
+                    Slot::Planes { start, words } => {
                         let held = &arena[start..start + words];
                         assert!(held.iter().all(|held| *held == name), "seed {seed}: {name} is overwritten");
                         let mode = match &graph.nodes[layer.node].op {
-                            Op::BinaryConv2d { quantizer, .. } => quantizer.mode,
+                            Op::BinaryConv2d(conv) => conv.weights.quantizer.mode,
                             op => panic!("seed {seed}: {op:?} reads planes"),
                         };
                         assert!(matches!(mode, ScaleMode::Fixed | ScaleMode::None), "seed {seed}: planes for {mode:?}");
@@ -313,19 +312,19 @@ fn random_plans_read_what_the_graph_says() {
                     }
                 }
             }
-            match layer.output.room {
-                Room::Input => panic!("seed {seed}: a layer writes the input"),
-                Room::Output => answer = value,
-                Room::Arena(start) | Room::Planes { start, .. } => {
+            match layer.output.slot {
+                Slot::Input => panic!("seed {seed}: a layer writes the input"),
+                Slot::Output => answer = value,
+                Slot::Arena(start) | Slot::Planes { start, .. } => {
                     assert_eq!(start % 16, 0);
-                    let range = |place: &super::Place| match place.room {
-                        Room::Arena(at) => at..at + place.shape.len() * batch,
-                        Room::Planes { start, words } => start..start + words,
+                    let range = |value: &Value| match value.slot {
+                        Slot::Arena(at) => at..at + value.shape.len() * batch,
+                        Slot::Planes { start, words } => start..start + words,
                         _ => 0..0,
                     };
                     let output = range(&layer.output);
-                    let apart = |place: &super::Place| {
-                        let input = range(place);
+                    let apart = |read: &Value| {
+                        let input = range(read);
                         input.is_empty() || input.end <= output.start || input.start >= output.end
                     };
                     assert!(layer.inputs.iter().all(apart), "seed {seed}: {value} lies over what its layer reads");
@@ -333,9 +332,9 @@ fn random_plans_read_what_the_graph_says() {
                 }
             }
         }
-        let computed = |i: usize| done[i] || graph.nodes[i].op == Op::Flatten;
+        let computed = |i: usize| done[i] || graph.nodes[i].op == Flatten.into();
         assert!((0..graph.nodes.len()).all(computed), "seed {seed}: a node is left out");
-        let is_copy = plan.layers.iter().any(|layer| graph.nodes[layer.node].op == Op::Flatten);
+        let is_copy = plan.layers.iter().any(|layer| graph.nodes[layer.node].op == Flatten.into());
         assert_eq!(answer, if is_copy { graph.output.clone() } else { origin(&graph.output) }, "seed {seed}");
         let alone: usize = plan.blocks.iter().map(|block| block.len.next_multiple_of(16)).sum();
         assert!(plan.arena_len <= alone);

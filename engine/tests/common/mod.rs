@@ -7,17 +7,34 @@ pub mod float_mode;
 pub mod lenet;
 pub mod random;
 
-use horq::graph::Shape;
-use horq::{AffineRow, BinaryBase, Builder, Isa, Layer, Model, Padding, Session, SessionOptions};
+use horq::graph::{Op, Shape};
+use horq::ops::{Binary, Quantizer};
+use horq::{Builder, Isa, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions};
 use horq_kernels::{Geometry, Step};
-use horq_oracle::{self as oracle, Basis, BinaryLayer};
+use horq_oracle::{self as oracle, BinaryLayer};
 use std::collections::HashMap;
 
-/// A network in plain floats. Layers live as long as the test.
+/// An operation with its values, which live as long as the test.
+pub type PlainOp = Op<PlainValues<'static>>;
+
+/// A network in plain floats.
 #[derive(Clone)]
 pub struct Net {
     pub input: Shape,
-    pub nodes: Vec<(String, Vec<String>, Layer<'static>)>,
+    pub nodes: Vec<(String, Vec<String>, PlainOp)>,
+}
+
+/// A quantizer with or without constants.
+pub fn quantizer<'a>(order: usize, mode: ScaleMode, scales: Option<&'a [f32]>) -> Quantizer<PlainValues<'a>> {
+    let mut quantizer = Quantizer::new(Order::new(order).unwrap(), mode);
+    quantizer.scales = scales.map(Into::into);
+    quantizer
+}
+
+/// The values of an f32 tensor.
+pub fn floats<'a>(values: &'a PlainValues<'_>) -> &'a [f32] {
+    let PlainValues::F32(values) = values else { panic!("{values:?} are no floats") };
+    values
 }
 
 /// A value that lives as long as the test.
@@ -31,14 +48,14 @@ impl Net {
     }
 
     /// Adds a node that reads the one before it.
-    pub fn then(mut self, name: &str, layer: Layer<'static>) -> Self {
+    pub fn then(mut self, name: &str, op: impl Into<PlainOp>) -> Self {
         let before = self.nodes.last().map_or("x", |(name, ..)| name).to_owned();
-        self.nodes.push((name.into(), vec![before], layer));
+        self.nodes.push((name.into(), vec![before], op.into()));
         self
     }
 
-    pub fn node(mut self, name: &str, inputs: &[&str], layer: Layer<'static>) -> Self {
-        self.nodes.push((name.into(), inputs.iter().map(|input| input.to_string()).collect(), layer));
+    pub fn node(mut self, name: &str, inputs: &[&str], op: impl Into<PlainOp>) -> Self {
+        self.nodes.push((name.into(), inputs.iter().map(|input| input.to_string()).collect(), op.into()));
         self
     }
 
@@ -48,9 +65,9 @@ impl Net {
 
     pub fn builder(&self) -> Builder {
         let mut builder = Builder::new("x", self.input);
-        for (name, inputs, layer) in &self.nodes {
+        for (name, inputs, op) in &self.nodes {
             let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-            builder.add(name, &inputs, *layer).unwrap_or_else(|error| panic!("{name}: {error}"));
+            builder.add(name, &inputs, op.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         builder
     }
@@ -66,17 +83,21 @@ impl Net {
     /// The answer to any number of samples, binary layers at the order that `order` makes of their name and highest order.
     pub fn answer(&self, input: &[f32], order: impl Fn(&str, usize) -> usize) -> Vec<f32> {
         let mut values = HashMap::from([("x", (self.input, input.to_vec()))]);
-        for (name, inputs, layer) in &self.nodes {
+        for (name, inputs, op) in &self.nodes {
             let inputs: Vec<&(Shape, Vec<f32>)> = inputs.iter().map(|input| &values[input.as_str()]).collect();
-            let decides = if let Layer::AffineByOrder { order_of, .. } = layer { order_of } else { name.as_str() };
-            let value = interpret(layer, &inputs, |highest| order(decides, highest));
+            let decides = if let Op::AffineByOrder(op) = op { &op.order_of } else { name };
+            let value = interpret(op, &inputs, |highest| order(decides, highest));
             values.insert(name, value);
         }
         values.remove(self.output()).unwrap().1
     }
 }
 
-fn interpret(layer: &Layer<'_>, inputs: &[&(Shape, Vec<f32>)], order: impl Fn(usize) -> usize) -> (Shape, Vec<f32>) {
+fn interpret(
+    op: &Op<PlainValues<'_>>,
+    inputs: &[&(Shape, Vec<f32>)],
+    order: impl Fn(usize) -> usize,
+) -> (Shape, Vec<f32>) {
     let (shape, x) = inputs[0];
     let channels = shape.channels();
     let [height, width] = match *shape {
@@ -87,80 +108,73 @@ fn interpret(layer: &Layer<'_>, inputs: &[&(Shape, Vec<f32>)], order: impl Fn(us
     let by_channel = |f: &dyn Fn(usize, f32) -> f32| -> Vec<f32> {
         x.iter().enumerate().map(|(i, &x)| f(i % channels, x)).collect()
     };
-    match *layer {
-        Layer::Conv2d { window, filters, groups, weight, bias } => {
-            let geometry = Geometry { height, width, channels, filters, groups, window };
-            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
-            let out = window.output(height, width).unwrap();
-            (image(out, filters), oracle::float_conv(&geometry, x, weight, &steps))
+    let sliding = |horq::ops::Sliding { window, filters, groups, .. }: horq::ops::Sliding| {
+        let out = window.output(height, width).unwrap();
+        (image(out, filters), Geometry { height, width, channels, filters, groups, window })
+    };
+    let flat = |filters| (Shape::Flat(filters), Geometry::dense(channels, filters));
+    // A convolution or matrix product of that kind of weights.
+    let product = |(shape, geometry): (Shape, Geometry), bias: &Option<PlainValues<'_>>, kind: Kind<'_>| {
+        let steps: Vec<Step<'_>> = bias.iter().map(|bias| Step::Bias(floats(bias))).collect();
+        (shape, kind(&geometry, x, &steps))
+    };
+    match op {
+        Op::Conv2d(op) => product(sliding(op.layout), &op.bias, &|geometry, x, steps| {
+            oracle::float_conv(geometry, x, floats(&op.weights.weight), steps)
+        }),
+        Op::Dense(op) => product(flat(op.layout.filters), &op.bias, &|geometry, x, steps| {
+            oracle::float_conv(geometry, x, floats(&op.weights.weight), steps)
+        }),
+        Op::BinaryConv2d(op) => product(sliding(op.layout.sliding), &op.bias, &|geometry, x, steps| {
+            binary(geometry, op.layout.pad_value, order(op.weights.quantizer.order), &op.weights, steps, x)
+        }),
+        Op::BinaryDense(op) => product(flat(op.layout.filters), &op.bias, &|geometry, x, steps| {
+            binary(geometry, Padding::ValidTaps, order(op.weights.quantizer.order), &op.weights, steps, x)
+        }),
+        Op::BinaryWeightConv2d(op) => product(sliding(op.layout), &op.bias, &|geometry, x, steps| {
+            oracle::binary_weight_conv(geometry, x, floats(&op.weights.weight), floats(&op.weights.alpha), steps)
+        }),
+        Op::BinaryWeightDense(op) => product(flat(op.layout.filters), &op.bias, &|geometry, x, steps| {
+            oracle::binary_weight_conv(geometry, x, floats(&op.weights.weight), floats(&op.weights.alpha), steps)
+        }),
+        Op::CodebookConv2d(op) => product(sliding(op.layout), &op.bias, &|geometry, x, steps| {
+            oracle::float_conv(geometry, x, &entries(&op.weights.codes, &op.weights.codebook), steps)
+        }),
+        Op::CodebookDense(op) => product(flat(op.layout.filters), &op.bias, &|geometry, x, steps| {
+            oracle::float_conv(geometry, x, &entries(&op.weights.codes, &op.weights.codebook), steps)
+        }),
+        Op::Int8Conv2d(op) => {
+            product(sliding(op.layout), &op.bias, &|geometry, x, steps| int8(geometry, &op.weights, steps, x))
         }
-        Layer::Dense { filters, weight, bias } => {
-            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
-            (Shape::Flat(filters), oracle::float_conv(&Geometry::dense(channels, filters), x, weight, &steps))
+        Op::Int8Dense(op) => {
+            product(flat(op.layout.filters), &op.bias, &|geometry, x, steps| int8(geometry, &op.weights, steps, x))
         }
-        Layer::BinaryConv2d { window, filters, groups, pad_value, quantize, bases, bias } => {
-            let geometry = Geometry { height, width, channels, filters, groups, window };
-            let out = window.output(height, width).unwrap();
-            (image(out, filters), binary(geometry, pad_value, order(quantize.order), quantize, bases, bias, x))
-        }
-        Layer::BinaryDense { filters, quantize, bases, bias } => {
-            let geometry = Geometry::dense(channels, filters);
-            let padding = Padding::ValidTaps;
-            (Shape::Flat(filters), binary(geometry, padding, order(quantize.order), quantize, bases, bias, x))
-        }
-        Layer::BinaryWeightConv2d { window, filters, groups, base, bias } => {
-            let geometry = Geometry { height, width, channels, filters, groups, window };
-            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
-            let out = window.output(height, width).unwrap();
-            (image(out, filters), oracle::binary_weight_conv(&geometry, x, base.weight, base.alpha, &steps))
-        }
-        Layer::BinaryWeightDense { filters, base, bias } => {
-            let geometry = Geometry::dense(channels, filters);
-            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
-            (Shape::Flat(filters), oracle::binary_weight_conv(&geometry, x, base.weight, base.alpha, &steps))
-        }
-        Layer::CodebookConv2d { window, filters, groups, codes, codebook, bias } => {
-            let weight: Vec<f32> = codes.iter().map(|&code| codebook[usize::from(code)]).collect();
-            interpret(&Layer::Conv2d { window, filters, groups, weight: &weight, bias }, inputs, order)
-        }
-        Layer::CodebookDense { filters, codes, codebook, bias } => {
-            let weight: Vec<f32> = codes.iter().map(|&code| codebook[usize::from(code)]).collect();
-            interpret(&Layer::Dense { filters, weight: &weight, bias }, inputs, order)
-        }
-        Layer::Int8Conv2d { window, filters, groups, quantize, weight, alpha, bias } => {
-            let geometry = Geometry { height, width, channels, filters, groups, window };
-            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
-            let (out, quantizer) = (window.output(height, width).unwrap(), (quantize.scale, quantize.zero_point));
-            (image(out, filters), oracle::int8_conv(&geometry, x, quantizer, weight, alpha, &steps))
-        }
-        Layer::Int8Dense { filters, quantize, weight, alpha, bias } => {
-            let geometry = Geometry::dense(channels, filters);
-            let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
-            let quantizer = (quantize.scale, quantize.zero_point);
-            (Shape::Flat(filters), oracle::int8_conv(&geometry, x, quantizer, weight, alpha, &steps))
-        }
-        Layer::Affine { scale, shift } => {
+        Op::Affine(op) => {
+            let (scale, shift) = (floats(&op.scale), floats(&op.shift));
             let affine = |c: usize, x: f32| {
                 let product = x * scale[c];
                 product + shift[c]
             };
             (*shape, by_channel(&affine))
         }
-        Layer::AffineByOrder { rows, .. } => {
-            let AffineRow { scale, shift } = rows[order(rows.len()) - 1];
-            interpret(&Layer::Affine { scale, shift }, inputs, order)
+        Op::AffineByOrder(op) => {
+            let row = op.rows[order(op.rows.len()) - 1].clone();
+            interpret(&row.into(), inputs, order)
         }
-        Layer::Relu => (*shape, by_channel(&|_, x| if x < 0.0 { 0.0 } else { x })),
-        Layer::Prelu { slope } => (*shape, by_channel(&|c, x| if x >= 0.0 { x } else { x * slope[c] })),
-        Layer::MaxPool { window } => {
-            let out = window.output(height, width).unwrap();
-            (image(out, channels), oracle::max_pool(&window, [height, width, channels], x))
+        Op::Relu(_) => (*shape, by_channel(&|_, x| if x < 0.0 { 0.0 } else { x })),
+        Op::Prelu(op) => {
+            let slope = floats(&op.slope);
+            (*shape, by_channel(&|c, x| if x >= 0.0 { x } else { x * slope[c] }))
         }
-        Layer::AveragePool { window } => {
-            let out = window.output(height, width).unwrap();
-            (image(out, channels), oracle::average_pool(&window, [height, width, channels], x))
+        Op::MaxPool(op) => {
+            let out = op.window.output(height, width).unwrap();
+            (image(out, channels), oracle::max_pool(&op.window, [height, width, channels], x))
         }
-        Layer::GlobalAveragePool => {
+        Op::AveragePool(op) => {
+            let out = op.window.output(height, width).unwrap();
+            (image(out, channels), oracle::average_pool(&op.window, [height, width, channels], x))
+        }
+        Op::GlobalAveragePool(_) => {
             let pixels = height * width;
             let mean = |sample: &[f32], c: usize| {
                 (0..pixels).fold(0.0f32, |sum, pixel| sum + sample[pixel * channels + c]) / pixels as f32
@@ -168,8 +182,8 @@ fn interpret(layer: &Layer<'_>, inputs: &[&(Shape, Vec<f32>)], order: impl Fn(us
             let means = x.chunks(shape.len()).flat_map(|sample| (0..channels).map(move |c| mean(sample, c)));
             (Shape::Flat(channels), means.collect())
         }
-        Layer::Add => (*shape, x.iter().zip(&inputs[1].1).map(|(a, b)| a + b).collect()),
-        Layer::Concat => {
+        Op::Add(_) => (*shape, x.iter().zip(&inputs[1].1).map(|(a, b)| a + b).collect()),
+        Op::Concat(_) => {
             let total: usize = inputs.iter().map(|(shape, _)| shape.channels()).sum();
             let mut joined = Vec::new();
             for pixel in 0..x.len() / channels {
@@ -181,27 +195,41 @@ fn interpret(layer: &Layer<'_>, inputs: &[&(Shape, Vec<f32>)], order: impl Fn(us
                 if let Shape::Image { .. } = shape { image([height, width], total) } else { Shape::Flat(total) };
             (shape, joined)
         }
-        Layer::Flatten => (Shape::Flat(shape.len()), x.clone()),
-        Layer::Softmax => (*shape, oracle::softmax(channels, x).into_iter().map(|y| y as f32).collect()),
-        _ => panic!("the interpreter does not know {layer:?}"),
+        Op::Flatten(_) => (Shape::Flat(shape.len()), x.clone()),
+        Op::Softmax(_) => (*shape, oracle::softmax(channels, x).into_iter().map(|y| y as f32).collect()),
+        _ => panic!("the interpreter does not know {op:?}"),
     }
 }
 
+/// The answer to an input of a convolution or matrix product, given its steps.
+type Kind<'a> = &'a dyn Fn(&Geometry, &[f32], &[Step<'_>]) -> Vec<f32>;
+
+fn entries(codes: &PlainValues<'_>, codebook: &PlainValues<'_>) -> Vec<f32> {
+    let PlainValues::Codes(codes) = codes else { panic!("{codes:?} are no codes") };
+    codes.iter().map(|&code| floats(codebook)[usize::from(code)]).collect()
+}
+
+fn int8(geometry: &Geometry, weights: &horq::ops::Int8<PlainValues<'_>>, steps: &[Step<'_>], x: &[f32]) -> Vec<f32> {
+    let PlainValues::I8(weight) = &weights.weight else { panic!("{:?} are no bytes", weights.weight) };
+    let quantizer = (floats(&weights.input_scale)[0], weights.zero_point);
+    oracle::int8_conv(geometry, x, quantizer, weight, floats(&weights.alpha), steps)
+}
+
 fn binary(
-    geometry: Geometry,
+    geometry: &Geometry,
     padding: Padding,
     order: usize,
-    quantize: horq::Quantize<'_>,
-    bases: &[BinaryBase<'_>],
-    bias: Option<&[f32]>,
+    Binary { quantizer, bases, .. }: &Binary<PlainValues<'_>>,
+    steps: &[Step<'_>],
     x: &[f32],
 ) -> Vec<f32> {
-    let bases: Vec<Basis<'_>> = bases.iter().map(|base| Basis { weights: base.weight, alpha: base.alpha }).collect();
-    let steps: Vec<Step<'_>> = bias.map(Step::Bias).into_iter().collect();
-    let scales = quantize.scales.unwrap_or(&[]);
-    let layer =
-        BinaryLayer { geometry, padding, mode: quantize.mode, order, scales, bases: &bases, steps: &steps, pool: None };
-    layer.run(x).unwrap()
+    let bases: Vec<oracle::Basis<'_>> = bases
+        .iter()
+        .map(|basis| oracle::Basis { weights: floats(&basis.weight), alpha: floats(&basis.alpha) })
+        .collect();
+    let scales = quantizer.scales.as_ref().map_or(&[][..], floats);
+    let (geometry, mode) = (*geometry, quantizer.mode);
+    BinaryLayer { geometry, padding, mode, order, scales, bases: &bases, steps, pool: None }.run(x).unwrap()
 }
 
 /// Runs a session on whole samples.

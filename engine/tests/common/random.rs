@@ -1,8 +1,13 @@
 //! Random layers and networks.
 
-use super::{Net, keep};
-use horq::graph::Shape;
-use horq::{AffineRow, BinaryBase, Int8Quantize, Layer, MAX_ORDER, Padding, Quantize, ScaleMode, Window};
+use super::{Net, PlainOp, floats, keep, quantizer};
+use horq::graph::{Op, Shape};
+use horq::ops::{
+    Add, Affine, AffineByOrder, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense,
+    CodebookConv2d, CodebookDense, Concat, Conv2d, Dense, Flatten, GlobalAveragePool, Int8Conv2d, Int8Dense,
+    Int8Quantize, MaxPool, Prelu, Quantizer, Relu, Softmax,
+};
+use horq::{MAX_ORDER, Padding, PlainValues, ScaleMode, Window};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -53,56 +58,59 @@ pub fn window(rng: &mut SmallRng, height: usize, width: usize, full: bool) -> Wi
     }
 }
 
-pub fn quantize(rng: &mut SmallRng, mode: ScaleMode, order: usize) -> Quantize<'static> {
+pub fn quantize(rng: &mut SmallRng, mode: ScaleMode, order: usize) -> Quantizer<PlainValues<'static>> {
     let scales = (mode == ScaleMode::Fixed).then(|| scaled(rng, order, 0.05..1.0));
-    Quantize { order, mode, scales }
+    quantizer(order, mode, scales)
 }
 
-fn bases(rng: &mut SmallRng, filters: usize, depth: usize) -> &'static [BinaryBase<'static>] {
-    let base = |rng: &mut SmallRng| BinaryBase {
-        weight: keep(values(rng, filters * depth)),
-        alpha: scaled(rng, filters, 0.1 / depth as f32..1.5 / depth as f32),
+fn bases(rng: &mut SmallRng, filters: usize, depth: usize) -> Vec<Basis<PlainValues<'static>>> {
+    let base = |rng: &mut SmallRng| {
+        Basis::new(keep(values(rng, filters * depth)), scaled(rng, filters, 0.1 / depth as f32..1.5 / depth as f32))
     };
-    keep((0..rng.random_range(1..=3)).map(|_| base(rng)).collect())
+    (0..rng.random_range(1..=3)).map(|_| base(rng)).collect()
 }
 
-pub fn conv(rng: &mut SmallRng, [height, width, channels]: [usize; 3], filters: usize) -> Layer<'static> {
+pub fn conv(rng: &mut SmallRng, [height, width, channels]: [usize; 3], filters: usize) -> PlainOp {
     let groups = groups(rng, channels, filters);
     let window = window(rng, height, width, false);
     let depth = window.taps() * channels / groups;
     let weight = scaled(rng, filters * depth, -1.0 / (depth as f32).sqrt()..1.0 / (depth as f32).sqrt());
-    Layer::Conv2d { window, filters, groups, weight, bias: bias(rng, filters) }
+    Conv2d::new(window, filters, weight).groups(groups).maybe_bias(bias(rng, filters)).into()
 }
 
-pub fn dense(rng: &mut SmallRng, features: usize, filters: usize) -> Layer<'static> {
+pub fn dense(rng: &mut SmallRng, features: usize, filters: usize) -> PlainOp {
     let limit = 1.0 / (features as f32).sqrt();
-    Layer::Dense { filters, weight: scaled(rng, filters * features, -limit..limit), bias: bias(rng, filters) }
+    Dense::new(filters, scaled(rng, filters * features, -limit..limit)).maybe_bias(bias(rng, filters)).into()
 }
 
 pub fn binary_conv(
     rng: &mut SmallRng,
     [height, width, channels]: [usize; 3],
     filters: usize,
-    quantize: Quantize<'static>,
-) -> Layer<'static> {
+    quantize: Quantizer<PlainValues<'static>>,
+) -> PlainOp {
     let groups = groups(rng, channels, filters);
     let window = window(rng, height, width, quantize.mode == ScaleMode::Window);
     let pad_value = if rng.random() { Padding::One } else { Padding::ValidTaps };
     let bases = bases(rng, filters, window.taps() * channels / groups);
-    Layer::BinaryConv2d { window, filters, groups, pad_value, quantize, bases, bias: bias(rng, filters) }
+    BinaryConv2d::new(window, filters, quantize, bases)
+        .groups(groups)
+        .pad_value(pad_value)
+        .maybe_bias(bias(rng, filters))
+        .into()
 }
 
 pub fn binary_dense(
     rng: &mut SmallRng,
     features: usize,
     filters: usize,
-    quantize: Quantize<'static>,
-) -> Layer<'static> {
-    Layer::BinaryDense { filters, quantize, bases: bases(rng, filters, features), bias: bias(rng, filters) }
+    quantize: Quantizer<PlainValues<'static>>,
+) -> PlainOp {
+    BinaryDense::new(filters, quantize, bases(rng, filters, features)).maybe_bias(bias(rng, filters)).into()
 }
 
-fn base(rng: &mut SmallRng, filters: usize, depth: usize) -> BinaryBase<'static> {
-    bases(rng, filters, depth)[0]
+fn base(rng: &mut SmallRng, filters: usize, depth: usize) -> Basis<PlainValues<'static>> {
+    bases(rng, filters, depth).swap_remove(0)
 }
 
 fn codes(rng: &mut SmallRng, n: usize, depth: usize) -> (&'static [u8], &'static [f32]) {
@@ -121,33 +129,35 @@ fn int8(rng: &mut SmallRng, filters: usize, depth: usize) -> (Int8Quantize, &'st
 }
 
 /// A convolution on packed weights of f32 or 8-bit activations.
-pub fn packed_conv(rng: &mut SmallRng, [height, width, channels]: [usize; 3], filters: usize) -> Layer<'static> {
+pub fn packed_conv(rng: &mut SmallRng, [height, width, channels]: [usize; 3], filters: usize) -> PlainOp {
     let groups = groups(rng, channels, filters);
     let window = window(rng, height, width, false);
     let depth = window.taps() * channels / groups;
     let bias = bias(rng, filters);
     if rng.random_bool(0.4) {
         let (quantize, weight, alpha) = int8(rng, filters, depth);
-        Layer::Int8Conv2d { window, filters, groups, quantize, weight, alpha, bias }
+        Int8Conv2d::new(window, filters, quantize, weight, alpha).groups(groups).maybe_bias(bias).into()
     } else if rng.random_bool(0.5) {
-        Layer::BinaryWeightConv2d { window, filters, groups, base: base(rng, filters, depth), bias }
+        let base = base(rng, filters, depth);
+        BinaryWeightConv2d::new(window, filters, base.weight, base.alpha).groups(groups).maybe_bias(bias).into()
     } else {
         let (codes, codebook) = codes(rng, filters * depth, depth);
-        Layer::CodebookConv2d { window, filters, groups, codes, codebook, bias }
+        CodebookConv2d::new(window, filters, codes, codebook).groups(groups).maybe_bias(bias).into()
     }
 }
 
 /// A matrix product on packed weights of f32 or 8-bit activations.
-pub fn packed_dense(rng: &mut SmallRng, features: usize, filters: usize) -> Layer<'static> {
+pub fn packed_dense(rng: &mut SmallRng, features: usize, filters: usize) -> PlainOp {
     let bias = bias(rng, filters);
     if rng.random_bool(0.4) {
         let (quantize, weight, alpha) = int8(rng, filters, features);
-        Layer::Int8Dense { filters, quantize, weight, alpha, bias }
+        Int8Dense::new(filters, quantize, weight, alpha).maybe_bias(bias).into()
     } else if rng.random_bool(0.5) {
-        Layer::BinaryWeightDense { filters, base: base(rng, filters, features), bias }
+        let base = base(rng, filters, features);
+        BinaryWeightDense::new(filters, base.weight, base.alpha).maybe_bias(bias).into()
     } else {
         let (codes, codebook) = codes(rng, filters * features, features);
-        Layer::CodebookDense { filters, codes, codebook, bias }
+        CodebookDense::new(filters, codes, codebook).maybe_bias(bias).into()
     }
 }
 
@@ -157,33 +167,33 @@ fn groups(rng: &mut SmallRng, channels: usize, filters: usize) -> usize {
     if rng.random_bool(0.6) { 1 } else { fitting[rng.random_range(0..fitting.len())] }
 }
 
-pub fn affine(rng: &mut SmallRng, channels: usize) -> Layer<'static> {
-    Layer::Affine { scale: scaled(rng, channels, -1.2..1.2), shift: scaled(rng, channels, -0.5..0.5) }
+pub fn affine(rng: &mut SmallRng, channels: usize) -> PlainOp {
+    Affine::new(scaled(rng, channels, -1.2..1.2), scaled(rng, channels, -0.5..0.5)).into()
 }
 
-pub fn prelu(rng: &mut SmallRng, channels: usize) -> Layer<'static> {
-    Layer::Prelu { slope: scaled(rng, channels, -0.5..0.9) }
+pub fn prelu(rng: &mut SmallRng, channels: usize) -> PlainOp {
+    Prelu::new(scaled(rng, channels, -0.5..0.9)).into()
 }
 
 /// A pool of any kind, often the usual one of 2 x 2.
-pub fn max_pool(rng: &mut SmallRng, height: usize, width: usize) -> Layer<'static> {
+pub fn max_pool(rng: &mut SmallRng, height: usize, width: usize) -> PlainOp {
     let usual = height.min(width) >= 2 && rng.random();
-    Layer::MaxPool { window: if usual { Window::square(2).with_stride(2) } else { window(rng, height, width, true) } }
+    MaxPool::new(if usual { Window::square(2).with_stride(2) } else { window(rng, height, width, true) }).into()
 }
 
 /// A layer that reads one value of that shape; softmax is left out, for its exp is only close to the oracle's.
-pub fn layer(rng: &mut SmallRng, shape: Shape) -> Layer<'static> {
+pub fn layer(rng: &mut SmallRng, shape: Shape) -> PlainOp {
     let (mode, order) = (MODES[rng.random_range(0..4)], rng.random_range(1..=MAX_ORDER.min(4)));
     let quantize = quantize(rng, mode, order);
     let (kind, filters, channels) = (rng.random_range(0..16), filters(rng), shape.channels());
     match (kind, shape) {
         (0..=2, _) => affine(rng, channels),
-        (3..=4, _) => Layer::Relu,
+        (3..=4, _) => Relu.into(),
         (5..=6, _) => prelu(rng, channels),
         (7, Shape::Image { height, width, .. }) => max_pool(rng, height, width),
-        (8, Shape::Image { height, width, .. }) => Layer::AveragePool { window: window(rng, height, width, true) },
-        (9, Shape::Image { .. }) if rng.random_bool(0.3) => Layer::GlobalAveragePool,
-        (9, Shape::Image { .. }) if rng.random_bool(0.3) => Layer::Flatten,
+        (8, Shape::Image { height, width, .. }) => AveragePool::new(window(rng, height, width, true)).into(),
+        (9, Shape::Image { .. }) if rng.random_bool(0.3) => GlobalAveragePool.into(),
+        (9, Shape::Image { .. }) if rng.random_bool(0.3) => Flatten.into(),
         (10..=11, Shape::Image { height, width, .. }) => conv(rng, [height, width, channels], filters),
         (14..=15, Shape::Image { height, width, .. }) => packed_conv(rng, [height, width, channels], filters),
         (_, Shape::Image { height, width, .. }) => binary_conv(rng, [height, width, channels], filters, quantize),
@@ -204,24 +214,27 @@ pub fn shape(rng: &mut SmallRng) -> Shape {
 
 /// The same network, some of whose affines go by the order of one of its binary layers.
 pub fn some_by_order(rng: &mut SmallRng, mut net: Net) -> Net {
-    let order = |layer: &Layer<'_>| match layer {
-        Layer::BinaryConv2d { quantize, .. } | Layer::BinaryDense { quantize, .. } => Some(quantize.order),
+    let order = |op: &PlainOp| match op {
+        Op::BinaryConv2d(op) => Some(op.weights.quantizer.order),
+        Op::BinaryDense(op) => Some(op.weights.quantizer.order),
         _ => None,
     };
-    let binary = net.nodes.iter().filter_map(|(name, _, layer)| Some((name.clone(), order(layer)?)));
+    let binary = net.nodes.iter().filter_map(|(name, _, op)| Some((name.clone(), order(op)?)));
     let binary: Vec<(String, usize)> = binary.collect();
-    for (_, _, layer) in &mut net.nodes {
-        if let Layer::Affine { scale, .. } = layer
+    for (_, _, op) in &mut net.nodes {
+        if let Op::Affine(affine) = op
             && !binary.is_empty()
             && rng.random_bool(0.6)
         {
             let (order_of, order) = binary[rng.random_range(0..binary.len())].clone();
-            let row = |rng: &mut SmallRng| AffineRow {
-                scale: scaled(rng, scale.len(), -1.2..1.2),
-                shift: scaled(rng, scale.len(), -0.5..0.5),
+            let row = |rng: &mut SmallRng| {
+                Affine::new(
+                    scaled(rng, floats(&affine.scale).len(), -1.2..1.2),
+                    scaled(rng, floats(&affine.scale).len(), -0.5..0.5),
+                )
             };
-            *layer =
-                Layer::AffineByOrder { order_of: order_of.leak(), rows: keep((0..order).map(|_| row(rng)).collect()) };
+            let rows: Vec<_> = (0..order).map(|_| row(rng)).collect();
+            *op = AffineByOrder::new(order_of, rows).into();
         }
     }
     net
@@ -252,9 +265,9 @@ pub fn net(seed: u64, softmax: bool) -> Net {
             n if n > 0 && (closing || rng.random_bool(0.4)) => {
                 let second = partners[rng.random_range(0..n)];
                 reads.insert(rng.random_range(0..2), second);
-                if values[second].1 == shape { Layer::Add } else { Layer::Concat }
+                if values[second].1 == shape { Add.into() } else { Concat.into() }
             }
-            _ if closing && matches!(shape, Shape::Image { .. }) => Layer::GlobalAveragePool,
+            _ if closing && matches!(shape, Shape::Image { .. }) => GlobalAveragePool.into(),
             _ if closing => layer(rng, shape), // the other end is an image still
             _ => layer(rng, shape),
         };
@@ -267,5 +280,5 @@ pub fn net(seed: u64, softmax: bool) -> Net {
         values.push((name, shape));
     }
     let net = some_by_order(rng, net);
-    if softmax { net.then("answer", Layer::Softmax) } else { net }
+    if softmax { net.then("answer", Softmax) } else { net }
 }

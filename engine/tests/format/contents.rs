@@ -1,7 +1,8 @@
 //! What a file holds: conformity with safetensors, alignment, determinism, and that it says what was put in.
 
 use horq::graph::{Op, Shape};
-use horq::{Builder, Error, Layer, Limits, Model, Padding, PlainValues, ScaleMode, Window};
+use horq::ops::{Affine, AffineByOrder, CodebookDense, Dense, Int8Dense, Int8Quantize, MaxPool, Prelu, Relu};
+use horq::{Builder, Error, Limits, Model, Padding, PlainValues, ScaleMode, Window};
 use safetensors::SafeTensors;
 
 use crate::forge::{Forge, data_start};
@@ -82,31 +83,32 @@ fn a_model_says_what_was_put_in() {
             ("probabilities", Shape::Flat(10)),
         ]
     );
-    let Op::BinaryConv2d { pad_value, quantizer, bases, .. } = &nodes[4].op else { panic!("{:?}", nodes[4]) };
-    assert_eq!((*pad_value, quantizer.order, quantizer.mode), (Padding::One, 2, ScaleMode::Fixed));
+    let Op::BinaryConv2d(conv) = &nodes[4].op else { panic!("{:?}", nodes[4]) };
+    let (quantizer, bases) = (&conv.weights.quantizer, &conv.weights.bases);
+    assert_eq!((conv.layout.pad_value, quantizer.order, quantizer.mode), (Padding::One, 2, ScaleMode::Fixed));
     assert_eq!(&model.f32s(quantizer.scales.as_ref().unwrap())[..3], [0.95, 0.42, 0.0]);
     assert_eq!(bases.len(), 2);
 }
 
 /// The shape and values of a tensor in plain order.
-fn plain(model: &Model, tensor: &str) -> (Vec<usize>, PlainValues) {
+fn plain(model: &Model, tensor: &str) -> (Vec<usize>, PlainValues<'static>) {
     let plain = model.plain(tensor).unwrap_or_else(|| panic!("no tensor {tensor}"));
     (plain.shape, plain.values)
 }
 
-fn signs(values: &[f32]) -> PlainValues {
-    PlainValues::F32(values.iter().map(|&w| if w < 0.0 { -1.0 } else { 1.0 }).collect())
+fn signs(values: &[f32]) -> PlainValues<'static> {
+    values.iter().map(|&w| if w < 0.0 { -1.0 } else { 1.0 }).collect::<Vec<f32>>().into()
 }
 
 #[test]
 fn tensors_unpack_to_what_was_put_in() {
     let model = Model::from_bytes(&full().to_bytes("probabilities").unwrap()).unwrap();
-    let floats = |seed, len| PlainValues::F32(noise(seed, len));
+    let floats = |seed, len| PlainValues::from(noise(seed, len));
     assert_eq!(plain(&model, "stem.weight"), (vec![18, 3, 3, 5], floats(1, 18 * 45)));
     assert_eq!(plain(&model, "stem.bias"), (vec![18], floats(2, 18)));
     assert_eq!(plain(&model, "grouped.weight.0"), (vec![20, 3, 3, 9], signs(&noise(6, 20 * 81))));
     assert_eq!(plain(&model, "two_bases.weight.1"), (vec![18, 3, 3, 20], signs(&noise(10, 18 * 180))));
-    assert_eq!(plain(&model, "two_bases.scales"), (vec![2], PlainValues::F32(vec![0.95, 0.42])));
+    assert_eq!(plain(&model, "two_bases.scales"), (vec![2], vec![0.95, 0.42].into()));
     assert_eq!(plain(&model, "by_order.shift.3"), (vec![18], floats(47, 18)));
     assert_eq!(plain(&model, "hidden.weight.0"), (vec![33, 1, 1, 252], signs(&noise(12, 33 * 252))));
     assert_eq!(plain(&model, "logits.weight"), (vec![10, 1, 1, 17], floats(16, 170)));
@@ -114,7 +116,7 @@ fn tensors_unpack_to_what_was_put_in() {
     let model = Model::from_bytes(&packed().to_bytes("logits").unwrap()).unwrap();
     let bytes = noise(31, 37 * 333).iter().map(|w| (w * 127.0) as i8).collect();
     assert_eq!(plain(&model, "bytes.weight"), (vec![37, 3, 3, 37], PlainValues::I8(bytes)));
-    assert_eq!(plain(&model, "eight.input_scale"), (vec![1], PlainValues::F32(vec![0.05])));
+    assert_eq!(plain(&model, "eight.input_scale"), (vec![1], vec![0.05].into()));
     assert_eq!(plain(&model, "signed.weight"), (vec![18, 3, 3, 37], signs(&noise(21, 18 * 333))));
     let codes = (0..34 * 81).map(|i| (i * 7 % 9) as u8).collect();
     assert_eq!(plain(&model, "nine.codes"), (vec![34, 3, 3, 9], PlainValues::Codes(codes)));
@@ -151,21 +153,23 @@ fn any_order_of_header_and_nullable_fields_is_read() {
 
 #[test]
 fn the_builder_refuses_sources_that_do_not_fit() {
+    fn add<'a>(builder: &mut Builder, op: impl Into<Op<PlainValues<'a>>>) -> Error {
+        builder.add("y", &["x"], op).map(|_| ()).unwrap_err()
+    }
     let mut builder = Builder::new("x", Shape::Flat(4));
-    let add = |builder: &mut Builder, layer| builder.add("y", &["x"], layer).map(|_| ()).unwrap_err();
-    let short = add(&mut builder, Layer::Dense { filters: 2, weight: &[0.0; 7], bias: None });
+    let short = add(&mut builder, Dense::new(2, &[0.0; 7]));
     assert!(
         matches!(&short, Error::SourceLength { source_name, expected: 8, found: 7, .. } if source_name == "weight"),
         "{short}"
     );
-    let bias = add(&mut builder, Layer::Dense { filters: 2, weight: &[0.0; 8], bias: Some(&[0.0; 3]) });
+    let bias = add(&mut builder, Dense::new(2, &[0.0; 8]).bias(&[0.0; 3]));
     assert!(
         matches!(&bias, Error::SourceLength { source_name, expected: 2, found: 3, .. } if source_name == "bias"),
         "{bias}"
     );
-    let int8 = |weight, scale| {
-        let quantize = horq::Int8Quantize { scale, zero_point: 0 };
-        Layer::Int8Dense { filters: 2, quantize, weight, alpha: &[1.0; 2], bias: None }
+    let int8 = |weight: &'static [i8], scale| {
+        let quantize = Int8Quantize { scale, zero_point: 0 };
+        Int8Dense::new(2, quantize, weight, &[1.0; 2])
     };
     let few = add(&mut builder, int8(&[1; 7], 1.0));
     assert!(
@@ -176,11 +180,13 @@ fn the_builder_refuses_sources_that_do_not_fit() {
     assert!(matches!(extreme, Error::Int8Range { index: 2, .. }), "{extreme}");
     let scale = add(&mut builder, int8(&[1; 8], 0.0));
     assert!(matches!(scale, Error::InputScale { value: 0.0, .. }), "{scale}");
-    let row = |scale| horq::AffineRow { scale, shift: &[0.0; 4] };
+    let row = |scale: &'static [f32]| Affine::new(scale, &[0.0; 4]);
     let nan = [row(&[1.0; 4]), row(&[1.0, f32::NAN, 1.0, 1.0])];
-    let nan = add(&mut builder, Layer::AffineByOrder { order_of: "z", rows: &nan });
+    let nan = add(&mut builder, AffineByOrder::new("z", &nan));
     assert!(matches!(&nan, Error::NotFinite { tensor, index: 1, .. } if tensor == "y.scale.1"), "{nan}");
-    let codes = |codes| Layer::CodebookDense { filters: 2, codes, codebook: &[0.5, -0.5], bias: None };
+    let kind = add(&mut builder, Dense::new(2, &[0_i8; 8]));
+    assert!(matches!(&kind, Error::SourceKind { expected: "f32", found: "i8", .. }), "{kind}");
+    let codes = |codes: &'static [u8]| CodebookDense::new(2, codes, &[0.5, -0.5]);
     let short = add(&mut builder, codes(&[0; 7]));
     assert!(
         matches!(&short, Error::SourceLength { source_name, expected: 8, found: 7, .. } if source_name == "codes"),
@@ -188,16 +194,16 @@ fn the_builder_refuses_sources_that_do_not_fit() {
     );
     let beyond = add(&mut builder, codes(&[0, 1, 0, 2, 0, 0, 0, 0]));
     assert!(matches!(beyond, Error::CodeBeyond { index: 3, code: 2, entries: 2, .. }), "{beyond}");
-    let empty = add(&mut builder, Layer::CodebookDense { filters: 2, codes: &[0; 8], codebook: &[], bias: None });
+    let empty = add(&mut builder, CodebookDense::new(2, &[0_u8; 8], &[0.0; 0]));
     assert!(matches!(empty, Error::CodebookEntries { entries: 0, .. }), "{empty}");
-    let nan = add(&mut builder, Layer::Prelu { slope: &[0.0, f32::NAN, 0.0, 0.0] });
+    let nan = add(&mut builder, Prelu::new(&[0.0, f32::NAN, 0.0, 0.0]));
     assert!(matches!(nan, Error::NotFinite { index: 1, .. }), "{nan}");
-    let image = add(&mut builder, Layer::MaxPool { window: Window::square(2) });
+    let image = add(&mut builder, MaxPool::new(Window::square(2)));
     assert!(matches!(image, Error::Rank { .. }), "{image}");
     // Nothing of the refused nodes is left.
-    builder.add("y", &["x"], Layer::Relu).unwrap();
+    builder.add("y", &["x"], Relu).unwrap();
     assert_eq!(builder.shape("y"), Some(Shape::Flat(4)));
-    let again = builder.add("y", &["x"], Layer::Relu).map(|_| ()).unwrap_err();
+    let again = builder.add("y", &["x"], Relu).map(|_| ()).unwrap_err();
     assert!(matches!(again, Error::DuplicateName { .. }), "{again}");
     assert!(matches!(builder.to_bytes("z"), Err(Error::UnknownOutput { .. })));
     for (input, output) in [(4, 3), (3, 4), (0, 0), (8, 4)] {
@@ -212,21 +218,20 @@ fn limits_can_be_lowered_but_not_raised() {
     let bytes = small().to_bytes("logits").unwrap();
     let refused = |limits: Limits| Model::from_bytes_with(&bytes, &limits).unwrap_err();
     let most = Limits::default();
-    let file = refused(Limits { file_bytes: bytes.len() as u64 - 1, ..most });
+    let file = refused(most.file_bytes(bytes.len() as u64 - 1));
     assert!(matches!(file, Error::FileTooLong { .. }), "{file}");
-    let header = refused(Limits { header_bytes: 100, ..most });
+    let header = refused(most.header_bytes(100));
     assert!(matches!(header, Error::HeaderTooLong { limit: 100, .. }), "{header}");
-    let nodes = refused(Limits { nodes: 3, ..most });
+    let nodes = refused(most.nodes(3));
     assert!(matches!(nodes, Error::NodeCount { count: 4, limit: 3 }), "{nodes}");
-    let values = refused(Limits { value_elements: 63, ..most });
+    let values = refused(most.value_elements(63));
     assert!(matches!(values, Error::ValueSize { elements: 64, limit: 63, .. }), "{values}");
-    let all = Limits {
-        file_bytes: u64::MAX,
-        header_bytes: usize::MAX,
-        nodes: usize::MAX,
-        value_elements: usize::MAX,
-        session_bytes: usize::MAX,
-    };
+    let all = Limits::new()
+        .file_bytes(u64::MAX)
+        .header_bytes(usize::MAX)
+        .nodes(usize::MAX)
+        .value_elements(usize::MAX)
+        .session_bytes(usize::MAX);
     let mut huge = Forge::open(&bytes);
     huge.graph["input"]["shape"] = serde_json::json!([1 << 20, 1 << 20, 2]);
     let error = Model::from_bytes_with(&huge.seal(), &all).unwrap_err();

@@ -1,5 +1,6 @@
 //! Files on disk: reading, mapping without a copy.
 
+use horq::ops::Dense;
 use horq::{Error, Limits, Model};
 
 use crate::memory::{MEGABYTE, peak};
@@ -62,7 +63,7 @@ fn a_mapping_takes_no_memory_for_weights() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.horq");
     let mut builder = horq::Builder::new("x", horq::graph::Shape::Flat(1024));
-    let layer = horq::Layer::Dense { filters: 1024, weight: &noise(1, 1 << 20), bias: None };
+    let layer = Dense::new(1024, noise(1, 1 << 20));
     builder.add("y", &["x"], layer).unwrap().write("y", &path).unwrap();
     let length = std::fs::metadata(&path).unwrap().len() as usize;
     let (model, held) = peak(|| Model::open(&path).unwrap());
@@ -107,7 +108,7 @@ fn what_cannot_be_read_is_named() {
     assert!(matches!(Model::open(&sparse), Err(Error::FileTooLong { .. })));
     // SAFETY: nobody changes the file while the test runs.
     assert!(matches!(unsafe { Model::map(&sparse) }, Err(Error::FileTooLong { .. })));
-    let small_limit = Limits { file_bytes: 10, ..Limits::default() };
+    let small_limit = Limits::new().file_bytes(10);
     std::fs::write(&empty, "eleven byte").unwrap();
     assert!(matches!(Model::open_with(&empty, &small_limit), Err(Error::FileTooLong { length: 11, limit: 10 })));
 }

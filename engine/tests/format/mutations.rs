@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use horq::ops::{Dense, Relu};
 use horq::{Error, Limits, Model};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -13,13 +14,12 @@ use crate::memory::{MEGABYTE, peak};
 use crate::zoo::{self, answers};
 
 /// Values that a mutant may have, so that running it takes neither the test's time nor its memory.
-const LIMITS: Limits = Limits {
-    file_bytes: 1 << 30,
-    header_bytes: horq::MAX_HEADER_BYTES,
-    nodes: horq::MAX_NODES,
-    value_elements: 1 << 14,
-    session_bytes: 1 << 24,
-};
+const LIMITS: Limits = Limits::new()
+    .file_bytes(1 << 30)
+    .header_bytes(horq::MAX_HEADER_BYTES)
+    .nodes(horq::MAX_NODES)
+    .value_elements(1 << 14)
+    .session_bytes(1 << 24);
 
 /// How many random mutations: as many as the documented claim, unless HORQ_TEST_CASES says otherwise (emulators are slow).
 fn cases() -> u64 {
@@ -224,8 +224,8 @@ fn a_deep_model_opens_within_the_bound() {
     for layer in 0..350 {
         let (name, relu) = (format!("stage.{layer}.dense"), format!("stage.{layer}.relu"));
         let (filters, weight, bias) = (32, &zoo::noise(layer, 1024)[..], Some(&[0.5; 32][..]));
-        builder.add(&name, &[&last], horq::Layer::Dense { filters, weight, bias }).unwrap();
-        builder.add(&relu, &[&name], horq::Layer::Relu).unwrap();
+        builder.add(&name, &[&last], Dense::new(filters, weight).maybe_bias(bias)).unwrap();
+        builder.add(&relu, &[&name], Relu).unwrap();
         last = relu;
     }
     let file = builder.to_bytes(&last).unwrap();

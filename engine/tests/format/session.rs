@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use horq::graph::Shape;
+use horq::graph::{Op, Shape};
+use horq::ops::{
+    Basis, BinaryConv2d, BinaryWeightConv2d, CodebookConv2d, Conv2d, Int8Conv2d, Int8Quantize, Quantizer, Relu,
+};
 use horq::{
-    BinaryBase, Builder, Error, Int8Quantize, Layer, Limits, Model, Padding, Quantize, ScaleMode, Session,
-    SessionOptions, Threads, Window,
+    Builder, Error, Limits, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Threads, Window,
 };
 
 use crate::memory::{peak, refusing};
@@ -17,42 +19,40 @@ use crate::zoo::{every_op, noise, packed, small};
 const SMALL: usize = 64 << 10;
 
 fn limited(bytes: &[u8], session_bytes: usize) -> Model {
-    Model::from_bytes_with(bytes, &Limits { session_bytes, ..Limits::default() }).unwrap()
+    Model::from_bytes_with(bytes, &Limits::new().session_bytes(session_bytes)).unwrap()
 }
 
 /// Layers by name on an image of `shape`.
 fn layer(op: &str, [height, width, channels]: [usize; 3], window: Window, filters: usize) -> Vec<u8> {
     let depth = window.taps() * channels;
     let (weight, alpha) = (noise(1, filters * depth), noise(2, filters));
-    let base = BinaryBase { weight: &weight, alpha: &alpha };
-    let (codes, bytes) = (vec![1; weight.len()], vec![1; weight.len()]);
-    let binary = |order, mode, pad_value| Layer::BinaryConv2d {
-        window,
-        filters,
-        groups: 1,
-        pad_value,
-        quantize: Quantize { order, mode, scales: None },
-        bases: std::slice::from_ref(&base),
-        bias: None,
+    let base = Basis::new(&weight, &alpha);
+    let (codes, bytes) = (vec![1_u8; weight.len()], vec![1_i8; weight.len()]);
+    let binary = |order, mode, pad_value| {
+        BinaryConv2d::new(
+            window,
+            filters,
+            Quantizer::new(Order::new(order).unwrap(), mode),
+            std::slice::from_ref(&base),
+        )
+        .pad_value(pad_value)
     };
-    let layer = match op {
-        "conv2d" => Layer::Conv2d { window, filters, groups: 1, weight: &weight, bias: None },
-        "codebook" => {
-            Layer::CodebookConv2d { window, filters, groups: 1, codes: &codes, codebook: &[0.5, -0.5], bias: None }
-        }
+    let layer: Op<PlainValues<'_>> = match op {
+        "conv2d" => Conv2d::new(window, filters, &weight).into(),
+        "codebook" => CodebookConv2d::new(window, filters, &codes, &[0.5, -0.5]).into(),
         "int8" => {
             let quantize = Int8Quantize::of_range(-1.0, 1.0);
-            Layer::Int8Conv2d { window, filters, groups: 1, quantize, weight: &bytes, alpha: &alpha, bias: None }
+            Int8Conv2d::new(window, filters, quantize, &bytes, &alpha).into()
         }
-        "binary_weight" => Layer::BinaryWeightConv2d { window, filters, groups: 1, base, bias: None },
-        "binary" => binary(8, ScaleMode::None, Padding::ValidTaps),
-        "one" => binary(8, ScaleMode::Image, Padding::One),
-        "window" => binary(8, ScaleMode::Window, Padding::ValidTaps),
+        "binary_weight" => BinaryWeightConv2d::new(window, filters, &weight, &alpha).into(),
+        "binary" => binary(8, ScaleMode::None, Padding::ValidTaps).into(),
+        "one" => binary(8, ScaleMode::Image, Padding::One).into(),
+        "window" => binary(8, ScaleMode::Window, Padding::ValidTaps).into(),
         op => panic!("{op}"),
     };
     let mut builder = Builder::new("x", Shape::Image { height, width, channels });
     builder.add("greedy", &["x"], layer).unwrap();
-    builder.add("y", &["greedy"], Layer::Relu).unwrap();
+    builder.add("y", &["greedy"], Relu).unwrap();
     builder.to_bytes("y").unwrap()
 }
 
@@ -70,7 +70,7 @@ fn a_session_past_its_limit_is_refused_before_it_takes_memory() {
             _ => (far, 32),
         };
         let file = layer(op, [1, 1, 32], window, 1);
-        let limits = Limits { value_elements, session_bytes: 64 << 20, ..Limits::default() };
+        let limits = Limits::new().value_elements(value_elements).session_bytes(64 << 20);
         let model = Model::from_bytes_with(&file, &limits).unwrap();
         let (made, held) = peak(|| Session::new(&model, SessionOptions::new()));
         let error = made.map(drop).unwrap_err();
@@ -152,9 +152,10 @@ fn memory_that_cannot_be_had_is_an_error() {
     // Groups that leave their panels half empty have vectors of their own.
     let mut builder = Builder::new("x", Shape::Image { height: 1, width: 1, channels: 1 << 12 });
     let (filters, weight) = (1 << 13, noise(1, 1 << 13));
-    let base = BinaryBase { weight: &weight, alpha: &weight };
     let (window, groups) = (Window::square(1), filters / 2);
-    builder.add("y", &["x"], Layer::BinaryWeightConv2d { window, filters, groups, base, bias: Some(&weight) }).unwrap();
+    builder
+        .add("y", &["x"], BinaryWeightConv2d::new(window, filters, &weight, &weight).groups(groups).bias(&weight))
+        .unwrap();
     files.push((2, builder.to_bytes("y").unwrap()));
     for (i, (least, file)) in files.iter().enumerate() {
         let model = limited(file, usize::MAX);

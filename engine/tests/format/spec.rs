@@ -1,7 +1,8 @@
 //! The worked examples of `docs/format.md` are what the library does.
 
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Layer, Model, Quantize, ScaleMode, Session, SessionOptions, Window};
+use horq::ops::{Basis, BinaryDense, Quantizer};
+use horq::{Builder, Model, Order, Session, SessionOptions, Window};
 use horq_kernels::{Geometry, panel};
 
 use crate::forge::data_start;
@@ -10,9 +11,9 @@ const SPEC: &str = include_str!("../../../docs/format.md");
 
 fn example() -> Vec<u8> {
     let mut builder = Builder::new("x", Shape::Flat(3));
-    let bases = [BinaryBase { weight: &[0.5, -0.25, 1.0, -1.0, -2.0, 0.0], alpha: &[0.5, 1.5] }];
-    let quantize = Quantize { order: 2, mode: ScaleMode::Fixed, scales: Some(&[1.0, 0.25]) };
-    builder.add("y", &["x"], Layer::BinaryDense { filters: 2, quantize, bases: &bases, bias: None }).unwrap();
+    let bases = [Basis::new(&[0.5, -0.25, 1.0, -1.0, -2.0, 0.0], &[0.5, 1.5])];
+    let quantize = Quantizer::fixed(Order::new(2).unwrap(), &[1.0, 0.25]);
+    builder.add("y", &["x"], BinaryDense::new(2, quantize, &bases)).unwrap();
     builder.producer("example").to_bytes("y").unwrap()
 }
 

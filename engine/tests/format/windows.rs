@@ -1,7 +1,12 @@
 //! Windows whose numbers may be anything: each file is refused or answers as the specification says. Nothing overflows.
 
-use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Error, Int8Quantize, Layer, Limits, Model, Padding, Quantize, ScaleMode, Window};
+use horq::graph::{Op, Shape};
+use horq::ops::{
+    Affine, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense, CodebookConv2d,
+    CodebookDense, Conv2d, Dense, Flatten, GlobalAveragePool, Int8Conv2d, Int8Dense, Int8Quantize, MaxPool, Prelu,
+    Quantizer, Relu, Softmax,
+};
+use horq::{Builder, Error, Limits, Model, Order, Padding, PlainValues, ScaleMode, Window};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
@@ -9,7 +14,7 @@ use serde_json::json;
 use crate::forge::Forge;
 use crate::memory::peak;
 use crate::reader::Reader;
-use crate::zoo::{answers, noise};
+use crate::zoo::{answers, noise, quantizer};
 
 const IMAGE: [usize; 3] = [5, 4, 6];
 const OPS: [&str; 12] = [
@@ -35,44 +40,38 @@ fn file(op: &str, kernel: [usize; 2]) -> Vec<u8> {
     let filters = if op == "depthwise" { channels } else { 3 };
     let depth = window.taps() * channels / groups;
     let (weight, alpha) = (noise(1, filters * depth), noise(2, filters));
-    let base = BinaryBase { weight: &weight, alpha: &alpha };
+    let base = Basis::new(&weight, &alpha);
     let bytes: Vec<i8> = weight.iter().map(|w| (w * 127.0) as i8).collect();
     let codes: Vec<u8> = (0..weight.len()).map(|i| (i % 5) as u8).collect();
     let scales = [0.75, 0.25];
-    let binary = |pad_value, mode, scales| Layer::BinaryConv2d {
-        window,
-        filters,
-        groups,
-        pad_value,
-        quantize: Quantize { order: 2, mode, scales },
-        bases: std::slice::from_ref(&base),
-        bias: None,
+    let binary = |pad_value, mode, scales| {
+        BinaryConv2d::new(window, filters, quantizer(2, mode, scales), std::slice::from_ref(&base))
+            .groups(groups)
+            .pad_value(pad_value)
     };
-    let layer = match op {
-        "conv2d" | "depthwise" => Layer::Conv2d { window, filters, groups, weight: &weight, bias: None },
-        "window" => binary(Padding::ValidTaps, ScaleMode::Window, None),
-        "image" => binary(Padding::ValidTaps, ScaleMode::Image, None),
-        "fixed" => binary(Padding::ValidTaps, ScaleMode::Fixed, Some(&scales[..])),
-        "none" => binary(Padding::ValidTaps, ScaleMode::None, None),
-        "one" => binary(Padding::One, ScaleMode::None, None),
-        "codebook" => {
-            Layer::CodebookConv2d { window, filters, groups, codes: &codes, codebook: &noise(3, 5), bias: None }
-        }
+    let layer: Op<PlainValues<'_>> = match op {
+        "conv2d" | "depthwise" => Conv2d::new(window, filters, &weight).groups(groups).into(),
+        "window" => binary(Padding::ValidTaps, ScaleMode::Window, None).into(),
+        "image" => binary(Padding::ValidTaps, ScaleMode::Image, None).into(),
+        "fixed" => binary(Padding::ValidTaps, ScaleMode::Fixed, Some(&scales[..])).into(),
+        "none" => binary(Padding::ValidTaps, ScaleMode::None, None).into(),
+        "one" => binary(Padding::One, ScaleMode::None, None).into(),
+        "codebook" => CodebookConv2d::new(window, filters, &codes, noise(3, 5)).groups(groups).into(),
         "int8" => {
             let quantize = Int8Quantize::of_range(-1.0, 2.0);
-            Layer::Int8Conv2d { window, filters, groups, quantize, weight: &bytes, alpha: &alpha, bias: None }
+            Int8Conv2d::new(window, filters, quantize, &bytes, &alpha).groups(groups).into()
         }
-        "binary_weight" => Layer::BinaryWeightConv2d { window, filters, groups, base, bias: None },
-        "max_pool" => Layer::MaxPool { window },
-        "average_pool" => Layer::AveragePool { window },
+        "binary_weight" => BinaryWeightConv2d::new(window, filters, &weight, &alpha).groups(groups).into(),
+        "max_pool" => MaxPool::new(window).into(),
+        "average_pool" => AveragePool::new(window).into(),
         op => panic!("{op}"),
     };
     let mut builder = Builder::new("x", Shape::Image { height, width, channels });
     let (first, alpha) = (noise(4, channels * channels), noise(5, channels));
-    let bases = [BinaryBase { weight: &first, alpha: &alpha }];
-    let quantize = Quantize { order: 1, mode: ScaleMode::None, scales: None };
+    let bases = [Basis::new(&first, &alpha)];
+    let quantize = Quantizer::new(Order::ONE, ScaleMode::None);
     let (window, pad_value, filters) = (Window::square(1), Padding::ValidTaps, channels);
-    let before = Layer::BinaryConv2d { window, filters, groups: 1, pad_value, quantize, bases: &bases, bias: None };
+    let before = BinaryConv2d::new(window, filters, quantize, &bases).pad_value(pad_value);
     builder.add("before", &["x"], before).unwrap();
     builder.add("y", &["before"], layer).unwrap();
     builder.to_bytes("y").unwrap()
@@ -80,7 +79,7 @@ fn file(op: &str, kernel: [usize; 2]) -> Vec<u8> {
 
 /// Opens the file with that window, and runs it on two samples where that is possible. Returns whether it ran.
 fn try_window(forge: &mut Forge, [kernel, stride, dilation]: [[u64; 2]; 3], padding: [u64; 4], what: &str) -> bool {
-    let limits = Limits { value_elements: 1 << 12, session_bytes: 1 << 24, ..Limits::default() };
+    let limits = Limits::new().value_elements(1 << 12).session_bytes(1 << 24);
     let node = forge.node("y");
     (node["kernel"], node["stride"]) = (json!(kernel), json!(stride));
     (node["dilation"], node["padding"]) = (json!(dilation), json!(padding));
@@ -172,7 +171,7 @@ fn a_window_of_huge_numbers_has_a_bound_that_is_told() {
 }
 
 /// One layer on an image of its own, compared with the specification.
-fn check(shape: [usize; 3], layer: Layer<'_>) {
+fn check<'a>(shape: [usize; 3], layer: impl Into<Op<PlainValues<'a>>>) {
     let [height, width, channels] = shape;
     let mut builder = Builder::new("x", Shape::Image { height, width, channels });
     builder.add("y", &["x"], layer).unwrap();
@@ -188,7 +187,7 @@ fn a_depthwise_layer_of_many_channels_and_a_large_stride_ends() {
     for (channels, stride) in [(1100, 2), (300, 7), (4, 1 << 31)] {
         let window = Window::square(3).with_padding(1).with_stride(stride);
         let weight = noise(1, 9 * channels);
-        let layer = Layer::Conv2d { window, filters: channels, groups: channels, weight: &weight, bias: None };
+        let layer = Conv2d::new(window, channels, &weight).groups(channels);
         check([9, 17, channels], layer);
     }
 }
@@ -197,11 +196,10 @@ fn a_depthwise_layer_of_many_channels_and_a_large_stride_ends() {
 #[test]
 fn binary_weights_read_rows_that_lie_far_apart() {
     let (weight, alpha) = (noise(1, 3 * 2 * 3 * 5), noise(2, 3));
-    let base = BinaryBase { weight: &weight, alpha: &alpha };
     for (dilation, stride, padding) in [(2, 1, 1), (30, 1, 2), (30, 3, 33), (3000, 1, 3000), (900, 700, 1000)] {
         let window =
             Window { kernel: [3, 2], dilation: [dilation, 2], stride: [stride, 1], padding: [padding, 1, padding, 0] };
-        check([70, 4, 5], Layer::BinaryWeightConv2d { window, filters: 3, groups: 1, base, bias: None });
+        check([70, 4, 5], BinaryWeightConv2d::new(window, 3, &weight, &alpha));
     }
 }
 
@@ -210,28 +208,28 @@ fn binary_weights_read_rows_that_lie_far_apart() {
 fn a_builder_refuses_sizes_that_nobody_backs() {
     let image = |height, width, channels| Shape::Image { height, width, channels };
     let window = Window::square(1);
-    let base = BinaryBase { weight: &[], alpha: &[] };
-    let quantize = Quantize { order: 1, mode: ScaleMode::None, scales: None };
+    let (none, codes, weights): (&[f32], &[u8], &[i8]) = (&[], &[], &[]);
+    let quantize = || Quantizer::new(Order::ONE, ScaleMode::None);
     let bytes = Int8Quantize::of_range(0.0, 1.0);
-    let layers = |filters: usize, groups: usize| {
-        [
-            Layer::Dense { filters, weight: &[], bias: None },
-            Layer::BinaryDense { filters, quantize, bases: &[BinaryBase { weight: &[], alpha: &[] }], bias: None },
-            Layer::BinaryWeightDense { filters, base, bias: None },
-            Layer::CodebookDense { filters, codes: &[], codebook: &[1.0], bias: None },
-            Layer::Int8Dense { filters, quantize: bytes, weight: &[], alpha: &[], bias: None },
-            Layer::Conv2d { window, filters, groups, weight: &[], bias: None },
-            Layer::BinaryWeightConv2d { window, filters, groups, base, bias: None },
-            Layer::CodebookConv2d { window, filters, groups, codes: &[], codebook: &[1.0], bias: None },
-            Layer::Int8Conv2d { window, filters, groups, quantize: bytes, weight: &[], alpha: &[], bias: None },
-            Layer::Affine { scale: &[], shift: &[] },
-            Layer::Prelu { slope: &[] },
-            Layer::Relu,
-            Layer::Softmax,
-            Layer::Flatten,
-            Layer::GlobalAveragePool,
-            Layer::MaxPool { window },
-            Layer::AveragePool { window },
+    let layers = |filters: usize, groups: usize| -> Vec<Op<PlainValues<'_>>> {
+        vec![
+            Dense::new(filters, none).into(),
+            BinaryDense::new(filters, quantize(), [Basis::new(none, none)]).into(),
+            BinaryWeightDense::new(filters, none, none).into(),
+            CodebookDense::new(filters, codes, &[1.0]).into(),
+            Int8Dense::new(filters, bytes, weights, none).into(),
+            Conv2d::new(window, filters, none).groups(groups).into(),
+            BinaryWeightConv2d::new(window, filters, none, none).groups(groups).into(),
+            CodebookConv2d::new(window, filters, codes, &[1.0]).groups(groups).into(),
+            Int8Conv2d::new(window, filters, bytes, weights, none).groups(groups).into(),
+            Affine::new(none, none).into(),
+            Prelu::new(none).into(),
+            Relu.into(),
+            Softmax.into(),
+            Flatten.into(),
+            GlobalAveragePool.into(),
+            MaxPool::new(window).into(),
+            AveragePool::new(window).into(),
         ]
     };
     let refused = |shape: Shape, add: &dyn Fn(&mut Builder) -> Result<(), Error>| {
@@ -244,19 +242,19 @@ fn a_builder_refuses_sizes_that_nobody_backs() {
         let error = refused(shape, &|builder| builder.add_image8("y", "x", 255.0).map(drop));
         assert!(matches!(&error, Error::ValueSize { name, .. } if name == "x"), "{error}");
         for layer in layers(1, 1) {
-            let error = refused(shape, &|builder| builder.add("y", &["x"], layer).map(drop));
+            let error = refused(shape, &|builder| builder.add("y", &["x"], layer.clone()).map(drop));
             assert!(matches!(&error, Error::ValueSize { name, .. } if name == "x"), "{shape:?}: {error}");
         }
     }
     for size in [1 << 25, 1 << 40, usize::MAX / 32 * 32, usize::MAX] {
         for layer in layers(size, size).iter().take(5) {
-            refused(Shape::Flat(4), &|builder| builder.add("y", &["x"], *layer).map(drop));
+            refused(Shape::Flat(4), &|builder| builder.add("y", &["x"], layer.clone()).map(drop));
         }
         for layer in &layers(size, size)[5..9] {
-            refused(image(2, 2, 4), &|builder| builder.add("y", &["x"], *layer).map(drop));
+            refused(image(2, 2, 4), &|builder| builder.add("y", &["x"], layer.clone()).map(drop));
         }
         for layer in &layers(size, 1)[5..9] {
-            refused(image(2, 2, 4), &|builder| builder.add("y", &["x"], *layer).map(drop));
+            refused(image(2, 2, 4), &|builder| builder.add("y", &["x"], layer.clone()).map(drop));
         }
     }
 }

@@ -294,6 +294,18 @@ fn windows(window: &Window, height: usize, width: usize) -> Vec<Vec<Tap>> {
     all
 }
 
+/// A step of each kind, with vectors of one value a filter and the values of another tensor.
+pub fn steps<'a>(first: &'a [f32], second: &'a [f32], other: &'a [f32]) -> Vec<Step<'a>> {
+    vec![
+        Step::Bias(first),
+        Step::Affine { scale: first, shift: second },
+        Step::Relu,
+        Step::HardSwish,
+        Step::Prelu(first),
+        Step::Add(other),
+    ]
+}
+
 /// One value through an epilogue whose vectors are plain: one value a filter. `at` is its place in the output.
 fn step_through(steps: &[Step<'_>], mut y: f32, filter: usize, at: usize) -> f32 {
     for step in steps {
@@ -306,6 +318,7 @@ fn step_through(steps: &[Step<'_>], mut y: f32, filter: usize, at: usize) -> f32
             Step::Relu if y.is_infinite() => f32::NAN,
             Step::Relu if y < 0.0 => 0.0,
             Step::Relu => y,
+            Step::HardSwish => y * (y + 3.0).clamp(0.0, 6.0) / 6.0,
             Step::Prelu(_) if y >= 0.0 => y,
             Step::Prelu(slope) => y * slope[filter],
             Step::Add(other) => y + other[at],

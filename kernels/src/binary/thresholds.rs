@@ -53,15 +53,6 @@ impl Thresholds {
     }
 }
 
-/// Whether the epilogue is monotone in the sum, and reads nothing else.
-fn is_monotone(steps: &[Step<'_>]) -> bool {
-    steps.iter().all(|step| match step {
-        Step::Bias(_) | Step::Affine { .. } | Step::Relu => true,
-        Step::Prelu(slope) => slope.iter().all(|&slope| slope >= 0.0),
-        Step::Add(_) => false,
-    })
-}
-
 /// Finds the thresholds of a layer with one weight basis; none where the epilogue is not monotone or a value overflows.
 pub(crate) struct FindThresholds<'a> {
     pub geometry: &'a Geometry,
@@ -78,7 +69,7 @@ impl Op for FindThresholds<'_> {
 
     #[inline(always)]
     fn run<S: Backend>(self, simd: S) -> Result<Option<Thresholds>, Error> {
-        if !is_monotone(self.steps) {
+        if !self.steps.iter().all(Step::is_monotone) {
             return Ok(None);
         }
         let filters = self.geometry.padded_filters();

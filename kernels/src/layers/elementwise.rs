@@ -8,6 +8,7 @@
 use crate::backends::{Backend, Op, Runner, dispatch};
 use crate::parallel::{Disjoint, Grid};
 use crate::simd::LANES;
+use crate::tiles::Step;
 use std::ops::Range;
 
 /// y = a + b.
@@ -80,6 +81,30 @@ pub fn relu<'a>(runner: impl Into<Runner<'a>>, input: &[f32], output: &mut [f32]
     );
 }
 
+/// y = x * min(max(x + 3, 0), 6) / 6, from left to right. NaN and an infinity give NaN or an infinity.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn hard_swish<'a>(runner: impl Into<Runner<'a>>, input: &[f32], output: &mut [f32]) {
+    assert_eq!(input.len(), output.len(), "hard_swish: lengths differ");
+    by_line(
+        runner.into(),
+        LINE,
+        output,
+        1,
+        #[inline(always)]
+        |at, output| {
+            for (y, &x) in output.iter_mut().zip(&input[at]) {
+                let open = x + 3.0;
+                let open = if open < 0.0 { 0.0 } else { open };
+                let gate = if open < 6.0 { open } else { 6.0 };
+                let product = x * gate;
+                *y = product / 6.0;
+            }
+        },
+    );
+}
+
 /// y = x where x >= 0, else x * slope by channel.
 ///
 /// # Panics
@@ -100,6 +125,36 @@ pub fn prelu<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[f32], 
             }
         },
     );
+}
+
+/// One step of an epilogue on its own: what it makes of `input`, whose pixels have `channels` values.
+///
+/// # Panics
+/// If `input` is no whole number of pixels, or a length does not match.
+pub fn step<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[f32], step: &Step<'_>, output: &mut [f32]) {
+    match *step {
+        Step::Bias(bias) => {
+            let bias = &bias[..channels];
+            by_pixel(
+                runner.into(),
+                channels,
+                input,
+                output,
+                1,
+                #[inline(always)]
+                |x, y| {
+                    for ((y, x), bias) in y.iter_mut().zip(x).zip(bias) {
+                        *y = x + bias;
+                    }
+                },
+            );
+        }
+        Step::Affine { scale, shift } => affine(runner, channels, input, scale, shift, output),
+        Step::Relu => relu(runner, input, output),
+        Step::HardSwish => hard_swish(runner, input, output),
+        Step::Prelu(slope) => prelu(runner, channels, input, slope, output),
+        Step::Add(other) => add(runner, input, other, output),
+    }
 }
 
 /// Writes one input of a concatenation: `channels` is where its channels lie among the `out_channels` of each output pixel.

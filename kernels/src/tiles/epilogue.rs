@@ -21,6 +21,8 @@ pub enum Step<'a> {
     },
     /// max(y, 0).
     Relu,
+    /// y * min(max(y + 3, 0), 6) / 6.
+    HardSwish,
     /// y where y >= 0, else y * slope.
     Prelu(&'a [f32]),
     /// y plus another value of the output's shape (all samples of the call, unpadded NHWC).
@@ -38,6 +40,15 @@ pub struct Epilogue<'a> {
 pub(crate) const TOGETHER: usize = 4;
 
 impl Step<'_> {
+    /// Whether the step is monotone in the value and reads no other value.
+    pub(crate) fn is_monotone(&self) -> bool {
+        match self {
+            Self::Bias(_) | Self::Affine { .. } | Self::Relu => true,
+            Self::Prelu(slope) => slope.iter().all(|&slope| slope >= 0.0),
+            Self::HardSwish | Self::Add(_) => false,
+        }
+    }
+
     /// Applies the step to the sums of sixteen filters in `N` rows, whose outputs are `stride` values apart.
     ///
     /// # Safety
@@ -73,6 +84,14 @@ impl Step<'_> {
             Step::Relu => {
                 for y in rows {
                     *y = simd.relu(simd.finite_or_nan(*y));
+                }
+            }
+            Step::HardSwish => {
+                let (three, six) = (simd.splat_float(3.0), simd.splat_float(6.0));
+                for y in rows {
+                    let open = simd.relu(simd.add(*y, three));
+                    let gate = simd.if_negative(simd.sub(open, six), open, six);
+                    *y = simd.div(simd.mul(*y, gate), six);
                 }
             }
             Step::Prelu(slope) => {
@@ -244,7 +263,7 @@ impl Epilogue<'_> {
                 Step::Bias(vector) | Step::Prelu(vector) => (vector.len(), filters),
                 Step::Affine { scale, shift } => (scale.len().min(shift.len()), filters),
                 Step::Add(other) => (other.len(), output),
-                Step::Relu => (0, 0),
+                Step::Relu | Step::HardSwish => (0, 0),
             };
             assert!(len >= needed, "an epilogue vector holds {len} values where {needed} are needed");
         }

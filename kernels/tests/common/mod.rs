@@ -160,57 +160,49 @@ pub fn random_geometry(rng: &mut StdRng, budget: usize) -> Geometry {
 
 /// A step of an epilogue with its data, plain (one value a filter) and laid out for the kernels.
 pub struct OwnedStep {
+    /// Which of [`oracle::steps`].
     kind: usize,
     plain: [Vec<f32>; 2],
     padded: [Fenced<f32>; 2],
+    /// Values of the output's shape.
+    other: Fenced<f32>,
 }
 
 impl OwnedStep {
     pub fn random(rng: &mut StdRng, geometry: &Geometry, output_len: usize) -> Self {
-        let kind = rng.random_range(0..5);
-        let plain: [Vec<f32>; 2] = match kind {
-            4 => [values(rng, output_len), Vec::new()],
-            _ => std::array::from_fn(|_| values(rng, geometry.filters)),
-        };
-        Self::new(kind, plain, geometry)
+        let kind = rng.random_range(0..oracle::steps(&[], &[], &[]).len());
+        let plain = std::array::from_fn(|_| values(rng, geometry.filters));
+        Self::new(kind, plain, &values(rng, output_len), geometry)
     }
 
     /// An affine with factors and summands between -1 and 1.
     pub fn affine(rng: &mut StdRng, geometry: &Geometry) -> Self {
         let mut vector = |_| (0..geometry.filters).map(|_| rng.random_range(-1.0f32..1.0)).collect();
-        Self::new(1, std::array::from_fn(&mut vector), geometry)
+        Self::new(1, std::array::from_fn(&mut vector), &[], geometry)
     }
 
-    fn new(kind: usize, plain: [Vec<f32>; 2], geometry: &Geometry) -> Self {
-        let padded =
-            plain.each_ref().map(|v| if kind == 4 { Fenced::of(v) } else { Fenced::of(&geometry.pad_filters(v)) });
-        Self { kind, plain, padded }
-    }
-
-    fn view<'a>(&self, a: &'a [f32], b: &'a [f32]) -> Step<'a> {
-        match self.kind {
-            0 => Step::Bias(a),
-            1 => Step::Affine { scale: a, shift: b },
-            2 => Step::Relu,
-            3 => Step::Prelu(a),
-            _ => Step::Add(a),
-        }
+    fn new(kind: usize, plain: [Vec<f32>; 2], other: &[f32], geometry: &Geometry) -> Self {
+        let padded = plain.each_ref().map(|v| Fenced::of(&geometry.pad_filters(v)));
+        Self { kind, plain, padded, other: Fenced::of(other) }
     }
 
     /// As the oracle takes it.
     pub fn plain(&self) -> Step<'_> {
-        self.view(&self.plain[0], &self.plain[1])
+        oracle::steps(&self.plain[0], &self.plain[1], &self.other)[self.kind]
     }
 
     /// As the kernels take it.
     pub fn padded(&self) -> Step<'_> {
-        self.view(&self.padded[0], &self.padded[1])
+        oracle::steps(&self.padded[0], &self.padded[1], &self.other)[self.kind]
     }
 }
 
 impl fmt::Debug for OwnedStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(["Bias", "Affine", "Relu", "Prelu", "Add"][self.kind])
+        // The name of the variant without its vectors.
+        f.write_str(
+            format!("{:?}", oracle::steps(&[], &[], &[])[self.kind]).split(['(', ' ']).next().unwrap_or_default(),
+        )
     }
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,8 +21,10 @@ from . import exact
 from .activations import Shift
 from .layers import HorqConv2d, HorqLinear
 from .norm import BatchNorm1d, BatchNorm2d
-from .ranges import Moments, Values, read_by
+from .ranges import read_by
+from .running import Sums, inputs_seen, modes_kept, statistics_averaged
 from .tools import horq_layers, set_order
+from .values import Moments, Values
 
 Centre = Literal["norm", "shift", "none"]
 
@@ -101,52 +103,38 @@ def batches_of(data: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 @contextlib.contextmanager
 def _in_eval(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode, without gradients; afterwards in the modes that it was in.
-
-    Binary layers stay in training mode, which takes one product for all planes.
-    """
-    modes = {part: part.training for part in model.modules()}
-    try:
+    """The model in eval mode, without gradients; its binary layers in training mode, which takes one product for all
+    planes."""
+    with modes_kept(model), torch.no_grad():
         model.eval()
         for layer in horq_layers(model):
             layer.train()
-        with torch.no_grad():
-            yield model
-    finally:
-        for part, training in modes.items():
-            part.training = training
+        yield
 
 
 def seen_by(model: nn.Module, layers: Iterable[nn.Module], batches: list[Tensor]) -> dict[nn.Module, Values]:
     """What each of `layers` reads when the model runs on the batches in eval mode: bounds, and moments by channel."""
-    sums: dict[nn.Module, list[Tensor]] = {}
+    sums = Sums()
     bounds: dict[nn.Module, tuple[float, float]] = {}
 
-    def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].double().transpose(0, 1).flatten(1)
-        found = [x.new_tensor(x.shape[1]), x.sum(1), x.square().sum(1)]
-        sums[layer] = [a + b for a, b in zip(sums[layer], found, strict=True)] if layer in sums else found
+    def look(layer: nn.Module, x: Tensor) -> None:
+        sums.add(layer, x)
         low, high = bounds.get(layer, (math.inf, -math.inf))
         bounds[layer] = min(low, x.min().item()), max(high, x.max().item())
 
     _run(model, layers, look, batches)
-    seen = {}
-    for layer, (count, total, squares) in sums.items():
-        mean = total / count
-        moments = mean.cpu(), (squares / count - mean.square()).clamp(min=0).cpu()
-        seen[layer] = Values(frozenset({bounds[layer]}), "as data show", moments)
-    return seen
+    return {
+        layer: Values(frozenset({bounds[layer]}), "as data show", (mean.cpu(), variance.cpu()))
+        for layer, (mean, variance) in sums.moments().items()
+    }
 
 
-def _run(model: nn.Module, layers: Iterable[nn.Module], look, batches: list[Tensor]) -> None:
-    handles = [layer.register_forward_pre_hook(look) for layer in layers]
-    try:
-        with _in_eval(model):
-            for batch in batches:
-                model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+def _run(
+    model: nn.Module, layers: Iterable[nn.Module], look: Callable[[nn.Module, Tensor], None], batches: list[Tensor]
+) -> None:
+    with _in_eval(model), inputs_seen(layers, look):
+        for batch in batches:
+            model(batch)
 
 
 def constant_signs(model: nn.Module, batches: list[Tensor]) -> dict[nn.Module, Tensor]:
@@ -160,8 +148,8 @@ def constant_signs(model: nn.Module, batches: list[Tensor]) -> dict[nn.Module, T
             set_order(model, order)
             signs: dict[nn.Module, list[Tensor]] = {}
 
-            def look(layer: nn.Module, inputs: tuple[Tensor, ...], signs: dict = signs) -> None:
-                planes = torch.stack([h.transpose(0, 1).flatten(1) for h in _planes(layer, inputs[0])])
+            def look(layer: nn.Module, x: Tensor, signs: dict = signs) -> None:
+                planes = torch.stack([h.transpose(0, 1).flatten(1) for h in _planes(layer, x)])
                 found = [planes.amin(2), planes.amax(2)]
                 if layer in signs:
                     found = [torch.minimum(signs[layer][0], found[0]), torch.maximum(signs[layer][1], found[1])]
@@ -189,16 +177,9 @@ def _planes(layer: HorqConv2d | HorqLinear, x: Tensor) -> list[Tensor]:
 def settle(model: nn.Module, batches: list[Tensor]) -> None:
     """Gives all batch norms the statistics of the batches as training mode has them, each behind those before it."""
     norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
-    momenta = [norm.momentum for norm in norms]
-    with _in_eval(model):
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
+    with _in_eval(model), statistics_averaged(norms):
         for batch in batches:
             model(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 # ---- the report
@@ -210,9 +191,9 @@ class Row:
 
     layer: str
     reads: str
-    """What bounds the values that it reads, and how."""
+    """The bounds of the values that the layer reads, and what sets them."""
     centred: str
-    """What puts them around 0."""
+    """The module that puts those values around 0."""
     constant: tuple[int, ...] | None
     """How many channels of each plane have one sign over all data; None without data."""
     channels: int

@@ -18,7 +18,8 @@ from .inq import Inq
 from .layers import HorqConv2d, HorqLinear
 from .packed import BinaryWeight, Codebook, Int8, checked
 from .powers import PowerOfTwo
-from .ranges import Values, read_by
+from .ranges import read_by
+from .values import Values
 
 _Layer = nn.Conv2d | nn.Linear
 OWN = (HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, Inq)

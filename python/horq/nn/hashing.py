@@ -16,6 +16,7 @@ which are taken in turns, the bits one after another: no step can raise the erro
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from .functional import sign
 from .packed import BinaryWeight, apply
+from .running import inputs_seen, modes_kept
 
 _BLOCK = 64
 """Bits that are decided before the sums of all others are brought up to date by one matrix product."""
@@ -60,15 +62,15 @@ class Statistics:
         return (self.energy - 2 * alpha * (bits * self.products).sum(0) + alpha**2 * quadratic).sum().item()
 
 
-def hash_filters(weight: Tensor, statistics: Statistics, sweeps: int = 50) -> tuple[Tensor, Tensor, list[float]]:
+def hash_filters(weight: Tensor, statistics: Statistics, passes: int = 50) -> tuple[Tensor, Tensor, list[float]]:
     """The alternating updates on one layer.
 
     Arguments:
         weight: [filters, n], where to start: b = sign(w), a = mean|w|.
-        sweeps: how often at most to go over all bits; it ends as soon as no bit flips.
+        passes: how often at most to go over all bits; it ends as soon as no bit flips.
 
     Returns the bits [filters, n], the scales [filters], both float64 and the scales not negative, and the errors: at
-    the start and after each sweep. A bit that does not matter (its input is always 0) keeps its sign, and a filter
+    the start and after each pass. A bit that does not matter (its input is always 0) keeps its sign, and a filter
     whose answers are all 0 its scale.
     """
     bits = sign(weight.detach().double()).T.contiguous()
@@ -76,11 +78,11 @@ def hash_filters(weight: Tensor, statistics: Statistics, sweeps: int = 50) -> tu
     errors = [statistics.error(bits, alpha)]
     gram = (statistics.gram + statistics.gram.T) / 2  # a matrix product may round its halves differently
     active = torch.arange(bits.shape[1], device=bits.device)
-    for _ in range(sweeps):
+    for _ in range(passes):
         own, products = bits[:, active], statistics.products[:, active]
         sums = gram @ own
         scale = _best_scale(own, sums, products, alpha[active])
-        flipped = _sweep(own, sums, gram, products, scale)
+        flipped = _pass(own, sums, gram, products, scale)
         bits[:, active] = own
         alpha[active] = _best_scale(own, gram @ own, products, scale)
         errors.append(statistics.error(bits, alpha))
@@ -97,7 +99,7 @@ def _best_scale(bits: Tensor, sums: Tensor, products: Tensor, before: Tensor) ->
     return torch.where(quadratic > 0, (bits * products).sum(0) / quadratic, before)
 
 
-def _sweep(bits: Tensor, sums: Tensor, gram: Tensor, products: Tensor, alpha: Tensor) -> Tensor:
+def _pass(bits: Tensor, sums: Tensor, gram: Tensor, products: Tensor, alpha: Tensor) -> Tensor:
     """Decides every bit of [n, filters] once, in place, with `sums` = G B; returns which filters had one flip."""
     least = _ROUNDING * (alpha * products).abs().amax(0)
     flipped = torch.zeros(bits.shape[1], dtype=torch.bool, device=bits.device)
@@ -141,7 +143,7 @@ def hash_weights_(
     batches: Callable[[], Iterable[Tensor]],
     *,
     windows: int = 64,
-    sweeps: int = 50,
+    passes: int = 50,
     seed: int = 0,
 ) -> dict[str, list[float]]:
     """Sets the weights of each `BinaryWeight` layer of `student` to the hash of the same layer of `teacher`.
@@ -154,17 +156,16 @@ def hash_weights_(
         teacher: the float network, with a `Conv2d` or `Linear` of the same name for each of those layers.
         batches: called once a layer, gives the same batches each time; a few thousand images are plenty.
         windows: how many windows of an image a convolution is fitted on, drawn at random; all, if it has fewer.
-        sweeps: see `hash_filters`.
+        passes: how often at most to go over all bits of a layer; see `hash_filters`.
         seed: of the draw of windows.
 
-    Returns for each layer its relative squared error, ||T - X~^T B A||^2 / ||T||^2, at the start and after each sweep.
+    Returns for each layer its relative squared error, ||T - X~^T B A||^2 / ||T||^2, at the start and after each pass.
     Both networks run in eval mode and keep the mode that they were in.
     """
-    modes = [(module, module.training) for net in (student, teacher) for module in net.modules()]
-    student.eval()
-    teacher.eval()
-    try:
-        errors = {}
+    errors = {}
+    with modes_kept(student, teacher):
+        student.eval()
+        teacher.eval()
         for name in _order(student, next(iter(batches()))):
             layer, target = student.get_submodule(name), _target(teacher, name, student)
             generator = torch.Generator().manual_seed(seed)
@@ -173,10 +174,7 @@ def hash_weights_(
                 inputs = _input_of(student, layer, batch)
                 targets = apply(target, _input_of(teacher, target, batch), target.weight)
                 _gather(groups, layer.layer, inputs, targets, windows, generator)
-            errors[name] = _hash_layer(layer, groups, sweeps)
-    finally:
-        for module, training in modes:
-            module.training = training
+            errors[name] = _hash_layer(layer, groups, passes)
     return errors
 
 
@@ -193,12 +191,8 @@ def _order(student: nn.Module, batch: Tensor) -> list[str]:
         if layer.bases > 1:
             raise ValueError(f"layer {name!r} has {layer.bases} weight bases; BWNH is for one")
     seen: dict[str, None] = {}
-    hooks = [layer.register_forward_pre_hook(lambda m, _: seen.setdefault(names[m])) for layer in names]
-    try:
+    with inputs_seen(names, lambda layer, _: seen.setdefault(names[layer])):
         student(batch[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
     return list(seen)
 
 
@@ -214,17 +208,12 @@ def _input_of(net: nn.Module, layer: nn.Module, batch: Tensor) -> Tensor:
     """What `layer` reads when `net` runs on the batch."""
     seen: list[Tensor] = []
 
-    def stop(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0])
+    def stop(_layer: nn.Module, input: Tensor) -> None:
+        seen.append(input)
         raise _Reached
 
-    hook = layer.register_forward_pre_hook(stop)
-    try:
+    with contextlib.suppress(_Reached), inputs_seen([layer], stop):
         net(batch)
-    except _Reached:
-        pass
-    finally:
-        hook.remove()
     return seen[0]
 
 
@@ -256,11 +245,11 @@ def _gather(
         statistics.add(own.transpose(1, 2).flatten(0, 1), answers.transpose(1, 2).flatten(0, 1))
 
 
-def _hash_layer(layer: BinaryWeight, groups: list[Statistics], sweeps: int) -> list[float]:
+def _hash_layer(layer: BinaryWeight, groups: list[Statistics], passes: int) -> list[float]:
     """Hashes a layer group by group and returns its relative errors."""
     weight = layer.layer.weight
     rows = weight.flatten(1).chunk(len(groups))
-    hashed = [hash_filters(own, statistics, sweeps) for own, statistics in zip(rows, groups, strict=True)]
+    hashed = [hash_filters(own, statistics, passes) for own, statistics in zip(rows, groups, strict=True)]
     bits, alpha = torch.cat([bits for bits, _, _ in hashed]), torch.cat([alpha for _, alpha, _ in hashed])
     set_binary_(layer, bits.view_as(weight), alpha)
     energy = sum(statistics.energy.sum().item() for statistics in groups)

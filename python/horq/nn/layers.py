@@ -234,9 +234,9 @@ class HorqConv2d(_HorqLayer):
         """The plain convolution; padded taps are 0, or `fill` (broadcastable to value) in padding mode ``one``."""
         padding, (vertical, horizontal) = self.padding, self.padding
         if self.padding_mode == "one" and (vertical or horizontal):
-            sides = (horizontal, horizontal, vertical, vertical)
-            outside = F.pad(value.new_zeros(value.shape[2:]), sides, value=1.0)
-            value, padding = F.pad(value, sides) + outside * fill, (0, 0)
+            margins = (horizontal, horizontal, vertical, vertical)
+            outside = F.pad(value.new_zeros(value.shape[2:]), margins, value=1.0)
+            value, padding = F.pad(value, margins) + outside * fill, (0, 0)
         return F.conv2d(value, weight, None, self.stride, padding, self.dilation, self.groups)
 
     def _columns(self, x: Tensor, fill: float) -> Tensor:

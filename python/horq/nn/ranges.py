@@ -1,57 +1,23 @@
 """What values a layer can read, as far as a network's code tells: interval arithmetic over its trace by torch.fx.
 
 Behind a ReLU all values are 0 or more, so all their signs are +1 and a plane of signs says nothing about them. Every
-operation below maps the bounds of what it reads to bounds of what it makes. Values joined by `torch.cat` differ from
-channel to channel, so a value has a set of intervals, one for each of its parts. Means and variances by channel are
-carried along where batch norms tell them.
+operation maps the bounds of what it reads to bounds of what it makes (`horq.nn.rules`). Values joined by `torch.cat`
+differ from channel to channel, so a value has a set of intervals, one for each of its parts. Means and variances by
+channel are carried along where batch norms tell them.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
-Interval = tuple[float, float]
-Moments = tuple[Tensor, Tensor]
-"""Mean and variance of each channel."""
-
-_INF = math.inf
-BOTH = frozenset({(-_INF, _INF)})
-
-
-@dataclass(frozen=True)
-class Values:
-    """What is known of a value; `ranges` is None where nothing is."""
-
-    ranges: frozenset[Interval] | None
-    source: str
-    """What bounded it, for people to read."""
-    moments: Moments | None = None
-
-    @property
-    def one_sided(self) -> bool:
-        """Whether a part of it has no values below 0, or none above."""
-        return any(low >= 0 or high <= 0 for low, high in self.ranges or ())
-
-    def bounds(self) -> str:
-        """In words: ``both signs``, ``0 and above``, ``0 to 6``, ``not known``."""
-        if self.ranges is None:
-            return "not known"
-        return "; ".join(sorted({_words(*interval) for interval in self.ranges}))
-
-
-def _words(low: float, high: float) -> str:
-    if low < 0 < high:
-        return "both signs"
-    if math.isinf(low):
-        return f"{high:g} and below"
-    return f"{low:g} and above" if math.isinf(high) else f"{low:g} to {high:g}"
+from .rules import ARITHMETIC, RULES, Call, either, name_of, rule_name
+from .running import modes_kept
+from .values import Values, constant
 
 
 def read_by(model: nn.Module, layers: Iterable[nn.Module]) -> dict[nn.Module, Values]:
@@ -63,17 +29,14 @@ def read_by(model: nn.Module, layers: Iterable[nn.Module]) -> dict[nn.Module, Va
     found = dict.fromkeys(layers, Values(None, "no call of it is seen"))
     if model in found:
         return found | {model: Values(None, "the input")}
-    modes = {part: part.training for part in model.modules()}
     try:
-        model.train()
-        graph = _Tracer(found).trace(model)
+        with modes_kept(model):
+            model.train()
+            graph = _Tracer(found).trace(model)
     except Exception as error:  # a trace runs the user's code, so anything may come out of it
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         return dict.fromkeys(found, Values(None, f"torch.fx cannot trace {type(model).__name__}: {reason}"))
-    finally:
-        for part, training in modes.items():
-            part.training = training
-    return found | _Walk(model, graph).of(found)
+    return found | _Bounds(model, graph).of(found)
 
 
 class _Tracer(fx.Tracer):
@@ -91,8 +54,8 @@ def _is_own(layer: nn.Module) -> bool:
     return type(layer).__module__.startswith(__package__)
 
 
-class _Walk:
-    """Walks a graph once, in its order."""
+class _Bounds:
+    """What is known of each value of a graph, found in one walk in its order."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
         self.model, self.graph = model, graph
@@ -105,12 +68,12 @@ class _Walk:
             if node.op == "placeholder":
                 self.values[node] = Values(None, "the input")
             elif node.op == "get_attr":
-                self.values[node] = _constant(_attribute(self.model, str(node.target)), node.name)
+                self.values[node] = constant(_attribute(self.model, str(node.target)), node.name)
             elif node.op != "output":
                 layer = self.model.get_submodule(str(node.target)) if node.op == "call_module" else None
                 given = self._given(node, layer)
                 if layer in wanted and given:
-                    found[layer] = given[0] if layer not in found else _joined([found[layer], given[0]])
+                    found[layer] = given[0] if layer not in found else either([found[layer], given[0]])
                 self.values[node] = made = self._made(node, layer, given)
                 if _in_place(node, layer) and isinstance(node.args[0], fx.Node):
                     self.values[node.args[0]] = made  # it is read again under its first name, as ResNets do
@@ -120,10 +83,10 @@ class _Walk:
         """What the node reads, numbers included; of keywords only values from the graph."""
         arguments = [*node.args, *(value for value in node.kwargs.values() if isinstance(value, fx.Node))]
         nested = (part for a in arguments for part in (a if isinstance(a, list | tuple) else [a]))
-        if layer is None and _key(_name(node)) not in _ARITHMETIC:
+        if layer is None and rule_name(name_of(node)) not in ARITHMETIC:
             nested = (part for part in nested if isinstance(part, fx.Node))
         return [
-            self.values[part] if isinstance(part, fx.Node) else _constant(part, "a number")
+            self.values[part] if isinstance(part, fx.Node) else constant(part, "a number")
             for part in nested
             if isinstance(part, fx.Node | int | float)
         ]
@@ -132,30 +95,14 @@ class _Walk:
         if not given:
             return Values(None, f"`{node.name}`")
         if layer is not None:
-            rule = next((_RULES[key] for key in map(_key, _bases(layer)) if key in _RULES), None)
+            rule = next((RULES[key] for key in map(rule_name, _bases(layer)) if key in RULES), None)
             source = f"{node.target} ({type(layer).__name__})"
         else:
-            rule, source = _RULES.get(_key(_name(node))), f"`{node.name}`"
+            rule, source = RULES.get(rule_name(name_of(node))), f"`{node.name}`"
         if rule is None:
             return Values(None, f"{source}, which is not known")
-        made = rule(given, _Call(node, layer))
+        made = rule(given, Call(node, layer))
         return replace(made, source=source) if made.source == "" else made
-
-
-@dataclass(frozen=True)
-class _Call:
-    """A node and its layer, for rules that go by settings."""
-
-    node: fx.Node
-    layer: nn.Module | None
-
-    def setting(self, place: int, name: str, default: Any) -> Any:
-        """An attribute of the layer, or an argument of the function."""
-        if self.layer is not None:
-            return getattr(self.layer, name, default)
-        arguments = self.node.args
-        value = arguments[place] if place < len(arguments) else self.node.kwargs.get(name, default)
-        return default if value is None else value
 
 
 def _attribute(model: nn.Module, path: str) -> Any:
@@ -164,256 +111,13 @@ def _attribute(model: nn.Module, path: str) -> Any:
     return model
 
 
-def _constant(value: Any, source: str) -> Values:
-    if isinstance(value, Tensor) and value.numel() and not value.is_complex():
-        return Values(frozenset({(value.min().item(), value.max().item())}), source)
-    return Values(frozenset({(float(value),) * 2}) if isinstance(value, int | float) else None, source)
-
-
-def _name(node: fx.Node) -> str:
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-
-
 def _bases(layer: nn.Module) -> list[str]:
     """The names of the classes of PyTorch and of horq.nn that a layer is."""
     return [kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith(("torch.nn", __package__))]
 
 
-def _key(name: str) -> str:
-    """`relu_`, `F.relu` and `nn.ReLU` are one rule, as are the pools of one, two and three dimensions."""
-    return re.sub(r"[123]d$", "", name.lower().replace("_", ""))
-
-
 def _in_place(node: fx.Node, layer: nn.Module | None) -> bool:
     if layer is not None:
         return bool(getattr(layer, "inplace", False))
-    name = _name(node)
+    name = name_of(node)
     return bool(node.kwargs.get("inplace")) or name in ("iadd", "imul", "isub") or bool(re.search(r"[a-z0-9]_$", name))
-
-
-# ---- rules: from what is read to what is made; an empty source stands for the node itself
-
-_Rule = Callable[[list[Values], _Call], Values]
-
-
-def _each(values: Values, bounds: Callable[[float, float], Interval]) -> frozenset[Interval]:
-    return frozenset(bounds(*interval) for interval in (values.ranges or BOTH))
-
-
-def _same(given: list[Values], _: _Call) -> Values:
-    return given[0]
-
-
-def _any(given: list[Values], _: _Call) -> Values:
-    return Values(BOTH, "")
-
-
-def _scaled(given: list[Values], _: _Call) -> Values:
-    """Times factors of 0 and above, or mixed with zeros: padding, dropout, sums."""
-    first = given[0]
-    if first.ranges is None:
-        return first
-    return replace(first, ranges=_each(first, lambda low, high: (-_INF if low < 0 else 0.0, _INF if high > 0 else 0.0)))
-
-
-def _between(low: float, high: float) -> _Rule:
-    return lambda given, _: Values(frozenset({(low, high)}), "")
-
-
-def _monotone(function: Callable[[float], float]) -> _Rule:
-    return lambda given, _: Values(_each(given[0], lambda low, high: (function(low), function(high))), "")
-
-
-def _dipping(least: float) -> _Rule:
-    """GELU and its kin: at least `least`, and of the sign of what they read."""
-    return lambda given, _: Values(_each(given[0], lambda low, high: (-least if low < 0 else 0.0, max(high, 0.0))), "")
-
-
-def _leaky(given: list[Values], call: _Call) -> Values:
-    """A slope below 0: a PReLU whose slopes are all 0 is a ReLU."""
-    slope = 1.0
-    if isinstance(call.layer, nn.PReLU):
-        slope = call.layer.weight.max().item()
-    elif isinstance(call.layer, nn.LeakyReLU) or _key(_name(call.node)) == "leakyrelu":
-        slope = float(call.setting(1, "negative_slope", 0.01))
-    if slope <= 0:
-        return _clamped(given[0], 0.0, _INF)
-    return Values(_each(given[0], lambda low, high: (low if low >= 0 else -_INF, high)), "")
-
-
-def _clamped(values: Values, low: float, high: float) -> Values:
-    ranges = _each(values, lambda a, b: (min(max(a, low), high), min(max(b, low), high)))
-    return Values(ranges, "", _rectified(values.moments) if low == 0 else None)
-
-
-def _clamp(low: float, high: float) -> _Rule:
-    return lambda given, _: _clamped(given[0], low, high)
-
-
-def _clamp_by(low: str, high: str, defaults: Interval = (-_INF, _INF)) -> _Rule:
-    def rule(given: list[Values], call: _Call) -> Values:
-        bounds = call.setting(1, low, defaults[0]), call.setting(2, high, defaults[1])
-        return (
-            _clamped(given[0], *bounds) if all(isinstance(bound, int | float) for bound in bounds) else _any([], call)
-        )
-
-    return rule
-
-
-def _threshold(given: list[Values], call: _Call) -> Values:
-    below, value = float(call.setting(1, "threshold", 0.0)), float(call.setting(2, "value", 0.0))
-    return Values(_each(given[0], lambda low, high: (min(max(low, below), value), max(high, value))), "")
-
-
-def _pairs(given: list[Values], combine: Callable[[Interval, Interval], Interval]) -> frozenset[Interval]:
-    first, second = given[0].ranges or BOTH, given[-1].ranges or BOTH
-    return frozenset(combine(a, b) for a in first for b in second)
-
-
-def _times(a: float, b: float) -> float:
-    return 0.0 if a == 0 or b == 0 else a * b
-
-
-def _product(a: Interval, b: Interval) -> Interval:
-    corners = [_times(x, y) for x in a for y in b]
-    return min(corners), max(corners)
-
-
-def _unknown(given: list[Values]) -> Values | None:
-    """A sum with what is not known is not known."""
-    return next((values for values in given if values.ranges is None), None)
-
-
-def _add(given: list[Values], _: _Call) -> Values:
-    ranges = _pairs(given, lambda a, b: (a[0] + b[0], a[1] + b[1]))
-    first, second = given[0].moments, given[-1].moments
-    known = first is not None and second is not None and len(given) == 2 and len(first[0]) == len(second[0])
-    moments = (first[0] + second[0], first[1] + second[1]) if known else None  # as if they were independent
-    return _unknown(given) or Values(ranges, "", moments)
-
-
-def _subtract(given: list[Values], _: _Call) -> Values:
-    return _unknown(given) or Values(_pairs(given, lambda a, b: (a[0] - b[1], a[1] - b[0])), "")
-
-
-def _multiply(given: list[Values], call: _Call) -> Values:
-    if len(call.node.args) == 2 and call.node.args[0] is call.node.args[1]:
-        return Values(frozenset({(0.0, _INF)}), "")
-    return _unknown(given) or Values(_pairs(given, _product), "")
-
-
-def _divide(given: list[Values], _: _Call) -> Values:
-    def combine(a: Interval, b: Interval) -> Interval:
-        if b[0] < 0 < b[1]:
-            return -_INF, _INF
-        over = (0.0, _INF) if b[0] >= 0 else (-_INF, 0.0)
-        return _product((min(a[0], 0.0), max(a[1], 0.0)), over)
-
-    return _unknown(given) or Values(_pairs(given, combine), "")
-
-
-def _negate(given: list[Values], call: _Call) -> Values:
-    return _unknown(given) or Values(_each(given[0], lambda low, high: (-high, -low)), "")
-
-
-def _power(given: list[Values], call: _Call) -> Values:
-    even = call.setting(1, "exponent", None) in (2, 4, 6, 8)
-    return Values(frozenset({(0.0, _INF)}) if even else _each(given[0], lambda low, _: (min(low, 0), _INF)), "")
-
-
-def _larger(given: list[Values], call: _Call) -> Values:
-    if len(given) < 2:
-        return given[0]
-    return Values(_pairs(given, lambda a, b: (max(a[0], b[0]), max(a[1], b[1]))), "")
-
-
-def _smaller(given: list[Values], call: _Call) -> Values:
-    if len(given) < 2:
-        return given[0]
-    return Values(_pairs(given, lambda a, b: (min(a[0], b[0]), min(a[1], b[1]))), "")
-
-
-def _joined(given: list[Values], _: _Call | None = None) -> Values:
-    """`torch.cat`: the parts of all."""
-    if unknown := _unknown(given):
-        return unknown
-    moments = [values.moments for values in given]
-    known = None
-    if _ is not None and all(pair is not None for pair in moments):
-        known = torch.cat([mean for mean, _ in moments]), torch.cat([variance for _, variance in moments])
-    source = "" if _ is not None else given[0].source
-    return Values(frozenset().union(*(values.ranges for values in given)), source, known)
-
-
-def _resized(given: list[Values], call: _Call) -> Values:
-    cubic = "bicubic" in (getattr(call.layer, "mode", None), *call.node.args, *call.node.kwargs.values())
-    return Values(BOTH, "") if cubic else given[0]
-
-
-def _normalized(given: list[Values], call: _Call) -> Values:
-    """A batch norm: what its gains and offsets make of values of mean 0 and variance 1."""
-    norm = call.layer
-    if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
-        return Values(BOTH, "")
-    ones = torch.ones(norm.num_features)
-    gain, offset = (ones, 0 * ones) if norm.weight is None else (norm.weight.detach(), norm.bias.detach())
-    return Values(BOTH, "", (offset.double().cpu(), gain.double().cpu().square()))
-
-
-def _rectified(moments: Moments | None) -> Moments | None:
-    """Mean and variance of max(x, 0) for normally distributed x."""
-    if moments is None:
-        return None
-    mean, deviation = moments[0], moments[1].sqrt().clamp(min=1e-12)
-    normal = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
-    share, density = normal.cdf(mean / deviation), normal.log_prob(mean / deviation).exp()
-    above = mean * share + deviation * density
-    square = (mean.square() + moments[1]) * share + mean * deviation * density
-    return above, (square - above.square()).clamp(min=0)
-
-
-_ARITHMETIC = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "div", "maximum", "minimum", "rsub"}
-_KEPT = (
-    "identity maxpool adaptivemaxpool adaptiveavgpool flatten unflatten view reshape permute transpose contiguous "
-    "getitem chunk split tensorsplit unbind unsqueeze squeeze expand repeat roll flip clone detach to float double "
-    "half bfloat16 type mean amax amin median movedim swapaxes narrow select indexselect replicationpad "
-    "reflectionpad pixelshuffle pixelunshuffle channelshuffle t checkpoint"
-)
-_SCALED = "dropout featurealphadropout featuredropout avgpool pad zeropad constantpad stochasticdepth sum cumsum"
-_SIGNED = (
-    "conv convtranspose linear bilinear layernorm groupnorm instancenorm localresponsenorm rmsnorm matmul mm bmm addmm "
-    "einsum baddbmm alphadropout randn randnlike log logsoftmax horqconv horqlinear binaryweight codebook int8 "
-    "poweroftwo inq affine affinebyorder shift rprelu switchablebatchnorm centred"
-)
-_RULES: dict[str, _Rule] = {
-    **dict.fromkeys(_KEPT.split(), _same),
-    **dict.fromkeys(_SCALED.split(), _scaled),
-    **dict.fromkeys(_SIGNED.split(), _any),
-    **dict.fromkeys(("batchnorm", "syncbatchnorm"), _normalized),
-    **dict.fromkeys(("interpolate", "upsample"), _resized),
-    **dict.fromkeys(("sigmoid", "hardsigmoid", "softmax", "softmin", "softmax2d", "rand", "randlike"), _between(0, 1)),
-    **dict.fromkeys(("softplus", "exp", "sqrt", "rsqrt", "square", "abs"), _between(0, _INF)),
-    "logsigmoid": _between(-_INF, 0),
-    "relu": _clamp(0, _INF),
-    "relu6": _clamp(0, 6),
-    "hardtanh": _clamp_by("min_val", "max_val", (-1, 1)),
-    **dict.fromkeys(("clamp", "clip"), _clamp_by("min", "max")),
-    "clampmin": _clamp_by("min", "no other"),
-    "threshold": _threshold,
-    **dict.fromkeys(("tanh", "softsign"), _monotone(math.tanh)),
-    **dict.fromkeys(("hardshrink", "softshrink", "tanhshrink"), _monotone(float)),
-    "gelu": _dipping(0.17),
-    "silu": _dipping(0.279),
-    "mish": _dipping(0.309),
-    "hardswish": _dipping(0.375),
-    **dict.fromkeys(("leakyrelu", "rrelu", "prelu", "elu", "selu", "celu"), _leaky),
-    **dict.fromkeys(("add", "iadd"), _add),
-    **dict.fromkeys(("sub", "isub"), _subtract),
-    **dict.fromkeys(("mul", "imul"), _multiply),
-    **dict.fromkeys(("truediv", "div"), _divide),
-    "neg": _negate,
-    "pow": _power,
-    **dict.fromkeys(("maximum", "max"), _larger),
-    **dict.fromkeys(("minimum", "min"), _smaller),
-    **dict.fromkeys(("cat", "concat", "concatenate", "stack"), _joined),
-}

@@ -12,6 +12,7 @@ from .functional import check_order
 from .layers import HorqConv2d, HorqLinear
 from .norm import AffineByOrder, SwitchableBatchNorm, affine_of
 from .packed import BinaryWeight
+from .running import Sums, inputs_seen, modes_kept
 
 
 def horq_layers(module: nn.Module) -> Iterator[HorqConv2d | HorqLinear]:
@@ -66,31 +67,17 @@ def take_statistics_(module: nn.Module, batches: Iterable[Tensor], orders: Itera
     maps = {norm: affine_of(norm) for norm in norms}
     if any(norm.weight is None for norm in norms):
         raise ValueError("a batch norm has no gain and offset that could be changed; build it with affine=True")
-    sums: dict[nn.Module, list[Tensor]] = {}
-
-    def add(norm: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor]) -> None:
-        x = (inputs[0] if inputs else keywords["input"]).double().transpose(0, 1).flatten(1)
-        found = [x.new_tensor(x.shape[1]), x.sum(1), x.square().sum(1)]
-        sums[norm] = [a + b for a, b in zip(sums[norm], found, strict=True)] if norm in sums else found
-
-    modes = {layer: layer.training for layer in module.modules()}
-    handles = [norm.register_forward_pre_hook(add, with_kwargs=True) for norm in norms]
-    try:
+    sums = Sums()
+    with modes_kept(module), inputs_seen(norms, sums.add):
         module.eval()
         for order in turns or [None]:
             if order is not None:
                 set_order(module, order)
             for batch in kept:
                 module(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for layer, training in modes.items():
-            layer.training = training
-    for norm, (count, total, squares) in sums.items():
-        mean = total / count
+    for norm, (mean, variance) in sums.moments().items():
         scale, shift = (value.double() for value in maps[norm])
         norm.running_mean.copy_(mean)
-        norm.running_var.copy_((squares / count - mean.square()).clamp(min=0))
+        norm.running_var.copy_(variance)
         norm.weight.copy_(scale * (norm.running_var.double() + norm.eps).sqrt())
         norm.bias.copy_(shift + scale * norm.running_mean.double())

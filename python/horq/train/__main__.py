@@ -1,8 +1,8 @@
 """Trains the runs of a recipe: python -m horq.train CONFIG [NAME...].
 
-CONFIG is a TOML file or the name of a bundled recipe (see `horq.train.config.read`); `--list` alone names those.
-Without names all its runs are trained in turn. Finished runs are left alone, unfinished ones go on from their last
-epoch, and the runs that one starts from or learns from (`init`, `teacher`) are trained before it.
+CONFIG is a recipe, a TOML file (see `horq.train.config.read`). Without names all its runs are trained in turn. Finished
+runs are left alone, unfinished ones go on from their last epoch, and the runs that one starts from or learns from
+(`init`, `teacher`) are trained before it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from . import runs
-from .config import Config, ConfigError, bundled, read
+from .config import Config, ConfigError, positive, read
 from .data import data_root
 from .loop import Trainer
 
@@ -39,26 +39,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m horq.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", nargs="?", help="a TOML file, or the name of a bundled recipe")
+    parser.add_argument("config", help="a recipe, a TOML file")
     parser.add_argument("names", nargs="*", help="of the runs to train; all without")
     parser.add_argument("--data", help="the folder above the data sets' own; default $HORQ_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
     parser.add_argument("--device", default="cpu", help="cpu (the default), cuda, cuda:1, ...")
     parser.add_argument("--threads", type=positive, help="of PyTorch (default: its own choice)")
-    parser.add_argument(
-        "--list",
-        action="store_true",
-        help="only list the runs and whether they are finished; without CONFIG the bundled recipes",
-    )
+    parser.add_argument("--list", action="store_true", help="only list the runs and whether they are finished")
     parser.add_argument("--quiet", action="store_true", help="no progress bar (which needs a terminal and tqdm)")
     parser.add_argument("--tensorboard", action="store_true", help="also write logs for TensorBoard")
     args = parser.parse_args()
-    if args.config is None:
-        if not args.list:
-            parser.error("name a CONFIG: a TOML file or a bundled recipe (--list names those)")
-        for name in bundled():
-            print(f"{name}: {len(read(name))} runs")
-        return
     try:
         configs = read(args.config)
         wanted = _wanted(configs, args.names, args.out)
@@ -86,14 +76,6 @@ def main() -> None:
             print(json.dumps(result), flush=True)
     except (ConfigError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-
-
-def positive(text: str) -> int:
-    """A count from a command line."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 def check_device(name: str) -> None:

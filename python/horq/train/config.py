@@ -13,12 +13,17 @@ from typing import Any
 from .data import SETS
 from .networks import GREY, NETWORKS
 
-RECIPES = Path(__file__).parent.parent / "recipes"
-"""The folder of the recipes that come with the package."""
-
 
 class ConfigError(ValueError):
     """A recipe that cannot be run: which file and field, and what it may be."""
+
+
+def positive(text: str) -> int:
+    """A count from a command line."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
 
 
 @dataclass(frozen=True)
@@ -32,17 +37,17 @@ class Config:
     """One of mnist, fashion-mnist, cifar-10."""
     epochs: int
     width: float = 1.0
-    """Factor of all channel counts."""
+    """The factor of all channel counts."""
     method: str = "float"
-    """Of `horq.convert`."""
+    """The method of `horq.convert`."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of `horq.convert` for the method, such as order, scale_mode, bits."""
+    """The options that `horq.convert` takes for the method, such as order, scale_mode, bits."""
     dial: bool = False
     """Whether the order is drawn from 1 to options.order anew at each step, so that one file serves them all."""
     draws: tuple[float, ...] = ()
-    """With `dial`: how often each order is drawn, relative to the others; evenly if empty."""
+    """How often each order is drawn, relative to the others; evenly if empty."""
     own_norms: bool = False
-    """With `dial`: whether each order has batch norms of its own; see `horq.nn.SwitchableBatchNorm`."""
+    """Whether each order of a dial has batch norms of its own; see `horq.nn.SwitchableBatchNorm`."""
     init: str | None = None
     """The run whose weights this one starts from, of the same network: float, of this method, or, for a method with
     binary weights that are not hashed, of any other with binary weights."""
@@ -53,31 +58,31 @@ class Config:
     temperature: float = 2.0
     """Divides both networks' logits in that share."""
     smoothing: float = 0.05
-    """Of the labels."""
+    """Label smoothing of the cross entropy, 0 to 1."""
     seed: int = 1
     batch: int = 128
     optimizer: str = "adam"
     """adam, or sgd with Nesterov momentum 0.9."""
     lr: float = 1e-3
-    """The highest learning rate; it rises over `warmup` and falls to 0 along a cosine."""
+    """The highest learning rate; the rate rises over `warmup` and falls to 0 along a cosine."""
     warmup: float = 1.0
-    """Epochs."""
+    """Epochs over which the learning rate rises."""
     weight_decay: float = 0.0
-    """Of float and coded weights (decoupled for adam); batch norms, slopes, scales and binary weights have none."""
+    """The weight decay of float and coded weights, decoupled for adam; nothing else decays."""
     augment: float = 1.0
-    """Strength; 0 for none."""
+    """The strength of the augmentation; 0 for none."""
     held_out: int = 0
     """Training images kept for choices; 0 trains on all."""
     subset: int | None = None
     """Trains on that many images only, for trials."""
     settle: float = 0.3
-    """With `dial`: the last share of the epochs, in which the batch norms keep statistics averaged over the orders."""
+    """The last share of the epochs of a dial, in which the batch norms keep statistics averaged over the orders."""
     shares: tuple[float, ...] = (0.5, 0.75, 0.875, 1.0)
-    """With method inq: the shares of frozen weights, each for an equal part of the epochs."""
+    """The shares of frozen weights of method inq, each for an equal part of the epochs."""
     hash_images: int = 2000
-    """With method bwnh: training images that the layers are hashed on."""
+    """The number of training images that method bwnh hashes the layers on."""
     precision: str = "bf16"
-    """Of products while training: bf16 or f32."""
+    """The precision of products while training: bf16 or f32."""
     compile: bool = True
     """Whether torch.compile fuses the network; it needs a C++ compiler."""
 
@@ -188,17 +193,15 @@ def restored(where: str, fields: Any) -> Config:
         for key, value in fields.items()
         if key != "name"
     }
+    return _made(where, fields["name"], values)
+
+
+def _made(where: str, name: str, values: Mapping[str, Any]) -> Config:
+    """The run of that name; `where` says in errors what gave its fields."""
     try:
-        return Config(name=fields["name"], **values)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    except TypeError as error:
+        return Config(name=name, **values)
+    except (ConfigError, TypeError) as error:
         raise ConfigError(f"{where}: {str(error).replace('Config.__init__() ', '')}") from error
-
-
-def bundled() -> list[str]:
-    """The names of the bundled recipes."""
-    return sorted(entry.stem for entry in RECIPES.glob("*.toml"))
 
 
 def read(path: str | Path) -> dict[str, Config]:
@@ -206,17 +209,15 @@ def read(path: str | Path) -> dict[str, Config]:
 
     A recipe is a TOML file: fields at the top hold for all its runs, a table ``[runs.NAME]`` for each run adds to or
     replaces them (its ``options`` are merged), and ``seeds = [1, 2, 3]`` makes a run of each seed, called NAME for the
-    first and NAME-seed2, NAME-seed3 for the others. `path` is a file or the name of a bundled recipe.
+    first and NAME-seed2, NAME-seed3 for the others.
 
     Raises `ConfigError`, which names the file, run and field.
     """
     file = Path(path)
-    if not file.is_file() and (RECIPES / f"{path}.toml").exists():
-        file = RECIPES / f"{path}.toml"
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"no recipe at {file}; bundled are {', '.join(bundled())}") from error
+        raise ConfigError(f"there is no recipe at {file}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -240,10 +241,5 @@ def read(path: str | Path) -> dict[str, Config]:
             full = name if index == 0 else f"{name}-seed{seed}"
             if full in found:
                 raise ConfigError(f"{where}: two runs are called {full}")
-            try:
-                found[full] = Config(name=full, **{**values, "seed": seed})
-            except ConfigError as error:
-                raise ConfigError(f"{where}: {error}") from error
-            except TypeError as error:
-                raise ConfigError(f"{where}: {str(error).replace('Config.__init__() ', '')}") from error
+            found[full] = _made(where, full, {**values, "seed": seed})
     return found

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import math
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,82 +14,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, horq_layers, set_order
+from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, horq_layers
 from . import data, runs
+from .accuracy import EVAL_BATCH, accuracies, accuracy, dial, images, norms, recalibrate, watched_on
 from .config import Config, ConfigError
-from .networks import build, finish
+from .networks import finish
+from .start import started
 
-EVAL_BATCH = 250
 CALIBRATION = 5000
 """Training images over which the statistics of batch norms are taken anew."""
-WATCHED = 2000
-"""Images that the accuracy in the log is taken on where nothing is held out: of the training set, not augmented."""
-
-
-def images(config: Config, root: Path) -> tuple[data.Part, data.Part]:
-    """The images that a run trains on, and those that it is watched on."""
-    train = data.load(config.data, root, "train", config.held_out)
-    if config.subset is not None:
-        train = data.Part(train.images[: config.subset], train.labels[: config.subset])
-    if config.held_out:
-        return train, data.load(config.data, root, "held-out", config.held_out)
-    return train, data.Part(train.images[:WATCHED], train.labels[:WATCHED])
-
-
-def watched_on(config: Config, watched: data.Part) -> str:
-    """What those images are called in `result.json`."""
-    return f"{len(watched)} images " + ("held out" if config.held_out else "of the training set")
-
-
-def norms(net: nn.Module) -> list[_BatchNorm]:
-    """The batch norms of `net`."""
-    return [layer for layer in net.modules() if isinstance(layer, _BatchNorm)]
-
-
-@torch.no_grad()
-def logits(net: nn.Module, images: Tensor, batch: int = EVAL_BATCH) -> Tensor:
-    """The answers of `net`, in the mode it is in, to images [n, C, H, W] (uint8), `batch` at a time."""
-    return torch.cat([net(part.float()).float() for part in images.split(batch)])
-
-
-def accuracy(net: nn.Module, part: data.Part) -> float:
-    """The share of images that `net`, set to eval mode, labels rightly."""
-    net.eval()
-    return (logits(net, part.images).argmax(1) == part.labels).double().mean().item()
-
-
-@torch.no_grad()
-def recalibrate(net: nn.Module, batches: list[Tensor], orders: list[int]) -> None:
-    """Takes the running statistics of every batch norm anew, averaged over batches and orders; all else as in eval."""
-    net.eval()
-    momenta = [norm.momentum for norm in norms(net)]
-    for norm in norms(net):
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    for batch in batches:
-        for order in orders:
-            dial(net, order)
-            net(batch)
-    for norm, momentum in zip(norms(net), momenta, strict=True):
-        norm.momentum = momentum
-    net.eval()
-
-
-def dial(net: nn.Module, order: int) -> None:
-    """Turns the dial of a network with binary activations; order 0 stands for a network without."""
-    if order:
-        set_order(net, order)
-
-
-_BINARY = ("horq", "xnor", "bnn", "bwn")
-"""The methods with binary weights that start from each other's, and from BWNH's, which are found from float ones."""
-_CENTRE = ".before."
-"""What the name of a parameter has that `horq.convert` put before a binary layer (`horq.nn.Centred`)."""
-_OF_AN_ORDER = re.compile(r"(?<=\.)norms\.(\d+)\.")
-"""What the name of a batch norm's parameter has besides where each order has its own: the order, counted from 0."""
 
 
 class Trainer:
@@ -151,49 +84,12 @@ class Trainer:
         if config.init is None:
             return
         source, given = runs.load(self.out / config.init)
-        if (given.network, given.width) != (config.network, config.width):
-            raise ValueError(f"{config.name}: init {given.name} is {given.network} of width {given.width}")
-        if given.method == "float":
-            self.net = self._placed(runs.adapted(source, config))
-        elif given.method == config.method:
-            self._take_over(source, given)
-        elif given.method in (*_BINARY, "bwnh") and config.method in _BINARY:
-            self.net = self._placed(runs.adapted(_unwrapped(source, given), config))
-            self.net.load_state_dict(_centres(source, self.net), strict=False)
-        else:
-            raise ValueError(
-                f"{config.name} ({config.method}) starts from a run of float or its own method"
-                f"{', or of any with binary weights' if config.method in _BINARY else ''}, not {given.method}"
-            )
+        self.net = self._placed(started(self.net, config, source, given))
         clip_weights_(self.net)
         if config.method == "bwnh":
             images = self.train.images[self._shuffled()[: config.hash_images]].float()
             errors = hash_weights_(self.net, self._placed(source), lambda: images.split(EVAL_BATCH))
             self.notes["hash_errors"] = errors
-
-    def _take_over(self, source: nn.Module, given: Config) -> None:
-        """The parameters of the same method at another order; of scales, those that both have. Where orders have batch
-        norms of their own, each takes over that of its order, of the highest that there is, or the one that all share.
-        """
-        by_order: dict[str, list[Tensor]] = {}
-        for name, value in source.state_dict().items():
-            by_order.setdefault(_OF_AN_ORDER.sub("", name), []).append(value)
-        taken = {name: values[0] for name, values in by_order.items()}  # what is not known here is refused below
-        for name, value in self.net.state_dict().items():
-            order, shared = _OF_AN_ORDER.search(name), _OF_AN_ORDER.sub("", name)
-            if shared not in by_order:
-                continue
-            if order:
-                taken.pop(shared, None)
-            index = int(order[1]) if order else self.config.order - 1
-            taken[name] = by_order[shared][min(index, len(by_order[shared]) - 1)]
-            if name.endswith(".scales"):
-                count = min(len(value), len(taken[name]))
-                taken[name] = torch.cat([taken[name][:count], value[count:].cpu()])
-        try:
-            self.net.load_state_dict(taken)
-        except RuntimeError as error:
-            raise ValueError(f"{self.config.name}: init {given.name} has other layers: {error}") from error
 
     # ---- training
 
@@ -368,48 +264,12 @@ class Trainer:
         finish(self.net)
         if not (config.dial and config.settle):  # a dial that settled has its statistics already
             recalibrate(self.net, self._calibration(), config.orders)
-        figures = {}
-        for order in config.orders:
-            dial(self.net, order)
-            figures[str(order)] = accuracy(self.net, self.watched)
-        dial(self.net, config.order)
-        runs.write_whole(self.folder / "final.pt", self.net.state_dict())
-        result = {
-            "name": config.name,
-            "network": runs.digest(self.folder),
-            "accuracy": figures,
-            "on": watched_on(config, self.watched),
-            "epochs": self.epoch,
-            "seconds": round(self.seconds, 1),
-            "torch": torch.__version__,
-            "finished": time.strftime("%Y-%m-%d", time.gmtime()),
-            **self.notes,
-        }
-        runs.write_whole(self.folder / "result.json", result)
+        own = {"accuracy": accuracies(self.net, self.watched, config.orders), "on": watched_on(config, self.watched)}
+        own |= {"epochs": self.epoch, "seconds": round(self.seconds, 1), **self.notes}
+        result = runs.write_finished(self.folder, config, self.net, own)
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "checkpoint.pt").unlink()
         return result
-
-
-def _unwrapped(source: nn.Module, given: Config) -> nn.Module:
-    """The float network whose weights a trained network binarizes, with the norms of its highest order: what other
-    methods with binary weights can start from."""
-    net = build(given.network, given.width)
-    values = {_OF_AN_ORDER.sub("", name): value for name, value in source.state_dict().items()}
-    named = {
-        name.replace(".layer.", "."): value
-        for name, value in values.items()
-        if not name.endswith(".scales") and _CENTRE not in name
-    }
-    net.load_state_dict(named)
-    return net
-
-
-def _centres(source: nn.Module, net: nn.Module) -> dict[str, Tensor]:
-    """What stands before the binary layers of `source`, of its highest order, under the names that `net` has for it."""
-    values = {_OF_AN_ORDER.sub("", name): value for name, value in source.state_dict().items()}
-    named = {name: _OF_AN_ORDER.sub("", name) for name in net.state_dict() if _CENTRE in name}
-    return {name: values[plain] for name, plain in named.items() if plain in values}
 
 
 def _optimizer(net: nn.Module, config: Config) -> torch.optim.Optimizer:

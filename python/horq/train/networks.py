@@ -18,13 +18,13 @@ from ..nn import Affine, BatchNorm1d, BatchNorm2d, MaxPool2d, PReLU, RPReLU
 from ..nn.conversion import OWN
 
 CENTRE = (125.0, 123.0, 114.0)
-"""Of CIFAR-10's pixels, red, green, blue: their means as integers."""
+"""The means of CIFAR-10's pixels as integers: red, green, blue."""
 UNIT = 64.0
 """Pixel values of one unit, a power of two near their deviation."""
 
 
 def pixels(channels: int) -> Affine:
-    """What makes pixel values of zero mean and unit size of them, without rounding; it is not trained."""
+    """The layer that gives pixel values zero mean and unit size, without rounding; it is not trained."""
     shift = torch.tensor([-value / UNIT for value in CENTRE]) if channels == 3 else torch.full((channels,), -0.5)
     scale = 1 / UNIT if channels == 3 else 1 / 256
     layer = Affine(torch.full((channels,), scale), shift)

@@ -8,8 +8,8 @@ OUT/NAME/result.json      when it ran, how long, its figures, and the digests of
                           made from
 OUT/NAME/.lock            held while a process trains it
 
-`horq.results` writes further figures beside them. The figures of a run can be kept without its networks (`horq.results
-keep`): tables and pictures are made from them, but no other run can start from it.
+What measures a run writes further figures beside them. The figures of a run can be kept without its networks: tables
+and pictures are made from them, but no other run can start from it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,16 @@ def write_whole(path: Path, content: Any) -> None:
     else:
         torch.save(content, scratch)
     os.replace(scratch, path)
+
+
+def write_finished(folder: Path, config: Config, net: nn.Module, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes what makes a run a finished one: its fields, its network, and `result.json`, whose content it returns."""
+    write_whole(folder / "config.json", plain(config))
+    write_whole(folder / "final.pt", net.state_dict())
+    made_by = {"torch": torch.__version__, "finished": time.strftime("%Y-%m-%d", time.gmtime())}
+    result = {"name": config.name, "network": digest(folder), **figures, **made_by}
+    write_whole(folder / "result.json", result)
+    return result
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::answer::top1;
     use crate::model::highest_order;
-    use horq::{Session, SessionOptions};
+    use horq::{Order, Session, SessionOptions};
 
     /// The drawn digits are good enough, and the bundled models whole: they read nearly all of them, in a hundred hands.
     #[test]
@@ -151,7 +151,7 @@ mod tests {
                 assert_eq!(highest_order(&subject.model), right.len());
                 for picture in &subject.pictures {
                     for (order, right) in (1..).zip(&mut right) {
-                        session.set_order(order).unwrap();
+                        session.set_order(Order::new(order).unwrap());
                         let mut output = [0.0; 10];
                         session.run(&picture.input, &mut output).unwrap();
                         right[picture.class] += usize::from(top1(&output) == picture.class);

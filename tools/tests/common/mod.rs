@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use horq::graph::Shape;
-use horq::{BinaryBase, Builder, Layer, Model, Quantize, Session, SessionOptions};
+use horq::ops::{Affine, Basis, BinaryConv2d, BinaryDense, Conv2d, Dense, Flatten, GlobalAveragePool, Quantizer, Relu};
+use horq::{Builder, Model, Order, Session, SessionOptions};
 use horq_kernels::{Padding, ScaleMode, Window};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -85,8 +86,8 @@ impl Files {
     pub(crate) fn named(&self) -> String {
         let identity: Vec<f32> = (0..9).map(|i| if i % 4 == 0 { 1.0 } else { 0.0 }).collect();
         let mut builder = Builder::new("pixels", Shape::Image { height: 32, width: 32, channels: 3 });
-        builder.add("mean", &["pixels"], Layer::GlobalAveragePool).unwrap();
-        builder.add("colour", &["mean"], Layer::Dense { filters: 3, weight: &identity, bias: None }).unwrap();
+        builder.add("mean", &["pixels"], GlobalAveragePool).unwrap();
+        builder.add("colour", &["mean"], Dense::new(3, &identity)).unwrap();
         builder.note("classes", "red, green, blue");
         self.write("named.horq", &builder.to_bytes("colour").unwrap())
     }
@@ -100,8 +101,8 @@ impl Files {
 pub(crate) fn brightest() -> Vec<u8> {
     let identity: Vec<f32> = (0..16).map(|i| if i % 5 == 0 { 1.0 } else { 0.0 }).collect();
     let mut builder = Builder::new("pixels", Shape::Image { height: 2, width: 2, channels: 1 });
-    builder.add("flat", &["pixels"], Layer::Flatten).unwrap();
-    builder.add("classes", &["flat"], Layer::Dense { filters: 4, weight: &identity, bias: None }).unwrap();
+    builder.add("flat", &["pixels"], Flatten).unwrap();
+    builder.add("classes", &["flat"], Dense::new(4, &identity)).unwrap();
     builder.to_bytes("classes").unwrap()
 }
 
@@ -117,22 +118,22 @@ pub(crate) fn noise(len: usize, seed: usize) -> Vec<f32> {
 pub(crate) fn network_builder() -> Builder {
     let mut builder = Builder::new("image", Shape::Image { height: 8, width: 8, channels: 3 });
     let window = Window::square(3).with_padding(1);
-    let conv = Layer::Conv2d { window, filters: 8, groups: 1, weight: &noise(8 * 27, 1), bias: Some(&noise(8, 2)) };
+    let conv = Conv2d::new(window, 8, noise(8 * 27, 1)).bias(noise(8, 2));
     builder.add("conv1", &["image"], conv).unwrap();
-    builder.add("norm1", &["conv1"], Layer::Affine { scale: &[0.5; 8], shift: &noise(8, 3) }).unwrap();
-    builder.add("relu1", &["norm1"], Layer::Relu).unwrap();
-    let base = BinaryBase { weight: &noise(24 * 72, 4), alpha: &[0.1; 24] };
-    let quantize = Quantize { order: 3, mode: ScaleMode::Window, scales: None };
+    builder.add("norm1", &["conv1"], Affine::new(&[0.5; 8], noise(8, 3))).unwrap();
+    builder.add("relu1", &["norm1"], Relu).unwrap();
+    let base = Basis::new(noise(24 * 72, 4), &[0.1; 24]);
+    let quantize = Quantizer::new(Order::new(3).unwrap(), ScaleMode::Window);
     let (window, pad_value) = (window.with_stride(2), Padding::ValidTaps);
-    let conv = Layer::BinaryConv2d { window, filters: 24, groups: 1, pad_value, quantize, bases: &[base], bias: None };
+    let conv = BinaryConv2d::new(window, 24, quantize, &[base]).pad_value(pad_value);
     builder.add("conv2", &["relu1"], conv).unwrap();
-    builder.add("flat", &["conv2"], Layer::Flatten).unwrap();
+    builder.add("flat", &["conv2"], Flatten).unwrap();
     let weights = [noise(40 * 384, 5), noise(40 * 384, 6)];
-    let bases = [&weights[0], &weights[1]].map(|weight| BinaryBase { weight, alpha: &[0.05; 40] });
-    let quantize = Quantize { order: 2, mode: ScaleMode::Image, scales: None };
-    let dense = Layer::BinaryDense { filters: 40, quantize, bases: &bases, bias: Some(&noise(40, 7)) };
+    let bases = [&weights[0], &weights[1]].map(|weight| Basis::new(weight, &[0.05; 40]));
+    let quantize = Quantizer::new(Order::new(2).unwrap(), ScaleMode::Image);
+    let dense = BinaryDense::new(40, quantize, &bases).bias(noise(40, 7));
     builder.add("fc1", &["flat"], dense).unwrap();
-    builder.add("fc2", &["fc1"], Layer::Dense { filters: 5, weight: &noise(200, 8), bias: None }).unwrap();
+    builder.add("fc2", &["fc1"], Dense::new(5, noise(200, 8))).unwrap();
     builder.producer("horq tests").note("accuracy", "none to speak of").note("source", "noise");
     builder
 }

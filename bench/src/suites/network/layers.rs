@@ -75,9 +75,9 @@ pub(super) fn macs(layer: &LayerProfile, batch: usize) -> (Unit, f64) {
 
 /// Products of one sample by what they are; a layer has one kind.
 fn products(layer: &LayerProfile) -> [(Unit, u64); 5] {
-    let LayerProfile { bit_macs, int8_macs, sign_macs, code_macs, float_macs, .. } = *layer;
-    let floats = [(Unit::BinaryWeight, sign_macs), (Unit::Codebook, code_macs), (Unit::Float, float_macs)];
-    [(Unit::Bit, bit_macs), (Unit::Int8, int8_macs), floats[0], floats[1], floats[2]]
+    let macs = layer.macs;
+    let floats = [(Unit::BinaryWeight, macs.binary_weight), (Unit::Codebook, macs.codebook), (Unit::Float, macs.float)];
+    [(Unit::Bit, macs.bit), (Unit::Int8, macs.int8), floats[0], floats[1], floats[2]]
 }
 
 /// The part of the limit of the layer's products that it reaches in that time; none for a layer without products.

@@ -4,7 +4,7 @@ use crate::cases::{Layer, SQUARE};
 use crate::data::Numbers;
 use crate::networks::Network;
 use crate::variants::Variant;
-use horq::{Model, Session, SessionOptions};
+use horq::{Model, Order, Session, SessionOptions};
 use horq_kernels::{Geometry, Inline, Isa, ScaleMode};
 use horq_probe::peak::Unit;
 use serde::Serialize;
@@ -134,9 +134,9 @@ fn networks(isa: Isa, network: Network, modes: &[ScaleMode]) -> Result<Vec<Ours>
     for &mode in modes {
         let model = model(network, mode)?;
         for order in ORDERS {
-            let options = SessionOptions::new().isa(isa).order(order);
+            let options = SessionOptions::new().isa(isa).order(Order::new(order).map_err(|error| error.to_string())?);
             let mut session = Session::new(&model, options).map_err(|error| error.to_string())?;
-            let products = |layer: &horq::LayerProfile| layer.bit_macs + layer.int8_macs + layer.float_macs;
+            let products = |layer: &horq::LayerProfile| layer.macs.bit + layer.macs.int8 + layer.macs.float;
             let macs = session.profile().iter().map(|layer| products(layer) as f64).sum();
             let input = Numbers::new(3).floats(session.input_len());
             let mut output: Vec<f32> = vec![0.0; session.output_len()];

@@ -195,8 +195,8 @@ fn only_mode_fixed_has_scales() {
 #[test]
 fn filters_of_8_bits_are_not_too_deep() {
     let mut builder = horq::Builder::new("x", horq::graph::Shape::Flat(65_537));
-    let quantize = horq::Int8Quantize { scale: 1.0, zero_point: 0 };
-    let layer = horq::Layer::Int8Dense { filters: 1, quantize, weight: &[], alpha: &[], bias: None };
+    let quantize = horq::ops::Int8Quantize { scale: 1.0, zero_point: 0 };
+    let layer = horq::ops::Int8Dense::new(1, quantize, &[0_i8; 0], &[0.0; 0]);
     let error = builder.add("y", &["x"], layer).map(drop).expect_err("too deep");
     assert!(matches!(error, Error::Geometry { .. }) && error.to_string().contains("65537 products"), "{error}");
 }

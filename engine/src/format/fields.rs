@@ -1,0 +1,169 @@
+//! A node of the graph, from its JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
+
+use super::json::{Word, brief};
+use crate::graph::{Node, Op};
+use crate::ops::Fields;
+
+/// The fields of a node, their values not parsed: those that the operation does not know are never looked into, so that
+/// nothing they hold takes memory.
+pub(super) struct JsonFields<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'a> JsonFields<'a> {
+    /// The fields of a JSON object.
+    pub(super) fn parse(json: &'a str) -> Result<Self, String> {
+        serde_json::from_str(json).map(Self).map_err(brief)
+    }
+
+    /// The value of a field that must be there.
+    pub(super) fn required<T: DeserializeOwned>(&self, name: &str) -> Result<T, String> {
+        self.find(name)?.ok_or_else(|| missing(name))
+    }
+
+    fn find<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
+        let value = self.0.get(name).map(|json| serde_json::from_str(json.get()));
+        value.transpose().map_err(|error| format!("field `{name}`: {}", brief(error)))
+    }
+
+    /// The whole node.
+    pub(super) fn node(&self) -> Result<Node, String> {
+        let (name, inputs, kind): (_, _, String) =
+            (self.required("name")?, self.required("inputs")?, self.required("op")?);
+        let unknown = || brief(format_args!("the operation {kind:?} is not known to this version of horq"));
+        Ok(Node { name, inputs, op: Op::parse(&kind, self).ok_or_else(unknown)?? })
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("missing field `{name}`")
+}
+
+impl Fields<String> for JsonFields<'_> {
+    type Error = String;
+
+    fn count(&self, name: &'static str, _: Option<usize>) -> Result<usize, String> {
+        self.required(name)
+    }
+
+    fn counts<const N: usize>(&self, name: &'static str, _: Option<[usize; N]>) -> Result<[usize; N], String> {
+        let counts: Counts<N> = self.required(name)?;
+        Ok(counts.0)
+    }
+
+    fn byte(&self, name: &'static str) -> Result<u8, String> {
+        self.required(name)
+    }
+
+    fn word<W: DeserializeOwned>(&self, name: &'static str) -> Result<W, String> {
+        self.required(name).map(|Word(value)| value)
+    }
+
+    fn text(&self, name: &'static str) -> Result<String, String> {
+        self.required(name)
+    }
+
+    fn tensor(&self, name: &'static str) -> Result<String, String> {
+        self.required(name)
+    }
+
+    fn scalar(&self, name: &'static str) -> Result<String, String> {
+        self.required(name)
+    }
+
+    fn len_of(&self, _: &String) -> Option<usize> {
+        None
+    }
+
+    fn optional_tensor(&self, name: &'static str) -> Result<Option<String>, String> {
+        self.find::<Option<String>>(name).map(Option::flatten)
+    }
+
+    fn pairs(&self, name: &'static str, keys: [&'static str; 2]) -> Result<Vec<[String; 2]>, String> {
+        let json = self.0.get(name).ok_or_else(|| missing(name))?;
+        let mut deserializer = serde_json::Deserializer::from_str(json.get());
+        let pairs = deserializer.deserialize_seq(Pairs(keys));
+        pairs.map_err(|error| format!("field `{name}`: {}", brief(error)))
+    }
+}
+
+/// An array of so many numbers; serde itself knows arrays of given lengths alone.
+struct Counts<const N: usize>([usize; N]);
+
+impl<'de, const N: usize> Deserialize<'de> for Counts<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_tuple(N, Self([0; N]))
+    }
+}
+
+impl<'de, const N: usize> Visitor<'de> for Counts<N> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array of length {N}")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut numbers: A) -> Result<Self, A::Error> {
+        for i in 0..N {
+            self.0[i] = numbers.next_element()?.ok_or_else(|| A::Error::invalid_length(i, &self))?;
+        }
+        Ok(self)
+    }
+}
+
+/// A list of objects that have two keys.
+struct Pairs([&'static str; 2]);
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Vec<[String; 2]>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = objects.next_element_seed(Pair(self.0))? {
+            pairs.push(pair);
+        }
+        Ok(pairs)
+    }
+}
+
+/// One of them.
+struct Pair([&'static str; 2]);
+
+impl<'de> DeserializeSeed<'de> for Pair {
+    type Value = [String; 2];
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Pair {
+    type Value = [String; 2];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut found = [None, None];
+        while let Some(key) = entries.next_key::<std::borrow::Cow<'_, str>>()? {
+            match self.0.iter().position(|name| *name == key) {
+                Some(i) => found[i] = Some(entries.next_value()?),
+                None => _ = entries.next_value::<IgnoredAny>()?,
+            }
+        }
+        let [first, second] = found;
+        let missing = A::Error::missing_field;
+        Ok([first.ok_or_else(|| missing(self.0[0]))?, second.ok_or_else(|| missing(self.0[1]))?])
+    }
+}

@@ -1,0 +1,27 @@
+//! The file format `.horq`, version 1: a safetensors file with a graph in its metadata. `docs/format.md` specifies it.
+
+mod contents;
+mod fields;
+mod foreign;
+mod header;
+mod json;
+mod layout;
+mod metadata;
+mod source;
+mod write;
+
+pub(crate) use contents::Contents;
+pub(crate) use header::sha256;
+pub(crate) use layout::{Layout, check_values};
+pub(crate) use metadata::{GoldenRef, Metadata};
+pub(crate) use source::Source;
+pub(crate) use write::{Parts, assemble};
+
+use crate::Error;
+use crate::limits::Limits;
+
+/// Checks a file's length, before memory is taken for it.
+pub(crate) fn check_length(length: u64, limits: &Limits) -> Result<(), Error> {
+    let limit = limits.file_bytes;
+    if length > limit { Err(Error::FileTooLong { length, limit }) } else { Ok(()) }
+}

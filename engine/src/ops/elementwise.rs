@@ -1,0 +1,175 @@
+//! Operations value by value that no order decides on, and softmax.
+
+use super::epilogue::StepSpec;
+use super::layer::{Call, Compute, Layer};
+use super::{Bare, Body, Context, Fields, Inputs, Operation, Role};
+use crate::Error;
+use crate::macs::Macs;
+use crate::shape::Shape;
+use crate::tensor::TensorSpec;
+use horq_kernels::{Isa, Runner, Stage, Step, elementwise, timed};
+use serde::Serialize;
+
+/// y = max(x, 0).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Relu;
+
+/// y = x * min(max(x + 3, 0), 6) / 6, as `torch.nn.Hardswish`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct HardSwish;
+
+/// y = x where x >= 0, else x * slope by channel.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Prelu<T = String> {
+    /// One value a channel.
+    pub slope: T,
+}
+
+/// The sum of two values of one shape.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Add;
+
+/// exp(x - max x) / sum, over the channels of each pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Softmax;
+
+impl Bare for Relu {
+    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
+        Ok(Self)
+    }
+}
+
+impl Operation for Relu {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
+        inputs.one()
+    }
+
+    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
+        Vec::new()
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Step(StepSpec::new([], |_| Step::Relu))
+    }
+}
+
+impl Bare for HardSwish {
+    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
+        Ok(Self)
+    }
+}
+
+impl Operation for HardSwish {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
+        inputs.one()
+    }
+
+    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
+        Vec::new()
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Step(StepSpec::new([], |_| Step::HardSwish))
+    }
+}
+
+impl<T> Prelu<T> {
+    /// The PReLU with these slopes, one a channel.
+    pub fn new(slope: impl Into<T>) -> Self {
+        Self { slope: slope.into() }
+    }
+}
+
+impl<T> Body<T> for Prelu<T> {
+    type With<U> = Prelu<U>;
+
+    fn parse<F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
+        Ok(Self { slope: fields.tensor("slope")? })
+    }
+
+    fn map<U>(self, f: &mut impl FnMut(&str, T) -> U) -> Prelu<U> {
+        Prelu { slope: f("slope", self.slope) }
+    }
+}
+
+impl Operation for Prelu {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
+        inputs.one()
+    }
+
+    fn tensors(&self, input: Shape) -> Vec<TensorSpec<'_>> {
+        vec![TensorSpec::vector(&self.slope, input.channels())]
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Step(StepSpec::new([self.slope.as_str()], |vectors| Step::Prelu(&vectors[0])))
+    }
+}
+
+impl Bare for Add {
+    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
+        Ok(Self)
+    }
+}
+
+impl Operation for Add {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
+        let [first, second] = inputs.two()?;
+        if first == second { Ok(first) } else { Err(inputs.differ(first, second, "make them equal")) }
+    }
+
+    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
+        Vec::new()
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Step(StepSpec::Addend)
+    }
+}
+
+impl Bare for Softmax {
+    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
+        Ok(Self)
+    }
+}
+
+impl Operation for Softmax {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
+        inputs.one()
+    }
+
+    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
+        Vec::new()
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Layer(self)
+    }
+}
+
+impl Layer for Softmax {
+    fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
+        Ok(Box::new(SoftmaxLayer { isa: context.isa, channels: context.input()?.channels() }))
+    }
+}
+
+struct SoftmaxLayer {
+    isa: Isa,
+    channels: usize,
+}
+
+impl Compute for SoftmaxLayer {
+    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+        let runner = Runner { isa: self.isa, parallel: call.parallel };
+        let input = call.operands.get(0);
+        timed(call.clock, Stage::Float, || elementwise::softmax(runner, self.channels, input, call.output));
+        Ok(())
+    }
+
+    fn macs(&self) -> Macs {
+        Macs::default()
+    }
+
+    fn weights(&self, _: &mut dyn FnMut(&[u8])) {}
+}

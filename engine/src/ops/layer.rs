@@ -1,0 +1,84 @@
+//! Layers: kernels prepared for one shape and instruction set, with their weights borrowed from the model.
+
+use super::Context;
+use crate::Error;
+use crate::macs::Macs;
+use crate::slot::{Slot, Value};
+use bytemuck::cast_slice;
+use horq_kernels::{Parallel, StageClock};
+
+/// An operation that becomes a layer of its own, whose kernel takes no memory beside the values.
+pub(crate) trait Layer {
+    /// Prepares the layer that `context` describes.
+    fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error>;
+}
+
+/// A layer ready to run.
+pub(crate) trait Compute: Send + Sync {
+    /// Computes the output of `call.operands.samples` samples.
+    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error>;
+    /// The multiply-accumulates of one sample, a binary layer at order 1; padded taps counted.
+    fn macs(&self) -> Macs;
+    /// Calls `each` with every weight and per-filter vector that a run reads.
+    fn weights(&self, each: &mut dyn FnMut(&[u8]));
+}
+
+/// What one call of a layer works on.
+pub(crate) struct Call<'a> {
+    pub(crate) operands: Operands<'a>,
+    /// The values of all samples, or the words of their planes.
+    pub(crate) output: &'a mut [f32],
+    /// The order of a binary layer.
+    pub(crate) order: usize,
+    /// The order of the layer that reads the output as planes.
+    pub(crate) reader_order: usize,
+    pub(crate) words: &'a mut [u32],
+    pub(crate) floats: &'a mut [f32],
+    pub(crate) parallel: &'a dyn Parallel,
+    pub(crate) clock: Option<&'a StageClock>,
+}
+
+/// The values that a layer reads: slices of the caller's input and of the arena before and after the layer's output.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a> {
+    pub(crate) values: &'a [Value],
+    pub(crate) samples: usize,
+    pub(crate) input: &'a [f32],
+    /// The arena before the layer's output.
+    pub(crate) before: &'a [f32],
+    /// The arena after the layer's output.
+    pub(crate) after: &'a [f32],
+    /// Where `after` starts in the arena.
+    pub(crate) after_start: usize,
+    /// The present order of every layer; 1 for those without one.
+    pub(crate) orders: &'a [usize],
+}
+
+impl<'a> Operands<'a> {
+    /// The value of input `i`, all samples of the call.
+    pub(crate) fn get(&self, i: usize) -> &'a [f32] {
+        let Value { slot, shape } = self.values[i];
+        let len = shape.len() * self.samples;
+        match slot {
+            Slot::Input => &self.input[..len],
+            Slot::Arena(start) => self.arena(start, len),
+            Slot::Planes { .. } | Slot::Output => panic!("the plan gives this layer no values to read"),
+        }
+    }
+
+    /// The planes as which input `i` comes, if it does.
+    pub(crate) fn planes(&self, i: usize) -> Option<&'a [u32]> {
+        match self.values[i].slot {
+            Slot::Planes { start, words } => Some(cast_slice(self.arena(start, words))),
+            Slot::Input | Slot::Output | Slot::Arena(_) => None,
+        }
+    }
+
+    fn arena(&self, start: usize, len: usize) -> &'a [f32] {
+        if start < self.before.len() {
+            &self.before[start..start + len]
+        } else {
+            &self.after[start - self.after_start..][..len]
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The operations: everything that the engine knows of one stands in the file of its family.
+//!
+//! The list at the end of this file makes the enumeration [`Op`], the table of names, the parser and the dispatch. An
+//! operation that is listed there must implement [`Body`] (its fields) and [`Operation`] (its shape, its tensors and its role in
+//! a session), whose methods have no defaults, so that nothing of it can be forgotten.
+
+mod affine;
+mod binary;
+mod binary_weight;
+mod codebook;
+mod context;
+mod elementwise;
+mod epilogue;
+mod fields;
+mod float;
+mod inputs;
+mod int8;
+mod layer;
+mod layout;
+mod pool;
+mod product;
+mod shape;
+
+pub use affine::{Affine, AffineByOrder};
+pub use binary::{Basis, Binary, BinaryConv2d, BinaryDense, Quantizer};
+pub use binary_weight::{BinaryWeight, BinaryWeightConv2d, BinaryWeightDense};
+pub use codebook::{Codebook, CodebookConv2d, CodebookDense};
+pub(crate) use context::{Context, Reader};
+pub use elementwise::{Add, HardSwish, Prelu, Relu, Softmax};
+pub(crate) use epilogue::{MAX_STEPS, StepSpec};
+pub use fields::Fields;
+pub use float::{Conv2d, Dense, Float};
+pub(crate) use inputs::Inputs;
+pub use int8::{Int8, Int8Conv2d, Int8Dense, Int8Quantize};
+pub(crate) use layer::{Call, Compute, Layer, Operands};
+pub use layout::{Flat, SignPadded, Sliding};
+pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
+pub(crate) use product::Product;
+pub use product::Weighted;
+pub use shape::{Concat, Flatten};
+
+use horq_kernels::{BinarySpec, Geometry, Memory, Window};
+use serde::Serialize;
+
+use crate::Error;
+use crate::macs::Macs;
+use crate::shape::Shape;
+use crate::tensor::TensorSpec;
+
+/// The fields of an operation, `T` standing for a tensor: its name in a graph, its values in a [`crate::Builder`].
+trait Body<T>: Sized {
+    /// The same operation with other tensors.
+    type With<U>;
+
+    /// Reads the fields.
+    fn parse<F: Fields<T>>(fields: &F) -> Result<Self, F::Error>;
+
+    /// Puts what `f` makes of each tensor in its place. `f` gets the tensor's role, by which a builder names it: the field, for
+    /// a list the key and the place in the list (`weight.0`).
+    fn map<U>(self, f: &mut impl FnMut(&str, T) -> U) -> Self::With<U>;
+}
+
+/// The fields of an operation without tensors.
+trait Bare: Sized {
+    /// Reads the fields.
+    fn parse<T, F: Fields<T>>(fields: &F) -> Result<Self, F::Error>;
+}
+
+impl<T, B: Bare> Body<T> for B {
+    type With<U> = Self;
+
+    fn parse<F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
+        Bare::parse(fields)
+    }
+
+    fn map<U>(self, _: &mut impl FnMut(&str, T) -> U) -> Self {
+        self
+    }
+}
+
+/// What the engine must know of an operation.
+trait Operation {
+    /// The shape of its value, given those of its inputs, whose number it checks.
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error>;
+
+    /// The tensors that it names, in the order in which a builder writes them, for a first input of a shape that
+    /// [`Self::infer`] has accepted.
+    fn tensors(&self, input: Shape) -> Vec<TensorSpec<'_>>;
+
+    /// What becomes of it in a session.
+    fn role(&self) -> Role<'_>;
+}
+
+/// What becomes of an operation in a session.
+pub(crate) enum Role<'a> {
+    /// A layer whose kernel takes the steps behind it into its epilogue.
+    Product(&'a dyn Product),
+    /// A step of the epilogue before it, or a layer of its own where there is none.
+    Step(StepSpec<'a>),
+    /// A pool, which a binary convolution can take into its epilogue if it keeps the largest value.
+    Pool { layer: &'a dyn Layer, window: &'a Window, largest: bool },
+    /// Nothing: its value is its input's under another name. Where that would turn the caller's input into the caller's
+    /// output, the layer copies it.
+    Alias(&'a dyn Layer),
+    /// A layer of its own.
+    Layer(&'a dyn Layer),
+}
+
+impl Op {
+    /// The shape of the operation's value, given those of its inputs.
+    pub(crate) fn infer(&self, node: &str, names: &[String], shapes: &[Shape]) -> Result<Shape, Error> {
+        self.operation().infer(&Inputs { node, op: self.kind(), names, shapes })
+    }
+
+    /// The tensors that the operation names, for a first input of that shape that [`crate::graph::Graph::shapes`] has accepted,
+    /// in the order in which a builder writes them.
+    pub fn tensors(&self, input: Shape) -> Vec<TensorSpec<'_>> {
+        self.operation().tensors(input)
+    }
+
+    /// What becomes of it in a session.
+    pub(crate) fn role(&self) -> Role<'_> {
+        self.operation().role()
+    }
+
+    fn product(&self) -> Option<&dyn Product> {
+        if let Role::Product(product) = self.role() { Some(product) } else { None }
+    }
+
+    /// The window of a convolution or pooling.
+    pub fn window(&self) -> Option<&Window> {
+        match self.role() {
+            Role::Product(product) => product.window(),
+            Role::Pool { window, .. } => Some(window),
+            Role::Step(_) | Role::Alias(_) | Role::Layer(_) => None,
+        }
+    }
+
+    /// The residual quantizer of a binary layer.
+    pub fn quantizer(&self) -> Option<&Quantizer> {
+        self.product()?.quantizer()
+    }
+
+    /// What a binary layer on an input of that shape is, for so many samples; none for other operations.
+    pub(crate) fn binary_spec(&self, input: Shape, max_batch: usize) -> Option<BinarySpec> {
+        self.product()?.binary(input, max_batch)
+    }
+
+    /// The geometry of a convolution or matrix product on an input of that shape; none for other operations.
+    pub fn geometry(&self, input: Shape) -> Option<Geometry> {
+        self.product()?.geometry(input).ok()
+    }
+
+    /// The multiply-accumulates of one sample, a binary layer at its highest order; padded taps counted. None for what is neither
+    /// a convolution nor a matrix product.
+    pub fn macs(&self, input: Shape) -> Macs {
+        let of_product = |product: &dyn Product| {
+            let geometry = product.geometry(input).ok()?;
+            let [rows, columns] = geometry.validate().ok()?;
+            let order = product.quantizer().map_or(1, |quantizer| quantizer.order);
+            Some(product.macs(product::products(&geometry, rows * columns)).at_order(order))
+        };
+        self.product().and_then(of_product).unwrap_or_default()
+    }
+
+    /// Of an operation that goes by the order of a binary layer: that layer's name, and for how many orders it has values.
+    pub(crate) fn order_of(&self) -> Option<(&str, usize)> {
+        if let Role::Step(step) = self.role() { step.order_of() } else { None }
+    }
+}
+
+/// What the layer that `context` describes takes beside its values; allocates nothing of it.
+pub(crate) fn memory(context: &Context<'_>) -> Result<Memory, Error> {
+    match context.op.role() {
+        Role::Product(product) => product.memory(context),
+        Role::Step(_) | Role::Pool { .. } | Role::Alias(_) | Role::Layer(_) => Ok(Memory::default()),
+    }
+}
+
+/// Prepares the layer that `context` describes.
+pub(crate) fn prepare(context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
+    match context.op.role() {
+        Role::Product(product) => product.prepare(context),
+        Role::Step(step) => epilogue::alone(context, &step),
+        Role::Pool { layer, .. } | Role::Alias(layer) | Role::Layer(layer) => layer.prepare(context),
+    }
+}
+
+/// Makes everything that lists all operations.
+macro_rules! operations {
+    ($($(#[doc = $doc:literal])* $variant:ident($body:ty) = $name:literal,)*) => {
+        /// What a node computes, `T` standing for a tensor: its name in a graph, its values in a [`crate::Builder`].
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "op")]
+        #[non_exhaustive]
+        pub enum Op<T = String> {
+            $($(#[doc = $doc])* #[serde(rename = $name)] $variant($body),)*
+        }
+
+        impl Op {
+            /// The names of all operations.
+            pub const KINDS: &[&str] = &[$($name),*];
+
+            fn operation(&self) -> &dyn Operation {
+                match self {
+                    $(Self::$variant(op) => op,)*
+                }
+            }
+        }
+
+        impl<T> Op<T> {
+            /// The operation of that name with these fields; none if there is no such operation.
+            pub fn parse<F: Fields<T>>(kind: &str, fields: &F) -> Option<Result<Self, F::Error>> {
+                match kind {
+                    $($name => Some(<$body as Body<T>>::parse(fields).map(Self::$variant)),)*
+                    _ => None,
+                }
+            }
+
+            /// The operation's name in the file.
+            pub const fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $name,)*
+                }
+            }
+
+            /// Puts what `f` makes of each tensor and its role (`weight`, `alpha.0`) in the tensor's place.
+            pub(crate) fn map<U>(self, mut f: impl FnMut(&str, T) -> U) -> Op<U> {
+                match self {
+                    $(Self::$variant(op) => Op::$variant(Body::<T>::map(op, &mut f)),)*
+                }
+            }
+        }
+
+        $(impl<T> From<$body> for Op<T> {
+            fn from(op: $body) -> Self {
+                Self::$variant(op)
+            }
+        })*
+    };
+}
+
+operations! {
+    /// f32 convolution: y = x * w + bias. Padding contributes zero.
+    Conv2d(Conv2d<T>) = "conv2d",
+    /// f32 matrix product on a flat value: y = W x + bias.
+    Dense(Dense<T>) = "dense",
+    /// Convolution of residual-quantized activations with binary weights:
+    /// y = sum_l alpha_l * (sum_k b_k (H_k . B_l)) + bias.
+    BinaryConv2d(BinaryConv2d<T>) = "binary_conv2d",
+    /// Matrix product of a residual-quantized vector with binary weights:
+    /// y = sum_l alpha_l * (sum_k b_k (H_k . B_l)) + bias.
+    BinaryDense(BinaryDense<T>) = "binary_dense",
+    /// Convolution of f32 activations with binary weights (BWN, BWNH): y = alpha * (x . B) + bias. Padding contributes zero.
+    BinaryWeightConv2d(BinaryWeightConv2d<T>) = "binary_weight_conv2d",
+    /// Matrix product of an f32 vector with binary weights: y = alpha * (x . B) + bias.
+    BinaryWeightDense(BinaryWeightDense<T>) = "binary_weight_dense",
+    /// f32 convolution whose weights are entries of a codebook (DQC, INQ). Padding contributes zero.
+    CodebookConv2d(CodebookConv2d<T>) = "codebook_conv2d",
+    /// f32 matrix product whose weights are entries of a codebook.
+    CodebookDense(CodebookDense<T>) = "codebook_dense",
+    /// Convolution of 8-bit weights and activations quantized to 8 bits: y = alpha * (sum of (q - zero_point) * w) + bias, the
+    /// sum being an exact integer. Padding contributes zero.
+    Int8Conv2d(Int8Conv2d<T>) = "int8_conv2d",
+    /// Matrix product of 8-bit weights and a vector quantized to 8 bits: y = alpha * (sum of (q - zero_point) * w) + bias, the
+    /// sum being an exact integer.
+    Int8Dense(Int8Dense<T>) = "int8_dense",
+    /// y = x * scale + shift by channel, rounded after each step.
+    Affine(Affine<T>) = "affine",
+    /// An affine for each order of a binary layer, the first of which at its order 1: a batch norm that every order of the
+    /// dial has of its own.
+    AffineByOrder(AffineByOrder<T>) = "affine_by_order",
+    /// y = max(x, 0).
+    Relu(Relu) = "relu",
+    /// y = x * min(max(x + 3, 0), 6) / 6.
+    HardSwish(HardSwish) = "hard_swish",
+    /// y = x where x >= 0, else x * slope by channel.
+    Prelu(Prelu<T>) = "prelu",
+    /// The largest value of each window; padded taps are left out.
+    MaxPool(MaxPool) = "max_pool",
+    /// The mean of each window; padded taps are left out of the mean.
+    AveragePool(AveragePool) = "average_pool",
+    /// The mean of each channel over the image; the result is flat.
+    GlobalAveragePool(GlobalAveragePool) = "global_average_pool",
+    /// The sum of two values of one shape.
+    Add(Add) = "add",
+    /// Channels of two or more images (or vectors) side by side, in the order of the inputs.
+    Concat(Concat) = "concat",
+    /// An image as a vector, in memory order (height, width, channels).
+    Flatten(Flatten) = "flatten",
+    /// exp(x - max x) / sum, over the channels of each pixel.
+    Softmax(Softmax) = "softmax",
+}

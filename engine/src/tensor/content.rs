@@ -1,0 +1,84 @@
+//! What tensors hold, and how they lie in a file.
+
+use horq_kernels::codebook::{CODE_BITS, codes_of_word};
+use horq_kernels::panel::LANES;
+use horq_kernels::{Geometry, int8};
+use safetensors::Dtype;
+
+/// A tensor that a node names, as the graph implies it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TensorSpec<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it holds.
+    pub content: Content,
+}
+
+impl<'a> TensorSpec<'a> {
+    pub(crate) fn new(name: &'a str, content: Content) -> Self {
+        Self { name, content }
+    }
+
+    /// A vector of that many floats.
+    pub(crate) fn vector(name: &'a str, len: usize) -> Self {
+        Self::new(name, Content::Vector(len))
+    }
+}
+
+/// What a tensor holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// Bit panels, U32 `[groups * panels, taps, words, 16]`.
+    BitPanels(Geometry),
+    /// Float panels, F32 `[groups * panels, depth, 16]`.
+    FloatPanels(Geometry),
+    /// Code panels, U32 `[groups * panels, words, 16]`, of a codebook with that many entries.
+    CodePanels(Geometry, usize),
+    /// 8-bit panels, I8 `[groups * panels, rows, 16, 4]`.
+    Int8Panels(Geometry),
+    /// The scale of an 8-bit layer's input: one float and zeros up to 16, F32.
+    InputScale,
+    /// That many floats and zeros up to the next multiple of 16, F32.
+    Vector(usize),
+    /// That many positive floats and zeros up to the next multiple of 16, F32.
+    Scales(usize),
+}
+
+impl Content {
+    /// The type of the tensor's elements in the file, and its name there.
+    pub(crate) fn dtype(&self) -> (Dtype, &'static str) {
+        match self {
+            Self::BitPanels(_) | Self::CodePanels(..) => (Dtype::U32, "U32"),
+            Self::Int8Panels(_) => (Dtype::I8, "I8"),
+            Self::FloatPanels(_) | Self::InputScale | Self::Vector(_) | Self::Scales(_) => (Dtype::F32, "F32"),
+        }
+    }
+
+    /// The tensor's shape in the file.
+    pub fn shape(&self) -> Vec<usize> {
+        match *self {
+            Self::BitPanels(g) => vec![g.groups * g.group_panels(), g.window.taps(), g.group_words(), LANES],
+            Self::FloatPanels(g) => vec![g.groups * g.group_panels(), g.depth(), LANES],
+            Self::CodePanels(g, entries) => {
+                let words = g.depth().div_ceil(codes_of_word(code_bits(entries)));
+                vec![g.groups * g.group_panels(), words, LANES]
+            }
+            Self::Int8Panels(g) => vec![g.groups * g.group_panels(), int8::panel_rows(&g), LANES, int8::QUAD],
+            Self::InputScale => vec![LANES],
+            Self::Vector(n) | Self::Scales(n) => vec![n.next_multiple_of(LANES)],
+        }
+    }
+}
+
+/// Whether an 8-bit layer can divide by that scale.
+pub(crate) fn is_input_scale(scale: f32) -> bool {
+    scale.is_sign_positive() && scale.is_normal()
+}
+
+/// Bits of a code into a codebook of that many entries: 3 for up to 8, 4 for up to 16, 5 for more.
+pub(crate) fn code_bits(entries: usize) -> u32 {
+    let least = usize::BITS - entries.saturating_sub(1).leading_zeros();
+    least.clamp(*CODE_BITS.start(), *CODE_BITS.end())
+}

@@ -1,0 +1,72 @@
+//! Where the bytes of a file lie: in memory of our own or in a mapping, on a 64-byte boundary either way.
+
+use crate::Error;
+use crate::limits::ALIGNMENT;
+
+/// The smallest page of any system.
+const PAGE: usize = 4096;
+
+/// The bytes of a whole file.
+pub(crate) enum Memory {
+    /// Read or copied.
+    Owned(Aligned),
+    /// Mapped; pages are aligned far beyond 64 bytes.
+    Mapped(memmap2::Mmap),
+}
+
+impl Memory {
+    /// Copies bytes.
+    pub(crate) fn copy(bytes: &[u8]) -> Result<Self, Error> {
+        let mut memory = Aligned::with_capacity(bytes.len())?;
+        memory.buffer.extend_from_slice(bytes);
+        Ok(Self::Owned(memory))
+    }
+
+    /// Brings all pages of a mapping into memory and into the page table of this process.
+    pub(crate) fn prefault(&self) {
+        let Self::Mapped(mapping) = self else { return };
+        #[cfg(target_os = "linux")]
+        if mapping.advise(memmap2::Advice::PopulateRead).is_ok() {
+            return;
+        }
+        // Before Linux 5.14 and elsewhere: by touching each.
+        for page in mapping.chunks(PAGE) {
+            std::hint::black_box(page[0]);
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(memory) => memory.bytes(),
+            Self::Mapped(mapping) => mapping,
+        }
+    }
+}
+
+/// Bytes that begin on a 64-byte boundary.
+pub(crate) struct Aligned {
+    /// Some bytes up to the boundary, then the content.
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Aligned {
+    /// Nothing yet, with room for that many bytes; no page of it is touched.
+    pub(crate) fn with_capacity(bytes: usize) -> Result<Self, Error> {
+        let mut buffer: Vec<u8> = Vec::new();
+        let refused = |_| Error::FileMemory { bytes };
+        buffer.try_reserve_exact(bytes.saturating_add(ALIGNMENT - 1)).map_err(refused)?;
+        let start = buffer.as_ptr().align_offset(ALIGNMENT);
+        buffer.resize(start, 0);
+        Ok(Self { buffer, start })
+    }
+
+    /// Where content is added. It must stay within the capacity: memory that moves may lose the boundary.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+}
