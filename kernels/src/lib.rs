@@ -30,7 +30,6 @@ mod binary;
 mod layers;
 
 pub use backends::{Isa, Runner};
-pub use binary::Basis as BaseRef;
 pub use binary::{
     Basis, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, MAX_ORDER, PackInto, Packing,
     PlaneLayout, ScaleMode, ScratchLen, Thresholds,
@@ -45,9 +44,14 @@ pub use memory::{Aligned, Memory};
 pub use parallel::{Inline, Parallel};
 pub use shape::{Geometry, MAX_DEPTH, MAX_ELEMENTS, Padding, Window};
 pub use tiles::{Epilogue, Step};
-pub use weights::{codes as codebook, int8};
 
-/// The layouts of weights of one bit and of f32.
+// Former names, for users that have not moved yet.
+#[doc(hidden)]
+pub use binary::Basis as BaseRef;
+#[doc(hidden)]
+pub use weights::{codes as codebook, int8};
+#[doc(hidden)]
+#[allow(missing_docs)]
 pub mod panel {
     pub use crate::weights::bits::*;
     pub use crate::weights::floats::*;
