@@ -47,14 +47,15 @@
 //! # Errors
 //! Every fallible call returns [`Error`], which says what was wrong and what to do, on one line: names and other text from
 //! files stand in it as [`escaped`] shows them, so that no file forges a line of a log. NaN and infinity are errors, not
-//! results. No file and no input makes this crate panic.
+//! results. No file and no input makes this crate panic. [`Error::kind`] tells a bad file from a bad call and from a want of
+//! memory or threads; [`error`] lists what each category holds.
 //!
 //! # Environment
 //! `HORQ_ISA` forces an instruction set (`portable`, `popcnt`, `avx2`, `avx512bw`, `avx512vpopcnt`, `neon`);
 //! `HORQ_REQUIRE_ISA` lists those that must be there. See [`Isa`].
 
 mod builder;
-mod error;
+pub mod error;
 mod escape;
 mod files;
 mod format;
@@ -73,7 +74,7 @@ mod tensor;
 mod threads;
 
 pub use builder::Builder;
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use escape::{Escaped, escaped};
 pub use files::replace_file;
 pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};

@@ -1,74 +1,24 @@
 //! A session: a model made ready to run on this CPU, with all the memory it needs.
 
 mod budget;
+mod context;
+mod options;
 mod pass;
 
-use crate::ops::{self, Context, Reader};
+pub use options::SessionOptions;
+
+use crate::error::{InputError, ResourceError};
+use crate::ops;
 use crate::plan::Plan;
-use crate::slot::Slot;
 use crate::threads::Executor;
-use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Threads};
+use crate::{BinaryProfile, Error, LayerProfile, Model, Order};
 use budget::Budget;
+use context::context;
 use horq_kernels::float_env::in_default;
 use horq_kernels::{Isa, Parallel, StageClock};
 use pass::{PassMemory, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-
-/// How a session is made; the default is one sample at a time on the caller's thread with the best kernels of this CPU.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SessionOptions {
-    /// The most samples of one run; 1 by default. Memory is taken for those that go through the layers together, some half a
-    /// MiB of values, not for all.
-    pub batch: usize,
-    /// The instruction set of all kernels; by default the one that `HORQ_ISA` names, else the best of this CPU.
-    pub isa: Option<Isa>,
-    /// Who runs the work; the caller's thread by default.
-    pub threads: Threads,
-    /// Whether to measure where the time goes; costs two readings of the clock a stage. Off by default.
-    pub profile: bool,
-    /// The order of all binary layers, as [`Session::set_order`]; by default each layer's highest.
-    pub order: Option<Order>,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self { batch: 1, isa: None, threads: Threads::Inline, profile: false, order: None }
-    }
-}
-
-impl SessionOptions {
-    /// The default options.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets [`Self::batch`].
-    pub fn batch(self, batch: usize) -> Self {
-        Self { batch, ..self }
-    }
-
-    /// Sets [`Self::isa`].
-    pub fn isa(self, isa: Isa) -> Self {
-        Self { isa: Some(isa), ..self }
-    }
-
-    /// Sets [`Self::threads`].
-    pub fn threads(self, threads: Threads) -> Self {
-        Self { threads, ..self }
-    }
-
-    /// Sets [`Self::profile`].
-    pub fn profile(self, profile: bool) -> Self {
-        Self { profile, ..self }
-    }
-
-    /// Sets [`Self::order`].
-    pub fn order(self, order: Order) -> Self {
-        Self { order: Some(order), ..self }
-    }
-}
 
 /// A model ready to run: kernels chosen, memory planned and allocated.
 ///
@@ -123,22 +73,25 @@ impl Session {
     /// Prepares `model`: everything that a run needs is chosen, checked and allocated here.
     ///
     /// # Errors
-    /// [`Error::Batch`] if the batch is zero; [`Error::SessionMemory`] if it would take more than
-    /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`Error::Memory`] if there is not as much;
-    /// [`Error::NoThreads`] and [`Error::ThreadPool`] for threads that cannot be had; [`Error::Kernel`] if this CPU
-    /// lacks the instruction set; [`Error::LayerKernel`] if no kernel runs a layer's shape.
+    /// [`InputError::Batch`](crate::error::InputError::Batch) if the batch is zero; [`ResourceError::SessionMemory`](crate::error::ResourceError::SessionMemory) if it would take more than
+    /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`ResourceError::Memory`](crate::error::ResourceError::Memory) if there is not as much;
+    /// [`InputError::NoThreads`](crate::error::InputError::NoThreads) and [`ResourceError::ThreadPool`](crate::error::ResourceError::ThreadPool) for threads that cannot be had; [`CpuError::Kernel`](crate::error::CpuError::Kernel) if this CPU
+    /// lacks the instruction set; [`CpuError::LayerKernel`](crate::error::CpuError::LayerKernel) if no kernel runs a layer's shape.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         in_default(|| Self::prepare(model, options))
     }
 
     fn prepare(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         if options.batch == 0 {
-            return Err(Error::Batch);
+            return Err(InputError::Batch.into());
         }
         let isa = options.isa.map_or_else(Isa::from_env, Ok)?;
         let graph = model.graph();
         let executor = Executor::new(options.threads)?;
-        let plan = |samples| Plan::new(graph, model.shapes(), samples).ok_or(Error::Memory { bytes: usize::MAX });
+        let plan = |samples| {
+            Plan::new(graph, model.shapes(), samples)
+                .ok_or(Error::Resource(ResourceError::Memory { bytes: usize::MAX }))
+        };
         let values = plan(1)?.arena_len + graph.input.shape.len() + model.output_shape().len();
         let sample_bytes = values.saturating_mul(size_of::<f32>());
         let [slice, parallel] = passes(sample_bytes, options.batch, executor.threads());
@@ -215,14 +168,14 @@ impl Session {
     /// Computes the answers of n samples, n = `input.len()` / [`Self::input_len`], at most the session's batch.
     ///
     /// `input` holds the samples one after another, NHWC, unpadded; `output` takes [`Self::output_len`] values a sample.
-    /// On the caller's thread alone ([`Threads::Inline`]) a run that succeeds allocates nothing, takes no lock and makes no system
+    /// On the caller's thread alone ([`Threads::Inline`](crate::Threads::Inline)) a run that succeeds allocates nothing, takes no lock and makes no system
     /// call. The answer to a sample does not depend on the others of its batch, nor on threads or instruction sets, nor on the
     /// rounding or the treatment of denormals that the calling thread is set to: a run computes in the default
     /// floating-point environment and leaves the caller's as it was.
     ///
     /// # Errors
-    /// [`Error::InputLength`] and [`Error::OutputLength`] for lengths that do not fit; [`Error::InputNotFinite`] and
-    /// [`Error::LayerNotFinite`] if a value is NaN or infinite or overflows on the way. After an error `output` is unspecified.
+    /// [`InputError::InputLength`](crate::error::InputError::InputLength) and [`InputError::OutputLength`](crate::error::InputError::OutputLength) for lengths that do not fit; [`InputError::InputNotFinite`](crate::error::InputError::InputNotFinite) and
+    /// [`InputError::LayerNotFinite`](crate::error::InputError::LayerNotFinite) if a value is NaN or infinite or overflows on the way. After an error `output` is unspecified.
     pub fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
         in_default(|| self.compute(input, output))
     }
@@ -232,7 +185,7 @@ impl Session {
         let samples = self.samples(input, output)?;
         if let Some(index) = first_not_finite(input) {
             let input_name = self.model.graph().input.name.clone();
-            return Err(Error::InputNotFinite { input: input_name, index, value: input[index] });
+            return Err(InputError::InputNotFinite { input: input_name, index, value: input[index] }.into());
         }
         let cycles = |(prepared, profile): (&Prepared, &LayerProfile)| prepared.cycles(profile);
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
@@ -276,7 +229,7 @@ impl Session {
         }
         match first_not_finite(output) {
             None => Ok(()),
-            Some(_) => Err(Error::LayerNotFinite { layer: self.model.graph().output.clone() }),
+            Some(_) => Err(InputError::LayerNotFinite { layer: self.model.graph().output.clone() }.into()),
         }
     }
 
@@ -294,7 +247,7 @@ impl Session {
     /// Runs the binary layer named `layer` at `order`.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`] if no binary layer has that name; [`Error::LayerOrder`] if `order` is above the highest that
+    /// [`InputError::UnknownLayer`](crate::error::InputError::UnknownLayer) if no binary layer has that name; [`InputError::LayerOrder`](crate::error::InputError::LayerOrder) if `order` is above the highest that
     /// the model holds for the layer.
     pub fn set_layer_order(&mut self, layer: &str, order: Order) -> Result<(), Error> {
         let limit =
@@ -303,10 +256,10 @@ impl Session {
         else {
             let binary = self.profiles.iter().filter(|profile| profile.binary.is_some());
             let names: Vec<&str> = binary.map(|profile| profile.name.as_str()).collect();
-            return Err(Error::UnknownLayer { layer: layer.into(), known: names.join(", ") });
+            return Err(InputError::UnknownLayer { layer: layer.into(), known: names.join(", ") }.into());
         };
         if order.get() > limit {
-            return Err(Error::LayerOrder { layer: layer.into(), order: order.get(), limit });
+            return Err(InputError::LayerOrder { layer: layer.into(), order: order.get(), limit }.into());
         }
         self.set_order_at(i, order.get());
         Ok(())
@@ -386,11 +339,15 @@ impl Session {
     fn samples(&self, input: &[f32], output: &[f32]) -> Result<usize, Error> {
         let samples = input.len() / self.input_len;
         if !(1..=self.batch).contains(&samples) || !input.len().is_multiple_of(self.input_len) {
-            return Err(Error::InputLength { found: input.len(), sample: self.input_len, batch: self.batch });
+            return Err(
+                InputError::InputLength { found: input.len(), sample: self.input_len, batch: self.batch }.into()
+            );
         }
         if output.len() != samples * self.output_len {
             let expected = samples * self.output_len;
-            return Err(Error::OutputLength { found: output.len(), expected, samples, sample: self.output_len });
+            return Err(
+                InputError::OutputLength { found: output.len(), expected, samples, sample: self.output_len }.into()
+            );
         }
         Ok(samples)
     }
@@ -416,37 +373,6 @@ fn first_not_finite(values: &[f32]) -> Option<usize> {
     let dirty = |block: &[f32]| block.iter().fold(false, |any, x| any | ((x.to_bits() as i32 & i32::MAX) >= INFINITY));
     let block = values.chunks(1024).position(dirty)?;
     values[block * 1024..].iter().position(|x| !x.is_finite()).map(|i| block * 1024 + i)
-}
-
-/// What the layer of that index is prepared from.
-fn context<'a>(
-    model: &'a Model,
-    plan: &Plan,
-    index: usize,
-    layer_of: &'a dyn Fn(&str) -> usize,
-    isa: Isa,
-    batch: usize,
-) -> Context<'a> {
-    let (nodes, layer) = (&model.graph().nodes, &plan.layers[index]);
-    let node = &nodes[layer.node];
-    Context {
-        tensors: model.tensors(),
-        name: &node.name,
-        op: &node.op,
-        inputs: &node.inputs,
-        shapes: layer.inputs[..node.inputs.len()].iter().map(|value| value.shape).collect(),
-        fused: layer.fused.iter().map(|&node| &nodes[node].op).collect(),
-        index,
-        reads_planes: matches!(layer.inputs[0].slot, Slot::Planes { .. }),
-        reader: layer.handover.map(|handover| Reader {
-            layer: handover.reader,
-            op: &nodes[handover.node].op,
-            layout: handover.layout,
-        }),
-        layer_of,
-        isa,
-        batch,
-    }
 }
 
 const _: () = {

@@ -5,6 +5,7 @@ use horq_kernels::{codebook, int8};
 
 use super::content::{Content, TensorSpec, code_bits, is_input_scale};
 use crate::Error;
+use crate::error::TensorError;
 
 /// Checks the values of a tensor, whose type and shape are right.
 pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> Result<(), Error> {
@@ -25,7 +26,8 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             }
             match codebook::code_beyond(&geometry, bits, panels, entries).expect(known) {
                 Some((index, code)) => {
-                    Err(Error::CodeBeyond { node: fault.node(), tensor: fault.tensor(), index, code, entries })
+                    Err(TensorError::CodeBeyond { node: fault.node(), tensor: fault.tensor(), index, code, entries }
+                        .into())
                 }
                 None => Ok(()),
             }
@@ -36,7 +38,7 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
                 return Err(fault.dirty(index, u32::from(panels[index] as u8)));
             }
             match int8::out_of_range(panels) {
-                Some(index) => Err(Error::Int8Range { node: fault.node(), tensor: fault.tensor(), index }),
+                Some(index) => Err(TensorError::Int8Range { node: fault.node(), tensor: fault.tensor(), index }.into()),
                 None => Ok(()),
             }
         }
@@ -45,7 +47,7 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             fault.check_zero(values, 1, 0)?;
             match values[0] {
                 value if is_input_scale(value) => Ok(()),
-                value => Err(Error::InputScale { node: fault.node(), tensor: fault.tensor(), value }),
+                value => Err(TensorError::InputScale { node: fault.node(), tensor: fault.tensor(), value }.into()),
             }
         }
         Content::FloatPanels(geometry) => {
@@ -65,12 +67,13 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             let values: &[f32] = bytemuck::cast_slice(bytes);
             fault.check_vector(values, len)?;
             match values[..len].iter().position(|&value| value <= 0.0) {
-                Some(index) => Err(Error::ScaleNotPositive {
+                Some(index) => Err(TensorError::ScaleNotPositive {
                     node: fault.node(),
                     tensor: fault.tensor(),
                     index,
                     value: values[index],
-                }),
+                }
+                .into()),
                 None => Ok(()),
             }
         }
@@ -93,13 +96,14 @@ impl Fault<'_> {
     }
 
     fn dirty(&self, index: usize, bits: u32) -> Error {
-        Error::DirtyPadding { node: self.node(), tensor: self.tensor(), index, bits }
+        Error::Tensor(TensorError::DirtyPadding { node: self.node(), tensor: self.tensor(), index, bits })
     }
 
     fn check_finite(&self, values: &[f32]) -> Result<(), Error> {
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => {
-                Err(Error::NotFinite { node: self.node(), tensor: self.tensor(), index, value: values[index] })
+                Err(TensorError::NotFinite { node: self.node(), tensor: self.tensor(), index, value: values[index] }
+                    .into())
             }
             None => Ok(()),
         }
