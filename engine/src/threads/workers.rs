@@ -211,6 +211,7 @@ unsafe impl Parallel for Workers {
             return Inline.run(tasks, task);
         }
         // SAFETY: only the lifetime is changed, and nobody reads the job after this call.
+        #[expect(clippy::disallowed_methods, reason = "no cast lengthens the lifetime of a trait object")]
         let task = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(task) };
         let job = Job { tasks, task };
         // SAFETY: `busy` keeps other calls out; the gate is shut and nobody is at work, since the last call waited for that.

@@ -100,7 +100,11 @@ impl Op for Counts<'_> {
                     },
                 );
                 walk = Walk::Straight { len: words, triples: words / 3, parity: rows.len() };
-                rows = copy.write_copy_of_slice(rows);
+                copy.iter_mut().zip(rows).for_each(|(to, &word)| {
+                    to.write(word);
+                });
+                // SAFETY: every word was just written; `copy` is as long as the rows.
+                rows = unsafe { &*(&raw const *copy as *const [u32]) };
             }
             let mut pointers = [std::ptr::null(); ROWS];
             for i in 0..n {

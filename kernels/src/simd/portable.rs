@@ -4,6 +4,7 @@
 
 use crate::simd::Simd;
 use crate::simd::dot::Dot;
+use bytemuck::must_cast;
 use wide::{f32x16, i16x8, i32x16, u32x16};
 
 /// The backend that needs no instruction set.
@@ -233,8 +234,7 @@ pub(crate) struct Halves;
 /// The even and the odd bytes of a row, as i16.
 #[inline(always)]
 fn halves(bytes: u32x16) -> [[i16x8; 4]; 2] {
-    // SAFETY: both are 64 bytes, and any bits are a value of either.
-    let words = unsafe { std::mem::transmute::<u32x16, [i16x8; 4]>(bytes) };
+    let words: [i16x8; 4] = must_cast(bytes);
     let (mut even, mut odd) = (words, words);
     for i in 0..4 {
         even[i] = (words[i] << 8) >> 8;
@@ -260,13 +260,11 @@ impl<C: CountBaseline> Dot<Baseline<C>> for Halves {
     #[inline(always)]
     fn dot(self, _: Baseline<C>, sum: u32x16, activation: Self::Activation, weight: u32x16) -> u32x16 {
         let [even, odd] = halves(weight);
-        // SAFETY: both are sixteen 32-bit lanes in order, and any bits are a value of either.
-        let mut sums = unsafe { std::mem::transmute::<u32x16, [wide::i32x4; 4]>(sum) };
+        let mut sums: [wide::i32x4; 4] = must_cast(sum);
         for i in 0..4 {
             sums[i] += even[i].dot(activation[0][i]) + odd[i].dot(activation[1][i]);
         }
-        // SAFETY: as above.
-        unsafe { std::mem::transmute::<[wide::i32x4; 4], u32x16>(sums) }
+        must_cast(sums)
     }
 }
 

@@ -5,6 +5,7 @@
 //! carried from vector registers to scalar ones and back.
 
 use crate::simd::portable::{Baseline, CountBaseline};
+use bytemuck::must_cast;
 use std::arch::x86_64::*;
 use wide::u32x16;
 
@@ -27,14 +28,12 @@ type Quarters = [__m128i; 4];
 
 #[inline(always)]
 fn quarters(row: u32x16) -> Quarters {
-    // SAFETY: both are sixteen u32 in order, and any bits are a value of either.
-    unsafe { std::mem::transmute::<u32x16, Quarters>(row) }
+    must_cast(row)
 }
 
 #[inline(always)]
 fn row(quarters: Quarters) -> u32x16 {
-    // SAFETY: as above.
-    unsafe { std::mem::transmute::<Quarters, u32x16>(quarters) }
+    must_cast(quarters)
 }
 
 impl CountBaseline for V2 {
