@@ -9,7 +9,7 @@
 use std::cell::Cell;
 
 /// The control and status registers of SIMD floating-point arithmetic.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod registers {
     use std::arch::asm;
 
@@ -41,7 +41,7 @@ mod registers {
     }
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 mod registers {
     use std::arch::asm;
 
@@ -77,8 +77,8 @@ mod registers {
     }
 }
 
-/// Other architectures run the portable backend in whatever environment they have.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+/// Other architectures run the portable backend in whatever environment they have; Miri has the default one and no other.
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod registers {
     pub(super) type Registers = ();
     pub(super) const DEFAULT: Registers = ();
