@@ -2,8 +2,8 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
-    Inline, Isa, Padding, ScaleMode, Window, float_env, gemm, panel,
+    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, FloatCall, FloatConv, Geometry,
+    Inline, Isa, Padding, ScaleMode, Window, float_env, gemm, weights,
 };
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn binary_layers(criterion: &mut Criterion) {
         for mode in [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed] {
             for order in [1, 2] {
                 let geometry = Geometry { filters, ..LAYER };
-                let panels = panel::pack_bits(&geometry, &floats(filters * geometry.depth()));
+                let panels = weights::bits::pack_bits(&geometry, &floats(filters * geometry.depth()));
                 let spec = BinarySpec {
                     geometry,
                     padding: Padding::ValidTaps,
@@ -70,7 +70,7 @@ fn binary_layers(criterion: &mut Criterion) {
                             pack: None,
                             order,
                             scales: &[0.8, 0.5],
-                            bases: &[BaseRef { panels: &panels, alpha: &alpha }],
+                            bases: &[Basis { panels: &panels, alpha: &alpha }],
                             epilogue: Epilogue::default(),
                             parallel: &Inline,
                             clock: None,
@@ -86,7 +86,7 @@ fn binary_layers(criterion: &mut Criterion) {
 
 fn float_convolution(criterion: &mut Criterion) {
     let conv = FloatConv::new(isa(), LAYER).expect("the shape is valid");
-    let weight = panel::pack_floats(&LAYER, &floats(LAYER.filters * LAYER.depth()));
+    let weight = weights::floats::pack_floats(&LAYER, &floats(LAYER.filters * LAYER.depth()));
     let input = floats(LAYER.input_len());
     let (mut output, mut scratch) = (vec![0.0; 14 * 14 * LAYER.filters], vec![0.0; conv.scratch_len()]);
     let mut group = criterion.benchmark_group("float convolution");

@@ -3,9 +3,9 @@
 use crate::cases::{FIXED_SCALES, Layer};
 use crate::data::{Numbers, copied, zeros};
 use horq_kernels::{
-    Aligned, BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall,
-    BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Int8Call, Int8Conv,
-    Int8Spec, Isa, PackInto, Packing, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, codebook, int8, panel,
+    Aligned, Basis, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall, BinaryWeightConv,
+    CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Int8Call, Int8Conv, Int8Spec, Isa,
+    PackInto, Packing, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, weights as packed,
 };
 use horq_probe::peak::Unit;
 
@@ -123,7 +123,7 @@ impl Variant {
         Ok(match self {
             Self::Float => {
                 let conv = FloatConv::new(isa, geometry).map_err(readable)?;
-                let weight = copied(&panel::pack_floats(&geometry, &weights));
+                let weight = copied(&packed::floats::pack_floats(&geometry, &weights));
                 let mut scratch = zeros::<f32>(conv.scratch_len());
                 Box::new(move |parallel, clock| {
                     let call = FloatCall { input: &input, weight: &weight, epilogue, parallel, clock };
@@ -133,7 +133,7 @@ impl Variant {
             Self::Int8 => {
                 let values = numbers.words(weights.len());
                 let values: Vec<i8> = values.iter().map(|word| (word % 255) as i8).map(|w| w.max(-i8::MAX)).collect();
-                let panels = copied(&int8::pack_int8(&geometry, &values).map_err(readable)?);
+                let panels = copied(&packed::int8::pack_int8(&geometry, &values).map_err(readable)?);
                 let spec =
                     Int8Spec { geometry, scale: 2.0 / 128.0, zero_point: 128, max_batch: samples, dot: isa.has_dot() };
                 let conv = Int8Conv::new(isa, spec, &panels).map_err(readable)?;
@@ -146,7 +146,7 @@ impl Variant {
             }
             Self::BinaryWeight => {
                 let conv = BinaryWeightConv::new(isa, geometry).map_err(readable)?;
-                let panels = copied(&panel::pack_bits(&geometry, &weights));
+                let panels = copied(&packed::bits::pack_bits(&geometry, &weights));
                 let mut scratch = zeros::<f32>(conv.scratch_len());
                 Box::new(move |parallel, clock| {
                     let (input, panels, alpha) = (&input, &panels, &alpha);
@@ -159,7 +159,7 @@ impl Variant {
                 let book = numbers.floats(1 << bits);
                 let picks = numbers.words(weights.len());
                 let picks: Vec<u8> = picks.iter().map(|word| (word % (1 << bits)) as u8).collect();
-                let codes = copied(&codebook::pack_codes(&geometry, bits, &picks).map_err(readable)?);
+                let codes = copied(&packed::codes::pack_codes(&geometry, bits, &picks).map_err(readable)?);
                 let mut scratch = zeros::<f32>(conv.scratch_len());
                 Box::new(move |parallel, clock| {
                     let (input, codes, book) = (&input, &codes, &book);
@@ -171,7 +171,7 @@ impl Variant {
                 let (conv, panels, _) = binary(isa, geometry, samples, order, mode, &weights)?;
                 let (mut words, mut sums) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
                 Box::new(move |parallel, clock| {
-                    let bases = &[BaseRef { panels: &panels, alpha: &alpha }];
+                    let bases = &[Basis { panels: &panels, alpha: &alpha }];
                     let (input, scales) = (BinaryInput::Values(&input), &FIXED_SCALES[..]);
                     let call = BinaryCall { input, pack: None, order, scales, bases, epilogue, parallel, clock };
                     conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut sums })
@@ -194,7 +194,7 @@ impl Variant {
                                     clock: Option<&StageClock>| {
                     let into = PackInto::new(layout, packed, order, Some(scales));
                     let pack = Some(Packing { into: &into, thresholds: thresholds.as_ref() });
-                    let bases = &[BaseRef { panels: &panels, alpha: &alpha }];
+                    let bases = &[Basis { panels: &panels, alpha: &alpha }];
                     let call = BinaryCall { input, pack, order, scales, bases, epilogue, parallel, clock };
                     conv.run(call, &mut [], BinaryScratch { words: &mut words, scales: &mut sums })
                         .expect("the operands are finite");
@@ -218,7 +218,7 @@ fn binary(
     mode: ScaleMode,
     weights: &[f32],
 ) -> Result<(BinaryConv, Aligned<u32>, BinarySpec), String> {
-    let panels = copied(&panel::pack_bits(&geometry, weights));
+    let panels = copied(&packed::bits::pack_bits(&geometry, weights));
     let spec =
         BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: samples, pool: None };
     let conv = BinaryConv::new(isa, spec, &[&panels]).map_err(|error| error.to_string())?;

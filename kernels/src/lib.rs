@@ -44,16 +44,3 @@ pub use memory::{Aligned, Memory};
 pub use parallel::{Inline, Parallel};
 pub use shape::{Geometry, MAX_DEPTH, MAX_ELEMENTS, Padding, Window};
 pub use tiles::{Epilogue, Step};
-
-// Former names, for users that have not moved yet.
-#[doc(hidden)]
-pub use binary::Basis as BaseRef;
-#[doc(hidden)]
-pub use weights::{codes as codebook, int8};
-#[doc(hidden)]
-#[allow(missing_docs)]
-pub mod panel {
-    pub use crate::weights::bits::*;
-    pub use crate::weights::floats::*;
-    pub use crate::weights::{LANES, WORD_BITS};
-}

@@ -9,7 +9,8 @@ use common::{
     Backwards, Counting, Fenced, Layer, MODES, PADDINGS, Threads, backends, only_seed, random_geometry, rng, values,
     wanted_cases,
 };
-use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, ScaleMode, StageClock, Window, gemm, panel};
+use horq_kernels::weights::{bits, floats};
+use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, ScaleMode, StageClock, Window, gemm};
 use horq_oracle as oracle;
 use rand::Rng;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -406,21 +407,21 @@ fn panels_are_laid_out_as_defined() {
         let mut rng = rng(seed);
         let geometry = random_geometry(&mut rng, 60_000);
         let weights = values(&mut rng, geometry.filters * geometry.depth());
-        let panels = panel::pack_bits(&geometry, &weights);
+        let panels = bits::pack_bits(&geometry, &weights);
         assert_eq!(panels, oracle::bit_panels(&geometry, &weights), "{geometry:?}");
         assert_eq!(panels.len(), geometry.bit_panel_len());
-        assert_eq!(panel::dirty_padding(&geometry, &panels), None, "{geometry:?}");
+        assert_eq!(bits::dirty_padding(&geometry, &panels), None, "{geometry:?}");
         let signs: Vec<f32> = weights.iter().map(|&w| if w < 0.0 { -1.0 } else { 1.0 }).collect();
-        assert_eq!(panel::unpack_bits(&geometry, &panels), signs, "{geometry:?}");
-        let floats = panel::pack_floats(&geometry, &weights);
-        assert_eq!(panel::unpack_floats(&geometry, &floats), weights, "{geometry:?}");
+        assert_eq!(bits::unpack_bits(&geometry, &panels), signs, "{geometry:?}");
+        let floats = floats::pack_floats(&geometry, &weights);
+        assert_eq!(floats::unpack_floats(&geometry, &floats), weights, "{geometry:?}");
         // Exactly the bits that no weight uses are padding.
-        let all = panel::pack_bits(&geometry, &vec![-1.0; weights.len()]);
+        let all = bits::pack_bits(&geometry, &vec![-1.0; weights.len()]);
         let at = rng.random_range(0..panels.len());
         let bit = rng.random_range(0..32);
         let mut flipped = panels.clone();
         flipped[at] ^= 1 << bit;
         let used = all[at] >> bit & 1 == 1;
-        assert_eq!(panel::dirty_padding(&geometry, &flipped), (!used).then_some(at), "{geometry:?} {at} {bit}");
+        assert_eq!(bits::dirty_padding(&geometry, &flipped), (!used).then_some(at), "{geometry:?} {at} {bit}");
     }
 }

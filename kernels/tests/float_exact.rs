@@ -7,7 +7,8 @@ use common::{
 };
 use horq_kernels::elementwise;
 use horq_kernels::pool::{self, PoolShape};
-use horq_kernels::{Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa, Parallel, Runner, Step, Window, panel};
+use horq_kernels::weights::floats;
+use horq_kernels::{Epilogue, FloatCall, FloatConv, Geometry, Inline, Isa, Parallel, Runner, Step, Window};
 use horq_oracle as oracle;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -44,7 +45,7 @@ impl Layer {
 
     fn run(&self, isa: Isa, parallel: &dyn Parallel) -> Vec<f32> {
         let conv = FloatConv::new(isa, self.geometry).expect("a geometry that fits");
-        let weight = Fenced::of(&panel::pack_floats(&self.geometry, &self.weights));
+        let weight = Fenced::of(&floats::pack_floats(&self.geometry, &self.weights));
         let input = Fenced::of(&self.input);
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
         let [rows, columns] = self.geometry.validate().expect("a geometry that fits");

@@ -3,9 +3,9 @@
 mod common;
 
 use common::{Backwards, Fenced, OwnedStep, Threads, backends, difference, random_geometry, rng, values, wanted_cases};
+use horq_kernels::weights::int8;
 use horq_kernels::{
     Epilogue, Error, Geometry, Inline, Int8Call, Int8Conv, Int8Spec, Isa, Parallel, Stage, StageClock, Step, Window,
-    int8,
 };
 use horq_oracle as oracle;
 use rand::Rng;

@@ -3,9 +3,10 @@
 mod common;
 
 use common::{Backwards, Fenced, OwnedStep, Threads, backends, difference, random_geometry, rng, values, wanted_cases};
+use horq_kernels::weights::{codes, floats};
 use horq_kernels::{
     BinaryWeightCall, BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, Error, FloatCall, FloatConv, Geometry,
-    Inline, Isa, Parallel, Stage, StageClock, Step, Window, codebook, panel,
+    Inline, Isa, Parallel, Stage, StageClock, Step, Window,
 };
 use horq_oracle as oracle;
 use rand::Rng;
@@ -202,7 +203,7 @@ fn the_results_are_near_the_formula() {
         let weights: Vec<f32> = codes.iter().map(|&code| book[usize::from(code)]).collect();
         for isa in backends() {
             let conv = FloatConv::new(isa, geometry).expect("a geometry that fits");
-            let weight = panel::pack_floats(&geometry, &weights);
+            let weight = floats::pack_floats(&geometry, &weights);
             let (mut output, mut scratch) = (layer.run(isa, &Inline, None), vec![0.0; conv.scratch_len()]);
             let decoded = output.clone();
             let (epilogue, parallel) = (Epilogue::default(), &Inline);
@@ -239,18 +240,18 @@ fn codes_are_packed_as_the_layout_says() {
     for seed in 0..2000 {
         let mut rng = rng(seed);
         let geometry = random_geometry(&mut rng, 50_000);
-        for bits in codebook::CODE_BITS {
+        for bits in codes::CODE_BITS {
             let n = geometry.filters * geometry.depth();
             let codes: Vec<u8> = (0..n).map(|_| rng.random_range(0..1u8 << bits)).collect();
-            let mut panels = codebook::pack_codes(&geometry, bits, &codes).expect("codes that fit");
+            let mut panels = codes::pack_codes(&geometry, bits, &codes).expect("codes that fit");
             assert_eq!(panels, code_panels(&geometry, bits, &codes), "seed {seed}, {bits} bits");
-            assert_eq!(codebook::panel_len(&geometry, bits), Ok(panels.len()));
-            assert_eq!(codebook::unpack_codes(&geometry, bits, &panels), Ok(codes.clone()));
-            assert_eq!(codebook::dirty_padding(&geometry, bits, &panels), Ok(None));
+            assert_eq!(codes::panel_len(&geometry, bits), Ok(panels.len()));
+            assert_eq!(codes::unpack_codes(&geometry, bits, &panels), Ok(codes.clone()));
+            assert_eq!(codes::dirty_padding(&geometry, bits, &panels), Ok(None));
             let largest = codes.iter().copied().max().map(usize::from).expect("a layer has weights");
-            assert_eq!(codebook::code_beyond(&geometry, bits, &panels, largest + 1), Ok(None));
+            assert_eq!(codes::code_beyond(&geometry, bits, &panels, largest + 1), Ok(None));
             if largest > 0 {
-                let beyond = codebook::code_beyond(&geometry, bits, &panels, largest).expect("panels of that length");
+                let beyond = codes::code_beyond(&geometry, bits, &panels, largest).expect("panels of that length");
                 let (word, code) = beyond.expect("the largest code is beyond its own number of entries");
                 assert_eq!(usize::from(code), largest);
                 assert!(beyond_is_first(&panels[..word], bits, largest), "seed {seed}, {bits} bits");
@@ -258,9 +259,8 @@ fn codes_are_packed_as_the_layout_says() {
             // Any bit is either a code's, or padding that is found.
             let (word, bit) = (rng.random_range(0..panels.len()), rng.random_range(0..32));
             panels[word] ^= 1 << bit;
-            let dirty = codebook::dirty_padding(&geometry, bits, &panels).expect("panels of the right length");
-            let changed =
-                codebook::unpack_codes(&geometry, bits, &panels).expect("panels of the right length") != codes;
+            let dirty = codes::dirty_padding(&geometry, bits, &panels).expect("panels of the right length");
+            let changed = codes::unpack_codes(&geometry, bits, &panels).expect("panels of the right length") != codes;
             assert_eq!(dirty, (!changed).then_some(word), "seed {seed}, bit {bit} of word {word}");
         }
     }
@@ -287,16 +287,16 @@ fn what_does_not_fit_is_refused() {
         assert!(matches!(CodebookConv::new(isa, good, 4), Err(Error::MissingIsa(name, _)) if name == isa.name()));
     }
     for bits in [0, 2, 6, 32] {
-        shape(codebook::pack_codes(&good, bits, &[0; 144]).map(drop), "use 3, 4 or 5");
-        shape(codebook::unpack_codes(&good, bits, &[]).map(drop), "use 3, 4 or 5");
-        shape(codebook::dirty_padding(&good, bits, &[]).map(drop), "use 3, 4 or 5");
-        shape(codebook::code_beyond(&good, bits, &[], 3).map(drop), "use 3, 4 or 5");
+        shape(codes::pack_codes(&good, bits, &[0; 144]).map(drop), "use 3, 4 or 5");
+        shape(codes::unpack_codes(&good, bits, &[]).map(drop), "use 3, 4 or 5");
+        shape(codes::dirty_padding(&good, bits, &[]).map(drop), "use 3, 4 or 5");
+        shape(codes::code_beyond(&good, bits, &[], 3).map(drop), "use 3, 4 or 5");
     }
-    shape(codebook::pack_codes(&good, 4, &[0; 143]).map(drop), "143 codes were given, the layer needs 144");
-    shape(codebook::unpack_codes(&good, 4, &[0; 79]).map(drop), "79 words");
+    shape(codes::pack_codes(&good, 4, &[0; 143]).map(drop), "143 codes were given, the layer needs 144");
+    shape(codes::unpack_codes(&good, 4, &[0; 79]).map(drop), "79 words");
     let mut codes = vec![15; 144];
     codes[77] = 16;
-    shape(codebook::pack_codes(&good, 4, &codes).map(drop), "code 16 at 77");
+    shape(codes::pack_codes(&good, 4, &codes).map(drop), "code 16 at 77");
 }
 
 /// A call whose lengths do not match panics before anything is read.

@@ -9,7 +9,7 @@ use crate::harness::Harness;
 use crate::report::record::{Record, distinct};
 use crate::text;
 use clap::Args;
-use horq_kernels::panel::{LANES, WORD_BITS};
+use horq_kernels::weights::{LANES, WORD_BITS};
 use horq_kernels::{Geometry, Isa, gemm};
 use horq_probe::peak::{Peak, Unit};
 

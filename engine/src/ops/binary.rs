@@ -11,8 +11,8 @@ use crate::tensor::{Content, PerFilter, PlainValues, TensorSpec, View};
 use crate::{Error, Order};
 use bytemuck::{cast_slice, cast_slice_mut};
 use horq_kernels::{
-    BaseRef, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Geometry, MAX_ORDER, Memory,
-    PackInto, Packing, Padding, PlaneLayout, ScaleMode, ScratchLen, Thresholds, Window,
+    BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Geometry, MAX_ORDER, Memory, PackInto,
+    Packing, Padding, PlaneLayout, ScaleMode, ScratchLen, Thresholds, Window,
 };
 use serde::Serialize;
 
@@ -243,9 +243,9 @@ struct Pack {
 
 impl Kernel for Panels {
     fn run(&self, call: Call<'_>, epilogue: Epilogue<'_>) -> Result<(), horq_kernels::Error> {
-        let mut bases = [BaseRef { panels: &[], alpha: &[] }; MAX_BASES];
+        let mut bases = [horq_kernels::Basis { panels: &[], alpha: &[] }; MAX_BASES];
         for (to, base) in bases.iter_mut().zip(&self.bases) {
-            *to = BaseRef { panels: &base.panels, alpha: &base.alpha };
+            *to = horq_kernels::Basis { panels: &base.panels, alpha: &base.alpha };
         }
         let (into, output) = match &self.pack {
             Some(Pack { layout, scales, thresholds }) => {

@@ -9,7 +9,8 @@ use crate::macs::Macs;
 use crate::tensor::{Content, PerFilter, PlainValues, TensorSpec, View};
 use bytemuck::cast_slice;
 use horq_kernels::float_env::in_default;
-use horq_kernels::{Epilogue, Geometry, Int8Call, Int8Conv, Int8Spec, Memory, Window, int8};
+use horq_kernels::weights::int8;
+use horq_kernels::{Epilogue, Geometry, Int8Call, Int8Conv, Int8Spec, Memory, Window};
 use serde::Serialize;
 
 /// 8-bit weights and activations: y = alpha * (sum of (q - zero_point) * w) + bias.

@@ -3,7 +3,7 @@
 use super::{Flow, Step, Storage};
 use crate::graph::{Graph, Shape};
 use horq_kernels::PlaneLayout;
-use horq_kernels::panel::LANES;
+use horq_kernels::weights::LANES;
 
 /// A value that travels as planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

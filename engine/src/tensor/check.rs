@@ -1,7 +1,8 @@
 //! The values of tensors: what is padding is zero, floats are finite, codes and bytes are in range.
 
-use horq_kernels::panel::{LANES, dirty_padding};
-use horq_kernels::{codebook, int8};
+use horq_kernels::weights::LANES;
+use horq_kernels::weights::bits::dirty_padding;
+use horq_kernels::weights::{codes, int8};
 
 use super::content::{Content, TensorSpec, code_bits, is_input_scale};
 use crate::Error;
@@ -21,10 +22,10 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
         Content::CodePanels(geometry, entries) => {
             let (bits, panels): (u32, &[u32]) = (code_bits(entries), bytemuck::cast_slice(bytes));
             let known = "the shape was checked above, and inference has checked the entries";
-            if let Some(index) = codebook::dirty_padding(&geometry, bits, panels).expect(known) {
+            if let Some(index) = codes::dirty_padding(&geometry, bits, panels).expect(known) {
                 return Err(fault.dirty(index, panels[index]));
             }
-            match codebook::code_beyond(&geometry, bits, panels, entries).expect(known) {
+            match codes::code_beyond(&geometry, bits, panels, entries).expect(known) {
                 Some((index, code)) => {
                     Err(TensorError::CodeBeyond { node: fault.node(), tensor: fault.tensor(), index, code, entries }
                         .into())

@@ -1,8 +1,9 @@
 //! What tensors hold, and how they lie in a file.
 
-use horq_kernels::codebook::{CODE_BITS, codes_of_word};
-use horq_kernels::panel::LANES;
-use horq_kernels::{Geometry, int8};
+use horq_kernels::Geometry;
+use horq_kernels::weights::LANES;
+use horq_kernels::weights::codes::{CODE_BITS, codes_of_word};
+use horq_kernels::weights::int8;
 use safetensors::Dtype;
 
 /// A tensor that a node names, as the graph implies it.

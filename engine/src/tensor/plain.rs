@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use horq_kernels::Geometry;
-use horq_kernels::codebook::{pack_codes, unpack_codes};
-use horq_kernels::int8::{out_of_range, pack_int8, unpack_int8};
-use horq_kernels::panel::{LANES, pack_bits, pack_floats, unpack_bits, unpack_floats};
+use horq_kernels::weights::LANES;
+use horq_kernels::weights::bits::{pack_bits, unpack_bits};
+use horq_kernels::weights::codes::{pack_codes, unpack_codes};
+use horq_kernels::weights::floats::{pack_floats, unpack_floats};
+use horq_kernels::weights::int8::{out_of_range, pack_int8, unpack_int8};
 
 use super::content::{Content, code_bits, is_input_scale};
 use super::{TensorData, Tensors, filled};

@@ -3,7 +3,7 @@
 use super::{Tensors, filled};
 use crate::Error;
 use horq_kernels::Geometry;
-use horq_kernels::panel::LANES;
+use horq_kernels::weights::LANES;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;

@@ -3,7 +3,8 @@
 use horq::graph::Shape;
 use horq::ops::{Basis, BinaryDense, Quantizer};
 use horq::{Builder, Model, Order, Session, SessionOptions, Window};
-use horq_kernels::{Geometry, panel};
+use horq_kernels::Geometry;
+use horq_kernels::weights::bits;
 
 use crate::forge::data_start;
 
@@ -51,7 +52,7 @@ fn the_example_of_a_bit_is_where_the_packer_puts_it() {
     let geometry = Geometry { height: 8, width: 8, channels: 70, filters: 40, groups: 1, window: Window::square(3) };
     let mut weights = vec![1.0; 40 * 9 * 70];
     weights[(21 * 9 + 5) * 70 + 37] = -1.0;
-    let panels = panel::pack_bits(&geometry, &weights);
+    let panels = bits::pack_bits(&geometry, &weights);
     let set: Vec<_> = panels.iter().enumerate().filter(|(_, word)| **word != 0).collect();
     assert_eq!(set, [(693, &(1 << 5))]);
     assert!(SPEC.contains("element 693") && SPEC.contains("[3, 9, 3, 16]"));
