@@ -51,7 +51,7 @@
 //! memory or threads; [`error`] lists what each category holds.
 //!
 //! # Environment
-//! `HORQ_ISA` forces an instruction set (`portable`, `popcnt`, `avx2`, `avx512bw`, `avx512vpopcnt`, `neon`);
+//! `HORQ_ISA` forces an instruction set (`portable`, `sse42`, `avx2`, `avx512bw`, `avx512vpopcnt`, `neon`);
 //! `HORQ_REQUIRE_ISA` lists those that must be there. See [`Isa`].
 
 mod builder;
