@@ -239,33 +239,16 @@ fn elementwise_operations() {
         let [a, b] = [0, 1].map(|_| Fenced::of(&wild(&mut rng, n)));
         // Vectors may be longer than there are channels, as those of model files are.
         let [scale, shift] = [0, 1].map(|_| Fenced::of(&values(&mut rng, channels + seed as usize % 2 * 15)));
-        let each =
-            |f: &dyn Fn(usize, f32) -> f32| -> Vec<f32> { a.iter().enumerate().map(|(i, &x)| f(i, x)).collect() };
-        let expected = [
-            each(&|i, x| x + b[i]),
-            each(&|i, x| {
-                let product = x * scale[i % channels];
-                product + shift[i % channels]
-            }),
-            each(&|_, x| match x {
-                x if x.is_infinite() => f32::NAN,
-                x if x < 0.0 => 0.0,
-                x => x,
-            }),
-            each(&|i, x| if x >= 0.0 { x } else { x * scale[i % channels] }),
-        ];
+        let steps = oracle::steps(&scale, &shift, &b);
         for &isa in &isas {
-            for (which, expected) in expected.iter().enumerate() {
+            for step in &steps {
+                let expected: Vec<f32> =
+                    (0..n).map(|i| oracle::step_through(&[*step], a[i], i % channels, i)).collect();
                 let mut output = Fenced::new(n, f32::NAN);
-                match which {
-                    0 => elementwise::add(isa, &a, &b, &mut output),
-                    1 => elementwise::affine(isa, channels, &a, &scale, &shift, &mut output),
-                    2 => elementwise::relu(isa, &a, &mut output),
-                    _ => elementwise::prelu(isa, channels, &a, &scale, &mut output),
-                }
+                elementwise::step(isa, channels, &a, step, &mut output);
                 output.check("output");
-                let difference = difference(&output, expected);
-                assert_eq!(difference, None, "seed {seed}, {isa}, operation {which}, {channels} channels");
+                let difference = difference(&output, &expected);
+                assert_eq!(difference, None, "seed {seed}, {isa}, {step:?}, {channels} channels");
             }
         }
     }
@@ -287,13 +270,13 @@ fn tasks_do_not_change_a_bit() {
     ];
     let n = a.len();
     let mut operations: Vec<(&str, usize, Operation<'_>)> = vec![
-        ("add", n, Box::new(|on, y| elementwise::add(on, &a, &b, y))),
-        ("affine", n, Box::new(|on, y| elementwise::affine(on, channels, &a, &scale, &shift, y))),
-        ("relu", n, Box::new(|on, y| elementwise::relu(on, &a, y))),
-        ("prelu", n, Box::new(|on, y| elementwise::prelu(on, channels, &a, &scale, y))),
         ("softmax", n, Box::new(|on, y| elementwise::softmax(on, channels, &a, y))),
         ("copy", n, Box::new(|on, y| elementwise::concat(on, 0..channels, &a, channels, y))),
     ];
+    for step in oracle::steps(&scale, &shift, &b) {
+        let a = &a;
+        operations.push(("step", n, Box::new(move |on, y| elementwise::step(on, channels, a, &step, y))));
+    }
     for shape in &pools {
         let [rows, columns] = shape.output().unwrap();
         let len = 2 * rows * columns * channels;

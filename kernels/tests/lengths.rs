@@ -175,18 +175,16 @@ fn pools_and_products_check_lengths() {
         }
         assert!(panics(|| pool::global_average_pool(isa, 4, 3, &[0.0; 12], &mut [0.0; 4])), "{isa}: global");
         assert!(panics(|| pool::global_average_pool(isa, 4, 3, &[0.0; 16], &mut [0.0; 4])), "{isa}: global");
-        assert!(panics(|| elementwise::add(isa, &[0.0; 3], &[0.0; 4], &mut [0.0; 4])), "{isa}: add");
-        assert!(panics(|| elementwise::add(isa, &[0.0; 4], &[0.0; 4], &mut [0.0; 5])), "{isa}: add");
-        assert!(panics(|| elementwise::relu(isa, &[0.0; 4], &mut [0.0; 5])), "{isa}: relu");
-        assert!(panics(|| elementwise::prelu(isa, 4, &[0.0; 4], &[0.0; 3], &mut [0.0; 4])), "{isa}: prelu");
-        assert!(
-            panics(|| elementwise::affine(isa, 4, &[0.0; 4], &[0.0; 4], &[0.0; 3], &mut [0.0; 4])),
-            "{isa}: affine"
-        );
-        assert!(
-            panics(|| elementwise::affine(isa, 3, &[0.0; 4], &[0.0; 4], &[0.0; 4], &mut [0.0; 4])),
-            "{isa}: affine"
-        );
+        for (channels, input, vector, other, output) in
+            [(4, 3, 4, 4, 4), (4, 4, 4, 5, 5), (4, 4, 4, 4, 5), (4, 4, 3, 3, 4), (3, 4, 4, 3, 4)]
+        {
+            let [vector, other] = [vector, other].map(|len| vec![0.0; len]);
+            for step in horq_oracle::steps(&vector, &vector, &other) {
+                let run = || elementwise::step(isa, channels, &vec![0.0; input], &step, &mut vec![0.0; output]);
+                let fits = input == output && matches!(step, Step::Relu | Step::HardSwish);
+                assert_eq!(panics(run), !fits, "{isa}: {step:?} of {input} to {output} values");
+            }
+        }
         assert!(panics(|| elementwise::softmax(isa, 3, &[0.0; 4], &mut [0.0; 4])), "{isa}: softmax");
         assert!(panics(|| elementwise::concat(isa, 2..4, &[0.0; 4], 3, &mut [0.0; 6])), "{isa}: concat");
         assert!(panics(|| elementwise::concat(isa, 0..2, &[0.0; 4], 3, &mut [0.0; 5])), "{isa}: concat");

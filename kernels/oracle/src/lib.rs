@@ -307,7 +307,7 @@ pub fn steps<'a>(first: &'a [f32], second: &'a [f32], other: &'a [f32]) -> Vec<S
 }
 
 /// One value through an epilogue whose vectors are plain: one value a filter. `at` is its place in the output.
-fn step_through(steps: &[Step<'_>], mut y: f32, filter: usize, at: usize) -> f32 {
+pub fn step_through(steps: &[Step<'_>], mut y: f32, filter: usize, at: usize) -> f32 {
     for step in steps {
         y = match *step {
             Step::Bias(bias) => y + bias[filter],

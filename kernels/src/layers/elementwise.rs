@@ -11,149 +11,73 @@ use crate::simd::LANES;
 use crate::tiles::Step;
 use std::ops::Range;
 
-/// y = a + b.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn add<'a>(runner: impl Into<Runner<'a>>, a: &[f32], b: &[f32], output: &mut [f32]) {
-    assert!(a.len() == output.len() && b.len() == output.len(), "add: lengths differ");
-    by_line(
-        runner.into(),
-        LINE,
-        output,
-        1,
-        #[inline(always)]
-        |at, output| {
-            for (y, (a, b)) in output.iter_mut().zip(a[at.clone()].iter().zip(&b[at])) {
-                *y = a + b;
-            }
-        },
-    );
-}
-
-/// y = x * scale + shift by channel, rounded after the product and after the sum.
-///
-/// # Panics
-/// If `input` is no whole number of pixels, or a length does not match.
-pub fn affine<'a>(
-    runner: impl Into<Runner<'a>>,
-    channels: usize,
-    input: &[f32],
-    scale: &[f32],
-    shift: &[f32],
-    output: &mut [f32],
-) {
-    let (scale, shift) = (&scale[..channels], &shift[..channels]);
-    by_pixel(
-        runner.into(),
-        channels,
-        input,
-        output,
-        1,
-        #[inline(always)]
-        |x, y| {
-            for ((y, x), (scale, shift)) in y.iter_mut().zip(x).zip(scale.iter().zip(shift)) {
-                let product = x * scale;
-                *y = product + shift;
-            }
-        },
-    );
-}
-
-/// y = max(x, 0): 0 where x < 0, else x itself; NaN where x is infinite.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn relu<'a>(runner: impl Into<Runner<'a>>, input: &[f32], output: &mut [f32]) {
-    assert_eq!(input.len(), output.len(), "relu: lengths differ");
-    by_line(
-        runner.into(),
-        LINE,
-        output,
-        1,
-        #[inline(always)]
-        |at, output| {
-            for (y, &x) in output.iter_mut().zip(&input[at]) {
-                let x = finite_or_nan(x);
-                *y = if x < 0.0 { 0.0 } else { x };
-            }
-        },
-    );
-}
-
-/// y = x * min(max(x + 3, 0), 6) / 6, from left to right. NaN and an infinity give NaN or an infinity.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn hard_swish<'a>(runner: impl Into<Runner<'a>>, input: &[f32], output: &mut [f32]) {
-    assert_eq!(input.len(), output.len(), "hard_swish: lengths differ");
-    by_line(
-        runner.into(),
-        LINE,
-        output,
-        1,
-        #[inline(always)]
-        |at, output| {
-            for (y, &x) in output.iter_mut().zip(&input[at]) {
-                let open = x + 3.0;
-                let open = if open < 0.0 { 0.0 } else { open };
-                let gate = if open < 6.0 { open } else { 6.0 };
-                let product = x * gate;
-                *y = product / 6.0;
-            }
-        },
-    );
-}
-
-/// y = x where x >= 0, else x * slope by channel.
-///
-/// # Panics
-/// If `input` is no whole number of pixels, or a length does not match.
-pub fn prelu<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[f32], slope: &[f32], output: &mut [f32]) {
-    let slope = &slope[..channels];
-    by_pixel(
-        runner.into(),
-        channels,
-        input,
-        output,
-        1,
-        #[inline(always)]
-        |x, y| {
-            for ((y, &x), slope) in y.iter_mut().zip(x).zip(slope) {
-                let product = x * slope;
-                *y = if x >= 0.0 { x } else { product };
-            }
-        },
-    );
-}
-
 /// One step of an epilogue on its own: what it makes of `input`, whose pixels have `channels` values.
 ///
 /// # Panics
 /// If `input` is no whole number of pixels, or a length does not match.
 pub fn step<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[f32], step: &Step<'_>, output: &mut [f32]) {
+    let runner = runner.into();
     match *step {
-        Step::Bias(bias) => {
-            let bias = &bias[..channels];
-            by_pixel(
-                runner.into(),
-                channels,
-                input,
-                output,
-                1,
-                #[inline(always)]
-                |x, y| {
-                    for ((y, x), bias) in y.iter_mut().zip(x).zip(bias) {
-                        *y = x + bias;
-                    }
-                },
-            );
-        }
-        Step::Affine { scale, shift } => affine(runner, channels, input, scale, shift, output),
-        Step::Relu => relu(runner, input, output),
-        Step::HardSwish => hard_swish(runner, input, output),
-        Step::Prelu(slope) => prelu(runner, channels, input, slope, output),
-        Step::Add(other) => add(runner, input, other, output),
+        Step::Bias(bias) => by_channel(
+            runner,
+            [&bias[..channels]; 2],
+            input,
+            output,
+            #[inline(always)]
+            |x, bias, _| x + bias,
+        ),
+        Step::Affine { scale, shift } => by_channel(
+            runner,
+            [&scale[..channels], &shift[..channels]],
+            input,
+            output,
+            #[inline(always)]
+            |x, scale, shift| {
+                let product = x * scale;
+                product + shift
+            },
+        ),
+        Step::Relu => by_value(
+            runner,
+            [input; 2],
+            output,
+            #[inline(always)]
+            |x, _| {
+                let x = finite_or_nan(x);
+                if x < 0.0 { 0.0 } else { x }
+            },
+        ),
+        Step::HardSwish => by_value(
+            runner,
+            [input; 2],
+            output,
+            #[inline(always)]
+            |x, _| {
+                let open = x + 3.0;
+                let open = if open < 0.0 { 0.0 } else { open };
+                let gate = if open < 6.0 { open } else { 6.0 };
+                let product = x * gate;
+                product / 6.0
+            },
+        ),
+        Step::Prelu(slope) => by_channel(
+            runner,
+            [&slope[..channels]; 2],
+            input,
+            output,
+            #[inline(always)]
+            |x, slope, _| {
+                let product = x * slope;
+                if x >= 0.0 { x } else { product }
+            },
+        ),
+        Step::Add(other) => by_value(
+            runner,
+            [input, other],
+            output,
+            #[inline(always)]
+            |x, other| x + other,
+        ),
     }
 }
 
@@ -238,6 +162,48 @@ fn exp(x: f32) -> f32 {
 const LINE: usize = 256;
 /// Vector operations that an exponential, the sum and the division take for sixteen values.
 const EXP: usize = 100;
+
+/// Makes every value of `output` of the value of `input` and the values of its channel in two vectors.
+#[inline(always)]
+fn by_channel(
+    runner: Runner<'_>,
+    [first, second]: [&[f32]; 2],
+    input: &[f32],
+    output: &mut [f32],
+    value: impl Fn(f32, f32, f32) -> f32 + Sync,
+) {
+    by_pixel(
+        runner,
+        first.len(),
+        input,
+        output,
+        1,
+        #[inline(always)]
+        |x, y| {
+            for ((y, &x), (&first, &second)) in y.iter_mut().zip(x).zip(first.iter().zip(second)) {
+                *y = value(x, first, second);
+            }
+        },
+    );
+}
+
+/// Makes every value of `output` of the values that stand in its place in two inputs.
+#[inline(always)]
+fn by_value(runner: Runner<'_>, [a, b]: [&[f32]; 2], output: &mut [f32], value: impl Fn(f32, f32) -> f32 + Sync) {
+    assert!(a.len() == output.len() && b.len() == output.len(), "lengths of inputs and output differ");
+    by_line(
+        runner,
+        LINE,
+        output,
+        1,
+        #[inline(always)]
+        |at, output| {
+            for (y, (&a, &b)) in output.iter_mut().zip(a[at.clone()].iter().zip(&b[at])) {
+                *y = value(a, b);
+            }
+        },
+    );
+}
 
 /// Calls `each` with every pixel of `input` and `output`; `work` is what sixteen values cost in vector operations.
 #[inline(always)]
