@@ -82,6 +82,30 @@ pub fn relu<'a>(runner: impl Into<Runner<'a>>, input: &[f32], output: &mut [f32]
     );
 }
 
+/// y = x * min(max(x + 3, 0), 6) / 6, from left to right. NaN and an infinity give NaN or an infinity.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn hard_swish<'a>(runner: impl Into<Runner<'a>>, input: &[f32], output: &mut [f32]) {
+    assert_eq!(input.len(), output.len(), "hard_swish: lengths differ");
+    by_line(
+        runner.into(),
+        LINE,
+        output,
+        1,
+        #[inline(always)]
+        |at, output| {
+            for (y, &x) in output.iter_mut().zip(&input[at]) {
+                let open = x + 3.0;
+                let open = if open < 0.0 { 0.0 } else { open };
+                let gate = if open < 6.0 { open } else { 6.0 };
+                let product = x * gate;
+                *y = product / 6.0;
+            }
+        },
+    );
+}
+
 /// y = x where x >= 0, else x * slope by channel.
 ///
 /// # Panics
@@ -128,6 +152,7 @@ pub fn step<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[f32], s
         }
         Step::Affine { scale, shift } => affine(runner, channels, input, scale, shift, output),
         Step::Relu => relu(runner, input, output),
+        Step::HardSwish => hard_swish(runner, input, output),
         Step::Prelu(slope) => prelu(runner, channels, input, slope, output),
         Step::Add(other) => add(runner, input, other, output),
     }

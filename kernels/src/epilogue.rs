@@ -20,6 +20,8 @@ pub enum Step<'a> {
     },
     /// max(y, 0).
     Relu,
+    /// y * min(max(y + 3, 0), 6) / 6.
+    HardSwish,
     /// y where y >= 0, else y * slope.
     Prelu(&'a [f32]),
     /// y plus another value of the output's shape (all samples of the call, unpadded NHWC).
@@ -32,7 +34,7 @@ impl Step<'_> {
         match self {
             Self::Bias(_) | Self::Affine { .. } | Self::Relu => true,
             Self::Prelu(slope) => slope.iter().all(|&slope| slope >= 0.0),
-            Self::Add(_) => false,
+            Self::HardSwish | Self::Add(_) => false,
         }
     }
 }
@@ -156,6 +158,14 @@ pub(crate) unsafe fn step_rows<S: Simd, const N: usize>(
                 *y = simd.relu(simd.finite_or_nan(*y));
             }
         }
+        Step::HardSwish => {
+            let (three, six) = (simd.splat_float(3.0), simd.splat_float(6.0));
+            for y in rows {
+                let open = simd.relu(simd.add(*y, three));
+                let gate = simd.if_negative(simd.sub(open, six), open, six);
+                *y = simd.div(simd.mul(*y, gate), six);
+            }
+        }
         Step::Prelu(slope) => {
             // SAFETY: the caller vouches for the vector.
             let slope = unsafe { simd.load_floats(slope.as_ptr().add(filter)) };
@@ -183,7 +193,7 @@ impl Epilogue<'_> {
                 Step::Bias(vector) | Step::Prelu(vector) => (vector.len(), filters),
                 Step::Affine { scale, shift } => (scale.len().min(shift.len()), filters),
                 Step::Add(other) => (other.len(), output),
-                Step::Relu => (0, 0),
+                Step::Relu | Step::HardSwish => (0, 0),
             };
             assert!(len >= needed, "an epilogue vector holds {len} values where {needed} are needed");
         }

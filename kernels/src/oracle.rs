@@ -298,6 +298,7 @@ pub fn steps<'a>(first: &'a [f32], second: &'a [f32], other: &'a [f32]) -> Vec<S
         Step::Bias(first),
         Step::Affine { scale: first, shift: second },
         Step::Relu,
+        Step::HardSwish,
         Step::Prelu(first),
         Step::Add(other),
     ]
@@ -315,6 +316,7 @@ fn step_through(steps: &[Step<'_>], mut y: f32, filter: usize, at: usize) -> f32
             Step::Relu if y.is_infinite() => f32::NAN,
             Step::Relu if y < 0.0 => 0.0,
             Step::Relu => y,
+            Step::HardSwish => y * (y + 3.0).clamp(0.0, 6.0) / 6.0,
             Step::Prelu(_) if y >= 0.0 => y,
             Step::Prelu(slope) => y * slope[filter],
             Step::Add(other) => y + other[at],

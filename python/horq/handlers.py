@@ -121,11 +121,15 @@ def _affine_by_order(c: Converter, layer: AffineByOrder, value: Value) -> None:
     c.add([value], "affine_by_order", like=value, order_of=c.layer_of_order(layer.max_order), rows=rows)
 
 
-def _relu(c: Converter, value: Any, inplace: bool = False) -> None:
+def _activation(c: Converter, op: str, value: Any, inplace: bool = False) -> None:
     value = c.read(value)
-    c.add([value], "relu", like=value)
+    c.add([value], op, like=value)
     if inplace:
         c.overwrite(value)
+
+
+def _relu(c: Converter, value: Any, inplace: bool = False) -> None:
+    _activation(c, "relu", value, inplace)
 
 
 def _prelu(c: Converter, layer: nn.PReLU, value: Value) -> None:
@@ -291,6 +295,7 @@ MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     Affine: _affine,
     AffineByOrder: _affine_by_order,
     nn.ReLU: lambda c, layer, value: _relu(c, value, layer.inplace),
+    nn.Hardswish: lambda c, layer, value: _activation(c, "hard_swish", value, layer.inplace),
     nn.PReLU: _prelu,
     PReLU: _prelu,
     RPReLU: _rprelu,
@@ -315,6 +320,7 @@ MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
 FUNCTIONS: dict[Any, Callable[..., None]] = {
     F.relu: _relu,
     torch.relu: _relu,
+    F.hardswish: lambda c, value, inplace=False: _activation(c, "hard_swish", value, inplace),
     "relu": _relu,
     operator.add: _add,
     torch.add: _add,

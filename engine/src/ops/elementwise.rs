@@ -14,6 +14,10 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Relu;
 
+/// y = x * min(max(x + 3, 0), 6) / 6, as `torch.nn.Hardswish`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct HardSwish;
+
 /// y = x where x >= 0, else x * slope by channel.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -47,6 +51,26 @@ impl Operation for Relu {
 
     fn role(&self) -> Role<'_> {
         Role::Step(StepSpec::new([], |_| Step::Relu))
+    }
+}
+
+impl Bare for HardSwish {
+    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
+        Ok(Self)
+    }
+}
+
+impl Operation for HardSwish {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
+        inputs.one()
+    }
+
+    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
+        Vec::new()
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Step(StepSpec::new([], |_| Step::HardSwish))
     }
 }
 

@@ -26,7 +26,7 @@ pub use binary::{Basis, Binary, BinaryConv2d, BinaryDense, Quantizer};
 pub use binary_weight::{BinaryWeight, BinaryWeightConv2d, BinaryWeightDense};
 pub use codebook::{Codebook, CodebookConv2d, CodebookDense};
 pub(crate) use context::{Context, Reader};
-pub use elementwise::{Add, Prelu, Relu, Softmax};
+pub use elementwise::{Add, HardSwish, Prelu, Relu, Softmax};
 pub(crate) use epilogue::{MAX_STEPS, StepSpec};
 pub use fields::Fields;
 pub use float::{Conv2d, Dense, Float};
@@ -272,6 +272,8 @@ operations! {
     AffineByOrder(AffineByOrder<T>) = "affine_by_order",
     /// y = max(x, 0).
     Relu(Relu) = "relu",
+    /// y = x * min(max(x + 3, 0), 6) / 6.
+    HardSwish(HardSwish) = "hard_swish",
     /// y = x where x >= 0, else x * slope by channel.
     Prelu(Prelu<T>) = "prelu",
     /// The largest value of each window; padded taps are left out.

@@ -84,6 +84,7 @@ impl<'a> Reader<'a> {
                 })
             }
             "relu" => by_channel(&|x, _| if x < 0.0 { 0.0 } else { x }),
+            "hard_swish" => by_channel(&|x, _| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
             "prelu" => {
                 let slope = self.floats(&node["slope"]);
                 by_channel(&|x, c| if x >= 0.0 { x } else { x * slope[c] })

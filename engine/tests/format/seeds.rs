@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use horq::graph::{Op, Shape};
 use horq::ops::{
     Add, Affine, AffineByOrder, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense,
-    CodebookConv2d, CodebookDense, Concat, Conv2d, Dense, Flatten, GlobalAveragePool, Int8Conv2d, Int8Dense,
+    CodebookConv2d, CodebookDense, Concat, Conv2d, Dense, Flatten, GlobalAveragePool, HardSwish, Int8Conv2d, Int8Dense,
     Int8Quantize, MaxPool, Prelu, Quantizer, Relu, Softmax,
 };
 use horq::{
@@ -127,7 +127,8 @@ fn elementwise() -> Vec<Seed> {
     steps.add("prelu", &["affine"], Prelu::new(scale)).unwrap();
     steps.add("relu", &["x"], Relu).unwrap();
     steps.add("sum", &["prelu", "relu"], Add).unwrap();
-    steps.add("y", &["sum"], Softmax).unwrap();
+    steps.add("swish", &["sum"], HardSwish).unwrap();
+    steps.add("y", &["swish"], Softmax).unwrap();
 
     let mut pools = image(2);
     let window = Window::square(2).with_stride(2).with_padding(1);
