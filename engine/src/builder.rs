@@ -5,6 +5,7 @@ use std::path::Path;
 
 use horq_kernels::float_env::in_default;
 
+use crate::error::{GraphError, InputError};
 use crate::files::replace_file;
 use crate::format::{GoldenRef, Parts, assemble};
 use crate::graph::{Graph, Input, Node, Op, Shape, check_name, check_size, infer};
@@ -58,7 +59,7 @@ impl Builder {
     /// after the node and their field (`hidden.bias`), those of a list also after their place in it (`hidden.weight.0`).
     ///
     /// # Errors
-    /// The rule that the node breaks, or [`Error::SourceLength`], [`Error::SourceKind`] or [`Error::NotFinite`] about its
+    /// The rule that the node breaks, or [`InputError::SourceLength`](crate::error::InputError::SourceLength), [`InputError::SourceKind`](crate::error::InputError::SourceKind) or [`TensorError::NotFinite`](crate::error::TensorError::NotFinite) about its
     /// values. The builder is then as it was before.
     pub fn add<'a>(
         &mut self,
@@ -68,7 +69,7 @@ impl Builder {
     ) -> Result<&mut Self, Error> {
         check_name(name)?;
         if self.shapes.contains_key(name) {
-            return Err(Error::DuplicateName { node: name.into() });
+            return Err(Error::Graph(GraphError::DuplicateName { node: name.into() }));
         }
         let shapes = inputs.iter().map(|input| self.read(name, input)).collect::<Result<Vec<_>, _>>()?;
         let mut given = HashMap::new();
@@ -96,7 +97,7 @@ impl Builder {
     /// quantizer takes out again.
     ///
     /// # Errors
-    /// As [`Self::add`]; [`Error::NotFinite`] also if `white` is 0 or not finite.
+    /// As [`Self::add`]; [`TensorError::NotFinite`](crate::error::TensorError::NotFinite) also if `white` is 0 or not finite.
     pub fn add_image8(&mut self, name: &str, input: &str, white: f32) -> Result<&mut Self, Error> {
         let channels = self.read(name, input)?.channels();
         // A `white` that is infinite would make a scale of 0.
@@ -113,7 +114,7 @@ impl Builder {
             check_size(input, self.input.shape, &Limits::default())?;
         }
         let shape = self.shape(input);
-        shape.ok_or_else(|| Error::UnknownInput { node: node.into(), input: input.into() })
+        shape.ok_or_else(|| Error::Graph(GraphError::UnknownInput { node: node.into(), input: input.into() }))
     }
 
     /// The shape of the graph's input or of a node's value.
@@ -174,7 +175,7 @@ impl Builder {
     /// [`replace_file`](crate::replace_file) does it and says what becomes of links, permissions and devices.
     ///
     /// # Errors
-    /// As [`Self::to_bytes`], and [`Error::Io`] or [`Error::NotReplaceable`].
+    /// As [`Self::to_bytes`], and [`FileError::Io`](crate::error::FileError::Io) or [`FileError::NotReplaceable`](crate::error::FileError::NotReplaceable).
     pub fn write(&self, output: &str, path: impl AsRef<Path>) -> Result<(), Error> {
         replace_file(path, &self.to_bytes(output)?)
     }
@@ -183,7 +184,7 @@ impl Builder {
         let (input_len, output_len) = (self.input.shape.len(), output_shape.len());
         let samples = input.checked_div(input_len).unwrap_or(0);
         if samples == 0 || samples * input_len != input || samples.checked_mul(output_len) != Some(output) {
-            return Err(Error::GoldenLength { input, output, input_len, output_len });
+            return Err(Error::Input(InputError::GoldenLength { input, output, input_len, output_len }));
         }
         Ok(samples)
     }

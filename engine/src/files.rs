@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::error::FileError;
 
 /// Links that a path may go through, as Linux has it.
 const MAX_LINKS: usize = 40;
@@ -25,17 +26,17 @@ const MAX_LINKS: usize = 40;
 /// a file; it may be removed when no process writes.
 ///
 /// # Errors
-/// [`Error::NotReplaceable`] for what is refused, [`Error::Io`] for what the system refuses; the old file is as it was.
+/// [`FileError::NotReplaceable`](crate::error::FileError::NotReplaceable) for what is refused, [`FileError::Io`](crate::error::FileError::Io) for what the system refuses; the old file is as it was.
 pub fn replace_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), Error> {
     let path = path.as_ref();
-    let fail = |action| move |source| Error::Io { action, path: path.into(), source };
+    let fail = |action| move |source| Error::File(FileError::Io { action, path: path.into(), source });
     let old = match fs::metadata(path) {
         Ok(old) => Some(old),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(fail("look at")(error)),
     };
     if let Some(reason) = old.as_ref().and_then(refusal) {
-        return Err(Error::NotReplaceable { path: path.into(), reason });
+        return Err(Error::File(FileError::NotReplaceable { path: path.into(), reason }));
     }
     let target = follow(path).map_err(fail("follow the symbolic link"))?;
     let folder = folder(&target);

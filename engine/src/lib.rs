@@ -54,7 +54,7 @@
 //! `HORQ_REQUIRE_ISA` lists those that must be there. See [`Isa`].
 
 mod builder;
-mod error;
+pub mod error;
 mod escape;
 mod files;
 mod format;
@@ -73,7 +73,7 @@ mod tensor;
 mod threads;
 
 pub use builder::Builder;
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use escape::{Escaped, escaped};
 pub use files::replace_file;
 pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::Error;
+use crate::error::FileError;
 use crate::format::{Contents, GoldenRef, Layout, Metadata, Source, check_length, check_values, sha256};
 use crate::graph::{Graph, Shape};
 use crate::limits::Limits;
@@ -45,7 +46,7 @@ impl Model {
     /// written while it is read: that its length changes is noticed, that its data changes only by [`Self::verify_digest`].
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::FileMemory`] if there is no memory for it, else the rule of the
+    /// [`FileError::Io`](crate::error::FileError::Io) if the file cannot be read, [`ResourceError::FileMemory`](crate::error::ResourceError::FileMemory) if there is no memory for it, else the rule of the
     /// format that it breaks.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, &Limits::default())
@@ -117,7 +118,7 @@ impl Model {
     /// Copies a file's bytes into aligned memory and validates them.
     ///
     /// # Errors
-    /// [`Error::FileMemory`] if there is no memory for the copy, else the rule of the format that they break.
+    /// [`ResourceError::FileMemory`](crate::error::ResourceError::FileMemory) if there is no memory for the copy, else the rule of the format that they break.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::from_bytes_with(bytes, &Limits::default())
     }
@@ -258,13 +259,13 @@ impl Model {
     /// It protects against accidents (cut-off copies, failing disks, edits), not against attackers, who can compute it.
     ///
     /// # Errors
-    /// [`Error::Digest`] with both digests.
+    /// [`FileError::Digest`](crate::error::FileError::Digest) with both digests.
     pub fn verify_digest(&self) -> Result<(), Error> {
         let (stored, computed) = (&self.0.metadata.data_sha256, sha256(self.0.tensors.data()));
         if *stored == computed {
             return Ok(());
         }
-        Err(Error::Digest { part: "data", stored: stored.clone(), computed })
+        Err(Error::File(FileError::Digest { part: "data", stored: stored.clone(), computed }))
     }
 }
 

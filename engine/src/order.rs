@@ -1,6 +1,7 @@
 //! The order of a binary layer.
 
 use crate::Error;
+use crate::error::InputError;
 use horq_kernels::MAX_ORDER;
 
 /// How many sign planes a binary layer computes with: 1 to [`MAX_ORDER`]. Order 1 is XNOR-Net; higher orders are more exact
@@ -25,11 +26,11 @@ impl Order {
     /// The order of that many planes.
     ///
     /// # Errors
-    /// [`Error::OrderRange`] unless it is 1 to [`MAX_ORDER`].
+    /// [`InputError::OrderRange`](crate::error::InputError::OrderRange) unless it is 1 to [`MAX_ORDER`].
     pub const fn new(order: usize) -> Result<Self, Error> {
         match order {
             1..=MAX_ORDER => Ok(Self(order)),
-            _ => Err(Error::OrderRange { order, limit: MAX_ORDER }),
+            _ => Err(Error::Input(InputError::OrderRange { order, limit: MAX_ORDER })),
         }
     }
 

@@ -18,6 +18,7 @@ fn main() {}
 #[cfg(unix)]
 mod unix {
     use super::common::{Net, assert_same_bits, keep, random, run};
+    use horq::error::ResourceError;
     use horq::graph::Shape;
     use horq::ops::{Basis, BinaryConv2d, Quantizer};
     use horq::rayon::ThreadPoolBuilder;
@@ -142,7 +143,10 @@ mod unix {
             in_child(|| {
                 let mut output = vec![0.0; expected.len()];
                 let error = pooled.run(&input, &mut output).unwrap_err();
-                i32::from(!matches!(error, Error::PoolLeftBehind) || !error.to_string().contains("after forking"))
+                i32::from(
+                    !matches!(error, Error::Resource(ResourceError::PoolLeftBehind))
+                        || !error.to_string().contains("after forking"),
+                )
             }),
         );
         assert_eq!(right(&mut pooled), 0, "the parent's pool goes on");

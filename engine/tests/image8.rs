@@ -3,6 +3,7 @@
 mod common;
 
 use common::{isas, options};
+use horq::error::{GraphError, TensorError};
 use horq::graph::Shape;
 use horq::ops::{Basis, BinaryConv2d, Quantizer};
 use horq::{Builder, Error, Model, Padding, Session, Window};
@@ -83,8 +84,8 @@ fn white_must_be_a_number_to_divide_by() {
     for white in [0.0, f32::NAN, f32::INFINITY, 1e-40] {
         let mut builder = Builder::new("x", Shape::Flat(3));
         let error = builder.add_image8("odd", "x", white).map(drop).unwrap_err();
-        assert!(matches!(error, Error::NotFinite { .. }), "{white}: {error}");
+        assert!(matches!(error, Error::Tensor(TensorError::NotFinite { .. })), "{white}: {error}");
     }
     let error = Builder::new("x", Shape::Flat(3)).add_image8("odd", "z", 255.0).map(drop).unwrap_err();
-    assert!(matches!(error, Error::UnknownInput { .. }), "{error}");
+    assert!(matches!(error, Error::Graph(GraphError::UnknownInput { .. })), "{error}");
 }

@@ -20,8 +20,8 @@ pub(crate) fn refused(error: impl std::fmt::Display) -> PyErr {
 pub(crate) fn engine(error: horq::Error) -> PyErr {
     Python::attach(|py| {
         let (path, number) = match &error {
-            horq::Error::Io { path, source, .. } => (path, number(py, source)),
-            horq::Error::NotReplaceable { path, .. } => {
+            horq::Error::File(horq::error::FileError::Io { path, source, .. }) => (path, number(py, source)),
+            horq::Error::File(horq::error::FileError::NotReplaceable { path, .. }) => {
                 (path, code(py, if path.is_dir() { "EISDIR" } else { "EPERM" }))
             }
             _ => return refused(error),

@@ -1,6 +1,7 @@
 //! Files of other kinds that people take for a `.horq` file, by their first bytes.
 
 use crate::Error;
+use crate::error::FileError;
 
 /// How a kind of file begins, what it is, and what to do with it.
 struct Kind {
@@ -37,7 +38,7 @@ const KINDS: &[Kind] = &[
 
 /// Refuses a file that is empty or known to be something else. No `.horq` file is: its bytes 3 to 8 are zero and a brace.
 pub(super) fn check(first: &[u8]) -> Result<(), Error> {
-    let refuse = |found, advice| Err(Error::OtherFormat { found, advice });
+    let refuse = |found, advice| Err(Error::File(FileError::OtherFormat { found, advice }));
     if first.is_empty() {
         return refuse("empty", "copy or export it again");
     }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::foreign;
 use super::json::{self, Object, Word};
 use crate::Error;
+use crate::error::{FileError, TensorError};
 use crate::limits::{ALIGNMENT, Limits};
 
 /// Bytes of the header's length at the start of a file.
@@ -35,7 +36,7 @@ impl Header {
     /// data, and each has the length that its type and shape give.
     pub(super) fn parse(head: &[u8], file_len: usize, limits: &Limits) -> Result<Self, Error> {
         let data_start = head_len(head, file_len, limits)?;
-        let not_safetensors = |reason| Error::NotSafetensors { reason };
+        let not_safetensors = |reason| Error::File(FileError::NotSafetensors { reason });
         let json =
             std::str::from_utf8(&head[LENGTH_BYTES..data_start]).map_err(|error| not_safetensors(error.to_string()))?;
         let json = json.trim_end_matches(' ');
@@ -48,7 +49,7 @@ impl Header {
         let tensors = Metadata::new(None, tensors).map_err(|error| not_safetensors(json::brief(error)))?;
         let data_len = file_len - data_start;
         if tensors.data_len() != data_len {
-            return Err(Error::DataLength { expected: tensors.data_len(), found: data_len });
+            return Err(Error::File(FileError::DataLength { expected: tensors.data_len(), found: data_len }));
         }
         Ok(Self { metadata, tensors, data_start, data_len })
     }
@@ -65,7 +66,7 @@ impl Header {
 
     /// The metadata's value of a key that must be there.
     pub(super) fn get(&self, key: &'static str) -> Result<&str, Error> {
-        self.find(key).ok_or(Error::MissingKey { key })
+        self.find(key).ok_or(Error::File(FileError::MissingKey { key }))
     }
 
     /// The names of the tensors, in the order of the data, those of one place by name.
@@ -83,12 +84,12 @@ impl Header {
     pub(super) fn check_alignment(&self) -> Result<(), Error> {
         let offset = self.data_start;
         if !offset.is_multiple_of(ALIGNMENT) {
-            return Err(Error::DataUnaligned { offset });
+            return Err(Error::File(FileError::DataUnaligned { offset }));
         }
         for tensor in self.tensor_names() {
             let length = self.tensor(&tensor).map_or(0, |info| info.data_offsets.1 - info.data_offsets.0);
             if !length.is_multiple_of(ALIGNMENT) {
-                return Err(Error::TensorLength { tensor, length });
+                return Err(Error::Tensor(TensorError::TensorLength { tensor, length }));
             }
         }
         Ok(())
@@ -98,7 +99,7 @@ impl Header {
 /// Bytes of a file up to its data, by its first bytes, of which `first` holds [`ALIGNMENT`] or more, or the whole file.
 /// Refuses what can be no header before anything takes memory for it.
 pub(super) fn head_len(first: &[u8], file_len: usize, limits: &Limits) -> Result<usize, Error> {
-    let truncated = |needed| Error::Truncated { length: file_len, needed };
+    let truncated = |needed| Error::File(FileError::Truncated { length: file_len, needed });
     foreign::check(first)?;
     let Some((length, json)) = first.split_first_chunk::<LENGTH_BYTES>() else {
         return Err(truncated(LENGTH_BYTES as u64));
@@ -108,12 +109,12 @@ pub(super) fn head_len(first: &[u8], file_len: usize, limits: &Limits) -> Result
         Some(b'{') => {}
         Some(byte) => {
             let reason = format!("its header must begin with a brace at byte 8, but there stands {byte:#04x}");
-            return Err(Error::NotSafetensors { reason });
+            return Err(Error::File(FileError::NotSafetensors { reason }));
         }
         None => return Err(truncated(length.max(1).saturating_add(LENGTH_BYTES as u64))),
     }
     if length > limits.header_bytes as u64 {
-        return Err(Error::HeaderTooLong { length, limit: limits.header_bytes });
+        return Err(Error::File(FileError::HeaderTooLong { length, limit: limits.header_bytes }));
     }
     let end = LENGTH_BYTES + length as usize;
     if end > file_len { Err(truncated(end as u64)) } else { Ok(end) }

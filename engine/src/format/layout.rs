@@ -10,6 +10,7 @@ use super::GoldenRef;
 use super::header::Header;
 use super::metadata::Metadata;
 use crate::Error;
+use crate::error::{FileError, TensorError};
 use crate::graph::{Graph, Node, Shape};
 use crate::limits::Limits;
 use crate::tensor::{TensorSpec, Tensors, check_tensor};
@@ -40,11 +41,14 @@ impl Layout {
         let mut named: HashMap<&str, &str> = HashMap::new();
         for (node, spec) in specs(metadata, &shapes, output) {
             let Some(entry) = header.tensor(spec.name) else {
-                return Err(Error::TensorMissing { node: node.to_owned(), tensor: spec.name.to_owned() });
+                return Err(Error::Tensor(TensorError::TensorMissing {
+                    node: node.to_owned(),
+                    tensor: spec.name.to_owned(),
+                }));
             };
             if let Some(first) = named.insert(spec.name, node) {
                 let (first, second, tensor) = (first.to_owned(), node.to_owned(), spec.name.to_owned());
-                return Err(Error::TensorShared { first, second, tensor });
+                return Err(Error::Tensor(TensorError::TensorShared { first, second, tensor }));
             }
             check_type(node, &spec, entry)?;
         }
@@ -54,7 +58,7 @@ impl Layout {
                 Some(info) if named.contains_key(tensor.as_str()) => {
                     tensors.insert(tensor, (info.dtype, info.data_offsets.0..info.data_offsets.1))
                 }
-                _ => return Err(Error::TensorUnknown { tensor }),
+                _ => return Err(Error::Tensor(TensorError::TensorUnknown { tensor })),
             };
         }
         Ok(Self { shapes, output, tensors })
@@ -101,7 +105,7 @@ fn check_samples(golden: &GoldenRef, input: Shape, output: Shape, header: &Heade
         _ if fits(input) && fits(output) => return Ok(()),
         samples => format!("{samples} samples are more than the file can hold"),
     };
-    Err(Error::Malformed { key: "golden", reason })
+    Err(Error::File(FileError::Malformed { key: "golden", reason }))
 }
 
 fn check_type(node: &str, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(), Error> {
@@ -109,12 +113,22 @@ fn check_type(node: &str, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(
     let (expected, name) = spec.content.dtype();
     if entry.dtype != expected {
         let (node, tensor) = place();
-        return Err(Error::TensorDtype { node, tensor, expected: name, found: entry.dtype.to_string() });
+        return Err(Error::Tensor(TensorError::TensorDtype {
+            node,
+            tensor,
+            expected: name,
+            found: entry.dtype.to_string(),
+        }));
     }
     let shape = spec.content.shape();
     if entry.shape != shape {
         let (node, tensor) = place();
-        return Err(Error::TensorShape { node, tensor, expected: brief(&shape), found: brief(&entry.shape) });
+        return Err(Error::Tensor(TensorError::TensorShape {
+            node,
+            tensor,
+            expected: brief(&shape),
+            found: brief(&entry.shape),
+        }));
     }
     Ok(())
 }

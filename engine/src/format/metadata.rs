@@ -11,6 +11,7 @@ use super::fields::JsonFields;
 use super::header::{Header, header_sha256};
 use super::json::{self, Object};
 use crate::Error;
+use crate::error::{FileError, GraphError};
 use crate::graph::{Graph, Input, Node};
 use crate::limits::{Limits, MAX_NODES, VERSION};
 
@@ -54,7 +55,7 @@ impl Metadata {
             Some(FORMAT_VALUE) => {}
             found => {
                 let found = found.map_or("nothing".into(), |found| json::brief(format_args!("{found:?}")));
-                return Err(Error::NotHorq { found });
+                return Err(Error::File(FileError::NotHorq { found }));
             }
         }
         let version = parse_version(header.get(FORMAT_VERSION)?)?;
@@ -62,7 +63,7 @@ impl Metadata {
         let data_sha256 = stated_digest(header, DATA_SHA256)?;
         let computed = self::header_sha256(&head[..header.data_start], &header_sha256);
         if computed != header_sha256 {
-            return Err(Error::Digest { part: "header", stored: header_sha256, computed });
+            return Err(Error::File(FileError::Digest { part: "header", stored: header_sha256, computed }));
         }
         let graph = parse_graph(header.get(GRAPH)?, limits)?;
         let golden = header.find(GOLDEN).map(|json| json::parse(json).map_err(malformed(GOLDEN)));
@@ -80,7 +81,7 @@ impl Metadata {
 }
 
 fn malformed(key: &'static str) -> impl Fn(String) -> Error {
-    move |reason| Error::Malformed { key, reason }
+    move |reason| Error::File(FileError::Malformed { key, reason })
 }
 
 /// The same major version, any minor one: what a minor version adds, an older reader may ignore.
@@ -91,7 +92,9 @@ fn parse_version(found: &str) -> Result<(u32, u32), Error> {
     };
     match found.split_once('.').and_then(|(major, minor)| Some((number(major)?, number(minor)?))) {
         Some((major, minor)) if major == VERSION.0 => Ok((major, minor)),
-        Some(_) => Err(Error::Version { found: found.to_owned(), supported: format!("{}.x", VERSION.0) }),
+        Some(_) => {
+            Err(Error::File(FileError::Version { found: found.to_owned(), supported: format!("{}.x", VERSION.0) }))
+        }
         None => Err(malformed(FORMAT_VERSION)(json::brief(format_args!(
             "{found:?} must be two numbers below 2^32 with a dot between them, each of digits alone and without a zero before \
              others"
@@ -153,11 +156,11 @@ fn parse_graph(json: &str, limits: &Limits) -> Result<Graph, Error> {
     let Object(raw): Object<RawGraph<'_>> = json::parse(json).map_err(malformed(GRAPH))?;
     let count = raw.nodes.count;
     if count > limits.nodes {
-        return Err(Error::NodeCount { count, limit: limits.nodes });
+        return Err(Error::Graph(GraphError::NodeCount { count, limit: limits.nodes }));
     }
     let mut nodes: Vec<Node> = Vec::with_capacity(count);
     for (index, json) in raw.nodes.first.iter().map(|node| node.get()).enumerate() {
-        let malformed = |node, reason| Error::NodeMalformed { index, node, reason };
+        let malformed = |node, reason| Error::File(FileError::NodeMalformed { index, node, reason });
         let fields = JsonFields::parse(json).map_err(|reason| malformed(String::new(), reason))?;
         nodes.push(fields.node().map_err(|reason| malformed(fields.required("name").unwrap_or_default(), reason))?);
     }

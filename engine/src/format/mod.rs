@@ -18,10 +18,11 @@ pub(crate) use source::Source;
 pub(crate) use write::{Parts, assemble};
 
 use crate::Error;
+use crate::error::FileError;
 use crate::limits::Limits;
 
 /// Checks a file's length, before memory is taken for it.
 pub(crate) fn check_length(length: u64, limits: &Limits) -> Result<(), Error> {
     let limit = limits.file_bytes;
-    if length > limit { Err(Error::FileTooLong { length, limit }) } else { Ok(()) }
+    if length > limit { Err(Error::File(FileError::FileTooLong { length, limit })) } else { Ok(()) }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::check_length;
 use super::header::head_len;
 use crate::Error;
+use crate::error::{FileError, ResourceError};
 use crate::limits::{ALIGNMENT, Limits};
 use crate::tensor::{Aligned, Memory};
 
@@ -21,7 +22,7 @@ pub(crate) struct Source {
 impl Source {
     /// Opens a regular file whose length is within the limits.
     pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, Error> {
-        let fail = |source| Error::Io { action: "open", path: path.into(), source };
+        let fail = |source| Error::File(FileError::Io { action: "open", path: path.into(), source });
         // Looked at before it is opened, since opening a device may set it going and opening a pipe waits for a writer; and
         // once more when it is open, since another may have taken its place.
         std::fs::metadata(path).and_then(regular).map_err(fail)?;
@@ -32,7 +33,7 @@ impl Source {
         let file = options.open(path).map_err(fail)?;
         let len = file.metadata().and_then(regular).map_err(fail)?.len();
         check_length(len, limits)?;
-        let len = usize::try_from(len).map_err(|_| Error::FileMemory { bytes: usize::MAX })?;
+        let len = usize::try_from(len).map_err(|_| Error::Resource(ResourceError::FileMemory { bytes: usize::MAX }))?;
         Ok(Self { file, path: path.into(), len })
     }
 
@@ -70,7 +71,9 @@ impl Source {
     pub(crate) unsafe fn map(self) -> Result<Memory, Error> {
         // SAFETY: the caller keeps the file as it is while the mapping lives.
         let mapping = unsafe { memmap2::MmapOptions::new().len(self.len).map(&self.file) };
-        mapping.map(Memory::Mapped).map_err(|source| Error::Io { action: "map", path: self.path, source })
+        mapping
+            .map(Memory::Mapped)
+            .map_err(|source| Error::File(FileError::Io { action: "map", path: self.path, source }))
     }
 
     /// Reads that many bytes more into a buffer that holds as many.
@@ -85,7 +88,7 @@ impl Source {
     }
 
     fn fail(&self, source: io::Error) -> Error {
-        Error::Io { action: "read", path: self.path.clone(), source }
+        Error::File(FileError::Io { action: "read", path: self.path.clone(), source })
     }
 }
 

@@ -4,6 +4,7 @@ use super::epilogue::Steps;
 use super::layer::Call;
 use super::product::{Kernel, Site, Weights};
 use super::{Body, Context, Fields, Flat, Inputs, Reader, SignPadded, Sliding, Weighted};
+use crate::error::GraphError;
 use crate::limits::MAX_BASES;
 use crate::macs::Macs;
 use crate::tensor::{Content, PerFilter, PlainValues, TensorSpec, View};
@@ -141,15 +142,15 @@ impl Weights for Binary {
     fn check(&self, inputs: &Inputs<'_>, _: &Geometry) -> Result<(), Error> {
         let (node, Quantizer { order, mode, scales }) = (inputs.node.to_owned(), &self.quantizer);
         if !(1..=MAX_ORDER).contains(order) {
-            return Err(Error::Order { node, order: *order, limit: MAX_ORDER });
+            return Err(Error::Graph(GraphError::Order { node, order: *order, limit: MAX_ORDER }));
         }
         if !(1..=MAX_BASES).contains(&self.bases.len()) {
-            return Err(Error::Bases { node, count: self.bases.len(), limit: MAX_BASES });
+            return Err(Error::Graph(GraphError::Bases { node, count: self.bases.len(), limit: MAX_BASES }));
         }
         match (mode, scales) {
-            (ScaleMode::Fixed, None) => Err(Error::ScalesMissing { node }),
+            (ScaleMode::Fixed, None) => Err(Error::Graph(GraphError::ScalesMissing { node })),
             (ScaleMode::Fixed, Some(_)) | (_, None) => Ok(()),
-            (_, Some(tensor)) => Err(Error::ScalesUnexpected { node, tensor: tensor.clone() }),
+            (_, Some(tensor)) => Err(Error::Graph(GraphError::ScalesUnexpected { node, tensor: tensor.clone() })),
         }
     }
 

@@ -5,6 +5,7 @@ use super::layer::Call;
 use super::product::{Kernel, Site, Weights};
 use super::{Body, Context, Fields, Flat, Inputs, Quantizer, Sliding, Weighted};
 use crate::Error;
+use crate::error::GraphError;
 use crate::limits::MAX_CODEBOOK_ENTRIES;
 use crate::macs::Macs;
 use crate::tensor::{Content, PlainValues, TensorSpec, View, code_bits};
@@ -76,7 +77,7 @@ impl Weights for Codebook {
         if (1..=limit).contains(&entries) {
             return Ok(());
         }
-        Err(Error::CodebookEntries { node: inputs.node.into(), entries, limit })
+        Err(Error::Graph(GraphError::CodebookEntries { node: inputs.node.into(), entries, limit }))
     }
 
     fn tensors(&self, geometry: Geometry) -> Vec<TensorSpec<'_>> {

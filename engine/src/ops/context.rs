@@ -6,6 +6,7 @@ use horq_kernels::{Geometry, Isa, PlaneLayout};
 
 use super::{Inputs, Op, Product};
 use crate::Error;
+use crate::error::{CpuError, ResourceError};
 use crate::shape::Shape;
 use crate::tensor::Tensors;
 
@@ -70,8 +71,8 @@ impl Context<'_> {
     /// The kernel's refusal, with the node's name.
     pub(super) fn refusal(&self) -> impl Fn(horq_kernels::Error) -> Error + '_ {
         |error| match error {
-            horq_kernels::Error::Memory { bytes } => Error::Memory { bytes },
-            error => Error::LayerKernel { layer: self.name.into(), error },
+            horq_kernels::Error::Memory { bytes } => Error::Resource(ResourceError::Memory { bytes }),
+            error => Error::Cpu(CpuError::LayerKernel { layer: self.name.into(), error }),
         }
     }
 }

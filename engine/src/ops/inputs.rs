@@ -1,6 +1,7 @@
 //! The values that a node reads, as inference sees them.
 
 use crate::Error;
+use crate::error::GraphError;
 use crate::shape::Shape;
 
 /// What a node must read where it reads an image.
@@ -50,22 +51,22 @@ impl Inputs<'_> {
     }
 
     fn count(&self, expected: &'static str) -> Error {
-        Error::InputCount { node: self.node.into(), op: self.op, expected, found: self.shapes.len() }
+        Error::Graph(GraphError::InputCount { node: self.node.into(), op: self.op, expected, found: self.shapes.len() })
     }
 
     /// The refusal of a first input of the wrong rank.
     pub(super) fn rank(&self, shape: Shape, expected: &'static str) -> Error {
         let input = self.names.first().cloned().unwrap_or_default();
-        Error::Rank { node: self.node.into(), op: self.op, expected, input, shape }
+        Error::Graph(GraphError::Rank { node: self.node.into(), op: self.op, expected, input, shape })
     }
 
     /// The refusal of an input that the operation's sizes do not fit.
     pub(super) fn misfit(&self, shape: Shape, reason: impl ToString) -> Error {
-        Error::Geometry { node: self.node.into(), op: self.op, shape, reason: reason.to_string() }
+        Error::Graph(GraphError::Geometry { node: self.node.into(), op: self.op, shape, reason: reason.to_string() })
     }
 
     /// The refusal of two inputs that do not go together.
     pub(super) fn differ(&self, first: Shape, second: Shape, rule: &'static str) -> Error {
-        Error::ShapesDiffer { node: self.node.into(), op: self.op, first, second, rule }
+        Error::Graph(GraphError::ShapesDiffer { node: self.node.into(), op: self.op, first, second, rule })
     }
 }

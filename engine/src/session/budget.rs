@@ -1,6 +1,7 @@
 //! What a session takes: added up, and compared with the model's limit, before anything is allocated.
 
 use crate::Error;
+use crate::error::ResourceError;
 use crate::ops::{self, Context};
 use crate::plan::Plan;
 use crate::slot::{Slot, Value};
@@ -29,7 +30,7 @@ impl Budget {
     /// What the layers of `plan` take for `parallel` passes side by side, or for one at a time where so many are too much.
     ///
     /// # Errors
-    /// [`Error::SessionMemory`] if even that is more than `limit` bytes; [`Error::LayerKernel`] if no kernel runs a layer.
+    /// [`ResourceError::SessionMemory`](crate::error::ResourceError::SessionMemory) if even that is more than `limit` bytes; [`CpuError::LayerKernel`](crate::error::CpuError::LayerKernel) if no kernel runs a layer.
     pub(super) fn new<'a>(
         plan: &Plan,
         context: impl Fn(usize) -> Context<'a>,
@@ -59,7 +60,7 @@ impl Budget {
         };
         let (layer_bytes, layer) = needs.iter().enumerate().map(share).max().unwrap_or((0, 0));
         let layer = context(layer).name.to_owned();
-        Err(Error::SessionMemory { bytes: budget(1).bytes(), limit, layer, layer_bytes })
+        Err(Error::Resource(ResourceError::SessionMemory { bytes: budget(1).bytes(), limit, layer, layer_bytes }))
     }
 
     /// Bytes in all.

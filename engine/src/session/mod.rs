@@ -3,6 +3,7 @@
 mod budget;
 mod pass;
 
+use crate::error::{InputError, ResourceError};
 use crate::ops::{self, Context, Reader};
 use crate::plan::Plan;
 use crate::slot::Slot;
@@ -123,22 +124,25 @@ impl Session {
     /// Prepares `model`: everything that a run needs is chosen, checked and allocated here.
     ///
     /// # Errors
-    /// [`Error::Batch`] if the batch is zero; [`Error::SessionMemory`] if it would take more than
-    /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`Error::Memory`] if there is not as much;
-    /// [`Error::NoThreads`] and [`Error::ThreadPool`] for threads that cannot be had; [`Error::Kernel`] if this CPU
-    /// lacks the instruction set; [`Error::LayerKernel`] if no kernel runs a layer's shape.
+    /// [`InputError::Batch`](crate::error::InputError::Batch) if the batch is zero; [`ResourceError::SessionMemory`](crate::error::ResourceError::SessionMemory) if it would take more than
+    /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`ResourceError::Memory`](crate::error::ResourceError::Memory) if there is not as much;
+    /// [`InputError::NoThreads`](crate::error::InputError::NoThreads) and [`ResourceError::ThreadPool`](crate::error::ResourceError::ThreadPool) for threads that cannot be had; [`CpuError::Kernel`](crate::error::CpuError::Kernel) if this CPU
+    /// lacks the instruction set; [`CpuError::LayerKernel`](crate::error::CpuError::LayerKernel) if no kernel runs a layer's shape.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         in_default(|| Self::prepare(model, options))
     }
 
     fn prepare(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         if options.batch == 0 {
-            return Err(Error::Batch);
+            return Err(Error::Input(InputError::Batch));
         }
         let isa = options.isa.map_or_else(Isa::from_env, Ok)?;
         let graph = model.graph();
         let executor = Executor::new(options.threads)?;
-        let plan = |samples| Plan::new(graph, model.shapes(), samples).ok_or(Error::Memory { bytes: usize::MAX });
+        let plan = |samples| {
+            Plan::new(graph, model.shapes(), samples)
+                .ok_or(Error::Resource(ResourceError::Memory { bytes: usize::MAX }))
+        };
         let values = plan(1)?.arena_len + graph.input.shape.len() + model.output_shape().len();
         let sample_bytes = values.saturating_mul(size_of::<f32>());
         let [slice, parallel] = passes(sample_bytes, options.batch, executor.threads());
@@ -221,8 +225,8 @@ impl Session {
     /// floating-point environment and leaves the caller's as it was.
     ///
     /// # Errors
-    /// [`Error::InputLength`] and [`Error::OutputLength`] for lengths that do not fit; [`Error::InputNotFinite`] and
-    /// [`Error::LayerNotFinite`] if a value is NaN or infinite or overflows on the way. After an error `output` is unspecified.
+    /// [`InputError::InputLength`](crate::error::InputError::InputLength) and [`InputError::OutputLength`](crate::error::InputError::OutputLength) for lengths that do not fit; [`InputError::InputNotFinite`](crate::error::InputError::InputNotFinite) and
+    /// [`InputError::LayerNotFinite`](crate::error::InputError::LayerNotFinite) if a value is NaN or infinite or overflows on the way. After an error `output` is unspecified.
     pub fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
         in_default(|| self.compute(input, output))
     }
@@ -232,7 +236,7 @@ impl Session {
         let samples = self.samples(input, output)?;
         if let Some(index) = first_not_finite(input) {
             let input_name = self.model.graph().input.name.clone();
-            return Err(Error::InputNotFinite { input: input_name, index, value: input[index] });
+            return Err(Error::Input(InputError::InputNotFinite { input: input_name, index, value: input[index] }));
         }
         let cycles = |(prepared, profile): (&Prepared, &LayerProfile)| prepared.cycles(profile);
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
@@ -276,7 +280,7 @@ impl Session {
         }
         match first_not_finite(output) {
             None => Ok(()),
-            Some(_) => Err(Error::LayerNotFinite { layer: self.model.graph().output.clone() }),
+            Some(_) => Err(Error::Input(InputError::LayerNotFinite { layer: self.model.graph().output.clone() })),
         }
     }
 
@@ -294,7 +298,7 @@ impl Session {
     /// Runs the binary layer named `layer` at `order`.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`] if no binary layer has that name; [`Error::LayerOrder`] if `order` is above the highest that
+    /// [`InputError::UnknownLayer`](crate::error::InputError::UnknownLayer) if no binary layer has that name; [`InputError::LayerOrder`](crate::error::InputError::LayerOrder) if `order` is above the highest that
     /// the model holds for the layer.
     pub fn set_layer_order(&mut self, layer: &str, order: Order) -> Result<(), Error> {
         let limit =
@@ -303,10 +307,10 @@ impl Session {
         else {
             let binary = self.profiles.iter().filter(|profile| profile.binary.is_some());
             let names: Vec<&str> = binary.map(|profile| profile.name.as_str()).collect();
-            return Err(Error::UnknownLayer { layer: layer.into(), known: names.join(", ") });
+            return Err(Error::Input(InputError::UnknownLayer { layer: layer.into(), known: names.join(", ") }));
         };
         if order.get() > limit {
-            return Err(Error::LayerOrder { layer: layer.into(), order: order.get(), limit });
+            return Err(Error::Input(InputError::LayerOrder { layer: layer.into(), order: order.get(), limit }));
         }
         self.set_order_at(i, order.get());
         Ok(())
@@ -386,11 +390,20 @@ impl Session {
     fn samples(&self, input: &[f32], output: &[f32]) -> Result<usize, Error> {
         let samples = input.len() / self.input_len;
         if !(1..=self.batch).contains(&samples) || !input.len().is_multiple_of(self.input_len) {
-            return Err(Error::InputLength { found: input.len(), sample: self.input_len, batch: self.batch });
+            return Err(Error::Input(InputError::InputLength {
+                found: input.len(),
+                sample: self.input_len,
+                batch: self.batch,
+            }));
         }
         if output.len() != samples * self.output_len {
             let expected = samples * self.output_len;
-            return Err(Error::OutputLength { found: output.len(), expected, samples, sample: self.output_len });
+            return Err(Error::Input(InputError::OutputLength {
+                found: output.len(),
+                expected,
+                samples,
+                sample: self.output_len,
+            }));
         }
         Ok(samples)
     }

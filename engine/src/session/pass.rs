@@ -1,5 +1,6 @@
 //! The passes of a run: some samples through all layers, in memory of their own.
 
+use crate::error::{CpuError, InputError, ResourceError};
 use crate::ops::{Call, Compute, Operands};
 use crate::slot::{Slot, Value};
 use crate::threads::Executor;
@@ -124,8 +125,10 @@ impl Run<'_> {
                 clock: self.profiling.then_some(&prepared.clock),
             };
             prepared.layer.run(call).map_err(|error| match error {
-                horq_kernels::Error::NotFinite => Error::LayerNotFinite { layer: profile.name.clone() },
-                error => Error::LayerKernel { layer: profile.name.clone(), error },
+                horq_kernels::Error::NotFinite => {
+                    Error::Input(InputError::LayerNotFinite { layer: profile.name.clone() })
+                }
+                error => Error::Cpu(CpuError::LayerKernel { layer: profile.name.clone(), error }),
             })?;
             if let Some(start) = start {
                 prepared.wall_nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
@@ -142,5 +145,5 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Memory of a session's own.
 fn zeros<T: bytemuck::Pod>(len: usize) -> Result<Aligned<T>, Error> {
-    Aligned::new(len).map_err(|_| Error::Memory { bytes: len.saturating_mul(size_of::<T>()) })
+    Aligned::new(len).map_err(|_| Error::Resource(ResourceError::Memory { bytes: len.saturating_mul(size_of::<T>()) }))
 }

@@ -5,6 +5,7 @@ use horq_kernels::{codebook, int8};
 
 use super::content::{Content, TensorSpec, code_bits, is_input_scale};
 use crate::Error;
+use crate::error::TensorError;
 
 /// Checks the values of a tensor, whose type and shape are right.
 pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> Result<(), Error> {
@@ -24,9 +25,13 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
                 return Err(fault.dirty(index, panels[index]));
             }
             match codebook::code_beyond(&geometry, bits, panels, entries).expect(known) {
-                Some((index, code)) => {
-                    Err(Error::CodeBeyond { node: fault.node(), tensor: fault.tensor(), index, code, entries })
-                }
+                Some((index, code)) => Err(Error::Tensor(TensorError::CodeBeyond {
+                    node: fault.node(),
+                    tensor: fault.tensor(),
+                    index,
+                    code,
+                    entries,
+                })),
                 None => Ok(()),
             }
         }
@@ -36,7 +41,9 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
                 return Err(fault.dirty(index, u32::from(panels[index] as u8)));
             }
             match int8::out_of_range(panels) {
-                Some(index) => Err(Error::Int8Range { node: fault.node(), tensor: fault.tensor(), index }),
+                Some(index) => {
+                    Err(Error::Tensor(TensorError::Int8Range { node: fault.node(), tensor: fault.tensor(), index }))
+                }
                 None => Ok(()),
             }
         }
@@ -45,7 +52,9 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             fault.check_zero(values, 1, 0)?;
             match values[0] {
                 value if is_input_scale(value) => Ok(()),
-                value => Err(Error::InputScale { node: fault.node(), tensor: fault.tensor(), value }),
+                value => {
+                    Err(Error::Tensor(TensorError::InputScale { node: fault.node(), tensor: fault.tensor(), value }))
+                }
             }
         }
         Content::FloatPanels(geometry) => {
@@ -65,12 +74,12 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             let values: &[f32] = bytemuck::cast_slice(bytes);
             fault.check_vector(values, len)?;
             match values[..len].iter().position(|&value| value <= 0.0) {
-                Some(index) => Err(Error::ScaleNotPositive {
+                Some(index) => Err(Error::Tensor(TensorError::ScaleNotPositive {
                     node: fault.node(),
                     tensor: fault.tensor(),
                     index,
                     value: values[index],
-                }),
+                })),
                 None => Ok(()),
             }
         }
@@ -93,14 +102,17 @@ impl Fault<'_> {
     }
 
     fn dirty(&self, index: usize, bits: u32) -> Error {
-        Error::DirtyPadding { node: self.node(), tensor: self.tensor(), index, bits }
+        Error::Tensor(TensorError::DirtyPadding { node: self.node(), tensor: self.tensor(), index, bits })
     }
 
     fn check_finite(&self, values: &[f32]) -> Result<(), Error> {
         match values.iter().position(|value| !value.is_finite()) {
-            Some(index) => {
-                Err(Error::NotFinite { node: self.node(), tensor: self.tensor(), index, value: values[index] })
-            }
+            Some(index) => Err(Error::Tensor(TensorError::NotFinite {
+                node: self.node(),
+                tensor: self.tensor(),
+                index,
+                value: values[index],
+            })),
             None => Ok(()),
         }
     }

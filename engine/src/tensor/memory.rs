@@ -1,6 +1,7 @@
 //! Where the bytes of a file lie: in memory of our own or in a mapping, on a 64-byte boundary either way.
 
 use crate::Error;
+use crate::error::ResourceError;
 use crate::limits::ALIGNMENT;
 
 /// The smallest page of any system.
@@ -54,7 +55,7 @@ impl Aligned {
     /// Nothing yet, with room for that many bytes; no page of it is touched.
     pub(crate) fn with_capacity(bytes: usize) -> Result<Self, Error> {
         let mut buffer: Vec<u8> = Vec::new();
-        let refused = |_| Error::FileMemory { bytes };
+        let refused = |_| Error::Resource(ResourceError::FileMemory { bytes });
         buffer.try_reserve_exact(bytes.saturating_add(ALIGNMENT - 1)).map_err(refused)?;
         let start = buffer.as_ptr().align_offset(ALIGNMENT);
         buffer.resize(start, 0);

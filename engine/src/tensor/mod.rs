@@ -17,11 +17,14 @@ pub(crate) use storage::{TensorData, Tensors};
 pub(crate) use view::{PerFilter, View};
 
 use crate::Error;
+use crate::error::ResourceError;
 
 /// A vector of `len` times `value`; an error where a file or a caller names more than can be had.
 pub(crate) fn filled(len: usize, value: f32) -> Result<Vec<f32>, Error> {
     let mut values = Vec::new();
-    values.try_reserve_exact(len).map_err(|_| Error::Memory { bytes: len.saturating_mul(size_of::<f32>()) })?;
+    values
+        .try_reserve_exact(len)
+        .map_err(|_| Error::Resource(ResourceError::Memory { bytes: len.saturating_mul(size_of::<f32>()) }))?;
     values.resize(len, value);
     Ok(values)
 }

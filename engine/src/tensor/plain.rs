@@ -10,6 +10,7 @@ use horq_kernels::panel::{LANES, pack_bits, pack_floats, unpack_bits, unpack_flo
 use super::content::{Content, code_bits, is_input_scale};
 use super::{TensorData, Tensors, filled};
 use crate::Error;
+use crate::error::{InputError, TensorError};
 
 /// The values of a tensor, row-major and without padding.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,19 +104,28 @@ impl Source<'_> {
     }
 
     fn wrong_kind(&self, expected: &'static str, found: &PlainValues<'_>) -> Error {
-        Error::SourceKind { node: self.node.into(), source_name: self.role.into(), expected, found: found.kind() }
+        Error::Input(InputError::SourceKind {
+            node: self.node.into(),
+            source_name: self.role.into(),
+            expected,
+            found: found.kind(),
+        })
     }
 
     fn check_len(&self, found: usize, expected: usize) -> Result<(), Error> {
         let (node, source_name) = (self.node.to_owned(), self.role.to_owned());
-        if found == expected { Ok(()) } else { Err(Error::SourceLength { node, source_name, expected, found }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(Error::Input(InputError::SourceLength { node, source_name, expected, found }))
+        }
     }
 
     fn check_finite(&self, values: &[f32]) -> Result<(), Error> {
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => {
                 let (node, tensor) = (self.node.into(), self.tensor());
-                Err(Error::NotFinite { node, tensor, index, value: values[index] })
+                Err(Error::Tensor(TensorError::NotFinite { node, tensor, index, value: values[index] }))
             }
             None => Ok(()),
         }
@@ -149,21 +159,25 @@ impl Content {
                 let PlainValues::Codes(codes) = values else { return Err(source.wrong_kind("u8", values)) };
                 if let Some(index) = codes.iter().position(|&code| usize::from(code) >= entries) {
                     let (node, tensor, code) = (source.node.into(), source.tensor(), codes[index]);
-                    return Err(Error::CodeBeyond { node, tensor, index, code, entries });
+                    return Err(Error::Tensor(TensorError::CodeBeyond { node, tensor, index, code, entries }));
                 }
                 TensorData::U32(pack_codes(&g, code_bits(entries), codes).expect(known))
             }
             Self::Int8Panels(g) => {
                 let PlainValues::I8(weight) = values else { return Err(source.wrong_kind("i8", values)) };
                 if let Some(index) = out_of_range(weight) {
-                    return Err(Error::Int8Range { node: source.node.into(), tensor: source.tensor(), index });
+                    return Err(Error::Tensor(TensorError::Int8Range {
+                        node: source.node.into(),
+                        tensor: source.tensor(),
+                        index,
+                    }));
                 }
                 TensorData::I8(pack_int8(&g, weight).expect(known))
             }
             Self::InputScale => match values {
                 PlainValues::F32(scale) if !is_input_scale(scale[0]) => {
                     let (node, tensor) = (source.node.into(), source.tensor());
-                    return Err(Error::InputScale { node, tensor, value: scale[0] });
+                    return Err(Error::Tensor(TensorError::InputScale { node, tensor, value: scale[0] }));
                 }
                 _ => TensorData::F32(padded(floats()?)?),
             },

@@ -4,6 +4,7 @@ mod forks;
 mod workers;
 
 use crate::Error;
+use crate::error::{InputError, ResourceError};
 use forks::Process;
 use horq_kernels::float_env::{in_callers, in_default};
 use horq_kernels::{Inline, Parallel};
@@ -63,10 +64,10 @@ pub(crate) enum Executor {
 
 impl Executor {
     pub(crate) fn new(threads: Threads) -> Result<Self, Error> {
-        let refusal = |count, reason| Err(Error::ThreadPool { count, reason });
+        let refusal = |count, reason| Err(Error::Resource(ResourceError::ThreadPool { count, reason }));
         match threads {
             Threads::Inline | Threads::Own(1) => Ok(Self::Inline),
-            Threads::Own(0) => Err(Error::NoThreads),
+            Threads::Own(0) => Err(Error::Input(InputError::NoThreads)),
             Threads::Own(count) if count > MAX_THREADS => refusal(count, format!("the limit is {MAX_THREADS}")),
             Threads::Own(count) => Workers::new(count)
                 .map_or_else(|error| refusal(count, error.to_string()), |workers| Ok(Self::Own(workers))),
@@ -80,12 +81,14 @@ impl Executor {
     /// Makes up for a fork of the process, which leaves all threads but one behind: workers of the session's own get new helpers.
     ///
     /// # Errors
-    /// [`Error::ThreadPool`] if they cannot be had; [`Error::PoolLeftBehind`] if the threads are those of a pool, which only
+    /// [`ResourceError::ThreadPool`](crate::error::ResourceError::ThreadPool) if they cannot be had; [`ResourceError::PoolLeftBehind`](crate::error::ResourceError::PoolLeftBehind) if the threads are those of a pool, which only
     /// its owner can make again.
     pub(crate) fn follow_fork(&mut self) -> Result<(), Error> {
         match self {
             Self::Own(workers) if workers.is_left_behind() => *self = Self::new(Threads::Own(workers.threads()))?,
-            Self::Pool(_, process) if !process.is_current() => return Err(Error::PoolLeftBehind),
+            Self::Pool(_, process) if !process.is_current() => {
+                return Err(Error::Resource(ResourceError::PoolLeftBehind));
+            }
             _ => {}
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What a file holds: conformity with safetensors, alignment, determinism, and that it says what was put in.
 
+use horq::error::{FileError, GraphError, InputError, TensorError};
 use horq::graph::{Op, Shape};
 use horq::ops::{Affine, AffineByOrder, CodebookDense, Dense, Int8Dense, Int8Quantize, MaxPool, Prelu, Relu};
 use horq::{Builder, Error, Limits, Model, Padding, PlainValues, ScaleMode, Window};
@@ -159,12 +160,12 @@ fn the_builder_refuses_sources_that_do_not_fit() {
     let mut builder = Builder::new("x", Shape::Flat(4));
     let short = add(&mut builder, Dense::new(2, &[0.0; 7]));
     assert!(
-        matches!(&short, Error::SourceLength { source_name, expected: 8, found: 7, .. } if source_name == "weight"),
+        matches!(&short, Error::Input(InputError::SourceLength { source_name, expected: 8, found: 7, .. }) if source_name == "weight"),
         "{short}"
     );
     let bias = add(&mut builder, Dense::new(2, &[0.0; 8]).bias(&[0.0; 3]));
     assert!(
-        matches!(&bias, Error::SourceLength { source_name, expected: 2, found: 3, .. } if source_name == "bias"),
+        matches!(&bias, Error::Input(InputError::SourceLength { source_name, expected: 2, found: 3, .. }) if source_name == "bias"),
         "{bias}"
     );
     let int8 = |weight: &'static [i8], scale| {
@@ -173,43 +174,46 @@ fn the_builder_refuses_sources_that_do_not_fit() {
     };
     let few = add(&mut builder, int8(&[1; 7], 1.0));
     assert!(
-        matches!(&few, Error::SourceLength { source_name, expected: 8, found: 7, .. } if source_name == "weight"),
+        matches!(&few, Error::Input(InputError::SourceLength { source_name, expected: 8, found: 7, .. }) if source_name == "weight"),
         "{few}"
     );
     let extreme = add(&mut builder, int8(&[0, 0, -128, 0, 0, 0, 0, 0], 1.0));
-    assert!(matches!(extreme, Error::Int8Range { index: 2, .. }), "{extreme}");
+    assert!(matches!(extreme, Error::Tensor(TensorError::Int8Range { index: 2, .. })), "{extreme}");
     let scale = add(&mut builder, int8(&[1; 8], 0.0));
-    assert!(matches!(scale, Error::InputScale { value: 0.0, .. }), "{scale}");
+    assert!(matches!(scale, Error::Tensor(TensorError::InputScale { value: 0.0, .. })), "{scale}");
     let row = |scale: &'static [f32]| Affine::new(scale, &[0.0; 4]);
     let nan = [row(&[1.0; 4]), row(&[1.0, f32::NAN, 1.0, 1.0])];
     let nan = add(&mut builder, AffineByOrder::new("z", &nan));
-    assert!(matches!(&nan, Error::NotFinite { tensor, index: 1, .. } if tensor == "y.scale.1"), "{nan}");
+    assert!(
+        matches!(&nan, Error::Tensor(TensorError::NotFinite { tensor, index: 1, .. }) if tensor == "y.scale.1"),
+        "{nan}"
+    );
     let kind = add(&mut builder, Dense::new(2, &[0_i8; 8]));
-    assert!(matches!(&kind, Error::SourceKind { expected: "f32", found: "i8", .. }), "{kind}");
+    assert!(matches!(&kind, Error::Input(InputError::SourceKind { expected: "f32", found: "i8", .. })), "{kind}");
     let codes = |codes: &'static [u8]| CodebookDense::new(2, codes, &[0.5, -0.5]);
     let short = add(&mut builder, codes(&[0; 7]));
     assert!(
-        matches!(&short, Error::SourceLength { source_name, expected: 8, found: 7, .. } if source_name == "codes"),
+        matches!(&short, Error::Input(InputError::SourceLength { source_name, expected: 8, found: 7, .. }) if source_name == "codes"),
         "{short}"
     );
     let beyond = add(&mut builder, codes(&[0, 1, 0, 2, 0, 0, 0, 0]));
-    assert!(matches!(beyond, Error::CodeBeyond { index: 3, code: 2, entries: 2, .. }), "{beyond}");
+    assert!(matches!(beyond, Error::Tensor(TensorError::CodeBeyond { index: 3, code: 2, entries: 2, .. })), "{beyond}");
     let empty = add(&mut builder, CodebookDense::new(2, &[0_u8; 8], &[0.0; 0]));
-    assert!(matches!(empty, Error::CodebookEntries { entries: 0, .. }), "{empty}");
+    assert!(matches!(empty, Error::Graph(GraphError::CodebookEntries { entries: 0, .. })), "{empty}");
     let nan = add(&mut builder, Prelu::new(&[0.0, f32::NAN, 0.0, 0.0]));
-    assert!(matches!(nan, Error::NotFinite { index: 1, .. }), "{nan}");
+    assert!(matches!(nan, Error::Tensor(TensorError::NotFinite { index: 1, .. })), "{nan}");
     let image = add(&mut builder, MaxPool::new(Window::square(2)));
-    assert!(matches!(image, Error::Rank { .. }), "{image}");
+    assert!(matches!(image, Error::Graph(GraphError::Rank { .. })), "{image}");
     // Nothing of the refused nodes is left.
     builder.add("y", &["x"], Relu).unwrap();
     assert_eq!(builder.shape("y"), Some(Shape::Flat(4)));
     let again = builder.add("y", &["x"], Relu).map(|_| ()).unwrap_err();
-    assert!(matches!(again, Error::DuplicateName { .. }), "{again}");
-    assert!(matches!(builder.to_bytes("z"), Err(Error::UnknownOutput { .. })));
+    assert!(matches!(again, Error::Graph(GraphError::DuplicateName { .. })), "{again}");
+    assert!(matches!(builder.to_bytes("z"), Err(Error::Graph(GraphError::UnknownOutput { .. }))));
     for (input, output) in [(4, 3), (3, 4), (0, 0), (8, 4)] {
         builder.golden(&vec![0.0; input], &vec![0.0; output]);
         let error = builder.to_bytes("y").unwrap_err();
-        assert!(matches!(error, Error::GoldenLength { .. }), "{error}");
+        assert!(matches!(error, Error::Input(InputError::GoldenLength { .. })), "{error}");
     }
 }
 
@@ -219,13 +223,13 @@ fn limits_can_be_lowered_but_not_raised() {
     let refused = |limits: Limits| Model::from_bytes_with(&bytes, &limits).unwrap_err();
     let most = Limits::default();
     let file = refused(most.file_bytes(bytes.len() as u64 - 1));
-    assert!(matches!(file, Error::FileTooLong { .. }), "{file}");
+    assert!(matches!(file, Error::File(FileError::FileTooLong { .. })), "{file}");
     let header = refused(most.header_bytes(100));
-    assert!(matches!(header, Error::HeaderTooLong { limit: 100, .. }), "{header}");
+    assert!(matches!(header, Error::File(FileError::HeaderTooLong { limit: 100, .. })), "{header}");
     let nodes = refused(most.nodes(3));
-    assert!(matches!(nodes, Error::NodeCount { count: 4, limit: 3 }), "{nodes}");
+    assert!(matches!(nodes, Error::Graph(GraphError::NodeCount { count: 4, limit: 3 })), "{nodes}");
     let values = refused(most.value_elements(63));
-    assert!(matches!(values, Error::ValueSize { elements: 64, limit: 63, .. }), "{values}");
+    assert!(matches!(values, Error::Graph(GraphError::ValueSize { elements: 64, limit: 63, .. })), "{values}");
     let all = Limits::new()
         .file_bytes(u64::MAX)
         .header_bytes(usize::MAX)
@@ -235,5 +239,5 @@ fn limits_can_be_lowered_but_not_raised() {
     let mut huge = Forge::open(&bytes);
     huge.graph["input"]["shape"] = serde_json::json!([1 << 20, 1 << 20, 2]);
     let error = Model::from_bytes_with(&huge.seal(), &all).unwrap_err();
-    assert!(matches!(error, Error::ValueSize { limit: horq::MAX_VALUE_ELEMENTS, .. }), "{error}");
+    assert!(matches!(error, Error::Graph(GraphError::ValueSize { limit: horq::MAX_VALUE_ELEMENTS, .. })), "{error}");
 }

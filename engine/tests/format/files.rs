@@ -1,5 +1,6 @@
 //! Files on disk: reading, mapping without a copy.
 
+use horq::error::FileError;
 use horq::ops::Dense;
 use horq::{Error, Limits, Model};
 
@@ -93,24 +94,34 @@ fn what_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.horq");
     let error = Model::open(&missing).unwrap_err();
-    assert!(matches!(error, Error::Io { action: "open", .. }) && error.to_string().contains("missing.horq"), "{error}");
-    assert!(matches!(small().write("logits", folder.path().join("no/such/folder")), Err(Error::Io { .. })));
+    assert!(
+        matches!(error, Error::File(FileError::Io { action: "open", .. }))
+            && error.to_string().contains("missing.horq"),
+        "{error}"
+    );
+    assert!(matches!(
+        small().write("logits", folder.path().join("no/such/folder")),
+        Err(Error::File(FileError::Io { .. }))
+    ));
 
     let empty = folder.path().join("empty.horq");
     std::fs::write(&empty, "").unwrap();
-    assert!(matches!(Model::open(&empty), Err(Error::OtherFormat { found: "empty", .. })));
+    assert!(matches!(Model::open(&empty), Err(Error::File(FileError::OtherFormat { found: "empty", .. }))));
     // SAFETY: nobody changes the file while the test runs.
-    assert!(matches!(unsafe { Model::map(&empty) }, Err(Error::OtherFormat { found: "empty", .. })));
+    assert!(matches!(unsafe { Model::map(&empty) }, Err(Error::File(FileError::OtherFormat { found: "empty", .. }))));
 
     // The length is refused before memory is taken: this file is a terabyte of nothing.
     let sparse = folder.path().join("sparse.horq");
     std::fs::File::create(&sparse).unwrap().set_len(1 << 40).unwrap();
-    assert!(matches!(Model::open(&sparse), Err(Error::FileTooLong { .. })));
+    assert!(matches!(Model::open(&sparse), Err(Error::File(FileError::FileTooLong { .. }))));
     // SAFETY: nobody changes the file while the test runs.
-    assert!(matches!(unsafe { Model::map(&sparse) }, Err(Error::FileTooLong { .. })));
+    assert!(matches!(unsafe { Model::map(&sparse) }, Err(Error::File(FileError::FileTooLong { .. }))));
     let small_limit = Limits::new().file_bytes(10);
     std::fs::write(&empty, "eleven byte").unwrap();
-    assert!(matches!(Model::open_with(&empty, &small_limit), Err(Error::FileTooLong { length: 11, limit: 10 })));
+    assert!(matches!(
+        Model::open_with(&empty, &small_limit),
+        Err(Error::File(FileError::FileTooLong { length: 11, limit: 10 }))
+    ));
 }
 
 /// Sessions share a model between threads.

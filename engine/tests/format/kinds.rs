@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use horq::error::{FileError, ResourceError, TensorError};
 use horq::{Error, Model};
 
 use crate::forge::{Forge, assemble, reseal};
@@ -51,19 +52,22 @@ fn other_files_are_told_what_they_are() {
     ] {
         let error = Model::from_bytes(&bytes).unwrap_err();
         let text = error.to_string();
-        assert!(matches!(error, Error::OtherFormat { .. }), "{text}");
+        assert!(matches!(error, Error::File(FileError::OtherFormat { .. })), "{text}");
         assert!(text.contains(found) && text.contains(advice), "`{text}` does not say `{found}` and `{advice}`");
     }
     // The longest prefix of anything is not needed: a pointer's first line alone tells.
-    assert!(matches!(Model::from_bytes(b"<html>"), Err(Error::OtherFormat { .. })));
+    assert!(matches!(Model::from_bytes(b"<html>"), Err(Error::File(FileError::OtherFormat { .. }))));
     let error = Model::from_bytes(&safetensors).unwrap_err();
-    assert!(matches!(error, Error::NotHorq { .. }) && error.to_string().contains("export"), "{error}");
+    assert!(matches!(error, Error::File(FileError::NotHorq { .. })) && error.to_string().contains("export"), "{error}");
     // What is none of them gets no guess, and no number of 19 digits either.
     for bytes in [vec![255; 100], vec![0; 100], vec![b'x'; 100]] {
         let error = Model::from_bytes(&bytes).unwrap_err();
-        assert!(matches!(error, Error::NotSafetensors { .. }) && error.to_string().len() < 200, "{error}");
+        assert!(
+            matches!(error, Error::File(FileError::NotSafetensors { .. })) && error.to_string().len() < 200,
+            "{error}"
+        );
     }
-    assert!(matches!(Model::from_bytes(&[0; 8]), Err(Error::Truncated { length: 8, needed: 9 })));
+    assert!(matches!(Model::from_bytes(&[0; 8]), Err(Error::File(FileError::Truncated { length: 8, needed: 9 }))));
 }
 
 /// A sparse file takes no disk, and its length no memory, until its header is known to be good.
@@ -81,13 +85,13 @@ fn a_header_is_judged_before_memory_is_taken_for_the_data() {
         found
     };
     let (error, text) = sparse(&[]);
-    assert!(matches!(error, Error::NotSafetensors { .. }), "{text}");
+    assert!(matches!(error, Error::File(FileError::NotSafetensors { .. })), "{text}");
     let (error, text) = sparse(b"PK\x03\x04");
-    assert!(matches!(error, Error::OtherFormat { .. }), "{text}");
+    assert!(matches!(error, Error::File(FileError::OtherFormat { .. })), "{text}");
     let (error, text) = sparse(&[&(2_u64 << 20).to_le_bytes()[..], b"{"].concat());
-    assert!(matches!(error, Error::HeaderTooLong { .. }), "{text}");
+    assert!(matches!(error, Error::File(FileError::HeaderTooLong { .. })), "{text}");
     let (error, text) = sparse(&small().to_bytes("logits").unwrap());
-    assert!(matches!(error, Error::DataLength { .. }), "{text}");
+    assert!(matches!(error, Error::File(FileError::DataLength { .. })), "{text}");
     // Tensors that fill the file, but are none of the graph's.
     let mut forge = Forge::open(&small().to_bytes("logits").unwrap());
     forge.tensors.clear();
@@ -101,7 +105,7 @@ fn a_header_is_judged_before_memory_is_taken_for_the_data() {
     let mut file = assemble(&format!("{head}{:pad$}", "", pad = 2040 - head.len()), 64, &[]);
     reseal(&mut file);
     let (error, text) = sparse(&file);
-    assert!(matches!(error, Error::TensorMissing { .. }), "{text}");
+    assert!(matches!(error, Error::Tensor(TensorError::TensorMissing { .. })), "{text}");
 }
 
 /// A right model of 6.7 GB, every weight 0, which takes no disk.
@@ -156,11 +160,11 @@ fn a_file_too_large_for_the_memory_is_an_error() {
 fn child_without_memory() {
     let path = child_path();
     let error = Model::open(&path).unwrap_err();
-    assert!(matches!(error, Error::FileMemory { bytes } if bytes > 6 << 30), "{error}");
+    assert!(matches!(error, Error::Resource(ResourceError::FileMemory { bytes }) if bytes > 6 << 30), "{error}");
     assert!(error.to_string().contains("map it"), "{error}");
     // SAFETY: nobody changes the file while the test runs.
     let error = unsafe { Model::map(&path) }.unwrap_err();
-    assert!(matches!(error, Error::Io { action: "map", .. }), "{error}");
+    assert!(matches!(error, Error::File(FileError::Io { action: "map", .. })), "{error}");
 }
 
 #[cfg(all(unix, target_arch = "x86_64"))]
@@ -183,7 +187,10 @@ fn child_with_a_file_as_input() {
 #[ignore = "the child of another test, which gives it a pipe as its input"]
 fn child_with_a_pipe_as_input() {
     let (error, text) = refused(Path::new("/dev/stdin"));
-    assert!(matches!(error, Error::Io { .. }) && text.contains("is a pipe") && text.contains("from_bytes"), "{text}");
+    assert!(
+        matches!(error, Error::File(FileError::Io { .. })) && text.contains("is a pipe") && text.contains("from_bytes"),
+        "{text}"
+    );
 }
 
 /// None is waited for, none is read.
@@ -206,7 +213,7 @@ fn what_is_no_file_is_refused_by_name() {
         std::thread::spawn(move || sender.send(refused(&opened)).is_ok());
         let found = receiver.recv_timeout(std::time::Duration::from_secs(20));
         let (error, text) = found.unwrap_or_else(|_| panic!("{} is waited for", path.display()));
-        assert!(matches!(error, Error::Io { action: "open", .. }), "{text}");
+        assert!(matches!(error, Error::File(FileError::Io { action: "open", .. })), "{text}");
         for part in [what, advice, path.to_str().unwrap()] {
             assert!(text.contains(part), "`{text}` does not name `{part}`");
         }
@@ -223,5 +230,5 @@ fn links_are_followed() {
     std::os::unix::fs::symlink(&model, &link).unwrap();
     std::os::unix::fs::symlink("nowhere", &astray).unwrap();
     Model::open(&link).unwrap();
-    assert!(matches!(refused(&astray).0, Error::Io { action: "open", .. }));
+    assert!(matches!(refused(&astray).0, Error::File(FileError::Io { action: "open", .. })));
 }

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use horq::error::FileError;
 use horq::ops::{Dense, Relu};
 use horq::{Error, Limits, Model};
 use rand::rngs::StdRng;
@@ -57,9 +58,10 @@ fn every_truncation_is_refused() {
     let file = small();
     for length in 0..file.len() {
         let error = open(&file[..length], &|| format!("{length} bytes")).expect_err("a part is not the whole");
-        let empty = matches!(error, Error::OtherFormat { found: "empty", .. });
+        let empty = matches!(error, Error::File(FileError::OtherFormat { found: "empty", .. }));
         assert!(
-            matches!(error, Error::Truncated { .. } | Error::DataLength { .. }) || empty && length == 0,
+            matches!(error, Error::File(FileError::Truncated { .. }) | Error::File(FileError::DataLength { .. }))
+                || empty && length == 0,
             "{length}: {error}"
         );
     }

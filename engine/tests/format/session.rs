@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use horq::error::ResourceError;
 use horq::graph::{Op, Shape};
 use horq::ops::{
     Basis, BinaryConv2d, BinaryWeightConv2d, CodebookConv2d, Conv2d, Int8Conv2d, Int8Quantize, Quantizer, Relu,
@@ -74,7 +75,9 @@ fn a_session_past_its_limit_is_refused_before_it_takes_memory() {
         let model = Model::from_bytes_with(&file, &limits).unwrap();
         let (made, held) = peak(|| Session::new(&model, SessionOptions::new()));
         let error = made.map(drop).unwrap_err();
-        let Error::SessionMemory { bytes, limit, layer, layer_bytes } = &error else { panic!("{op}: {error}") };
+        let Error::Resource(ResourceError::SessionMemory { bytes, limit, layer, layer_bytes }) = &error else {
+            panic!("{op}: {error}")
+        };
         assert!(*limit == 64 << 20 && bytes > limit && layer == "greedy" && layer_bytes <= bytes, "{error:?}");
         let text = error.to_string();
         for part in [&bytes.to_string(), "67108864", "`greedy`", "padding", "Limits::session_bytes"] {
@@ -119,7 +122,10 @@ fn a_session_takes_what_it_says() {
                 (Ok(less), Threads::Own(_)) => assert!(less.memory_bytes() < said, "file {i}"),
                 (less, _) => {
                     let error = less.map(drop).unwrap_err();
-                    assert!(matches!(error, Error::SessionMemory { bytes, .. } if bytes <= said), "file {i}: {error}");
+                    assert!(
+                        matches!(error, Error::Resource(ResourceError::SessionMemory { bytes, .. }) if bytes <= said),
+                        "file {i}: {error}"
+                    );
                 }
             }
         }
@@ -161,7 +167,10 @@ fn memory_that_cannot_be_had_is_an_error() {
         let model = limited(file, usize::MAX);
         let mut refused = 0;
         while let Err(error) = refusing(refused, || Session::new(&model, SessionOptions::new())) {
-            assert!(matches!(error, Error::Memory { bytes } if bytes >= SMALL), "file {i}: {error}");
+            assert!(
+                matches!(error, Error::Resource(ResourceError::Memory { bytes }) if bytes >= SMALL),
+                "file {i}: {error}"
+            );
             refused += 1;
         }
         assert!(refused >= *least, "file {i}: only {refused} large allocations");
@@ -169,7 +178,7 @@ fn memory_that_cannot_be_had_is_an_error() {
     for refused in 0..2 {
         let mut builder = Builder::new("x", Shape::Flat(1 << 20));
         let error = refusing(refused, || builder.add_image8("y", "x", 255.0).map(drop)).unwrap_err();
-        assert!(matches!(error, Error::Memory { bytes: 4194304 }), "{error}");
+        assert!(matches!(error, Error::Resource(ResourceError::Memory { bytes: 4194304 })), "{error}");
     }
 }
 

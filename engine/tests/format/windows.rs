@@ -1,5 +1,6 @@
 //! Windows whose numbers may be anything: each file is refused or answers as the specification says. Nothing overflows.
 
+use horq::error::GraphError;
 use horq::graph::{Op, Shape};
 use horq::ops::{
     Affine, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense, CodebookConv2d,
@@ -240,10 +241,13 @@ fn a_builder_refuses_sizes_that_nobody_backs() {
     let huge = [Shape::Flat(0), Shape::Flat(1 << 40), Shape::Flat(usize::MAX), image(1 << 20, 1 << 20, 1 << 20)];
     for shape in huge.into_iter().chain([image(1, 1, 1 << 40), image(usize::MAX, 1, 1), image(4, 0, 4)]) {
         let error = refused(shape, &|builder| builder.add_image8("y", "x", 255.0).map(drop));
-        assert!(matches!(&error, Error::ValueSize { name, .. } if name == "x"), "{error}");
+        assert!(matches!(&error, Error::Graph(GraphError::ValueSize { name, .. }) if name == "x"), "{error}");
         for layer in layers(1, 1) {
             let error = refused(shape, &|builder| builder.add("y", &["x"], layer.clone()).map(drop));
-            assert!(matches!(&error, Error::ValueSize { name, .. } if name == "x"), "{shape:?}: {error}");
+            assert!(
+                matches!(&error, Error::Graph(GraphError::ValueSize { name, .. }) if name == "x"),
+                "{shape:?}: {error}"
+            );
         }
     }
     for size in [1 << 25, 1 << 40, usize::MAX / 32 * 32, usize::MAX] {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use horq::error::FileError;
 use horq::{Error, Model, replace_file};
 
 use crate::zoo::small;
@@ -31,7 +32,7 @@ fn assert_holds(folder: &Path, names: &[&str]) {
 
 fn refused(path: &Path, reason: &str) {
     let error = small().write("logits", path).unwrap_err();
-    assert!(matches!(error, Error::NotReplaceable { .. }), "{error:?}");
+    assert!(matches!(error, Error::File(FileError::NotReplaceable { .. })), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&path.display().to_string()) && text.contains(reason), "{text}");
 }
@@ -103,7 +104,7 @@ fn a_link_stays_and_its_file_is_replaced() {
     symlink("round", path("a/round")).unwrap();
     for name in ["a/lost", "a/round"] {
         let error = small().write("logits", path(name)).unwrap_err();
-        assert!(matches!(error, Error::Io { .. }) && error.to_string().contains(name), "{error}");
+        assert!(matches!(error, Error::File(FileError::Io { .. })) && error.to_string().contains(name), "{error}");
         assert!(fs::symlink_metadata(path(name)).unwrap().is_symlink());
     }
     assert_holds(&path("a"), &["current", "lost", "next", "round"]);
@@ -184,7 +185,7 @@ fn two_writers_at_once_leave_one_whole_file() {
 fn a_file_beyond_the_limit() {
     let path = std::env::var_os("TARGET").expect("set by the caller");
     let error = replace_file(path, &vec![1; 100_000]).unwrap_err();
-    assert!(matches!(error, Error::Io { action: "write", .. }), "{error}");
+    assert!(matches!(error, Error::File(FileError::Io { action: "write", .. })), "{error}");
 }
 
 /// A limit on the length of files stands in for a disk that fills.

@@ -1,5 +1,6 @@
 //! What a file and its metadata must be.
 
+use horq::error::FileError;
 use horq::{Error, Model};
 use serde_json::json;
 
@@ -9,32 +10,48 @@ use crate::zoo::small;
 
 #[test]
 fn the_header_must_be_whole() {
-    assert_refused!(error_of(b"horq"), Error::Truncated { length: 4, needed: 8 }, "4 bytes");
+    assert_refused!(error_of(b"horq"), Error::File(FileError::Truncated { length: 4, needed: 8 }), "4 bytes");
     let file = small().to_bytes("logits").unwrap();
-    assert_refused!(error_of(&file[..200]), Error::Truncated { length: 200, .. }, "200");
+    assert_refused!(error_of(&file[..200]), Error::File(FileError::Truncated { length: 200, .. }), "200");
 }
 
 #[test]
 fn the_header_must_be_bounded() {
     let file = assemble(&format!("{{{}", " ".repeat(horq::MAX_HEADER_BYTES)), 64, &[]);
-    assert_refused!(error_of(&file), Error::HeaderTooLong { .. }, "1048576");
+    assert_refused!(error_of(&file), Error::File(FileError::HeaderTooLong { .. }), "1048576");
     // Also where the file is shorter than the header says.
-    assert_refused!(error_of(&file[..100]), Error::HeaderTooLong { .. }, "1048576");
+    assert_refused!(error_of(&file[..100]), Error::File(FileError::HeaderTooLong { .. }), "1048576");
 }
 
 #[test]
 fn the_header_must_be_that_of_safetensors() {
     for header in ["", "{", "[]", "nonsense", "{\"a\":1}", "{\"__metadata__\":{\"format\":1}}", "\u{fffd}"] {
-        assert_refused!(error_of(&assemble(header, 64, &[])), Error::NotSafetensors { .. }, "not a safetensors file");
+        assert_refused!(
+            error_of(&assemble(header, 64, &[])),
+            Error::File(FileError::NotSafetensors { .. }),
+            "not a safetensors file"
+        );
     }
     let overlapping = r#"{"a":{"dtype":"F32","shape":[16],"data_offsets":[0,64]},"b":{"dtype":"F32","shape":[16],"data_offsets":[0,64]}}"#;
-    assert_refused!(error_of(&assemble(overlapping, 64, &[0; 64])), Error::NotSafetensors { .. }, "offset");
+    assert_refused!(
+        error_of(&assemble(overlapping, 64, &[0; 64])),
+        Error::File(FileError::NotSafetensors { .. }),
+        "offset"
+    );
     let wrong_size = r#"{"a":{"dtype":"F32","shape":[17],"data_offsets":[0,64]}}"#;
-    assert_refused!(error_of(&assemble(wrong_size, 64, &[0; 64])), Error::NotSafetensors { .. }, "shape");
+    assert_refused!(
+        error_of(&assemble(wrong_size, 64, &[0; 64])),
+        Error::File(FileError::NotSafetensors { .. }),
+        "shape"
+    );
     let overflowing = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}"#;
-    assert_refused!(error_of(&assemble(overflowing, 64, &[])), Error::NotSafetensors { .. }, "overflow");
+    assert_refused!(
+        error_of(&assemble(overflowing, 64, &[])),
+        Error::File(FileError::NotSafetensors { .. }),
+        "overflow"
+    );
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_refused!(error_of(&assemble(&deep, 64, &[])), Error::NotSafetensors { .. }, "recursion");
+    assert_refused!(error_of(&assemble(&deep, 64, &[])), Error::File(FileError::NotSafetensors { .. }), "recursion");
 }
 
 /// Tensors whose end lies just below the end of the address space: lengths must not wrap around.
@@ -43,9 +60,14 @@ fn the_tensors_must_fill_the_data() {
     let file = small().to_bytes("logits").unwrap();
     let data = file.len() - crate::forge::data_start(&file);
     let found = (data - 64).to_string();
-    assert_refused!(error_of(&file[..file.len() - 64]), Error::DataLength { .. }, &data.to_string(), &found);
+    assert_refused!(
+        error_of(&file[..file.len() - 64]),
+        Error::File(FileError::DataLength { .. }),
+        &data.to_string(),
+        &found
+    );
     let longer = [&file[..], &[0; 64]].concat();
-    assert_refused!(error_of(&longer), Error::DataLength { .. }, "bytes of data");
+    assert_refused!(error_of(&longer), Error::File(FileError::DataLength { .. }), "bytes of data");
     let step = (1usize << 61) - 64;
     let entry = |i: usize| {
         format!(r#""{i}":{{"dtype":"U8","shape":[{step}],"data_offsets":[{},{}]}}"#, i * step, (i + 1) * step)
@@ -55,7 +77,7 @@ fn the_tensors_must_fill_the_data() {
     entries.push(format!(r#""8":{{"dtype":"U8","shape":[511],"data_offsets":[{end},{}]}}"#, end + 511));
     assert_refused!(
         error_of(&assemble(&format!("{{{}}}", entries.join(",")), 64, &[])),
-        Error::DataLength { .. },
+        Error::File(FileError::DataLength { .. }),
         "18446744073709551615"
     );
 }
@@ -71,16 +93,16 @@ fn the_data_must_start_on_a_boundary() {
                 forge.metadata.entry("note.pad".into()).or_default().push_str("12345678");
             }
         }),
-        Error::DataUnaligned { .. },
+        Error::File(FileError::DataUnaligned { .. }),
         "multiple of 64"
     );
 }
 
 #[test]
 fn the_metadata_must_be_of_this_format() {
-    assert_refused!(error_of(&assemble("{}", 64, &[])), Error::NotHorq { .. }, "nothing");
+    assert_refused!(error_of(&assemble("{}", 64, &[])), Error::File(FileError::NotHorq { .. }), "nothing");
     let set = |value: &'static str| refused(move |forge| drop(forge.metadata.insert("format".into(), value.into())));
-    assert_refused!(set("pt"), Error::NotHorq { .. }, "\"pt\"", "horq");
+    assert_refused!(set("pt"), Error::File(FileError::NotHorq { .. }), "\"pt\"", "horq");
 }
 
 #[test]
@@ -90,7 +112,7 @@ fn the_version_must_be_known() {
         refused(move |forge| drop(forge.metadata.insert("format_version".into(), version)))
     };
     for version in ["2.0", "0.9", "0.0", "4294967295.4294967295"] {
-        assert_refused!(set(version), Error::Version { .. }, &format!("\"{version}\""), "1.x");
+        assert_refused!(set(version), Error::File(FileError::Version { .. }), &format!("\"{version}\""), "1.x");
     }
     for version in [
         "1",
@@ -118,7 +140,12 @@ fn the_version_must_be_known() {
         "4294967296.0",
         "1.\u{661}",
     ] {
-        assert_refused!(set(version), Error::Malformed { key: "format_version", .. }, "two numbers", "2^32");
+        assert_refused!(
+            set(version),
+            Error::File(FileError::Malformed { key: "format_version", .. }),
+            "two numbers",
+            "2^32"
+        );
     }
     let mut forge = Forge::open(&small().to_bytes("logits").unwrap());
     forge.metadata.insert("format_version".into(), "1.4294967295".into());
@@ -128,12 +155,16 @@ fn the_version_must_be_known() {
 #[test]
 fn every_key_must_be_there() {
     for key in ["format_version", "producer"] {
-        assert_refused!(refused(|forge| drop(forge.metadata.remove(key))), Error::MissingKey { .. }, key);
+        assert_refused!(
+            refused(|forge| drop(forge.metadata.remove(key))),
+            Error::File(FileError::MissingKey { .. }),
+            key
+        );
     }
     for key in ["graph", "header_sha256", "data_sha256"] {
         let mut file = rename_key(small().to_bytes("logits").unwrap(), key);
         reseal(&mut file);
-        assert_refused!(error_of(&file), Error::MissingKey { .. }, key);
+        assert_refused!(error_of(&file), Error::File(FileError::MissingKey { .. }), key);
     }
 }
 
@@ -152,31 +183,35 @@ fn values_of_keys_must_parse() {
         refused(move |forge| drop(forge.metadata.insert(key.into(), value)))
     };
     for graph in ["", "{}", "[]", "{\"input\":{\"name\":\"x\",\"shape\":[1,2]},\"output\":\"y\",\"nodes\":[]}"] {
-        assert_refused!(set("graph", graph), Error::Malformed { key: "graph", .. }, "docs/format.md");
+        assert_refused!(set("graph", graph), Error::File(FileError::Malformed { key: "graph", .. }), "docs/format.md");
     }
     for golden in ["", "{}", "{\"samples\":-1,\"input\":\"a\",\"output\":\"b\"}"] {
-        assert_refused!(set("golden", golden), Error::Malformed { key: "golden", .. }, "golden");
+        assert_refused!(set("golden", golden), Error::File(FileError::Malformed { key: "golden", .. }), "golden");
     }
     for digest in ["", "0", &"G".repeat(64), &"A".repeat(64)] {
-        assert_refused!(set("header_sha256", digest), Error::Malformed { key: "header_sha256", .. }, "64");
-        assert_refused!(set("data_sha256", digest), Error::Malformed { key: "data_sha256", .. }, "64");
+        assert_refused!(
+            set("header_sha256", digest),
+            Error::File(FileError::Malformed { key: "header_sha256", .. }),
+            "64"
+        );
+        assert_refused!(set("data_sha256", digest), Error::File(FileError::Malformed { key: "data_sha256", .. }), "64");
     }
 }
 
 #[test]
 fn nodes_must_parse() {
     let unknown = refused(|forge| forge.node("flat")["op"] = json!("flat_earth"));
-    assert_refused!(unknown, Error::NodeMalformed { index: 2, .. }, "flat_earth", "node 2", "`flat`");
+    assert_refused!(unknown, Error::File(FileError::NodeMalformed { index: 2, .. }), "flat_earth", "node 2", "`flat`");
     for field in ["kernel", "stride", "dilation", "padding", "filters", "groups", "pad_value", "order", "mode", "bases"]
     {
         let refused = refused(|forge| drop(forge.node("binary").as_object_mut().unwrap().remove(field)));
-        assert_refused!(refused, Error::NodeMalformed { index: 1, .. }, field);
+        assert_refused!(refused, Error::File(FileError::NodeMalformed { index: 1, .. }), field);
     }
     for (field, value) in
         [("kernel", json!([3])), ("filters", json!(-4)), ("filters", json!(4.5)), ("mode", json!("all"))]
     {
         let refused = refused(|forge| forge.node("binary")[field] = value);
-        assert_refused!(refused, Error::NodeMalformed { index: 1, .. }, "node 1");
+        assert_refused!(refused, Error::File(FileError::NodeMalformed { index: 1, .. }), "node 1");
     }
 }
 
@@ -185,13 +220,13 @@ fn digests_must_be_those_of_the_bytes() {
     let mut file = small().to_bytes("logits").unwrap();
     let place = file.windows(4).position(|window| window == b"none").unwrap();
     file[place] = b'N';
-    assert_refused!(error_of(&file), Error::Digest { part: "header", .. }, "header was changed");
+    assert_refused!(error_of(&file), Error::File(FileError::Digest { part: "header", .. }), "header was changed");
     let mut file = small().to_bytes("logits").unwrap();
     // The sign of a weight in the stem: still a right file, but not the one that was written.
     let data = crate::forge::data_start(&file);
     file[data + 3] ^= 0x80;
     let error = Model::from_bytes(&file).unwrap().verify_digest().unwrap_err();
-    assert!(matches!(error, Error::Digest { part: "data", .. }), "{error}");
+    assert!(matches!(error, Error::File(FileError::Digest { part: "data", .. })), "{error}");
 }
 
 /// The first error found is the same each time, though maps are walked in an order of their own in each.

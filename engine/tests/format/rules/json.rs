@@ -1,5 +1,6 @@
 //! What JSON must be, wherever it stands: in the header, in the graph, in the golden values.
 
+use horq::error::{FileError, GraphError};
 use horq::{Error, Model};
 use serde_json::json;
 
@@ -48,7 +49,7 @@ fn the_header_must_have_each_key_once() {
         (r#""producer":"#, r#""later":"1","later":"1","producer":"#.into(), "later"),
         (r#"{"__metadata__":"#, r#"{"__metadata__":{},"__metadata__":"#.into(), "__metadata__"),
     ] {
-        assert_refused!(error_of(&replaced(from, &to)), Error::NotSafetensors { .. }, key, "twice");
+        assert_refused!(error_of(&replaced(from, &to)), Error::File(FileError::NotSafetensors { .. }), key, "twice");
     }
 }
 
@@ -73,7 +74,7 @@ fn the_graph_must_have_each_key_once() {
         (r#""filters":3,"#, r#""later":1,"later":1,"filters":3,"#, "later"),
         (r#""filters":3,"#, r#""later":[{"a":{"b":1,"b":1}}],"filters":3,"#, "b"),
     ] {
-        assert_refused!(twice(from, to), Error::Malformed { key: "graph", .. }, key, "twice");
+        assert_refused!(twice(from, to), Error::File(FileError::Malformed { key: "graph", .. }), key, "twice");
     }
 }
 
@@ -86,12 +87,12 @@ fn the_golden_values_must_have_each_key_once() {
         r#"{"samples":2,"input":"golden.input","output":"golden.output","inp\u0075t":"golden.output"}"#,
         r#"{"samples":2,"later":{"a":1,"a":1},"input":"golden.input","output":"golden.output"}"#,
     ] {
-        assert_refused!(golden(text), Error::Malformed { key: "golden", .. }, "twice");
+        assert_refused!(golden(text), Error::File(FileError::Malformed { key: "golden", .. }), "twice");
     }
     for text in
         [r#"[2,"golden.input","golden.output"]"#, r#"{"samples":2,"input":"golden.input","output":"golden.output"}}"#]
     {
-        assert_refused!(golden(text), Error::Malformed { key: "golden", .. }, "golden");
+        assert_refused!(golden(text), Error::File(FileError::Malformed { key: "golden", .. }), "golden");
     }
 }
 
@@ -99,15 +100,15 @@ fn the_golden_values_must_have_each_key_once() {
 fn the_header_must_begin_with_a_brace_and_be_padded_with_spaces() {
     for before in [" ", "\n", "\t", "\u{feff}"] {
         let file = edited(|header| format!("{before}{header}"));
-        assert_refused!(error_of(&file), Error::NotSafetensors { .. }, "brace", "byte 8");
+        assert_refused!(error_of(&file), Error::File(FileError::NotSafetensors { .. }), "brace", "byte 8");
     }
     for after in ["\t", "\n", "\r", "\0", " \n", "\n ", "\u{a0}"] {
         let file = edited(|header| format!("{header}{after}"));
-        assert_refused!(error_of(&file), Error::NotSafetensors { .. }, "not a safetensors file");
+        assert_refused!(error_of(&file), Error::File(FileError::NotSafetensors { .. }), "not a safetensors file");
     }
     for after in ["}", " }", "{}", "\n}", "garbage}", ",\"a\":{}}"] {
         let file = edited(|header| format!("{header}{after}"));
-        assert_refused!(error_of(&file), Error::NotSafetensors { .. }, "trailing");
+        assert_refused!(error_of(&file), Error::File(FileError::NotSafetensors { .. }), "trailing");
     }
     // The last bytes of the padding, where they were written as spaces.
     for byte in [b'\t', b'\n', 0] {
@@ -115,7 +116,7 @@ fn the_header_must_begin_with_a_brace_and_be_padded_with_spaces() {
         let last = data_start(&file) - 1;
         file[last] = byte;
         reseal(&mut file);
-        assert_refused!(error_of(&file), Error::NotSafetensors { .. }, "spaces");
+        assert_refused!(error_of(&file), Error::File(FileError::NotSafetensors { .. }), "spaces");
     }
     // White space inside of the object is JSON like any other.
     assert!(Model::from_bytes(&replaced("{\"__metadata__\":", "{\n\t\"__metadata__\" : ")).is_ok());
@@ -125,32 +126,32 @@ fn the_header_must_begin_with_a_brace_and_be_padded_with_spaces() {
 fn objects_and_words_must_be_written_as_such() {
     let array = r#"["F32",[16],[1152,1216]]"#;
     let entry = r#"{"dtype":"F32","shape":[16],"data_offsets":[1152,1216]}"#;
-    assert_refused!(error_of(&replaced(entry, array)), Error::NotSafetensors { .. }, "an object");
+    assert_refused!(error_of(&replaced(entry, array)), Error::File(FileError::NotSafetensors { .. }), "an object");
     let word = r#"{"dtype":{"F32":null},"shape":[16],"data_offsets":[1152,1216]}"#;
-    assert_refused!(error_of(&replaced(entry, word)), Error::NotSafetensors { .. }, "string");
+    assert_refused!(error_of(&replaced(entry, word)), Error::File(FileError::NotSafetensors { .. }), "string");
     let metadata = edited(|_| r#"{"__metadata__":null}"#.into());
-    assert_refused!(error_of(&metadata), Error::NotSafetensors { .. }, "null");
+    assert_refused!(error_of(&metadata), Error::File(FileError::NotSafetensors { .. }), "null");
 
     let graph =
         refused(|forge| forge.graph = json!([forge.graph["input"], forge.graph["output"], forge.graph["nodes"]]));
-    assert_refused!(graph, Error::Malformed { key: "graph", .. }, "an object");
+    assert_refused!(graph, Error::File(FileError::Malformed { key: "graph", .. }), "an object");
     let input = refused(|forge| forge.graph["input"] = json!(["x", [4, 4, 2]]));
-    assert_refused!(input, Error::Malformed { key: "graph", .. }, "an object");
+    assert_refused!(input, Error::File(FileError::Malformed { key: "graph", .. }), "an object");
     let nodes = refused(|forge| forge.graph["nodes"] = json!({ "a": 1 }));
-    assert_refused!(nodes, Error::Malformed { key: "graph", .. }, "an array of nodes");
+    assert_refused!(nodes, Error::File(FileError::Malformed { key: "graph", .. }), "an array of nodes");
     let node = refused(|forge| forge.graph["nodes"][2] = json!(["flat", ["binary"], "flatten"]));
-    assert_refused!(node, Error::NodeMalformed { index: 2, .. }, "node 2");
+    assert_refused!(node, Error::File(FileError::NodeMalformed { index: 2, .. }), "node 2");
     let base = refused(|forge| forge.node("binary")["bases"] = json!([["binary.weight.0", "binary.alpha.0"]]));
-    assert_refused!(base, Error::NodeMalformed { index: 1, .. }, "`bases`", "an object");
+    assert_refused!(base, Error::File(FileError::NodeMalformed { index: 1, .. }), "`bases`", "an object");
     for (field, word) in
         [("mode", json!({ "fixed": null })), ("pad_value", json!({ "valid-taps": null })), ("mode", json!(1))]
     {
         let found = refused(|forge| forge.node("binary")[field] = word);
-        assert_refused!(found, Error::NodeMalformed { index: 1, .. }, field, "string");
+        assert_refused!(found, Error::File(FileError::NodeMalformed { index: 1, .. }), field, "string");
     }
     let rows =
         refused_full(|forge| forge.node("by_order")["rows"][0] = json!(["by_order.scale.1", "by_order.shift.1"]));
-    assert_refused!(rows, Error::NodeMalformed { .. }, "`by_order`", "`rows`", "an object");
+    assert_refused!(rows, Error::File(FileError::NodeMalformed { .. }), "`by_order`", "`rows`", "an object");
 }
 
 /// An integer is digits alone, and exact as far as 2^64 - 1.
@@ -165,26 +166,30 @@ fn integers_must_be_written_as_integers() {
         });
         let (error, text) = found;
         assert!(
-            matches!(error, Error::NodeMalformed { index: 0, .. } | Error::Malformed { key: "graph", .. }),
+            matches!(
+                error,
+                Error::File(FileError::NodeMalformed { index: 0, .. })
+                    | Error::File(FileError::Malformed { key: "graph", .. })
+            ),
             "{text}"
         );
     }
     for number in ["16.0", "1.6e1", "-0", "18446744073709551616"] {
         let file = replaced("\"shape\":[16]", &format!("\"shape\":[{number}]"));
-        assert_refused!(error_of(&file), Error::NotSafetensors { .. }, "usize");
+        assert_refused!(error_of(&file), Error::File(FileError::NotSafetensors { .. }), "usize");
         let file = replaced("[1152,1216]", &format!("[1152,{number}]"));
-        assert_refused!(error_of(&file), Error::NotSafetensors { .. }, "usize");
+        assert_refused!(error_of(&file), Error::File(FileError::NotSafetensors { .. }), "usize");
     }
     for samples in ["2.0", "2e0", "-0"] {
         let text = format!(r#"{{"samples":{samples},"input":"golden.input","output":"golden.output"}}"#);
         let found = refused_full(|forge| drop(forge.metadata.insert("golden".into(), text)));
-        assert_refused!(found, Error::Malformed { key: "golden", .. }, "usize");
+        assert_refused!(found, Error::File(FileError::Malformed { key: "golden", .. }), "usize");
     }
     // Past 2^53 no neighbour takes a number's place, as it would in a binary64.
     let odd = refused(|forge| forge.node("binary")["order"] = json!((1_u64 << 53) + 1));
-    assert_refused!(odd, Error::Order { order: 9_007_199_254_740_993, .. }, "9007199254740993");
+    assert_refused!(odd, Error::Graph(GraphError::Order { order: 9_007_199_254_740_993, .. }), "9007199254740993");
     let most = refused(|forge| forge.node("binary")["order"] = json!(u64::MAX));
-    assert_refused!(most, Error::Order { .. }, "18446744073709551615");
+    assert_refused!(most, Error::Graph(GraphError::Order { .. }), "18446744073709551615");
 }
 
 /// Also where a reader looks no further: what one takes, every one takes.
@@ -202,7 +207,7 @@ fn unknown_fields_must_be_json_that_every_reader_takes() {
         assert!(Model::from_bytes(&field(text)).is_ok(), "{text}");
     }
     for text in ["1e400", "\"\\ud83d\"", "\"\\ude00\"", "\"\u{1}\"", "NaN", "01", "[1,]", "'a'", &nested(125)] {
-        assert_refused!(error_of(&field(text)), Error::Malformed { key: "graph", .. }, "graph");
+        assert_refused!(error_of(&field(text)), Error::File(FileError::Malformed { key: "graph", .. }), "graph");
     }
 }
 
@@ -211,20 +216,24 @@ fn unknown_fields_must_be_json_that_every_reader_takes() {
 fn messages_stay_short() {
     let long = "n".repeat(100_000);
     let dtype = replaced("\"dtype\":\"F32\"", &format!("\"dtype\":\"{long}\""));
-    assert_refused!(error_of(&dtype), Error::NotSafetensors { .. }, "variant");
+    assert_refused!(error_of(&dtype), Error::File(FileError::NotSafetensors { .. }), "variant");
     assert_refused!(
         refused(|forge| forge.node("flat")["op"] = json!(long)),
-        Error::NodeMalformed { .. },
+        Error::File(FileError::NodeMalformed { .. }),
         "`flat`",
         "nnn"
     );
     assert_refused!(
         refused(|forge| forge.node("stem")["filters"] = json!(long)),
-        Error::NodeMalformed { .. },
+        Error::File(FileError::NodeMalformed { .. }),
         "filters"
     );
-    assert_refused!(refused(|forge| forge.graph["nodes"] = json!(long)), Error::Malformed { .. }, "graph");
+    assert_refused!(
+        refused(|forge| forge.graph["nodes"] = json!(long)),
+        Error::File(FileError::Malformed { .. }),
+        "graph"
+    );
     let set = |key: &'static str| refused(|forge| drop(forge.metadata.insert(key.into(), long.clone())));
-    assert_refused!(set("format"), Error::NotHorq { .. }, "nnn");
-    assert_refused!(set("format_version"), Error::Malformed { .. }, "nnn");
+    assert_refused!(set("format"), Error::File(FileError::NotHorq { .. }), "nnn");
+    assert_refused!(set("format_version"), Error::File(FileError::Malformed { .. }), "nnn");
 }

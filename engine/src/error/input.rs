@@ -1,0 +1,134 @@
+//! What a caller passes.
+
+use crate::escape::escaped;
+
+/// What is wrong with an argument or with the values of a run.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// Source values of the wrong length.
+    #[error("node `{}` takes {expected} values of `{}`, but {found} were given", escaped(node), escaped(source_name))]
+    SourceLength {
+        /// The node.
+        node: String,
+        /// Which source.
+        source_name: String,
+        /// How many it takes.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+    /// Source values of the wrong type.
+    #[error(
+        "node `{}` takes {expected} values of `{}`, but {found} values were given",
+        escaped(node),
+        escaped(source_name)
+    )]
+    SourceKind {
+        /// The node.
+        node: String,
+        /// Which source.
+        source_name: String,
+        /// The type of an element that it takes.
+        expected: &'static str,
+        /// The type that was given.
+        found: &'static str,
+    },
+    /// Golden input or output that is no whole number of samples, or the two of different numbers.
+    #[error(
+        "the golden input has {input} values and the golden output {output}, but a sample has {input_len} and {output_len}; give the same whole number of samples, at least one"
+    )]
+    GoldenLength {
+        /// Values of the input.
+        input: usize,
+        /// Values of the output.
+        output: usize,
+        /// Values of one sample's input.
+        input_len: usize,
+        /// Values of one sample's output.
+        output_len: usize,
+    },
+    /// A batch of no samples.
+    #[error("a session's batch must be at least 1; it is the most samples of one run")]
+    Batch,
+    /// A pool of no threads.
+    #[error("a pool needs at least 1 thread; `Threads::Inline` uses the caller's")]
+    NoThreads,
+    /// An input that is no whole number of samples, or more of them than the batch.
+    #[error(
+        "the input has {found} values, but must be 1 to {batch} samples of {sample}; pass whole samples, or make the session with a larger batch"
+    )]
+    InputLength {
+        /// Values of the input.
+        found: usize,
+        /// Values of one sample.
+        sample: usize,
+        /// The most samples of one run.
+        batch: usize,
+    },
+    /// An output whose length does not fit the input's.
+    #[error(
+        "the output has {found} values, but {samples} samples of {sample} need {expected}; pass a slice of {expected}"
+    )]
+    OutputLength {
+        /// Values of the output.
+        found: usize,
+        /// Values that the input's samples need.
+        expected: usize,
+        /// Samples of the input.
+        samples: usize,
+        /// Values of one sample's output.
+        sample: usize,
+    },
+    /// The caller's input holds NaN or infinity.
+    #[error(
+        "value {index} of the input `{}` is {value}; every value must be finite, so check what prepares the input",
+        escaped(input)
+    )]
+    InputNotFinite {
+        /// The name of the graph's input.
+        input: String,
+        /// The value's place.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A value became NaN or infinite inside the network.
+    #[error(
+        "a value of layer `{}` is NaN or infinite, or its scale overflows; the input is too large for this model, so check how it is prepared",
+        escaped(layer)
+    )]
+    LayerNotFinite {
+        /// The binary layer whose input it is, or the output.
+        layer: String,
+    },
+    /// An order that no layer can run at.
+    #[error("an order must be 1 to {limit}, not {order}")]
+    OrderRange {
+        /// The order asked for.
+        order: usize,
+        /// The highest order.
+        limit: usize,
+    },
+    /// An order that a layer cannot run at.
+    #[error(
+        "layer `{}` can run at orders 1 to {limit}, not {order}; export the model with a higher order if you need it",
+        escaped(layer)
+    )]
+    LayerOrder {
+        /// The layer.
+        layer: String,
+        /// The order asked for.
+        order: usize,
+        /// The highest order that the model holds for it.
+        limit: usize,
+    },
+    /// No binary layer of that name.
+    #[error("the model has no binary layer `{}`; its binary layers are: {}", escaped(layer), escaped(known))]
+    UnknownLayer {
+        /// The name asked for.
+        layer: String,
+        /// The names that there are.
+        known: String,
+    },
+}

@@ -1,0 +1,80 @@
+//! The error of this crate, by category.
+
+mod cpu;
+mod file;
+mod graph;
+mod input;
+mod resource;
+mod tensor;
+
+pub use cpu::CpuError;
+pub use file::FileError;
+pub use graph::GraphError;
+pub use input::InputError;
+pub use resource::ResourceError;
+pub use tensor::TensorError;
+
+/// What went wrong: a category, and in it a variant for each rule of the format, of the graph and of a session.
+///
+/// Its text is one line, whatever a file or a path holds: what comes from outside stands in it as [`crate::escaped`] shows it.
+/// The fields hold it as it is.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that is no model, or cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A graph that breaks a rule.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A tensor that breaks a rule.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// Arguments or values of the caller's that do not fit the model.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Memory or threads that cannot be had.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    /// A layer or an instruction set that no kernel of this CPU runs.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+}
+
+/// The category of an [`Error`], by which a service can tell a bad model from a bad request and from a want of means.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// [`Error::File`]: get another file.
+    File,
+    /// [`Error::Graph`]: export the model again.
+    Graph,
+    /// [`Error::Tensor`]: export the model again.
+    Tensor,
+    /// [`Error::Input`]: call with other arguments.
+    Input,
+    /// [`Error::Resource`]: free memory, ask for less, or raise a limit.
+    Resource,
+    /// [`Error::Cpu`]: run elsewhere, or change the layer.
+    Cpu,
+}
+
+impl Error {
+    /// The category.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::File(_) => ErrorKind::File,
+            Self::Graph(_) => ErrorKind::Graph,
+            Self::Tensor(_) => ErrorKind::Tensor,
+            Self::Input(_) => ErrorKind::Input,
+            Self::Resource(_) => ErrorKind::Resource,
+            Self::Cpu(_) => ErrorKind::Cpu,
+        }
+    }
+}
+
+impl From<horq_kernels::Error> for Error {
+    fn from(error: horq_kernels::Error) -> Self {
+        Self::Cpu(CpuError::Kernel(error))
+    }
+}

@@ -1,0 +1,179 @@
+//! Tensors.
+
+use crate::escape::escaped;
+
+/// What is wrong with a tensor of a file, or with values that a builder was given for one.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum TensorError {
+    /// A tensor whose length is no multiple of 64, so that the next one does not start on a boundary.
+    #[error("tensor `{}` has {length} bytes, which is no multiple of 64; pad it with zeros", escaped(tensor))]
+    TensorLength {
+        /// The tensor.
+        tensor: String,
+        /// Its bytes.
+        length: usize,
+    },
+    /// The graph names a tensor that is not there.
+    #[error(
+        "node `{}` needs the tensor `{}`, which the file does not hold; export the model again",
+        escaped(node),
+        escaped(tensor)
+    )]
+    TensorMissing {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor that nothing names.
+    #[error("nothing in the graph names the tensor `{}`; remove it or name it", escaped(tensor))]
+    TensorUnknown {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor that is named twice.
+    #[error(
+        "nodes `{}` and `{}` both name the tensor `{}`; give each a tensor of its own",
+        escaped(first),
+        escaped(second),
+        escaped(tensor)
+    )]
+    TensorShared {
+        /// The node that names it first.
+        first: String,
+        /// The node that names it again.
+        second: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor of the wrong element type.
+    #[error(
+        "tensor `{}` of node `{}` has elements of type {}, but must have {expected}",
+        escaped(tensor),
+        escaped(node),
+        escaped(found)
+    )]
+    TensorDtype {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// A tensor of the wrong shape.
+    #[error(
+        "tensor `{}` of node `{}` has shape {}, but the graph makes it {}; export the model again",
+        escaped(tensor),
+        escaped(node),
+        escaped(found),
+        escaped(expected)
+    )]
+    TensorShape {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The shape that the graph implies.
+        expected: String,
+        /// The shape in the header.
+        found: String,
+    },
+    /// A float that is NaN or infinite.
+    #[error(
+        "value {index} of tensor `{}` of node `{}` is {value}; every float of a model must be finite",
+        escaped(tensor),
+        escaped(node)
+    )]
+    NotFinite {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// A constant of mode `fixed` that is zero or negative.
+    #[error(
+        "scale {index} of tensor `{}` of node `{}` is {value}; the constants of mode fixed must be positive",
+        escaped(tensor),
+        escaped(node)
+    )]
+    ScaleNotPositive {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// Padding that is not zero.
+    #[error(
+        "element {index} of tensor `{}` of node `{}` holds {bits:#010x} where padding must be zero",
+        escaped(tensor),
+        escaped(node)
+    )]
+    DirtyPadding {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+        /// The element's bits.
+        bits: u32,
+    },
+    /// A code that names no entry of its codebook.
+    #[error(
+        "element {index} of tensor `{}` of node `{}` holds code {code}, but the codebook has {entries} entries; codes count from 0",
+        escaped(tensor),
+        escaped(node)
+    )]
+    CodeBeyond {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element; of a builder's source the code, of a file's tensor the word.
+        index: usize,
+        /// The code.
+        code: u8,
+        /// Entries of the codebook.
+        entries: usize,
+    },
+    /// An 8-bit weight of -128.
+    #[error(
+        "element {index} of tensor `{}` of node `{}` is -128; 8-bit weights are -127 to 127, scaled alike on both sides",
+        escaped(tensor),
+        escaped(node)
+    )]
+    Int8Range {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+    },
+    /// An 8-bit layer whose input scale cannot be divided by.
+    #[error(
+        "the input scale in tensor `{}` of node `{}` is {value:e}; it must be finite and at least 2^-126",
+        escaped(tensor),
+        escaped(node)
+    )]
+    InputScale {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The scale.
+        value: f32,
+    },
+}
