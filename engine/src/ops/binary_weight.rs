@@ -112,8 +112,4 @@ impl Kernel for Panels {
         each(cast_slice(&self.panels));
         each(cast_slice(&self.alpha));
     }
-
-    fn windows(&self, all: usize) -> usize {
-        all
-    }
 }

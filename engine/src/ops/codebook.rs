@@ -136,8 +136,4 @@ impl Kernel for Panels {
         each(cast_slice(&self.codes));
         each(cast_slice(&self.book));
     }
-
-    fn windows(&self, all: usize) -> usize {
-        all
-    }
 }

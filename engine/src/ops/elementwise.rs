@@ -1,13 +1,12 @@
 //! Operations value by value that no order decides on, and softmax.
 
 use super::epilogue::StepSpec;
-use super::layer::{Call, Compute, Layer};
+use super::layer::{Compute, Layer, unweighted};
 use super::{Bare, Body, Context, Fields, Inputs, Operation, Role};
 use crate::Error;
-use crate::macs::Macs;
 use crate::shape::Shape;
 use crate::tensor::TensorSpec;
-use horq_kernels::{Isa, Runner, Stage, Step, elementwise, timed};
+use horq_kernels::{Step, elementwise};
 use serde::Serialize;
 
 /// y = max(x, 0).
@@ -38,15 +37,9 @@ impl Bare for Relu {
     fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
         Ok(Self)
     }
-}
 
-impl Operation for Relu {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.one()
-    }
-
-    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
-        Vec::new()
     }
 
     fn role(&self) -> Role<'_> {
@@ -58,15 +51,9 @@ impl Bare for HardSwish {
     fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
         Ok(Self)
     }
-}
 
-impl Operation for HardSwish {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.one()
-    }
-
-    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
-        Vec::new()
     }
 
     fn role(&self) -> Role<'_> {
@@ -111,16 +98,10 @@ impl Bare for Add {
     fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
         Ok(Self)
     }
-}
 
-impl Operation for Add {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         let [first, second] = inputs.two()?;
         if first == second { Ok(first) } else { Err(inputs.differ(first, second, "make them equal")) }
-    }
-
-    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
-        Vec::new()
     }
 
     fn role(&self) -> Role<'_> {
@@ -132,15 +113,9 @@ impl Bare for Softmax {
     fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
         Ok(Self)
     }
-}
 
-impl Operation for Softmax {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.one()
-    }
-
-    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
-        Vec::new()
     }
 
     fn role(&self) -> Role<'_> {
@@ -150,26 +125,9 @@ impl Operation for Softmax {
 
 impl Layer for Softmax {
     fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
-        Ok(Box::new(SoftmaxLayer { isa: context.isa, channels: context.input()?.channels() }))
+        let channels = context.input()?.channels();
+        unweighted(context.isa, move |runner, operands, output| {
+            elementwise::softmax(runner, channels, operands.get(0), output);
+        })
     }
-}
-
-struct SoftmaxLayer {
-    isa: Isa,
-    channels: usize,
-}
-
-impl Compute for SoftmaxLayer {
-    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
-        let runner = Runner { isa: self.isa, parallel: call.parallel };
-        let input = call.operands.get(0);
-        timed(call.clock, Stage::Float, || elementwise::softmax(runner, self.channels, input, call.output));
-        Ok(())
-    }
-
-    fn macs(&self) -> Macs {
-        Macs::default()
-    }
-
-    fn weights(&self, _: &mut dyn FnMut(&[u8])) {}
 }

@@ -100,8 +100,4 @@ impl Kernel for Panels {
     fn weights(&self, each: &mut dyn FnMut(&[u8])) {
         each(cast_slice(&self.weight));
     }
-
-    fn windows(&self, all: usize) -> usize {
-        all
-    }
 }

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::macs::Macs;
 use crate::slot::{Slot, Value};
 use bytemuck::cast_slice;
-use horq_kernels::{Parallel, StageClock};
+use horq_kernels::{Isa, Parallel, Runner, Stage, StageClock, timed};
 
 /// An operation that becomes a layer of its own, whose kernel takes no memory beside the values.
 pub(crate) trait Layer {
@@ -21,6 +21,34 @@ pub(crate) trait Compute: Send + Sync {
     fn macs(&self) -> Macs;
     /// Calls `each` with every weight and per-filter vector that a run reads.
     fn weights(&self, each: &mut dyn FnMut(&[u8]));
+}
+
+/// A layer without weights: a function of its operands.
+struct Unweighted<F> {
+    isa: Isa,
+    compute: F,
+}
+
+/// The layer that computes its output by `compute`.
+pub(super) fn unweighted(
+    isa: Isa,
+    compute: impl Fn(Runner<'_>, Operands<'_>, &mut [f32]) + Send + Sync + 'static,
+) -> Result<Box<dyn Compute>, Error> {
+    Ok(Box::new(Unweighted { isa, compute }))
+}
+
+impl<F: Fn(Runner<'_>, Operands<'_>, &mut [f32]) + Send + Sync> Compute for Unweighted<F> {
+    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+        let runner = Runner { isa: self.isa, parallel: call.parallel };
+        timed(call.clock, Stage::Float, || (self.compute)(runner, call.operands, call.output));
+        Ok(())
+    }
+
+    fn macs(&self) -> Macs {
+        Macs::default()
+    }
+
+    fn weights(&self, _: &mut dyn FnMut(&[u8])) {}
 }
 
 /// What one call of a layer works on.

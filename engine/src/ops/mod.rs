@@ -34,7 +34,7 @@ pub(crate) use inputs::Inputs;
 pub use int8::{Int8, Int8Conv2d, Int8Dense, Int8Quantize};
 pub(crate) use layer::{Call, Compute, Layer, Operands};
 pub use layout::{Flat, SignPadded, Sliding};
-pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
+pub use pool::{AveragePool, GlobalAveragePool, MaxPool, Pool};
 pub(crate) use product::Product;
 pub use product::Weighted;
 pub use shape::{Concat, Flatten};
@@ -60,10 +60,30 @@ trait Body<T>: Sized {
     fn map<U>(self, f: &mut impl FnMut(&str, T) -> U) -> Self::With<U>;
 }
 
-/// The fields of an operation without tensors.
-trait Bare: Sized {
+/// An operation that stands in the list at the end of this file, which implements this and nothing else does.
+trait Listed {}
+
+/// What the engine must know of an operation.
+trait Operation: Listed {
+    /// The shape of its value, given those of its inputs, whose number it checks.
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error>;
+
+    /// The tensors that it names, in the order in which a builder writes them, for a first input of a shape that
+    /// [`Self::infer`] has accepted.
+    fn tensors(&self, input: Shape) -> Vec<TensorSpec<'_>>;
+
+    /// What becomes of it in a session.
+    fn role(&self) -> Role<'_>;
+}
+
+/// An operation without tensors: its [`Body`] and its [`Operation`].
+trait Bare: Listed + Sized {
     /// Reads the fields.
     fn parse<T, F: Fields<T>>(fields: &F) -> Result<Self, F::Error>;
+    /// [`Operation::infer`].
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error>;
+    /// [`Operation::role`].
+    fn role(&self) -> Role<'_>;
 }
 
 impl<T, B: Bare> Body<T> for B {
@@ -78,17 +98,18 @@ impl<T, B: Bare> Body<T> for B {
     }
 }
 
-/// What the engine must know of an operation.
-trait Operation {
-    /// The shape of its value, given those of its inputs, whose number it checks.
-    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error>;
+impl<B: Bare> Operation for B {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
+        Bare::infer(self, inputs)
+    }
 
-    /// The tensors that it names, in the order in which a builder writes them, for a first input of a shape that
-    /// [`Self::infer`] has accepted.
-    fn tensors(&self, input: Shape) -> Vec<TensorSpec<'_>>;
+    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
+        Vec::new()
+    }
 
-    /// What becomes of it in a session.
-    fn role(&self) -> Role<'_>;
+    fn role(&self) -> Role<'_> {
+        Bare::role(self)
+    }
 }
 
 /// What becomes of an operation in a session.
@@ -231,6 +252,11 @@ macro_rules! operations {
                 }
             }
         }
+
+        const _: () = {
+            type T = String;
+            $(impl Listed for $body {})*
+        };
 
         $(impl<T> From<$body> for Op<T> {
             fn from(op: $body) -> Self {

@@ -1,103 +1,70 @@
 //! Pooling.
 
 use super::fields::window;
-use super::layer::{Call, Compute, Layer};
-use super::{Bare, Context, Fields, Inputs, Operation, Role};
+use super::layer::{Compute, Layer, unweighted};
+use super::{Bare, Context, Fields, Inputs, Listed, Role};
 use crate::Error;
-use crate::macs::Macs;
 use crate::shape::Shape;
-use crate::tensor::TensorSpec;
+use horq_kernels::Window;
 use horq_kernels::pool::{self, PoolShape};
-use horq_kernels::{Isa, Runner, Stage, Window, timed};
 use serde::Serialize;
 
-/// The largest value of each window; padded taps are left out.
+/// The largest value of each window, or the mean; padded taps are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct MaxPool {
+pub struct Pool<const LARGEST: bool> {
     /// Kernel, stride, dilation, padding.
     #[serde(flatten)]
     pub window: Window,
 }
 
+/// The largest value of each window; padded taps are left out.
+pub type MaxPool = Pool<true>;
+
 /// The mean of each window; padded taps are left out of the mean.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct AveragePool {
-    /// Kernel, stride, dilation, padding.
-    #[serde(flatten)]
-    pub window: Window,
-}
+pub type AveragePool = Pool<false>;
 
 /// The mean of each channel over the image; the result is flat.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct GlobalAveragePool;
 
-impl MaxPool {
+impl<const LARGEST: bool> Pool<LARGEST> {
     /// The pool of these windows.
     pub fn new(window: Window) -> Self {
         Self { window }
     }
 }
 
-impl AveragePool {
-    /// The pool of these windows.
-    pub fn new(window: Window) -> Self {
-        Self { window }
-    }
-}
-
-impl Bare for MaxPool {
+impl<const LARGEST: bool> Bare for Pool<LARGEST>
+where
+    Self: Listed,
+{
     fn parse<T, F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
         Ok(Self { window: window(fields)? })
     }
-}
 
-impl Operation for MaxPool {
+    /// Every window must hold a pixel of the image: there is no largest value and no mean of nothing.
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
-        infer(&self.window, inputs)
-    }
-
-    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
-        Vec::new()
+        let [height, width, channels] = inputs.image()?;
+        let misfit = |reason| inputs.misfit(inputs.shapes[0], reason);
+        check_taps(&self.window, [height, width]).map_err(misfit)?;
+        let [height, width] = self.window.output(height, width).map_err(|error| misfit(error.to_string()))?;
+        Ok(Shape::Image { height, width, channels })
     }
 
     fn role(&self) -> Role<'_> {
-        Role::Pool { layer: self, window: &self.window, largest: true }
+        Role::Pool { layer: self, window: &self.window, largest: LARGEST }
     }
 }
 
-impl Layer for MaxPool {
+impl<const LARGEST: bool> Layer for Pool<LARGEST> {
     fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
-        let shape = shape(&self.window, context)?;
-        Ok(layer(context.isa, move |runner, input, output| pool::max_pool(runner, &shape, input, output)))
-    }
-}
-
-impl Bare for AveragePool {
-    fn parse<T, F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
-        Ok(Self { window: window(fields)? })
-    }
-}
-
-impl Operation for AveragePool {
-    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
-        infer(&self.window, inputs)
-    }
-
-    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
-        Vec::new()
-    }
-
-    fn role(&self) -> Role<'_> {
-        Role::Pool { layer: self, window: &self.window, largest: false }
-    }
-}
-
-impl Layer for AveragePool {
-    fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
-        let shape = shape(&self.window, context)?;
-        Ok(layer(context.isa, move |runner, input, output| pool::average_pool(runner, &shape, input, output)))
+        let ([height, width, channels], window) = (context.image()?, self.window);
+        let shape = PoolShape { height, width, channels, window };
+        unweighted(context.isa, move |runner, operands, output| match LARGEST {
+            true => pool::max_pool(runner, &shape, operands.get(0), output),
+            false => pool::average_pool(runner, &shape, operands.get(0), output),
+        })
     }
 }
 
@@ -105,15 +72,9 @@ impl Bare for GlobalAveragePool {
     fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
         Ok(Self)
     }
-}
 
-impl Operation for GlobalAveragePool {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.image().map(|[_, _, channels]| Shape::Flat(channels))
-    }
-
-    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
-        Vec::new()
     }
 
     fn role(&self) -> Role<'_> {
@@ -125,25 +86,10 @@ impl Layer for GlobalAveragePool {
     fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
         let [height, width, channels] = context.image()?;
         let pixels = height * width;
-        Ok(layer(context.isa, move |runner, input, output| {
-            pool::global_average_pool(runner, pixels, channels, input, output);
-        }))
+        unweighted(context.isa, move |runner, operands, output| {
+            pool::global_average_pool(runner, pixels, channels, operands.get(0), output);
+        })
     }
-}
-
-fn shape(&window: &Window, context: &Context<'_>) -> Result<PoolShape, Error> {
-    let [height, width, channels] = context.image()?;
-    Ok(PoolShape { height, width, channels, window })
-}
-
-/// The shape of a pool's output. Every window must hold a pixel of the image: there is no largest value and no mean of
-/// nothing.
-fn infer(window: &Window, inputs: &Inputs<'_>) -> Result<Shape, Error> {
-    let [height, width, channels] = inputs.image()?;
-    let misfit = |reason| inputs.misfit(inputs.shapes[0], reason);
-    check_taps(window, [height, width]).map_err(misfit)?;
-    let [height, width] = window.output(height, width).map_err(|error| misfit(error.to_string()))?;
-    Ok(Shape::Image { height, width, channels })
 }
 
 /// No side's padding reaches the window's span, so each window touches the image; and neighbouring taps are no further
@@ -161,28 +107,4 @@ fn check_taps(window: &Window, size: [usize; 2]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// A layer that pools an input into an output.
-fn layer(isa: Isa, pool: impl Fn(Runner<'_>, &[f32], &mut [f32]) + Send + Sync + 'static) -> Box<dyn Compute> {
-    Box::new(Pooling { isa, pool })
-}
-
-struct Pooling<P> {
-    isa: Isa,
-    pool: P,
-}
-
-impl<P: Fn(Runner<'_>, &[f32], &mut [f32]) + Send + Sync> Compute for Pooling<P> {
-    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
-        let runner = Runner { isa: self.isa, parallel: call.parallel };
-        timed(call.clock, Stage::Float, || (self.pool)(runner, call.operands.get(0), call.output));
-        Ok(())
-    }
-
-    fn macs(&self) -> Macs {
-        Macs::default()
-    }
-
-    fn weights(&self, _: &mut dyn FnMut(&[u8])) {}
 }

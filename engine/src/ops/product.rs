@@ -4,7 +4,7 @@ use super::epilogue::Steps;
 use super::fields::Fields;
 use super::layer::{Call, Compute};
 use super::layout::{Flat, Layout, SignPadded, Sliding};
-use super::{Body, Context, Inputs, Operation, Quantizer, Role};
+use super::{Body, Context, Inputs, Listed, Operation, Quantizer, Role};
 use crate::Error;
 use crate::macs::Macs;
 use crate::shape::Shape;
@@ -99,8 +99,10 @@ pub(super) trait Kernel: Send + Sync {
     fn run(&self, call: Call<'_>, epilogue: Epilogue<'_>) -> Result<(), horq_kernels::Error>;
     /// Calls `each` with the weights and the vectors of the kernel's own.
     fn weights(&self, each: &mut dyn FnMut(&[u8]));
-    /// Windows of a sample that it computes, given those of the geometry.
-    fn windows(&self, all: usize) -> usize;
+    /// Windows of a sample that it computes, given those of the geometry; fewer where the kernel pools.
+    fn windows(&self, all: usize) -> usize {
+        all
+    }
 }
 
 /// A convolution or matrix product of any kind of weights.
@@ -135,7 +137,10 @@ impl<L: Layout, W: Body<T>, T> Body<T> for Weighted<L, W, T> {
     }
 }
 
-impl<L: Layout, W: Weights> Operation for Weighted<L, W> {
+impl<L: Layout, W: Weights> Operation for Weighted<L, W>
+where
+    Self: Listed,
+{
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         let input = inputs.one()?;
         let geometry = self.layout.geometry(input).map_err(|expected| inputs.rank(input, expected))?;

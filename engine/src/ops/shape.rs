@@ -1,12 +1,10 @@
 //! Operations that move values and compute nothing.
 
-use super::layer::{Call, Compute, Layer};
-use super::{Bare, Context, Fields, Inputs, Operation, Role};
+use super::layer::{Compute, Layer, unweighted};
+use super::{Bare, Context, Fields, Inputs, Role};
 use crate::Error;
-use crate::macs::Macs;
 use crate::shape::Shape;
-use crate::tensor::TensorSpec;
-use horq_kernels::{Isa, Runner, Stage, elementwise, timed};
+use horq_kernels::{Isa, elementwise};
 use serde::Serialize;
 
 /// Channels of two or more images (or vectors) side by side, in the order of the inputs.
@@ -21,9 +19,7 @@ impl Bare for Concat {
     fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
         Ok(Self)
     }
-}
 
-impl Operation for Concat {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         let (first, rest) = inputs.several()?;
         rest.iter().try_fold(first, |sum, &next| match (sum, next) {
@@ -37,10 +33,6 @@ impl Operation for Concat {
         })
     }
 
-    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
-        Vec::new()
-    }
-
     fn role(&self) -> Role<'_> {
         Role::Layer(self)
     }
@@ -48,8 +40,7 @@ impl Operation for Concat {
 
 impl Layer for Concat {
     fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
-        let channels = context.shapes.iter().map(|shape| shape.channels()).collect();
-        Ok(Box::new(SideBySide { isa: context.isa, channels }))
+        side_by_side(context.isa, context.shapes.iter().map(|shape| shape.channels()).collect())
     }
 }
 
@@ -57,16 +48,10 @@ impl Bare for Flatten {
     fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
         Ok(Self)
     }
-}
 
-impl Operation for Flatten {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.image()?;
         Ok(Shape::Flat(inputs.one()?.len()))
-    }
-
-    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
-        Vec::new()
     }
 
     fn role(&self) -> Role<'_> {
@@ -76,34 +61,17 @@ impl Operation for Flatten {
 
 impl Layer for Flatten {
     fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
-        Ok(Box::new(SideBySide { isa: context.isa, channels: vec![context.input()?.channels()] }))
+        side_by_side(context.isa, vec![context.input()?.channels()])
     }
 }
 
-/// Channels side by side; with one input, a copy.
-struct SideBySide {
-    isa: Isa,
-    /// Channels of each input.
-    channels: Vec<usize>,
-}
-
-impl Compute for SideBySide {
-    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
-        let total = self.channels.iter().sum();
-        let runner = Runner { isa: self.isa, parallel: call.parallel };
-        timed(call.clock, Stage::Float, || {
-            let mut first = 0;
-            for (i, &channels) in self.channels.iter().enumerate() {
-                elementwise::concat(runner, first..first + channels, call.operands.get(i), total, call.output);
-                first += channels;
-            }
-        });
-        Ok(())
-    }
-
-    fn macs(&self) -> Macs {
-        Macs::default()
-    }
-
-    fn weights(&self, _: &mut dyn FnMut(&[u8])) {}
+/// Channels side by side, so many of each input; with one input, a copy.
+fn side_by_side(isa: Isa, channels: Vec<usize>) -> Result<Box<dyn Compute>, Error> {
+    unweighted(isa, move |runner, operands, output| {
+        let (total, mut first) = (channels.iter().sum(), 0);
+        for (i, &channels) in channels.iter().enumerate() {
+            elementwise::concat(runner, first..first + channels, operands.get(i), total, output);
+            first += channels;
+        }
+    })
 }
