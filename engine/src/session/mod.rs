@@ -1,75 +1,24 @@
 //! A session: a model made ready to run on this CPU, with all the memory it needs.
 
 mod budget;
+mod context;
+mod options;
 mod pass;
 
+pub use options::SessionOptions;
+
 use crate::error::{InputError, ResourceError};
-use crate::ops::{self, Context, Reader};
+use crate::ops;
 use crate::plan::Plan;
-use crate::slot::Slot;
 use crate::threads::Executor;
-use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Threads};
+use crate::{BinaryProfile, Error, LayerProfile, Model, Order};
 use budget::Budget;
+use context::context;
 use horq_kernels::float_env::in_default;
 use horq_kernels::{Isa, Parallel, StageClock};
 use pass::{PassMemory, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-
-/// How a session is made; the default is one sample at a time on the caller's thread with the best kernels of this CPU.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SessionOptions {
-    /// The most samples of one run; 1 by default. Memory is taken for those that go through the layers together, some half a
-    /// MiB of values, not for all.
-    pub batch: usize,
-    /// The instruction set of all kernels; by default the one that `HORQ_ISA` names, else the best of this CPU.
-    pub isa: Option<Isa>,
-    /// Who runs the work; the caller's thread by default.
-    pub threads: Threads,
-    /// Whether to measure where the time goes; costs two readings of the clock a stage. Off by default.
-    pub profile: bool,
-    /// The order of all binary layers, as [`Session::set_order`]; by default each layer's highest.
-    pub order: Option<Order>,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self { batch: 1, isa: None, threads: Threads::Inline, profile: false, order: None }
-    }
-}
-
-impl SessionOptions {
-    /// The default options.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets [`Self::batch`].
-    pub fn batch(self, batch: usize) -> Self {
-        Self { batch, ..self }
-    }
-
-    /// Sets [`Self::isa`].
-    pub fn isa(self, isa: Isa) -> Self {
-        Self { isa: Some(isa), ..self }
-    }
-
-    /// Sets [`Self::threads`].
-    pub fn threads(self, threads: Threads) -> Self {
-        Self { threads, ..self }
-    }
-
-    /// Sets [`Self::profile`].
-    pub fn profile(self, profile: bool) -> Self {
-        Self { profile, ..self }
-    }
-
-    /// Sets [`Self::order`].
-    pub fn order(self, order: Order) -> Self {
-        Self { order: Some(order), ..self }
-    }
-}
 
 /// A model ready to run: kernels chosen, memory planned and allocated.
 ///
@@ -219,7 +168,7 @@ impl Session {
     /// Computes the answers of n samples, n = `input.len()` / [`Self::input_len`], at most the session's batch.
     ///
     /// `input` holds the samples one after another, NHWC, unpadded; `output` takes [`Self::output_len`] values a sample.
-    /// On the caller's thread alone ([`Threads::Inline`]) a run that succeeds allocates nothing, takes no lock and makes no system
+    /// On the caller's thread alone ([`Threads::Inline`](crate::Threads::Inline)) a run that succeeds allocates nothing, takes no lock and makes no system
     /// call. The answer to a sample does not depend on the others of its batch, nor on threads or instruction sets, nor on the
     /// rounding or the treatment of denormals that the calling thread is set to: a run computes in the default
     /// floating-point environment and leaves the caller's as it was.
@@ -429,37 +378,6 @@ fn first_not_finite(values: &[f32]) -> Option<usize> {
     let dirty = |block: &[f32]| block.iter().fold(false, |any, x| any | ((x.to_bits() as i32 & i32::MAX) >= INFINITY));
     let block = values.chunks(1024).position(dirty)?;
     values[block * 1024..].iter().position(|x| !x.is_finite()).map(|i| block * 1024 + i)
-}
-
-/// What the layer of that index is prepared from.
-fn context<'a>(
-    model: &'a Model,
-    plan: &Plan,
-    index: usize,
-    layer_of: &'a dyn Fn(&str) -> usize,
-    isa: Isa,
-    batch: usize,
-) -> Context<'a> {
-    let (nodes, layer) = (&model.graph().nodes, &plan.layers[index]);
-    let node = &nodes[layer.node];
-    Context {
-        tensors: model.tensors(),
-        name: &node.name,
-        op: &node.op,
-        inputs: &node.inputs,
-        shapes: layer.inputs[..node.inputs.len()].iter().map(|value| value.shape).collect(),
-        fused: layer.fused.iter().map(|&node| &nodes[node].op).collect(),
-        index,
-        reads_planes: matches!(layer.inputs[0].slot, Slot::Planes { .. }),
-        reader: layer.handover.map(|handover| Reader {
-            layer: handover.reader,
-            op: &nodes[handover.node].op,
-            layout: handover.layout,
-        }),
-        layer_of,
-        isa,
-        batch,
-    }
 }
 
 const _: () = {

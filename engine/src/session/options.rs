@@ -1,0 +1,59 @@
+//! How a session is made.
+
+use crate::{Order, Threads};
+use horq_kernels::Isa;
+
+/// How a session is made; the default is one sample at a time on the caller's thread with the best kernels of this CPU.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// The most samples of one run; 1 by default. Memory is taken for those that go through the layers together, some half a
+    /// MiB of values, not for all.
+    pub batch: usize,
+    /// The instruction set of all kernels; by default the one that `HORQ_ISA` names, else the best of this CPU.
+    pub isa: Option<Isa>,
+    /// Who runs the work; the caller's thread by default.
+    pub threads: Threads,
+    /// Whether to measure where the time goes; costs two readings of the clock a stage. Off by default.
+    pub profile: bool,
+    /// The order of all binary layers, as [`Session::set_order`]; by default each layer's highest.
+    pub order: Option<Order>,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { batch: 1, isa: None, threads: Threads::Inline, profile: false, order: None }
+    }
+}
+
+impl SessionOptions {
+    /// The default options.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`Self::batch`].
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// Sets [`Self::isa`].
+    pub fn isa(self, isa: Isa) -> Self {
+        Self { isa: Some(isa), ..self }
+    }
+
+    /// Sets [`Self::threads`].
+    pub fn threads(self, threads: Threads) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// Sets [`Self::profile`].
+    pub fn profile(self, profile: bool) -> Self {
+        Self { profile, ..self }
+    }
+
+    /// Sets [`Self::order`].
+    pub fn order(self, order: Order) -> Self {
+        Self { order: Some(order), ..self }
+    }
+}
