@@ -47,7 +47,8 @@
 //! # Errors
 //! Every fallible call returns [`Error`], which says what was wrong and what to do, on one line: names and other text from
 //! files stand in it as [`escaped`] shows them, so that no file forges a line of a log. NaN and infinity are errors, not
-//! results. No file and no input makes this crate panic.
+//! results. No file and no input makes this crate panic. [`Error::kind`] tells a bad file from a bad call and from a want of
+//! memory or threads; [`error`] lists what each category holds.
 //!
 //! # Environment
 //! `HORQ_ISA` forces an instruction set (`portable`, `popcnt`, `avx2`, `avx512bw`, `avx512vpopcnt`, `neon`);

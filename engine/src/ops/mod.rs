@@ -1,8 +1,10 @@
-//! The operations: everything that the engine knows of one stands in the file of its family.
-//!
-//! The list at the end of this file makes the enumeration [`Op`], the table of names, the parser and the dispatch. An
-//! operation that is listed there must implement [`Body`] (its fields) and [`Operation`] (its shape, its tensors and its role in
-//! a session), whose methods have no defaults, so that nothing of it can be forgotten.
+//! The operations of a graph, with names of tensors in a [`Graph`](crate::graph::Graph) and with values in a
+//! [`Builder`](crate::Builder).
+
+// Everything that the engine knows of an operation stands in the file of its family. The list at the end of this file makes
+// the enumeration `Op`, the table of names, the parser and the dispatch. An operation that is listed there must implement `Body`
+// (its fields) and `Operation` (its shape, its tensors and its role in a session), or `Bare` for both if it has no tensors. Their
+// methods have no defaults, so nothing of it can be forgotten.
 
 mod affine;
 mod binary;

@@ -16,7 +16,7 @@ pub struct SessionOptions {
     pub threads: Threads,
     /// Whether to measure where the time goes; costs two readings of the clock a stage. Off by default.
     pub profile: bool,
-    /// The order of all binary layers, as [`Session::set_order`]; by default each layer's highest.
+    /// The order of all binary layers, as [`crate::Session::set_order`]; by default each layer's highest.
     pub order: Option<Order>,
 }
 
