@@ -69,7 +69,7 @@ impl Builder {
     ) -> Result<&mut Self, Error> {
         check_name(name)?;
         if self.shapes.contains_key(name) {
-            return Err(Error::Graph(GraphError::DuplicateName { node: name.into() }));
+            return Err(GraphError::DuplicateName { node: name.into() }.into());
         }
         let shapes = inputs.iter().map(|input| self.read(name, input)).collect::<Result<Vec<_>, _>>()?;
         let mut given = HashMap::new();
@@ -184,7 +184,7 @@ impl Builder {
         let (input_len, output_len) = (self.input.shape.len(), output_shape.len());
         let samples = input.checked_div(input_len).unwrap_or(0);
         if samples == 0 || samples * input_len != input || samples.checked_mul(output_len) != Some(output) {
-            return Err(Error::Input(InputError::GoldenLength { input, output, input_len, output_len }));
+            return Err(InputError::GoldenLength { input, output, input_len, output_len }.into());
         }
         Ok(samples)
     }

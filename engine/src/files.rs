@@ -36,7 +36,7 @@ pub fn replace_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), Error> {
         Err(error) => return Err(fail("look at")(error)),
     };
     if let Some(reason) = old.as_ref().and_then(refusal) {
-        return Err(Error::File(FileError::NotReplaceable { path: path.into(), reason }));
+        return Err(FileError::NotReplaceable { path: path.into(), reason }.into());
     }
     let target = follow(path).map_err(fail("follow the symbolic link"))?;
     let folder = folder(&target);

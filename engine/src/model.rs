@@ -265,7 +265,7 @@ impl Model {
         if *stored == computed {
             return Ok(());
         }
-        Err(Error::File(FileError::Digest { part: "data", stored: stored.clone(), computed }))
+        Err(FileError::Digest { part: "data", stored: stored.clone(), computed }.into())
     }
 }
 

@@ -193,7 +193,10 @@ impl<'a> Fields<PlainValues<'a>> for &'a Keywords<'_, '_> {
         }
     }
 
-    fn counts<const N: usize>(&self, name: &'static str, default: Option<[usize; N]>) -> PyResult<[usize; N]> {
+    fn counts<const N: usize>(&self, name: &'static str, default: Option<[usize; N]>) -> PyResult<[usize; N]>
+    where
+        [usize; N]: DeserializeOwned,
+    {
         match (self.find(name), default) {
             (None, Some(default)) => Ok(default),
             _ => self.extract::<[Count; N]>(name).map(|counts| counts.map(|count| count.0)),

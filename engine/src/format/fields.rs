@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{
-    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::{Word, brief};
@@ -52,9 +50,11 @@ impl Fields<String> for JsonFields<'_> {
         self.required(name)
     }
 
-    fn counts<const N: usize>(&self, name: &'static str, _: Option<[usize; N]>) -> Result<[usize; N], String> {
-        let counts: Counts<N> = self.required(name)?;
-        Ok(counts.0)
+    fn counts<const N: usize>(&self, name: &'static str, _: Option<[usize; N]>) -> Result<[usize; N], String>
+    where
+        [usize; N]: DeserializeOwned,
+    {
+        self.required(name)
     }
 
     fn byte(&self, name: &'static str) -> Result<u8, String> {
@@ -90,30 +90,6 @@ impl Fields<String> for JsonFields<'_> {
         let mut deserializer = serde_json::Deserializer::from_str(json.get());
         let pairs = deserializer.deserialize_seq(Pairs(keys));
         pairs.map_err(|error| format!("field `{name}`: {}", brief(error)))
-    }
-}
-
-/// An array of so many numbers; serde itself knows arrays of given lengths alone.
-struct Counts<const N: usize>([usize; N]);
-
-impl<'de, const N: usize> Deserialize<'de> for Counts<N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_tuple(N, Self([0; N]))
-    }
-}
-
-impl<'de, const N: usize> Visitor<'de> for Counts<N> {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an array of length {N}")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut numbers: A) -> Result<Self, A::Error> {
-        for i in 0..N {
-            self.0[i] = numbers.next_element()?.ok_or_else(|| A::Error::invalid_length(i, &self))?;
-        }
-        Ok(self)
     }
 }
 

@@ -38,7 +38,7 @@ const KINDS: &[Kind] = &[
 
 /// Refuses a file that is empty or known to be something else. No `.horq` file is: its bytes 3 to 8 are zero and a brace.
 pub(super) fn check(first: &[u8]) -> Result<(), Error> {
-    let refuse = |found, advice| Err(Error::File(FileError::OtherFormat { found, advice }));
+    let refuse = |found, advice| Err(FileError::OtherFormat { found, advice }.into());
     if first.is_empty() {
         return refuse("empty", "copy or export it again");
     }

@@ -49,7 +49,7 @@ impl Header {
         let tensors = Metadata::new(None, tensors).map_err(|error| not_safetensors(json::brief(error)))?;
         let data_len = file_len - data_start;
         if tensors.data_len() != data_len {
-            return Err(Error::File(FileError::DataLength { expected: tensors.data_len(), found: data_len }));
+            return Err(FileError::DataLength { expected: tensors.data_len(), found: data_len }.into());
         }
         Ok(Self { metadata, tensors, data_start, data_len })
     }
@@ -84,12 +84,12 @@ impl Header {
     pub(super) fn check_alignment(&self) -> Result<(), Error> {
         let offset = self.data_start;
         if !offset.is_multiple_of(ALIGNMENT) {
-            return Err(Error::File(FileError::DataUnaligned { offset }));
+            return Err(FileError::DataUnaligned { offset }.into());
         }
         for tensor in self.tensor_names() {
             let length = self.tensor(&tensor).map_or(0, |info| info.data_offsets.1 - info.data_offsets.0);
             if !length.is_multiple_of(ALIGNMENT) {
-                return Err(Error::Tensor(TensorError::TensorLength { tensor, length }));
+                return Err(TensorError::TensorLength { tensor, length }.into());
             }
         }
         Ok(())
@@ -109,12 +109,12 @@ pub(super) fn head_len(first: &[u8], file_len: usize, limits: &Limits) -> Result
         Some(b'{') => {}
         Some(byte) => {
             let reason = format!("its header must begin with a brace at byte 8, but there stands {byte:#04x}");
-            return Err(Error::File(FileError::NotSafetensors { reason }));
+            return Err(FileError::NotSafetensors { reason }.into());
         }
         None => return Err(truncated(length.max(1).saturating_add(LENGTH_BYTES as u64))),
     }
     if length > limits.header_bytes as u64 {
-        return Err(Error::File(FileError::HeaderTooLong { length, limit: limits.header_bytes }));
+        return Err(FileError::HeaderTooLong { length, limit: limits.header_bytes }.into());
     }
     let end = LENGTH_BYTES + length as usize;
     if end > file_len { Err(truncated(end as u64)) } else { Ok(end) }

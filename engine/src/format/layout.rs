@@ -41,14 +41,11 @@ impl Layout {
         let mut named: HashMap<&str, &str> = HashMap::new();
         for (node, spec) in specs(metadata, &shapes, output) {
             let Some(entry) = header.tensor(spec.name) else {
-                return Err(Error::Tensor(TensorError::TensorMissing {
-                    node: node.to_owned(),
-                    tensor: spec.name.to_owned(),
-                }));
+                return Err(TensorError::TensorMissing { node: node.to_owned(), tensor: spec.name.to_owned() }.into());
             };
             if let Some(first) = named.insert(spec.name, node) {
                 let (first, second, tensor) = (first.to_owned(), node.to_owned(), spec.name.to_owned());
-                return Err(Error::Tensor(TensorError::TensorShared { first, second, tensor }));
+                return Err(TensorError::TensorShared { first, second, tensor }.into());
             }
             check_type(node, &spec, entry)?;
         }
@@ -58,7 +55,7 @@ impl Layout {
                 Some(info) if named.contains_key(tensor.as_str()) => {
                     tensors.insert(tensor, (info.dtype, info.data_offsets.0..info.data_offsets.1))
                 }
-                _ => return Err(Error::Tensor(TensorError::TensorUnknown { tensor })),
+                _ => return Err(TensorError::TensorUnknown { tensor }.into()),
             };
         }
         Ok(Self { shapes, output, tensors })
@@ -105,7 +102,7 @@ fn check_samples(golden: &GoldenRef, input: Shape, output: Shape, header: &Heade
         _ if fits(input) && fits(output) => return Ok(()),
         samples => format!("{samples} samples are more than the file can hold"),
     };
-    Err(Error::File(FileError::Malformed { key: "golden", reason }))
+    Err(FileError::Malformed { key: "golden", reason }.into())
 }
 
 fn check_type(node: &str, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(), Error> {
@@ -113,22 +110,14 @@ fn check_type(node: &str, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(
     let (expected, name) = spec.content.dtype();
     if entry.dtype != expected {
         let (node, tensor) = place();
-        return Err(Error::Tensor(TensorError::TensorDtype {
-            node,
-            tensor,
-            expected: name,
-            found: entry.dtype.to_string(),
-        }));
+        return Err(TensorError::TensorDtype { node, tensor, expected: name, found: entry.dtype.to_string() }.into());
     }
     let shape = spec.content.shape();
     if entry.shape != shape {
         let (node, tensor) = place();
-        return Err(Error::Tensor(TensorError::TensorShape {
-            node,
-            tensor,
-            expected: brief(&shape),
-            found: brief(&entry.shape),
-        }));
+        return Err(
+            TensorError::TensorShape { node, tensor, expected: brief(&shape), found: brief(&entry.shape) }.into()
+        );
     }
     Ok(())
 }

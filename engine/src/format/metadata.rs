@@ -55,7 +55,7 @@ impl Metadata {
             Some(FORMAT_VALUE) => {}
             found => {
                 let found = found.map_or("nothing".into(), |found| json::brief(format_args!("{found:?}")));
-                return Err(Error::File(FileError::NotHorq { found }));
+                return Err(FileError::NotHorq { found }.into());
             }
         }
         let version = parse_version(header.get(FORMAT_VERSION)?)?;
@@ -63,7 +63,7 @@ impl Metadata {
         let data_sha256 = stated_digest(header, DATA_SHA256)?;
         let computed = self::header_sha256(&head[..header.data_start], &header_sha256);
         if computed != header_sha256 {
-            return Err(Error::File(FileError::Digest { part: "header", stored: header_sha256, computed }));
+            return Err(FileError::Digest { part: "header", stored: header_sha256, computed }.into());
         }
         let graph = parse_graph(header.get(GRAPH)?, limits)?;
         let golden = header.find(GOLDEN).map(|json| json::parse(json).map_err(malformed(GOLDEN)));
@@ -92,9 +92,7 @@ fn parse_version(found: &str) -> Result<(u32, u32), Error> {
     };
     match found.split_once('.').and_then(|(major, minor)| Some((number(major)?, number(minor)?))) {
         Some((major, minor)) if major == VERSION.0 => Ok((major, minor)),
-        Some(_) => {
-            Err(Error::File(FileError::Version { found: found.to_owned(), supported: format!("{}.x", VERSION.0) }))
-        }
+        Some(_) => Err(FileError::Version { found: found.to_owned(), supported: format!("{}.x", VERSION.0) }.into()),
         None => Err(malformed(FORMAT_VERSION)(json::brief(format_args!(
             "{found:?} must be two numbers below 2^32 with a dot between them, each of digits alone and without a zero before \
              others"
@@ -156,7 +154,7 @@ fn parse_graph(json: &str, limits: &Limits) -> Result<Graph, Error> {
     let Object(raw): Object<RawGraph<'_>> = json::parse(json).map_err(malformed(GRAPH))?;
     let count = raw.nodes.count;
     if count > limits.nodes {
-        return Err(Error::Graph(GraphError::NodeCount { count, limit: limits.nodes }));
+        return Err(GraphError::NodeCount { count, limit: limits.nodes }.into());
     }
     let mut nodes: Vec<Node> = Vec::with_capacity(count);
     for (index, json) in raw.nodes.first.iter().map(|node| node.get()).enumerate() {

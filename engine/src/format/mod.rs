@@ -24,5 +24,5 @@ use crate::limits::Limits;
 /// Checks a file's length, before memory is taken for it.
 pub(crate) fn check_length(length: u64, limits: &Limits) -> Result<(), Error> {
     let limit = limits.file_bytes;
-    if length > limit { Err(Error::File(FileError::FileTooLong { length, limit })) } else { Ok(()) }
+    if length > limit { Err(FileError::FileTooLong { length, limit }.into()) } else { Ok(()) }
 }

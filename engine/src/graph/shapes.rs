@@ -13,7 +13,7 @@ impl Graph {
     pub fn shapes(&self, limits: &Limits) -> Result<Vec<Shape>, Error> {
         let nodes = self.nodes.len();
         if nodes == 0 || nodes > limits.nodes {
-            return Err(Error::Graph(GraphError::NodeCount { count: nodes, limit: limits.nodes }));
+            return Err(GraphError::NodeCount { count: nodes, limit: limits.nodes }.into());
         }
         check_name(&self.input.name)?;
         check_size(&self.input.name, self.input.shape, limits)?;
@@ -25,28 +25,23 @@ impl Graph {
             let mut inputs = Vec::with_capacity(node.inputs.len());
             for input in &node.inputs {
                 let Some(value) = values.get_mut(input.as_str()) else {
-                    return Err(Error::Graph(GraphError::UnknownInput {
-                        node: node.name.clone(),
-                        input: input.clone(),
-                    }));
+                    return Err(GraphError::UnknownInput { node: node.name.clone(), input: input.clone() }.into());
                 };
                 value.read = true;
                 inputs.push(value.shape);
             }
             let shape = infer(node, &inputs, limits)?;
             if values.insert(&node.name, Value { shape, read: false }).is_some() {
-                return Err(Error::Graph(GraphError::DuplicateName { node: node.name.clone() }));
+                return Err(GraphError::DuplicateName { node: node.name.clone() }.into());
             }
             shapes.push(shape);
         }
         self.nodes.iter().try_for_each(|node| self.check_order_of(node))?;
         if self.output == self.input.name || !values.contains_key(self.output.as_str()) {
-            return Err(Error::Graph(GraphError::UnknownOutput { output: self.output.clone() }));
+            return Err(GraphError::UnknownOutput { output: self.output.clone() }.into());
         }
         match self.nodes.iter().find(|node| node.name != self.output && !values[node.name.as_str()].read) {
-            Some(node) => {
-                Err(Error::Graph(GraphError::Unread { node: node.name.clone(), output: self.output.clone() }))
-            }
+            Some(node) => Err(GraphError::Unread { node: node.name.clone(), output: self.output.clone() }.into()),
             None => Ok(shapes),
         }
     }
@@ -59,9 +54,9 @@ impl Graph {
         let order = named.and_then(|named| named.op.quantizer()).map(|quantizer| quantizer.order);
         let (node, layer) = (node.name.clone(), layer.to_owned());
         match order {
-            None => Err(Error::Graph(GraphError::OrderOf { node, layer })),
+            None => Err(GraphError::OrderOf { node, layer }.into()),
             Some(order) if order == rows => Ok(()),
-            Some(order) => Err(Error::Graph(GraphError::RowsByOrder { node, layer, rows, order })),
+            Some(order) => Err(GraphError::RowsByOrder { node, layer, rows, order }.into()),
         }
     }
 }
@@ -90,14 +85,14 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(Error::Graph(GraphError::Name { name: name.chars().take(64).collect(), reason }))
+    Err(GraphError::Name { name: name.chars().take(64).collect(), reason }.into())
 }
 
 /// Checks that a value has elements, and no more than allowed.
 pub(crate) fn check_size(name: &str, shape: Shape, limits: &Limits) -> Result<(), Error> {
     let (elements, limit) = (shape.len(), limits.value_elements);
     if elements == 0 || elements > limit {
-        return Err(Error::Graph(GraphError::ValueSize { name: name.to_owned(), shape, elements, limit }));
+        return Err(GraphError::ValueSize { name: name.to_owned(), shape, elements, limit }.into());
     }
     Ok(())
 }

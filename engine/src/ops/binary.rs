@@ -142,15 +142,15 @@ impl Weights for Binary {
     fn check(&self, inputs: &Inputs<'_>, _: &Geometry) -> Result<(), Error> {
         let (node, Quantizer { order, mode, scales }) = (inputs.node.to_owned(), &self.quantizer);
         if !(1..=MAX_ORDER).contains(order) {
-            return Err(Error::Graph(GraphError::Order { node, order: *order, limit: MAX_ORDER }));
+            return Err(GraphError::Order { node, order: *order, limit: MAX_ORDER }.into());
         }
         if !(1..=MAX_BASES).contains(&self.bases.len()) {
-            return Err(Error::Graph(GraphError::Bases { node, count: self.bases.len(), limit: MAX_BASES }));
+            return Err(GraphError::Bases { node, count: self.bases.len(), limit: MAX_BASES }.into());
         }
         match (mode, scales) {
-            (ScaleMode::Fixed, None) => Err(Error::Graph(GraphError::ScalesMissing { node })),
+            (ScaleMode::Fixed, None) => Err(GraphError::ScalesMissing { node }.into()),
             (ScaleMode::Fixed, Some(_)) | (_, None) => Ok(()),
-            (_, Some(tensor)) => Err(Error::Graph(GraphError::ScalesUnexpected { node, tensor: tensor.clone() })),
+            (_, Some(tensor)) => Err(GraphError::ScalesUnexpected { node, tensor: tensor.clone() }.into()),
         }
     }
 

@@ -77,7 +77,7 @@ impl Weights for Codebook {
         if (1..=limit).contains(&entries) {
             return Ok(());
         }
-        Err(Error::Graph(GraphError::CodebookEntries { node: inputs.node.into(), entries, limit }))
+        Err(GraphError::CodebookEntries { node: inputs.node.into(), entries, limit }.into())
     }
 
     fn tensors(&self, geometry: Geometry) -> Vec<TensorSpec<'_>> {

@@ -7,69 +7,47 @@ use serde::de::DeserializeOwned;
 /// `docs/format.md` lists the fields of each operation.
 ///
 /// A default is for builders, whose callers may leave the field out. In a file every field stands.
+///
+/// # Errors
+/// Each method fails if the field is missing and neither optional nor has a default, or if it is of another kind.
 pub trait Fields<T> {
     /// What is wrong with a field.
     type Error;
 
     /// A whole number.
-    ///
-    /// # Errors
-    /// If it is missing and has no default, or is no whole number.
     fn count(&self, name: &'static str, default: Option<usize>) -> Result<usize, Self::Error>;
 
     /// So many whole numbers.
-    ///
-    /// # Errors
-    /// If they are missing and have no default, or are no such list.
     fn counts<const N: usize>(
         &self,
         name: &'static str,
         default: Option<[usize; N]>,
-    ) -> Result<[usize; N], Self::Error>;
+    ) -> Result<[usize; N], Self::Error>
+    where
+        [usize; N]: DeserializeOwned;
 
     /// A whole number from 0 to 255.
-    ///
-    /// # Errors
-    /// If it is missing or no such number.
     fn byte(&self, name: &'static str) -> Result<u8, Self::Error>;
 
     /// One of the words of an enumeration.
-    ///
-    /// # Errors
-    /// If it is missing or none of them.
     fn word<W: DeserializeOwned>(&self, name: &'static str) -> Result<W, Self::Error>;
 
     /// A text.
-    ///
-    /// # Errors
-    /// If it is missing or no text.
     fn text(&self, name: &'static str) -> Result<String, Self::Error>;
 
     /// A tensor.
-    ///
-    /// # Errors
-    /// If it is missing or no tensor.
     fn tensor(&self, name: &'static str) -> Result<T, Self::Error>;
 
     /// A tensor of one value.
-    ///
-    /// # Errors
-    /// If it is missing or no such tensor.
     fn scalar(&self, name: &'static str) -> Result<T, Self::Error>;
 
     /// How many values a tensor has, where they are at hand.
     fn len_of(&self, tensor: &T) -> Option<usize>;
 
     /// A tensor that need not be there.
-    ///
-    /// # Errors
-    /// If it is there and no tensor.
     fn optional_tensor(&self, name: &'static str) -> Result<Option<T>, Self::Error>;
 
     /// A list of pairs of tensors, whose names in each element of the list are `keys`.
-    ///
-    /// # Errors
-    /// If it is missing or no such list.
     fn pairs(&self, name: &'static str, keys: [&'static str; 2]) -> Result<Vec<[T; 2]>, Self::Error>;
 }
 

@@ -60,7 +60,7 @@ impl Budget {
         };
         let (layer_bytes, layer) = needs.iter().enumerate().map(share).max().unwrap_or((0, 0));
         let layer = context(layer).name.to_owned();
-        Err(Error::Resource(ResourceError::SessionMemory { bytes: budget(1).bytes(), limit, layer, layer_bytes }))
+        Err(ResourceError::SessionMemory { bytes: budget(1).bytes(), limit, layer, layer_bytes }.into())
     }
 
     /// Bytes in all.

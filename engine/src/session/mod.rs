@@ -83,7 +83,7 @@ impl Session {
 
     fn prepare(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         if options.batch == 0 {
-            return Err(Error::Input(InputError::Batch));
+            return Err(InputError::Batch.into());
         }
         let isa = options.isa.map_or_else(Isa::from_env, Ok)?;
         let graph = model.graph();
@@ -185,7 +185,7 @@ impl Session {
         let samples = self.samples(input, output)?;
         if let Some(index) = first_not_finite(input) {
             let input_name = self.model.graph().input.name.clone();
-            return Err(Error::Input(InputError::InputNotFinite { input: input_name, index, value: input[index] }));
+            return Err(InputError::InputNotFinite { input: input_name, index, value: input[index] }.into());
         }
         let cycles = |(prepared, profile): (&Prepared, &LayerProfile)| prepared.cycles(profile);
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
@@ -229,7 +229,7 @@ impl Session {
         }
         match first_not_finite(output) {
             None => Ok(()),
-            Some(_) => Err(Error::Input(InputError::LayerNotFinite { layer: self.model.graph().output.clone() })),
+            Some(_) => Err(InputError::LayerNotFinite { layer: self.model.graph().output.clone() }.into()),
         }
     }
 
@@ -256,10 +256,10 @@ impl Session {
         else {
             let binary = self.profiles.iter().filter(|profile| profile.binary.is_some());
             let names: Vec<&str> = binary.map(|profile| profile.name.as_str()).collect();
-            return Err(Error::Input(InputError::UnknownLayer { layer: layer.into(), known: names.join(", ") }));
+            return Err(InputError::UnknownLayer { layer: layer.into(), known: names.join(", ") }.into());
         };
         if order.get() > limit {
-            return Err(Error::Input(InputError::LayerOrder { layer: layer.into(), order: order.get(), limit }));
+            return Err(InputError::LayerOrder { layer: layer.into(), order: order.get(), limit }.into());
         }
         self.set_order_at(i, order.get());
         Ok(())
@@ -339,20 +339,15 @@ impl Session {
     fn samples(&self, input: &[f32], output: &[f32]) -> Result<usize, Error> {
         let samples = input.len() / self.input_len;
         if !(1..=self.batch).contains(&samples) || !input.len().is_multiple_of(self.input_len) {
-            return Err(Error::Input(InputError::InputLength {
-                found: input.len(),
-                sample: self.input_len,
-                batch: self.batch,
-            }));
+            return Err(
+                InputError::InputLength { found: input.len(), sample: self.input_len, batch: self.batch }.into()
+            );
         }
         if output.len() != samples * self.output_len {
             let expected = samples * self.output_len;
-            return Err(Error::Input(InputError::OutputLength {
-                found: output.len(),
-                expected,
-                samples,
-                sample: self.output_len,
-            }));
+            return Err(
+                InputError::OutputLength { found: output.len(), expected, samples, sample: self.output_len }.into()
+            );
         }
         Ok(samples)
     }

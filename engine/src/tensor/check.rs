@@ -25,13 +25,10 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
                 return Err(fault.dirty(index, panels[index]));
             }
             match codebook::code_beyond(&geometry, bits, panels, entries).expect(known) {
-                Some((index, code)) => Err(Error::Tensor(TensorError::CodeBeyond {
-                    node: fault.node(),
-                    tensor: fault.tensor(),
-                    index,
-                    code,
-                    entries,
-                })),
+                Some((index, code)) => {
+                    Err(TensorError::CodeBeyond { node: fault.node(), tensor: fault.tensor(), index, code, entries }
+                        .into())
+                }
                 None => Ok(()),
             }
         }
@@ -41,9 +38,7 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
                 return Err(fault.dirty(index, u32::from(panels[index] as u8)));
             }
             match int8::out_of_range(panels) {
-                Some(index) => {
-                    Err(Error::Tensor(TensorError::Int8Range { node: fault.node(), tensor: fault.tensor(), index }))
-                }
+                Some(index) => Err(TensorError::Int8Range { node: fault.node(), tensor: fault.tensor(), index }.into()),
                 None => Ok(()),
             }
         }
@@ -52,9 +47,7 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             fault.check_zero(values, 1, 0)?;
             match values[0] {
                 value if is_input_scale(value) => Ok(()),
-                value => {
-                    Err(Error::Tensor(TensorError::InputScale { node: fault.node(), tensor: fault.tensor(), value }))
-                }
+                value => Err(TensorError::InputScale { node: fault.node(), tensor: fault.tensor(), value }.into()),
             }
         }
         Content::FloatPanels(geometry) => {
@@ -74,12 +67,13 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             let values: &[f32] = bytemuck::cast_slice(bytes);
             fault.check_vector(values, len)?;
             match values[..len].iter().position(|&value| value <= 0.0) {
-                Some(index) => Err(Error::Tensor(TensorError::ScaleNotPositive {
+                Some(index) => Err(TensorError::ScaleNotPositive {
                     node: fault.node(),
                     tensor: fault.tensor(),
                     index,
                     value: values[index],
-                })),
+                }
+                .into()),
                 None => Ok(()),
             }
         }
@@ -107,12 +101,10 @@ impl Fault<'_> {
 
     fn check_finite(&self, values: &[f32]) -> Result<(), Error> {
         match values.iter().position(|value| !value.is_finite()) {
-            Some(index) => Err(Error::Tensor(TensorError::NotFinite {
-                node: self.node(),
-                tensor: self.tensor(),
-                index,
-                value: values[index],
-            })),
+            Some(index) => {
+                Err(TensorError::NotFinite { node: self.node(), tensor: self.tensor(), index, value: values[index] }
+                    .into())
+            }
             None => Ok(()),
         }
     }

@@ -117,7 +117,7 @@ impl Source<'_> {
         if found == expected {
             Ok(())
         } else {
-            Err(Error::Input(InputError::SourceLength { node, source_name, expected, found }))
+            Err(InputError::SourceLength { node, source_name, expected, found }.into())
         }
     }
 
@@ -125,7 +125,7 @@ impl Source<'_> {
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => {
                 let (node, tensor) = (self.node.into(), self.tensor());
-                Err(Error::Tensor(TensorError::NotFinite { node, tensor, index, value: values[index] }))
+                Err(TensorError::NotFinite { node, tensor, index, value: values[index] }.into())
             }
             None => Ok(()),
         }
@@ -159,25 +159,23 @@ impl Content {
                 let PlainValues::Codes(codes) = values else { return Err(source.wrong_kind("u8", values)) };
                 if let Some(index) = codes.iter().position(|&code| usize::from(code) >= entries) {
                     let (node, tensor, code) = (source.node.into(), source.tensor(), codes[index]);
-                    return Err(Error::Tensor(TensorError::CodeBeyond { node, tensor, index, code, entries }));
+                    return Err(TensorError::CodeBeyond { node, tensor, index, code, entries }.into());
                 }
                 TensorData::U32(pack_codes(&g, code_bits(entries), codes).expect(known))
             }
             Self::Int8Panels(g) => {
                 let PlainValues::I8(weight) = values else { return Err(source.wrong_kind("i8", values)) };
                 if let Some(index) = out_of_range(weight) {
-                    return Err(Error::Tensor(TensorError::Int8Range {
-                        node: source.node.into(),
-                        tensor: source.tensor(),
-                        index,
-                    }));
+                    return Err(
+                        TensorError::Int8Range { node: source.node.into(), tensor: source.tensor(), index }.into()
+                    );
                 }
                 TensorData::I8(pack_int8(&g, weight).expect(known))
             }
             Self::InputScale => match values {
                 PlainValues::F32(scale) if !is_input_scale(scale[0]) => {
                     let (node, tensor) = (source.node.into(), source.tensor());
-                    return Err(Error::Tensor(TensorError::InputScale { node, tensor, value: scale[0] }));
+                    return Err(TensorError::InputScale { node, tensor, value: scale[0] }.into());
                 }
                 _ => TensorData::F32(padded(floats()?)?),
             },

@@ -64,10 +64,10 @@ pub(crate) enum Executor {
 
 impl Executor {
     pub(crate) fn new(threads: Threads) -> Result<Self, Error> {
-        let refusal = |count, reason| Err(Error::Resource(ResourceError::ThreadPool { count, reason }));
+        let refusal = |count, reason| Err(ResourceError::ThreadPool { count, reason }.into());
         match threads {
             Threads::Inline | Threads::Own(1) => Ok(Self::Inline),
-            Threads::Own(0) => Err(Error::Input(InputError::NoThreads)),
+            Threads::Own(0) => Err(InputError::NoThreads.into()),
             Threads::Own(count) if count > MAX_THREADS => refusal(count, format!("the limit is {MAX_THREADS}")),
             Threads::Own(count) => Workers::new(count)
                 .map_or_else(|error| refusal(count, error.to_string()), |workers| Ok(Self::Own(workers))),
@@ -87,7 +87,7 @@ impl Executor {
         match self {
             Self::Own(workers) if workers.is_left_behind() => *self = Self::new(Threads::Own(workers.threads()))?,
             Self::Pool(_, process) if !process.is_current() => {
-                return Err(Error::Resource(ResourceError::PoolLeftBehind));
+                return Err(ResourceError::PoolLeftBehind.into());
             }
             _ => {}
         }
