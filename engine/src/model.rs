@@ -29,6 +29,7 @@ struct Inner {
 
 /// An input and the answer that the producer got for it, at every layer's full order.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Golden<'a> {
     /// How many samples.
     pub samples: usize,

@@ -178,15 +178,19 @@ impl Model {
         guard(|| {
             let found = self.model.plain(name);
             let plain = found.ok_or_else(|| refused(format!("no node of the graph names a tensor {name:?}")))?;
-            Ok(match plain.values {
-                PlainValues::F32(values) => {
-                    PyArray1::from_vec(py, values.into_owned()).reshape(plain.shape)?.into_any()
-                }
-                PlainValues::I8(values) => PyArray1::from_vec(py, values.into_owned()).reshape(plain.shape)?.into_any(),
-                PlainValues::Codes(values) => {
-                    PyArray1::from_vec(py, values.into_owned()).reshape(plain.shape)?.into_any()
-                }
-            })
+            fn shaped<'py, T: numpy::Element>(
+                py: Python<'py>,
+                values: &[T],
+                shape: Vec<usize>,
+            ) -> PyResult<Bound<'py, PyAny>> {
+                Ok(PyArray1::from_slice(py, values).reshape(shape)?.into_any())
+            }
+            match plain.values {
+                PlainValues::F32(values) => shaped(py, &values, plain.shape),
+                PlainValues::I8(values) => shaped(py, &values, plain.shape),
+                PlainValues::Codes(values) => shaped(py, &values, plain.shape),
+                _ => Err(refused(format!("the values of {name:?} have no type in numpy"))),
+            }
         })
     }
 

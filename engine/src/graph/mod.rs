@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// A network as data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Graph {
     /// The one input.
     pub input: Input,
@@ -25,6 +26,7 @@ pub struct Graph {
 
 /// The graph's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Input {
     /// Its name, as nodes refer to it.
     pub name: String,
@@ -34,6 +36,7 @@ pub struct Input {
 
 /// One operation of the graph.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Node {
     /// A name of its own, which is also the name of its value.
     pub name: String,

@@ -14,6 +14,7 @@ use crate::error::{InputError, TensorError};
 
 /// The values of a tensor, row-major and without padding.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Plain {
     /// `[n]` of a vector; `[filters, kernel rows, kernel columns, channels of the group]` of weights and codes, those of a
     /// dense layer having one row and one column.
@@ -24,6 +25,7 @@ pub struct Plain {
 
 /// Plain values, row-major and without padding: borrowed or owned. Slices, arrays and vectors convert into them.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum PlainValues<'a> {
     /// Vectors and f32 weights. Of binary weights only the signs count: +1 for zeros of either sign; a model gives them back
     /// as +1 and -1.
