@@ -72,9 +72,25 @@ impl Quantizer<PlainValues<'_>> {
 }
 
 impl Quantizer {
-    /// The name of the constants, in mode `fixed`.
+    /// The name of the constants, in a mode that has them.
     fn constants(&self) -> Option<&str> {
-        self.scales.as_deref().filter(|_| self.mode == ScaleMode::Fixed)
+        self.scales.as_deref().filter(|_| self.has_constants())
+    }
+
+    /// Whether the file holds the scales.
+    fn has_constants(&self) -> bool {
+        match self.mode {
+            ScaleMode::Fixed => true,
+            ScaleMode::Window | ScaleMode::Image | ScaleMode::None => false,
+        }
+    }
+
+    /// Whether a pool of 2 x 2 can go into the layer: windows of mode `window` have scales of their own, which lie in their order.
+    pub(crate) fn takes_pool(&self) -> bool {
+        match self.mode {
+            ScaleMode::Window => false,
+            ScaleMode::Image | ScaleMode::Fixed | ScaleMode::None => true,
+        }
     }
 }
 
@@ -140,17 +156,17 @@ impl<T> Body<T> for Binary<T> {
 
 impl Weights for Binary {
     fn check(&self, inputs: &Inputs<'_>, _: &Geometry) -> Result<(), Error> {
-        let (node, Quantizer { order, mode, scales }) = (inputs.node.to_owned(), &self.quantizer);
+        let (node, Quantizer { order, scales, .. }) = (inputs.node.to_owned(), &self.quantizer);
         if !(1..=MAX_ORDER).contains(order) {
             return Err(GraphError::Order { node, order: *order, limit: MAX_ORDER }.into());
         }
         if !(1..=MAX_BASES).contains(&self.bases.len()) {
             return Err(GraphError::Bases { node, count: self.bases.len(), limit: MAX_BASES }.into());
         }
-        match (mode, scales) {
-            (ScaleMode::Fixed, None) => Err(GraphError::ScalesMissing { node }.into()),
-            (ScaleMode::Fixed, Some(_)) | (_, None) => Ok(()),
-            (_, Some(tensor)) => Err(GraphError::ScalesUnexpected { node, tensor: tensor.clone() }.into()),
+        match (self.quantizer.has_constants(), scales) {
+            (true, None) => Err(GraphError::ScalesMissing { node }.into()),
+            (true, Some(_)) | (false, None) => Ok(()),
+            (false, Some(tensor)) => Err(GraphError::ScalesUnexpected { node, tensor: tensor.clone() }.into()),
         }
     }
 
