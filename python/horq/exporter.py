@@ -47,7 +47,7 @@ def export(
     in another order than in PyTorch, so their last bit may differ.
 
     It can express Conv2d, Linear, HorqConv2d, HorqLinear, BinaryWeight, Codebook, Int8, PowerOfTwo, Inq, BatchNorm1d
-    and 2d, SwitchableBatchNorm, Affine, AffineByOrder, Shift, ReLU, PReLU, RPReLU, MaxPool2d, AvgPool2d,
+    and 2d, SwitchableBatchNorm, Affine, AffineByOrder, Shift, ReLU, Hardswish, PReLU, RPReLU, MaxPool2d, AvgPool2d,
     AdaptiveAvgPool2d(1), Flatten, view and reshape to [N, -1], add, cat, softmax, Dropout and Identity.
     Raises `ExportError` for anything else, naming the node and its line in the module's code. Before the file is
     written, its bytes answer the samples that they store, at every order, beside `module` itself in eval mode. Where
