@@ -10,7 +10,7 @@ fn main() -> Result<(), Error> {
     // A model usually comes from `Model::open("model.horq")?`. This one has 64 filters of 3x3 over 32 channels.
     let weight: Vec<f32> = (0..64 * 9 * 32).map(|i| (i as f32 * 0.7).sin()).collect();
     let bases = [Basis::new(&weight, &[0.637; 64])]; // mean |sin| = 2 / pi
-    let quantize = Quantizer::new(Order::new(4).unwrap(), ScaleMode::Window);
+    let quantize = Quantizer::new(Order::new(4)?, ScaleMode::Window);
     let window = Window::square(3).with_padding(1);
     let conv = BinaryConv2d::new(window, 64, quantize, &bases);
     let mut builder = Builder::new("image", Shape::Image { height: 16, width: 16, channels: 32 });

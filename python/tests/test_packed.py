@@ -169,7 +169,7 @@ def test_the_builder_names_what_is_wrong():
     builder = horq.Builder("x", (4,))
     weight, alpha = np.ones((2, 4), np.int8), np.ones(2, np.float32)
     fields = {"filters": 2, "alpha": alpha, "input_scale": 0.5, "zero_point": 3}
-    with pytest.raises(horq.Error, match="weight of node `a` must be int8, not float32"):
+    with pytest.raises(horq.Error, match="takes i8 values of `weight`, but f32 values"):
         builder.add("a", ["x"], "int8_dense", weight=weight.astype(np.float32), **fields)
     with pytest.raises(horq.Error, match="-127 to 127"):
         builder.add("a", ["x"], "int8_dense", weight=np.full((2, 4), -128, np.int8), **fields)
@@ -177,7 +177,7 @@ def test_the_builder_names_what_is_wrong():
         builder.add("a", ["x"], "int8_dense", weight=weight, **{**fields, "zero_point": 256})
     with pytest.raises(horq.Error, match="needs the field codes"):
         builder.add("a", ["x"], "codebook_dense", filters=2, codebook=alpha)
-    with pytest.raises(horq.Error, match="codes of node `a` must be uint8"):
+    with pytest.raises(horq.Error, match="takes u8 values of `codes`, but i8 values"):
         builder.add("a", ["x"], "codebook_dense", filters=2, codebook=alpha, codes=weight)
     builder.add("a", ["x"], "int8_dense", weight=weight, **fields)
     x = np.array([[0.0, 1.0, 2.0, -1.0]], np.float32)

@@ -7,8 +7,8 @@ use common::{Files, Said, command, horq, noise, npy_f32, said};
 use horq::graph::Shape;
 use horq::ops::{Basis, BinaryDense, Concat, Dense, Quantizer, Relu};
 use horq::{Builder, Order, ScaleMode, escaped};
-use std::ffi::OsStr;
-use std::process::Stdio;
+#[cfg(unix)]
+use std::{ffi::OsStr, process::Stdio};
 
 /// What a file would say if it could.
 const FORGED: &str = "top-1 accuracy 100.00 %: 2 of 2 right";

@@ -72,9 +72,14 @@ impl Quantizer<PlainValues<'_>> {
 }
 
 impl Quantizer {
-    /// The name of the constants, in mode `fixed`.
+    /// The name of the constants, in a mode that has them.
     fn constants(&self) -> Option<&str> {
-        self.scales.as_deref().filter(|_| self.mode == ScaleMode::Fixed)
+        self.scales.as_deref().filter(|_| self.mode.has_constants())
+    }
+
+    /// Whether a pool of 2 x 2 can go into the layer: scales of windows lie in the order of the windows.
+    pub(crate) fn takes_pool(&self) -> bool {
+        !self.mode.is_per_window()
     }
 }
 
@@ -140,17 +145,17 @@ impl<T> Body<T> for Binary<T> {
 
 impl Weights for Binary {
     fn check(&self, inputs: &Inputs<'_>, _: &Geometry) -> Result<(), Error> {
-        let (node, Quantizer { order, mode, scales }) = (inputs.node.to_owned(), &self.quantizer);
+        let (node, Quantizer { order, scales, .. }) = (inputs.node.to_owned(), &self.quantizer);
         if !(1..=MAX_ORDER).contains(order) {
             return Err(GraphError::Order { node, order: *order, limit: MAX_ORDER }.into());
         }
         if !(1..=MAX_BASES).contains(&self.bases.len()) {
             return Err(GraphError::Bases { node, count: self.bases.len(), limit: MAX_BASES }.into());
         }
-        match (mode, scales) {
-            (ScaleMode::Fixed, None) => Err(GraphError::ScalesMissing { node }.into()),
-            (ScaleMode::Fixed, Some(_)) | (_, None) => Ok(()),
-            (_, Some(tensor)) => Err(GraphError::ScalesUnexpected { node, tensor: tensor.clone() }.into()),
+        match (self.quantizer.mode.has_constants(), scales) {
+            (true, None) => Err(GraphError::ScalesMissing { node }.into()),
+            (true, Some(_)) | (false, None) => Ok(()),
+            (false, Some(tensor)) => Err(GraphError::ScalesUnexpected { node, tensor: tensor.clone() }.into()),
         }
     }
 

@@ -3,8 +3,8 @@
 
 use super::{Flow, Step, ValueId};
 use crate::graph::Graph;
-use crate::ops::{MAX_STEPS, Role, StepSpec};
-use horq_kernels::{ScaleMode, Window};
+use crate::ops::{MAX_STEPS, Quantizer, Role, StepSpec};
+use horq_kernels::Window;
 
 /// The most nodes in one epilogue. Real chains have up to three or four (affine, activation, add, activation); the bound
 /// keeps the list of steps on the stack. A pool counts, though it is no step.
@@ -56,7 +56,5 @@ fn pools(graph: &Graph, step: &Step, window: &Window) -> bool {
     let op = |node: usize| &graph.nodes[node].op;
     let two_by_two = Window::square(2).with_stride(2);
     let steps_before = step.fused.iter().all(|&node| matches!(op(node).role(), Role::Step(StepSpec::Vectors { .. })));
-    // Windows of mode `window` have scales of their own, which lie in their order.
-    let in_any_order = op(step.node).quantizer().is_some_and(|quantizer| quantizer.mode != ScaleMode::Window);
-    *window == two_by_two && steps_before && in_any_order
+    *window == two_by_two && steps_before && op(step.node).quantizer().is_some_and(Quantizer::takes_pool)
 }

@@ -162,6 +162,7 @@ fn interpret(
             interpret(&row.into(), inputs, order)
         }
         Op::Relu(_) => (*shape, by_channel(&|_, x| if x < 0.0 { 0.0 } else { x })),
+        Op::HardSwish(_) => (*shape, by_channel(&|_, x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0)),
         Op::Prelu(op) => {
             let slope = floats(&op.slope);
             (*shape, by_channel(&|c, x| if x >= 0.0 { x } else { x * slope[c] }))

@@ -4,7 +4,7 @@ use super::{Net, PlainOp, floats, keep, quantizer};
 use horq::graph::{Op, Shape};
 use horq::ops::{
     Add, Affine, AffineByOrder, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense,
-    CodebookConv2d, CodebookDense, Concat, Conv2d, Dense, Flatten, GlobalAveragePool, Int8Conv2d, Int8Dense,
+    CodebookConv2d, CodebookDense, Concat, Conv2d, Dense, Flatten, GlobalAveragePool, HardSwish, Int8Conv2d, Int8Dense,
     Int8Quantize, MaxPool, Prelu, Quantizer, Relu, Softmax,
 };
 use horq::{MAX_ORDER, Padding, PlainValues, ScaleMode, Window};
@@ -188,7 +188,8 @@ pub fn layer(rng: &mut SmallRng, shape: Shape) -> PlainOp {
     let (kind, filters, channels) = (rng.random_range(0..16), filters(rng), shape.channels());
     match (kind, shape) {
         (0..=2, _) => affine(rng, channels),
-        (3..=4, _) => Relu.into(),
+        (3, _) => Relu.into(),
+        (4, _) => HardSwish.into(),
         (5..=6, _) => prelu(rng, channels),
         (7, Shape::Image { height, width, .. }) => max_pool(rng, height, width),
         (8, Shape::Image { height, width, .. }) => AveragePool::new(window(rng, height, width, true)).into(),

@@ -183,11 +183,18 @@ fn memory_that_cannot_be_had_is_an_error() {
 }
 
 /// What this thread has had of a processor: unlike the time of day, not more because others work, too.
+#[cfg(unix)]
 fn processor_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes the time to where it is told.
     assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }, 0);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The time of day, where the system does not tell that of a thread in the same way.
+#[cfg(not(unix))]
+fn processor_time() -> Duration {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().expect("the clock is past 1970")
 }
 
 /// Tables of borders, offsets and places are made in time that goes with the file's size: tens of milliseconds here, where

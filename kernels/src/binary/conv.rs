@@ -283,7 +283,7 @@ impl BinaryConv {
 
     /// Whether each window has scales of its own; the whole input of a matrix product's sample is one window.
     fn by_window(&self) -> bool {
-        self.spec.mode == ScaleMode::Window || !self.spec.mode.is_constant() && self.is_flat()
+        self.spec.mode.is_per_window() || !self.spec.mode.is_constant() && self.is_flat()
     }
 
     /// Windows of a group, all groups, that a call works on at a time.

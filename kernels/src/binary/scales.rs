@@ -37,6 +37,11 @@ impl ScaleMode {
         matches!(self, Self::Fixed | Self::None)
     }
 
+    /// Whether every window has scales, and with them planes, of its own.
+    pub const fn is_per_window(self) -> bool {
+        matches!(self, Self::Window)
+    }
+
     /// Whether the constants are part of the model.
     pub const fn has_constants(self) -> bool {
         matches!(self, Self::Fixed)

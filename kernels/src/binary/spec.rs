@@ -149,7 +149,7 @@ impl BinarySpec {
         if self.pool.is_none() {
             return Ok([rows, columns]);
         }
-        if rows.min(columns) < 2 || self.mode == ScaleMode::Window {
+        if rows.min(columns) < 2 || self.mode.is_per_window() {
             let mode = self.mode;
             return Err(Error::Shape(format!("2 x 2 values of {rows} x {columns} in mode {mode:?} cannot be pooled")));
         }
