@@ -158,19 +158,23 @@ impl<'a> Output<'a> {
         LANES.min(self.filters - panel * LANES)
     }
 
-    /// What stands there for a row in a panel.
+    /// What stands there for the `R` rows from `row` on in a panel.
     ///
     /// # Safety
     /// The values must lie in the output, and nobody else may write them.
     #[inline(always)]
-    pub(crate) unsafe fn load<S: Simd>(&self, simd: S, panel: usize, row: usize) -> S::Floats {
+    pub(crate) unsafe fn load<S: Simd, const R: usize>(&self, simd: S, panel: usize, row: usize) -> [S::Floats; R] {
         let (lanes, at) = (self.lanes(panel), self.first + row * self.stride + panel * LANES);
-        let Some(to) = self.to else { return simd.splat_float(0.0) };
-        // SAFETY: the caller guarantees the values.
-        unsafe {
-            let from = to.at(at, lanes);
-            if lanes == LANES { simd.load_floats(from) } else { simd.load_first(from, lanes) }
+        let mut y = [simd.splat_float(0.0); R];
+        let Some(output) = self.to else { return y };
+        for r in 0..R {
+            // SAFETY: the caller guarantees the values.
+            unsafe {
+                let from = output.at(at + r * self.stride, lanes);
+                y[r] = if lanes == LANES { simd.load_floats(from) } else { simd.load_first(from, lanes) };
+            }
         }
+        y
     }
 
     /// Applies the steps to sixteen sums of each of the `R` rows from `row` on, stores what they give, and returns it.

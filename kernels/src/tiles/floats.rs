@@ -77,9 +77,7 @@ impl<S: Simd> Tiled<S> for Floats<'_, S> {
             let mut sums = [[simd.splat_float(0.0); MR]; NR];
             if job.resume {
                 for p in 0..NR {
-                    for m in 0..MR {
-                        sums[p][m] = job.output.load(simd, panel + p, row + m);
-                    }
+                    sums[p] = job.output.load(simd, panel + p, row);
                 }
             }
             let mut weights = job.panels.add(panel * job.panel_len);
