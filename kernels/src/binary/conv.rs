@@ -5,7 +5,7 @@ mod planes;
 use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::binary::borders::Borders;
 use crate::binary::handover::PlaneLayout;
-use crate::binary::scales::{MAX_ORDER, ScaleMode};
+use crate::binary::scales::MAX_ORDER;
 use crate::binary::spec::{
     BinaryCall, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Sample, SampleInput, ScratchLen,
 };
@@ -141,7 +141,7 @@ impl BinaryConv {
     }
 
     /// The thresholds with which [`crate::Packing`] decides an order-1 output by its counts, for a layer with one weight basis whose
-    /// first plane has the constant `scale` (1 in mode [`ScaleMode::None`]); none where the epilogue is not monotone in the sum
+    /// first plane has the constant `scale` (1 in mode [`ScaleMode::None`](crate::ScaleMode::None)); none where the epilogue is not monotone in the sum
     /// (an addend, a negative slope), where a value overflows, or where there are several bases.
     ///
     /// # Errors
