@@ -11,7 +11,7 @@ use crate::format::{GoldenRef, Parts, assemble};
 use crate::graph::{Graph, Input, Node, Op, Shape, check_name, check_size, infer};
 use crate::limits::Limits;
 use crate::ops::Affine;
-use crate::tensor::{PlainValues, Source, TensorData, filled, padded};
+use crate::tensor::{Place, PlainValues, Source, TensorData, filled, padded};
 use crate::{Error, Model};
 
 /// Makes a `.horq` file node by node.
@@ -83,7 +83,8 @@ impl Builder {
         let mut packed = Vec::with_capacity(given.len());
         for spec in node.op.tensors(shapes[0]) {
             let (role, values) = &given[spec.name];
-            let data = in_default(|| spec.content.pack(Source { node: name, role }, values))?;
+            let source = Source { place: Place { node: name, tensor: spec.name }, role };
+            let data = in_default(|| spec.content.pack(source, values))?;
             packed.push((spec.name.to_owned(), spec.content.shape(), data));
         }
         self.tensors.extend(packed);

@@ -2,6 +2,11 @@
 
 use crate::escape::escaped;
 
+/// A tensor and the node that names it.
+fn of(tensor: &str, node: &str) -> String {
+    format!("tensor `{}` of node `{}`", escaped(tensor), escaped(node))
+}
+
 /// What is wrong with a tensor of a file, or with values that a builder was given for one.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +53,7 @@ pub enum TensorError {
         tensor: String,
     },
     /// A tensor of the wrong element type.
-    #[error(
-        "tensor `{}` of node `{}` has elements of type {}, but must have {expected}",
-        escaped(tensor),
-        escaped(node),
-        escaped(found)
-    )]
+    #[error("{} has elements of type {}, but must have {expected}", of(tensor, node), escaped(found))]
     TensorDtype {
         /// The node.
         node: String,
@@ -66,9 +66,8 @@ pub enum TensorError {
     },
     /// A tensor of the wrong shape.
     #[error(
-        "tensor `{}` of node `{}` has shape {}, but the graph makes it {}; export the model again",
-        escaped(tensor),
-        escaped(node),
+        "{} has shape {}, but the graph makes it {}; export the model again",
+        of(tensor, node),
         escaped(found),
         escaped(expected)
     )]
@@ -83,11 +82,7 @@ pub enum TensorError {
         found: String,
     },
     /// A float that is NaN or infinite.
-    #[error(
-        "value {index} of tensor `{}` of node `{}` is {value}; every float of a model must be finite",
-        escaped(tensor),
-        escaped(node)
-    )]
+    #[error("value {index} of {} is {value}; every float of a model must be finite", of(tensor, node))]
     NotFinite {
         /// The node.
         node: String,
@@ -99,11 +94,7 @@ pub enum TensorError {
         value: f32,
     },
     /// A constant of mode `fixed` that is zero or negative.
-    #[error(
-        "scale {index} of tensor `{}` of node `{}` is {value}; the constants of mode fixed must be positive",
-        escaped(tensor),
-        escaped(node)
-    )]
+    #[error("scale {index} of {} is {value}; the constants of mode fixed must be positive", of(tensor, node))]
     ScaleNotPositive {
         /// The node.
         node: String,
@@ -115,11 +106,7 @@ pub enum TensorError {
         value: f32,
     },
     /// Padding that is not zero.
-    #[error(
-        "element {index} of tensor `{}` of node `{}` holds {bits:#010x} where padding must be zero",
-        escaped(tensor),
-        escaped(node)
-    )]
+    #[error("element {index} of {} holds {bits:#010x} where padding must be zero", of(tensor, node))]
     DirtyPadding {
         /// The node.
         node: String,
@@ -132,9 +119,8 @@ pub enum TensorError {
     },
     /// A code that names no entry of its codebook.
     #[error(
-        "element {index} of tensor `{}` of node `{}` holds code {code}, but the codebook has {entries} entries; codes count from 0",
-        escaped(tensor),
-        escaped(node)
+        "element {index} of {} holds code {code}, but the codebook has {entries} entries; codes count from 0",
+        of(tensor, node)
     )]
     CodeBeyond {
         /// The node.
@@ -150,9 +136,8 @@ pub enum TensorError {
     },
     /// An 8-bit weight of -128.
     #[error(
-        "element {index} of tensor `{}` of node `{}` is -128; 8-bit weights are -127 to 127, scaled alike on both sides",
-        escaped(tensor),
-        escaped(node)
+        "element {index} of {} is -128; 8-bit weights are -127 to 127, scaled alike on both sides",
+        of(tensor, node)
     )]
     Int8Range {
         /// The node.
@@ -163,11 +148,7 @@ pub enum TensorError {
         index: usize,
     },
     /// An 8-bit layer whose input scale cannot be divided by.
-    #[error(
-        "the input scale in tensor `{}` of node `{}` is {value:e}; it must be finite and at least 2^-126",
-        escaped(tensor),
-        escaped(node)
-    )]
+    #[error("the input scale in {} is {value:e}; it must be finite and at least 2^-126", of(tensor, node))]
     InputScale {
         /// The node.
         node: String,

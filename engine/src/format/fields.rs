@@ -1,9 +1,8 @@
 //! A node of the graph, from its JSON.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::json::{Word, brief};
@@ -21,11 +20,11 @@ impl<'a> JsonFields<'a> {
     }
 
     /// The value of a field that must be there.
-    pub(super) fn required<T: DeserializeOwned>(&self, name: &str) -> Result<T, String> {
+    pub(super) fn required<T: Deserialize<'a>>(&self, name: &str) -> Result<T, String> {
         self.find(name)?.ok_or_else(|| missing(name))
     }
 
-    fn find<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
+    fn find<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, String> {
         let value = self.0.get(name).map(|json| serde_json::from_str(json.get()));
         value.transpose().map_err(|error| format!("field `{name}`: {}", brief(error)))
     }
@@ -86,60 +85,12 @@ impl Fields<String> for JsonFields<'_> {
     }
 
     fn pairs(&self, name: &'static str, keys: [&'static str; 2]) -> Result<Vec<[String; 2]>, String> {
-        let json = self.0.get(name).ok_or_else(|| missing(name))?;
-        let mut deserializer = serde_json::Deserializer::from_str(json.get());
-        let pairs = deserializer.deserialize_seq(Pairs(keys));
-        pairs.map_err(|error| format!("field `{name}`: {}", brief(error)))
-    }
-}
-
-/// A list of objects that have two keys.
-struct Pairs([&'static str; 2]);
-
-impl<'de> Visitor<'de> for Pairs {
-    type Value = Vec<[String; 2]>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sequence")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<Self::Value, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some(pair) = objects.next_element_seed(Pair(self.0))? {
-            pairs.push(pair);
-        }
-        Ok(pairs)
-    }
-}
-
-/// One of them.
-struct Pair([&'static str; 2]);
-
-impl<'de> DeserializeSeed<'de> for Pair {
-    type Value = [String; 2];
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Pair {
-    type Value = [String; 2];
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut found = [None, None];
-        while let Some(key) = entries.next_key::<std::borrow::Cow<'_, str>>()? {
-            match self.0.iter().position(|name| *name == key) {
-                Some(i) => found[i] = Some(entries.next_value()?),
-                None => _ = entries.next_value::<IgnoredAny>()?,
-            }
-        }
-        let [first, second] = found;
-        let missing = A::Error::missing_field;
-        Ok([first.ok_or_else(|| missing(self.0[0]))?, second.ok_or_else(|| missing(self.0[1]))?])
+        let objects: Vec<&RawValue> = self.required(name)?;
+        let pair = |object: &&RawValue| {
+            let fields = JsonFields::parse(object.get())?;
+            Ok([fields.required(keys[0])?, fields.required(keys[1])?])
+        };
+        let pairs: Result<_, String> = objects.iter().map(pair).collect();
+        pairs.map_err(|error| format!("field `{name}`: {error}"))
     }
 }

@@ -106,18 +106,15 @@ fn check_samples(golden: &GoldenRef, input: Shape, output: Shape, header: &Heade
 }
 
 fn check_type(node: &str, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(), Error> {
-    let place = || (node.to_owned(), spec.name.to_owned());
-    let (expected, name) = spec.content.dtype();
-    if entry.dtype != expected {
-        let (node, tensor) = place();
-        return Err(TensorError::TensorDtype { node, tensor, expected: name, found: entry.dtype.to_string() }.into());
+    let (node, tensor) = (node.to_owned(), spec.name.to_owned());
+    let (dtype, expected) = spec.content.dtype();
+    if entry.dtype != dtype {
+        return Err(TensorError::TensorDtype { node, tensor, expected, found: entry.dtype.to_string() }.into());
     }
     let shape = spec.content.shape();
     if entry.shape != shape {
-        let (node, tensor) = place();
-        return Err(
-            TensorError::TensorShape { node, tensor, expected: brief(&shape), found: brief(&entry.shape) }.into()
-        );
+        let (expected, found) = (brief(&shape), brief(&entry.shape));
+        return Err(TensorError::TensorShape { node, tensor, expected, found }.into());
     }
     Ok(())
 }

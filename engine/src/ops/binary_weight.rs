@@ -1,14 +1,12 @@
 //! Convolution and matrix product of f32 activations with binary weights.
 
 use super::epilogue::Steps;
-use super::layer::Call;
-use super::product::{Kernel, Site, Weights};
-use super::{Body, Context, Fields, Flat, Inputs, Quantizer, Sliding, Weighted};
+use super::product::{Kernel, Site, Weights, packed};
+use super::{Body, Context, Fields, Flat, Sliding, Weighted};
 use crate::Error;
 use crate::macs::Macs;
 use crate::tensor::{Content, PerFilter, TensorSpec, View};
-use bytemuck::cast_slice;
-use horq_kernels::{BinaryWeightCall, BinaryWeightConv, Epilogue, Geometry, Memory, Window};
+use horq_kernels::{BinaryWeightCall, BinaryWeightConv, Geometry, Memory, Window};
 use serde::Serialize;
 
 /// Binary weights of f32 activations: y = alpha * (x . B) + bias.
@@ -55,10 +53,6 @@ impl<T> Body<T> for BinaryWeight<T> {
 }
 
 impl Weights for BinaryWeight {
-    fn check(&self, _: &Inputs<'_>, _: &Geometry) -> Result<(), Error> {
-        Ok(())
-    }
-
     fn tensors(&self, geometry: Geometry) -> Vec<TensorSpec<'_>> {
         let panels = TensorSpec::new(&self.weight, Content::BitPanels(geometry));
         vec![panels, TensorSpec::vector(&self.alpha, geometry.filters)]
@@ -66,10 +60,6 @@ impl Weights for BinaryWeight {
 
     fn vectors(&self, geometry: Geometry) -> (Geometry, usize) {
         (geometry, 1)
-    }
-
-    fn quantizer(&self) -> Option<&Quantizer> {
-        None
     }
 
     fn macs(&self, products: u64) -> Macs {
@@ -84,32 +74,11 @@ impl Weights for BinaryWeight {
         let kernel = BinaryWeightConv::new(context.isa, site.geometry).map_err(context.refusal())?;
         let panels = View::new(context.tensors, |tensors| tensors.u32s(&self.weight));
         let alpha = PerFilter::new(context.tensors, &self.alpha, &site.geometry)?;
-        Ok(Box::new(Panels { kernel, panels, alpha }))
-    }
-}
-
-struct Panels {
-    kernel: BinaryWeightConv,
-    panels: View<u32>,
-    alpha: PerFilter,
-}
-
-impl Kernel for Panels {
-    fn run(&self, call: Call<'_>, epilogue: Epilogue<'_>) -> Result<(), horq_kernels::Error> {
-        let operands = BinaryWeightCall {
-            input: call.operands.get(0),
-            panels: &self.panels,
-            alpha: &self.alpha,
-            epilogue,
-            parallel: call.parallel,
-            clock: call.clock,
-        };
-        self.kernel.run(operands, call.output, &mut call.floats[..self.kernel.scratch_len()]);
-        Ok(())
-    }
-
-    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
-        each(cast_slice(&self.panels));
-        each(cast_slice(&self.alpha));
+        packed(panels, alpha, move |panels, alpha, call, epilogue| {
+            let (input, parallel, clock) = (call.operands.get(0), call.parallel, call.clock);
+            let operands = BinaryWeightCall { input, panels, alpha, epilogue, parallel, clock };
+            kernel.run(operands, call.output, &mut call.floats[..kernel.scratch_len()]);
+            Ok(())
+        })
     }
 }

@@ -1,16 +1,14 @@
 //! f32 convolution and matrix product whose weights are indices into a codebook.
 
 use super::epilogue::Steps;
-use super::layer::Call;
-use super::product::{Kernel, Site, Weights};
-use super::{Body, Context, Fields, Flat, Inputs, Quantizer, Sliding, Weighted};
+use super::product::{Kernel, Site, Weights, packed};
+use super::{Body, Context, Fields, Flat, Inputs, Sliding, Weighted};
 use crate::Error;
 use crate::error::GraphError;
 use crate::limits::MAX_CODEBOOK_ENTRIES;
 use crate::macs::Macs;
 use crate::tensor::{Content, PlainValues, TensorSpec, View, code_bits};
-use bytemuck::cast_slice;
-use horq_kernels::{CodebookCall, CodebookConv, Epilogue, Geometry, Memory, Window};
+use horq_kernels::{CodebookCall, CodebookConv, Geometry, Memory, Window};
 use serde::Serialize;
 
 /// f32 weights that are entries of a codebook.
@@ -89,10 +87,6 @@ impl Weights for Codebook {
         (geometry, 0)
     }
 
-    fn quantizer(&self) -> Option<&Quantizer> {
-        None
-    }
-
     fn macs(&self, products: u64) -> Macs {
         Macs { codebook: products, ..Macs::default() }
     }
@@ -106,34 +100,12 @@ impl Weights for Codebook {
         let kernel = CodebookConv::new(context.isa, site.geometry, bits).map_err(context.refusal())?;
         let codes = View::new(context.tensors, |tensors| tensors.u32s(&self.codes));
         let mut book = context.tensors.f32s(&self.codebook)[..self.entries].to_vec();
-        book.resize(1 << bits, 0.0);
-        Ok(Box::new(Panels { kernel, codes, book }))
-    }
-}
-
-struct Panels {
-    kernel: CodebookConv,
-    codes: View<u32>,
-    /// A value for every code that the bits can hold; zero past the last entry.
-    book: Vec<f32>,
-}
-
-impl Kernel for Panels {
-    fn run(&self, call: Call<'_>, epilogue: Epilogue<'_>) -> Result<(), horq_kernels::Error> {
-        let operands = CodebookCall {
-            input: call.operands.get(0),
-            codes: &self.codes,
-            book: &self.book,
-            epilogue,
-            parallel: call.parallel,
-            clock: call.clock,
-        };
-        self.kernel.run(operands, call.output, &mut call.floats[..self.kernel.scratch_len()]);
-        Ok(())
-    }
-
-    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
-        each(cast_slice(&self.codes));
-        each(cast_slice(&self.book));
+        book.resize(1 << bits, 0.0); // a value for every code that the bits can hold
+        packed(codes, book, move |codes, book, call, epilogue| {
+            let (input, parallel, clock) = (call.operands.get(0), call.parallel, call.clock);
+            let operands = CodebookCall { input, codes, book, epilogue, parallel, clock };
+            kernel.run(operands, call.output, &mut call.floats[..kernel.scratch_len()]);
+            Ok(())
+        })
     }
 }

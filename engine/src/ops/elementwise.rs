@@ -10,11 +10,11 @@ use horq_kernels::{Step, elementwise};
 use serde::Serialize;
 
 /// y = max(x, 0).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Relu;
 
 /// y = x * min(max(x + 3, 0), 6) / 6, as `torch.nn.Hardswish`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct HardSwish;
 
 /// y = x where x >= 0, else x * slope by channel.
@@ -26,18 +26,14 @@ pub struct Prelu<T = String> {
 }
 
 /// The sum of two values of one shape.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Add;
 
 /// exp(x - max x) / sum, over the channels of each pixel.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Softmax;
 
 impl Bare for Relu {
-    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
-        Ok(Self)
-    }
-
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.one()
     }
@@ -48,10 +44,6 @@ impl Bare for Relu {
 }
 
 impl Bare for HardSwish {
-    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
-        Ok(Self)
-    }
-
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.one()
     }
@@ -95,10 +87,6 @@ impl Operation for Prelu {
 }
 
 impl Bare for Add {
-    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
-        Ok(Self)
-    }
-
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         let [first, second] = inputs.two()?;
         if first == second { Ok(first) } else { Err(inputs.differ(first, second, "make them equal")) }
@@ -110,10 +98,6 @@ impl Bare for Add {
 }
 
 impl Bare for Softmax {
-    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
-        Ok(Self)
-    }
-
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.one()
     }

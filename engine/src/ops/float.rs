@@ -1,14 +1,12 @@
 //! f32 convolution and matrix product.
 
 use super::epilogue::Steps;
-use super::layer::Call;
-use super::product::{Kernel, Site, Weights};
-use super::{Body, Context, Fields, Flat, Inputs, Quantizer, Sliding, Weighted};
+use super::product::{Kernel, Site, Weights, packed};
+use super::{Body, Context, Fields, Flat, Sliding, Weighted};
 use crate::Error;
 use crate::macs::Macs;
 use crate::tensor::{Content, TensorSpec, View};
-use bytemuck::cast_slice;
-use horq_kernels::{Epilogue, FloatCall, FloatConv, Geometry, Memory, Window};
+use horq_kernels::{FloatCall, FloatConv, Geometry, Memory, Window};
 use serde::Serialize;
 
 /// f32 weights: y = x * w + bias.
@@ -53,20 +51,12 @@ impl<T> Body<T> for Float<T> {
 }
 
 impl Weights for Float {
-    fn check(&self, _: &Inputs<'_>, _: &Geometry) -> Result<(), Error> {
-        Ok(())
-    }
-
     fn tensors(&self, geometry: Geometry) -> Vec<TensorSpec<'_>> {
         vec![TensorSpec::new(&self.weight, Content::FloatPanels(geometry.float_layout()))]
     }
 
     fn vectors(&self, geometry: Geometry) -> (Geometry, usize) {
         (geometry.float_layout(), 0)
-    }
-
-    fn quantizer(&self) -> Option<&Quantizer> {
-        None
     }
 
     fn macs(&self, products: u64) -> Macs {
@@ -80,24 +70,11 @@ impl Weights for Float {
     fn kernel(&self, context: &Context<'_>, site: Site, _: &Steps) -> Result<Box<dyn Kernel>, Error> {
         let kernel = FloatConv::new(context.isa, site.geometry).map_err(context.refusal())?;
         let weight = View::new(context.tensors, |tensors| tensors.f32s(&self.weight));
-        Ok(Box::new(Panels { kernel, weight }))
-    }
-}
-
-struct Panels {
-    kernel: FloatConv,
-    weight: View<f32>,
-}
-
-impl Kernel for Panels {
-    fn run(&self, call: Call<'_>, epilogue: Epilogue<'_>) -> Result<(), horq_kernels::Error> {
-        let (input, weight) = (call.operands.get(0), &*self.weight);
-        let operands = FloatCall { input, weight, epilogue, parallel: call.parallel, clock: call.clock };
-        self.kernel.run(operands, call.output, &mut call.floats[..self.kernel.scratch_len()]);
-        Ok(())
-    }
-
-    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
-        each(cast_slice(&self.weight));
+        packed(weight, Vec::new(), move |weight, _, call, epilogue| {
+            let (input, parallel, clock) = (call.operands.get(0), call.parallel, call.clock);
+            let operands = FloatCall { input, weight, epilogue, parallel, clock };
+            kernel.run(operands, call.output, &mut call.floats[..kernel.scratch_len()]);
+            Ok(())
+        })
     }
 }

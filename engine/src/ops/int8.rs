@@ -1,16 +1,14 @@
 //! Convolution and matrix product of 8-bit weights and activations.
 
 use super::epilogue::Steps;
-use super::layer::Call;
-use super::product::{Kernel, Site, Weights};
-use super::{Body, Context, Fields, Flat, Inputs, Quantizer, Sliding, Weighted};
+use super::product::{Kernel, Site, Weights, packed};
+use super::{Body, Context, Fields, Flat, Inputs, Sliding, Weighted};
 use crate::Error;
 use crate::macs::Macs;
 use crate::tensor::{Content, PerFilter, PlainValues, TensorSpec, View};
-use bytemuck::cast_slice;
 use horq_kernels::float_env::in_default;
 use horq_kernels::weights::int8;
-use horq_kernels::{Epilogue, Geometry, Int8Call, Int8Conv, Int8Spec, Memory, Window};
+use horq_kernels::{Geometry, Int8Call, Int8Conv, Int8Spec, Memory, Window};
 use serde::Serialize;
 
 /// 8-bit weights and activations: y = alpha * (sum of (q - zero_point) * w) + bias.
@@ -136,10 +134,6 @@ impl Weights for Int8 {
         (geometry, 1)
     }
 
-    fn quantizer(&self) -> Option<&Quantizer> {
-        None
-    }
-
     fn macs(&self, products: u64) -> Macs {
         Macs { int8: products, ..Macs::default() }
     }
@@ -152,31 +146,10 @@ impl Weights for Int8 {
         let panels = View::new(context.tensors, |tensors| tensors.i8s(&self.weight));
         let kernel = Int8Conv::new(context.isa, self.spec(context, site), &panels).map_err(context.refusal())?;
         let alpha = PerFilter::new(context.tensors, &self.alpha, &site.geometry)?;
-        Ok(Box::new(Panels { kernel, panels, alpha }))
-    }
-}
-
-struct Panels {
-    kernel: Int8Conv,
-    panels: View<i8>,
-    alpha: PerFilter,
-}
-
-impl Kernel for Panels {
-    fn run(&self, call: Call<'_>, epilogue: Epilogue<'_>) -> Result<(), horq_kernels::Error> {
-        let operands = Int8Call {
-            input: call.operands.get(0),
-            panels: &self.panels,
-            alpha: &self.alpha,
-            epilogue,
-            parallel: call.parallel,
-            clock: call.clock,
-        };
-        self.kernel.run(operands, call.output, &mut call.words[..self.kernel.scratch_len()])
-    }
-
-    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
-        each(cast_slice(&self.panels));
-        each(cast_slice(&self.alpha));
+        packed(panels, alpha, move |panels, alpha, call, epilogue| {
+            let (input, parallel, clock) = (call.operands.get(0), call.parallel, call.clock);
+            let operands = Int8Call { input, panels, alpha, epilogue, parallel, clock };
+            kernel.run(operands, call.output, &mut call.words[..kernel.scratch_len()])
+        })
     }
 }

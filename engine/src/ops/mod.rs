@@ -3,7 +3,7 @@
 
 // Everything that the engine knows of an operation stands in the file of its family. The list at the end of this file makes
 // the enumeration `Op`, the table of names, the parser and the dispatch. An operation that is listed there must implement `Body`
-// (its fields) and `Operation` (its shape, its tensors and its role in a session), or `Bare` for both if it has no tensors. Their
+// (its fields) and `Operation` (its shape, its tensors and its role in a session), or `Bare` for both if it has no fields. Their
 // methods have no defaults, so nothing of it can be forgotten.
 
 mod affine;
@@ -78,10 +78,8 @@ trait Operation: Listed {
     fn role(&self) -> Role<'_>;
 }
 
-/// An operation without tensors: its [`Body`] and its [`Operation`].
-trait Bare: Listed + Sized {
-    /// Reads the fields.
-    fn parse<T, F: Fields<T>>(fields: &F) -> Result<Self, F::Error>;
+/// An operation without fields: its [`Body`] and its [`Operation`].
+trait Bare: Listed + Default {
     /// [`Operation::infer`].
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error>;
     /// [`Operation::role`].
@@ -91,8 +89,8 @@ trait Bare: Listed + Sized {
 impl<T, B: Bare> Body<T> for B {
     type With<U> = Self;
 
-    fn parse<F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
-        Bare::parse(fields)
+    fn parse<F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
+        Ok(Self::default())
     }
 
     fn map<U>(self, _: &mut impl FnMut(&str, T) -> U) -> Self {

@@ -2,9 +2,10 @@
 
 use super::fields::window;
 use super::layer::{Compute, Layer, unweighted};
-use super::{Bare, Context, Fields, Inputs, Listed, Role};
+use super::{Bare, Body, Context, Fields, Inputs, Listed, Operation, Role};
 use crate::Error;
 use crate::shape::Shape;
+use crate::tensor::TensorSpec;
 use horq_kernels::Window;
 use horq_kernels::pool::{self, PoolShape};
 use serde::Serialize;
@@ -25,7 +26,7 @@ pub type MaxPool = Pool<true>;
 pub type AveragePool = Pool<false>;
 
 /// The mean of each channel over the image; the result is flat.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct GlobalAveragePool;
 
 impl<const LARGEST: bool> Pool<LARGEST> {
@@ -35,14 +36,22 @@ impl<const LARGEST: bool> Pool<LARGEST> {
     }
 }
 
-impl<const LARGEST: bool> Bare for Pool<LARGEST>
-where
-    Self: Listed,
-{
-    fn parse<T, F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
+impl<T, const LARGEST: bool> Body<T> for Pool<LARGEST> {
+    type With<U> = Self;
+
+    fn parse<F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
         Ok(Self { window: window(fields)? })
     }
 
+    fn map<U>(self, _: &mut impl FnMut(&str, T) -> U) -> Self {
+        self
+    }
+}
+
+impl<const LARGEST: bool> Operation for Pool<LARGEST>
+where
+    Self: Listed,
+{
     /// Every window must hold a pixel of the image: there is no largest value and no mean of nothing.
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         let [height, width, channels] = inputs.image()?;
@@ -50,6 +59,10 @@ where
         check_taps(&self.window, [height, width]).map_err(misfit)?;
         let [height, width] = self.window.output(height, width).map_err(|error| misfit(error.to_string()))?;
         Ok(Shape::Image { height, width, channels })
+    }
+
+    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
+        Vec::new()
     }
 
     fn role(&self) -> Role<'_> {
@@ -69,10 +82,6 @@ impl<const LARGEST: bool> Layer for Pool<LARGEST> {
 }
 
 impl Bare for GlobalAveragePool {
-    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
-        Ok(Self)
-    }
-
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.image().map(|[_, _, channels]| Shape::Flat(channels))
     }

@@ -8,9 +8,11 @@ use super::{Body, Context, Inputs, Listed, Operation, Quantizer, Role};
 use crate::Error;
 use crate::macs::Macs;
 use crate::shape::Shape;
-use crate::tensor::{PerFilter, TensorSpec};
+use crate::tensor::{PerFilter, TensorSpec, View};
+use bytemuck::{NoUninit, cast_slice};
 use horq_kernels::{BinarySpec, Epilogue, Geometry, Memory, Padding, Window};
 use serde::Serialize;
+use std::ops::Deref;
 
 /// A convolution or matrix product: filters that lie on the input as `L` says, with weights of the kind `W`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,13 +70,17 @@ impl<W, T> Weighted<SignPadded, W, T> {
 /// A kind of weights.
 pub(super) trait Weights {
     /// Checks what the kind has beside its weights, and that its kernels take the geometry.
-    fn check(&self, inputs: &Inputs<'_>, geometry: &Geometry) -> Result<(), Error>;
+    fn check(&self, _: &Inputs<'_>, _: &Geometry) -> Result<(), Error> {
+        Ok(())
+    }
     /// The tensors beside the bias, in the order in which a builder writes them.
     fn tensors(&self, geometry: Geometry) -> Vec<TensorSpec<'_>>;
     /// How the per-filter vectors of the layer lie, and how many of them belong to the weights.
     fn vectors(&self, geometry: Geometry) -> (Geometry, usize);
     /// How a binary layer quantizes its input.
-    fn quantizer(&self) -> Option<&Quantizer>;
+    fn quantizer(&self) -> Option<&Quantizer> {
+        None
+    }
     /// That many products of a filter and a window by their kind; those of a binary layer at order 1.
     fn macs(&self, products: u64) -> Macs;
     /// What the kernel takes beside the per-filter vectors.
@@ -102,6 +108,36 @@ pub(super) trait Kernel: Send + Sync {
     /// Windows of a sample that it computes, given those of the geometry; fewer where the kernel pools.
     fn windows(&self, all: usize) -> usize {
         all
+    }
+}
+
+/// A kernel with panels of weights and, where its kind has one, a vector beside them.
+struct Packed<P, V, R> {
+    panels: View<P>,
+    vector: V,
+    run: R,
+}
+
+/// The kernel that computes by `run`, which gets the panels and the vector.
+pub(super) fn packed<P: NoUninit + Sync, V: Deref<Target = [f32]> + Send + Sync + 'static>(
+    panels: View<P>,
+    vector: V,
+    run: impl Fn(&[P], &[f32], Call<'_>, Epilogue<'_>) -> Result<(), horq_kernels::Error> + Send + Sync + 'static,
+) -> Result<Box<dyn Kernel>, Error> {
+    Ok(Box::new(Packed { panels, vector, run }))
+}
+
+impl<P: NoUninit + Sync, V: Deref<Target = [f32]> + Send + Sync, R> Kernel for Packed<P, V, R>
+where
+    R: Fn(&[P], &[f32], Call<'_>, Epilogue<'_>) -> Result<(), horq_kernels::Error> + Send + Sync,
+{
+    fn run(&self, call: Call<'_>, epilogue: Epilogue<'_>) -> Result<(), horq_kernels::Error> {
+        (self.run)(&self.panels, &self.vector, call, epilogue)
+    }
+
+    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
+        each(cast_slice(&self.panels));
+        each(cast_slice(&self.vector));
     }
 }
 

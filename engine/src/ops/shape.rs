@@ -1,25 +1,21 @@
 //! Operations that move values and compute nothing.
 
 use super::layer::{Compute, Layer, unweighted};
-use super::{Bare, Context, Fields, Inputs, Role};
+use super::{Bare, Context, Inputs, Role};
 use crate::Error;
 use crate::shape::Shape;
 use horq_kernels::{Isa, elementwise};
 use serde::Serialize;
 
 /// Channels of two or more images (or vectors) side by side, in the order of the inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Concat;
 
 /// An image as a vector, in memory order (height, width, channels).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Flatten;
 
 impl Bare for Concat {
-    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
-        Ok(Self)
-    }
-
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         let (first, rest) = inputs.several()?;
         rest.iter().try_fold(first, |sum, &next| match (sum, next) {
@@ -45,10 +41,6 @@ impl Layer for Concat {
 }
 
 impl Bare for Flatten {
-    fn parse<T, F: Fields<T>>(_: &F) -> Result<Self, F::Error> {
-        Ok(Self)
-    }
-
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
         inputs.image()?;
         Ok(Shape::Flat(inputs.one()?.len()))

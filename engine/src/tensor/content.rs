@@ -73,11 +73,6 @@ impl Content {
     }
 }
 
-/// Whether an 8-bit layer can divide by that scale.
-pub(crate) fn is_input_scale(scale: f32) -> bool {
-    scale.is_sign_positive() && scale.is_normal()
-}
-
 /// Bits of a code into a codebook of that many entries: 3 for up to 8, 4 for up to 16, 5 for more.
 pub(crate) fn code_bits(entries: usize) -> u32 {
     let least = usize::BITS - entries.saturating_sub(1).leading_zeros();

@@ -7,7 +7,7 @@ mod plain;
 mod storage;
 mod view;
 
-pub(crate) use check::check_tensor;
+pub(crate) use check::{Place, check_tensor};
 pub(crate) use content::code_bits;
 pub use content::{Content, TensorSpec};
 pub(crate) use memory::{Aligned, Memory};

@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 
-use horq_kernels::Geometry;
 use horq_kernels::weights::LANES;
 use horq_kernels::weights::bits::{pack_bits, unpack_bits};
 use horq_kernels::weights::codes::{pack_codes, unpack_codes};
 use horq_kernels::weights::floats::{pack_floats, unpack_floats};
-use horq_kernels::weights::int8::{out_of_range, pack_int8, unpack_int8};
+use horq_kernels::weights::int8::{pack_int8, unpack_int8};
 
-use super::content::{Content, code_bits, is_input_scale};
+use super::check::Place;
+use super::content::{Content, code_bits};
 use super::{TensorData, Tensors, filled};
 use crate::Error;
-use crate::error::{InputError, TensorError};
+use crate::error::InputError;
 
 /// The values of a tensor, row-major and without padding.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,41 +97,23 @@ impl PlainValues<'_> {
 /// Where plain values come from, for errors about them.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
-    pub(crate) node: &'a str,
+    pub(crate) place: Place<'a>,
     /// The tensor's name without the node's.
     pub(crate) role: &'a str,
 }
 
 impl Source<'_> {
-    fn tensor(&self) -> String {
-        format!("{}.{}", self.node, self.role)
-    }
-
-    fn wrong_kind(&self, expected: &'static str, found: &PlainValues<'_>) -> Error {
-        Error::Input(InputError::SourceKind {
-            node: self.node.into(),
-            source_name: self.role.into(),
-            expected,
-            found: found.kind(),
-        })
+    fn wrong_kind(&self, expected: &'static str, values: &PlainValues<'_>) -> Error {
+        let (node, source_name, found) = (self.place.node.into(), self.role.into(), values.kind());
+        Error::Input(InputError::SourceKind { node, source_name, expected, found })
     }
 
     fn check_len(&self, found: usize, expected: usize) -> Result<(), Error> {
-        let (node, source_name) = (self.node.to_owned(), self.role.to_owned());
+        let (node, source_name) = (self.place.node.into(), self.role.into());
         if found == expected {
             Ok(())
         } else {
             Err(InputError::SourceLength { node, source_name, expected, found }.into())
-        }
-    }
-
-    fn check_finite(&self, values: &[f32]) -> Result<(), Error> {
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(index) => {
-                let (node, tensor) = (self.node.into(), self.tensor());
-                Err(TensorError::NotFinite { node, tensor, index, value: values[index] }.into())
-            }
-            None => Ok(()),
         }
     }
 }
@@ -152,7 +134,7 @@ impl Content {
     pub(crate) fn pack(&self, source: Source<'_>, values: &PlainValues<'_>) -> Result<TensorData, Error> {
         source.check_len(values.len(), self.plain_len())?;
         let floats = || match values {
-            PlainValues::F32(values) => source.check_finite(values).map(|()| &values[..]),
+            PlainValues::F32(values) => source.place.check_finite(values).map(|()| &values[..]),
             other => Err(source.wrong_kind("f32", other)),
         };
         let known = "number and range of the values were just checked";
@@ -162,27 +144,21 @@ impl Content {
             Self::CodePanels(g, entries) => {
                 let PlainValues::Codes(codes) = values else { return Err(source.wrong_kind("u8", values)) };
                 if let Some(index) = codes.iter().position(|&code| usize::from(code) >= entries) {
-                    let (node, tensor, code) = (source.node.into(), source.tensor(), codes[index]);
-                    return Err(TensorError::CodeBeyond { node, tensor, index, code, entries }.into());
+                    return Err(source.place.code_beyond(index, codes[index], entries));
                 }
                 TensorData::U32(pack_codes(&g, code_bits(entries), codes).expect(known))
             }
             Self::Int8Panels(g) => {
                 let PlainValues::I8(weight) = values else { return Err(source.wrong_kind("i8", values)) };
-                if let Some(index) = out_of_range(weight) {
-                    return Err(
-                        TensorError::Int8Range { node: source.node.into(), tensor: source.tensor(), index }.into()
-                    );
-                }
+                source.place.check_int8(weight)?;
                 TensorData::I8(pack_int8(&g, weight).expect(known))
             }
-            Self::InputScale => match values {
-                PlainValues::F32(scale) if !is_input_scale(scale[0]) => {
-                    let (node, tensor) = (source.node.into(), source.tensor());
-                    return Err(TensorError::InputScale { node, tensor, value: scale[0] }.into());
+            Self::InputScale => {
+                if let PlainValues::F32(scale) = values {
+                    source.place.check_input_scale(scale[0])?;
                 }
-                _ => TensorData::F32(padded(floats()?)?),
-            },
+                TensorData::F32(padded(floats()?)?)
+            }
             Self::Vector(_) | Self::Scales(_) => TensorData::F32(padded(floats()?)?),
         })
     }
@@ -206,15 +182,13 @@ impl Content {
 
     fn plain_shape(&self) -> Vec<usize> {
         match self {
-            Self::BitPanels(g) | Self::FloatPanels(g) | Self::CodePanels(g, _) | Self::Int8Panels(g) => weight_shape(g),
+            Self::BitPanels(g) | Self::FloatPanels(g) | Self::CodePanels(g, _) | Self::Int8Panels(g) => {
+                let [rows, columns] = g.window.kernel;
+                vec![g.filters, rows, columns, g.group_channels()]
+            }
             Self::InputScale | Self::Vector(_) | Self::Scales(_) => vec![self.plain_len()],
         }
     }
-}
-
-fn weight_shape(geometry: &Geometry) -> Vec<usize> {
-    let [rows, columns] = geometry.window.kernel;
-    vec![geometry.filters, rows, columns, geometry.group_channels()]
 }
 
 /// Values and zeros up to whole lines.
