@@ -42,6 +42,14 @@ class Op:
     bias: np.ndarray | None = None
     scale: np.ndarray | None = None
 
+    def channels_first(self) -> np.ndarray:
+        """The weights where channels lie before rows and columns, also of an image that a dense layer flattens."""
+        shape = self.weight.shape if self.kind == "conv" else (len(self.weight), *self.inputs[0].shape)
+        if len(shape) < 4:
+            return self.weight
+        weight = np.ascontiguousarray(self.weight.reshape(shape).transpose(0, 3, 1, 2))
+        return weight if self.kind == "conv" else weight.reshape(len(weight), -1)
+
 
 @dataclass
 class Net:

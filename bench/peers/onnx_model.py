@@ -35,7 +35,8 @@ class _Writer:
         pair = [self.constant(self.activation_scale(value)), self.constant(np.uint8(128 if value.signed else 0))]
         return self.node("DequantizeLinear", [self.node("QuantizeLinear", [name, *pair]), *pair])
 
-    def weights(self, op: Op, array: np.ndarray) -> list[str]:
+    def weights(self, op: Op) -> list[str]:
+        array = op.channels_first()
         if not self.int8:
             return [self.constant(array)] + ([] if op.bias is None else [self.constant(op.bias)])
         scale = (np.abs(array).reshape(len(array), -1).max(1) / 127).astype(np.float32)
@@ -53,15 +54,10 @@ class _Writer:
         x = [self.names[value.name] for value in op.inputs]
         window = dict(kernel_shape=[op.kernel] * 2, strides=[op.stride] * 2, pads=[op.pad] * 4)
         if op.kind == "conv":
-            y = self.node("Conv", x + self.weights(op, np.ascontiguousarray(op.weight.transpose(0, 3, 1, 2))), **window)
+            y = self.node("Conv", x + self.weights(op), **window)
         elif op.kind == "dense":
-            shape = op.inputs[0].shape
-            weight = op.weight
-            if len(shape) == 3:
-                x = [self.node("Flatten", x, axis=1)]
-                # Rows arrive as channels x height x width here.
-                weight = weight.reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(len(weight), -1)
-            y = self.node("Gemm", x + self.weights(op, np.ascontiguousarray(weight)), transB=1)
+            x = [self.node("Flatten", x, axis=1)] if len(op.inputs[0].shape) == 3 else x
+            y = self.node("Gemm", x + self.weights(op), transB=1)
         elif op.kind == "maxpool":
             y = self.node("MaxPool", x, **window)
         elif op.kind == "avgpool":

@@ -79,13 +79,10 @@ def _keras(net: Net):
 
 
 class Model:
-    def __init__(self, stored: bytes):
+    def __init__(self, stored: bytes, _net: Net, _kind: str):
         from larq_compute_engine.tflite.python.interpreter import Interpreter
 
         self.interpreter = Interpreter(stored, num_threads=1, use_indirect_bgemm=True).interpreter
-
-    def detail(self):
-        return ""
 
     def set(self, x):
         self.x = [np.ascontiguousarray(x[None])]
@@ -103,7 +100,3 @@ def model(net: Net, _kind: str) -> bytes:
     if net.order > 1:
         raise ValueError("Larq Compute Engine knows no order above 1")
     return lce.convert_keras_model(_keras(net))
-
-
-def load(stored: bytes, _net: Net, _kind: str) -> Model:
-    return Model(stored)

@@ -21,14 +21,11 @@ BORDER = 0.0
 
 
 class Model:
-    def __init__(self, stored: bytes):
+    def __init__(self, stored: bytes, _net: Net, _kind: str):
         self.interpreter = Interpreter(model_content=stored, num_threads=1)
         self.interpreter.allocate_tensors()
         self.input = self.interpreter.get_input_details()[0]
         self.outputs = self.interpreter.get_output_details()[0]["index"]
-
-    def detail(self):
-        return ""
 
     def set(self, x):
         self.interpreter.set_tensor(self.input["index"], x.reshape(self.input["shape"]))
@@ -42,7 +39,3 @@ class Model:
 
 def model(net: Net, kind: str) -> bytes:
     return tflite_model.model(net, kind == "int8")
-
-
-def load(stored: bytes, _net: Net, _kind: str) -> Model:
-    return Model(stored)

@@ -58,12 +58,7 @@ class _Writer:
         return op.kind == "conv" and len(readers) == 1 and readers[0].kind == "conv"
 
     def parameters(self, op: Op):
-        weight = op.weight
-        if op.kind == "dense" and len(op.inputs[0].shape) == 3:
-            weight = weight.reshape(-1, *op.inputs[0].shape)
-        if weight.ndim == 4:
-            weight = weight.transpose(0, 3, 1, 2)
-        weight = np.ascontiguousarray(weight).reshape(len(weight), -1)
+        weight = op.channels_first().reshape(len(op.weight), -1)
         scales = 127 / np.abs(weight).max(1)
         if self.int8:
             levels = np.rint(weight * scales[:, None]).astype(np.int8).tobytes()
@@ -116,18 +111,15 @@ def pixels(value: Value) -> tuple[int, int, int]:
 
 
 class Model:
-    def __init__(self, folder: str, net: Net):
+    def __init__(self, folder: tempfile.TemporaryDirectory, net: Net, _kind: str):
         self.net, self.shape = ncnn.Net(), net
         options = self.net.opt
         options.num_threads = 1
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         options.use_bf16_storage = False
-        path = Path(folder) / "net"
+        path = Path(folder.name) / "net"
         if self.net.load_param(f"{path}.param") != 0 or self.net.load_model(f"{path}.bin") != 0:
             raise RuntimeError("ncnn refuses the model")
-
-    def detail(self):
-        return ""
 
     def set(self, x):
         x = np.ascontiguousarray(x.reshape(pixels(self.shape.input)).transpose(2, 0, 1))
@@ -152,7 +144,3 @@ def model(net: Net, kind: str) -> tempfile.TemporaryDirectory:
     (Path(folder.name) / "net.param").write_text(text)
     (Path(folder.name) / "net.bin").write_bytes(weights)
     return folder
-
-
-def load(stored: tempfile.TemporaryDirectory, net: Net, _kind: str) -> Model:
-    return Model(stored.name, net)

@@ -21,7 +21,7 @@ BORDER = 0.0
 
 
 class Model:
-    def __init__(self, stored: bytes, net: Net):
+    def __init__(self, stored: bytes, net: Net, _kind: str):
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -30,9 +30,6 @@ class Model:
         self.binding = self.session.io_binding()
         self.y = np.empty(onnx_model.onnx_shape(net.output), np.float32)
         self.binding.bind_output("output", "cpu", 0, np.float32, self.y.shape, self.y.ctypes.data)
-
-    def detail(self):
-        return ""
 
     def set(self, x):
         self.x = onnx_model.to_onnx(x)
@@ -47,7 +44,3 @@ class Model:
 
 def model(net: Net, kind: str) -> bytes:
     return onnx_model.model(net, kind == "int8", quantize_output=True)
-
-
-def load(stored: bytes, net: Net, _kind: str) -> Model:
-    return Model(stored, net)

@@ -39,12 +39,13 @@ def _constant(array) -> ov.Node:
 
 
 class Model:
-    def __init__(self, stored, net: Net, int8: bool):
+    def __init__(self, stored, _net: Net, _kind: str):
         graph = _CORE.read_model(stored, b"") if isinstance(stored, bytes) else stored.graph
         self.compiled = _CORE.compile_model(graph, "CPU", CONFIG)
         self.request = self.compiled.create_infer_request()
         self.stored = stored
 
+    @property
     def detail(self):
         """Which primitives do the products: what says whether matrix units or Winograd take part."""
         kinds = []
@@ -84,15 +85,11 @@ class _Binary:
             if not bare:
                 y = ops.multiply(y, _constant(op.scale.reshape(1, -1, 1, 1)))
         elif op.kind == "conv":
-            y = ops.convolution(x[0], _constant(op.weight.transpose(0, 3, 1, 2)), strides, pads, pads, [1, 1])
+            y = ops.convolution(x[0], _constant(op.channels_first()), strides, pads, pads, [1, 1])
         elif op.kind == "dense":
-            shape = op.inputs[0].shape
-            weight = op.weight
-            y = x[0]
-            if len(shape) == 3:
-                weight = weight.reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(len(weight), -1)
-                y = ops.reshape(y, ops.constant(np.array([1, -1])), False)
-            y = ops.matmul(y, _constant(weight), False, True)
+            flat = ops.constant(np.array([1, -1]))
+            y = ops.reshape(x[0], flat, False) if len(op.inputs[0].shape) == 3 else x[0]
+            y = ops.matmul(y, _constant(op.channels_first()), False, True)
         elif op.kind == "maxpool":
             y = ops.max_pool(x[0], strides, pads, pads, kernel)
         elif op.kind == "avgpool":
@@ -109,7 +106,7 @@ class _Binary:
         filters, _, _, channels = op.weight.shape
         if channels % 8:
             raise ValueError(f"its binary convolution is wrong on {channels} channels, right on multiples of 8 only")
-        bits = np.packbits((op.weight.transpose(0, 3, 1, 2) > 0).reshape(-1).astype(np.uint8), bitorder="little")
+        bits = np.packbits((op.channels_first() > 0).reshape(-1).astype(np.uint8), bitorder="little")
         self.kept.append(bits)
         shape = Shape([filters, channels, op.kernel, op.kernel])
         threshold = np.zeros((1, channels, 1, 1))
@@ -130,7 +127,3 @@ class _Binary:
 
 def model(net: Net, kind: str):
     return _Binary(net) if kind == "binary" else onnx_model.model(net, kind == "int8", quantize_output=False)
-
-
-def load(stored, net: Net, kind: str) -> Model:
-    return Model(stored, net, kind == "int8")

@@ -52,18 +52,18 @@ class Runner:
 
     def load(self, request):
         kind, net = self.net(request)
-        model = self.peer.load(self.peer.model(net, kind), net, kind)
+        model = self.peer.Model(self.peer.model(net, kind), net, kind)
         model.set(image(net.input))
         model.run()
         self.loaded.append((net, kind, model))
-        return {"id": len(self.loaded) - 1, "detail": model.detail()}
+        return {"id": len(self.loaded) - 1, "detail": getattr(model, "detail", "")}
 
     def cold(self, request):
         kind, net = self.net(request)
         stored = self.peer.model(net, kind)
         x = image(net.input)
         start = time.perf_counter_ns()
-        model = self.peer.load(stored, net, kind)
+        model = self.peer.Model(stored, net, kind)
         model.set(x)
         model.run()
         return {"ns": time.perf_counter_ns() - start}

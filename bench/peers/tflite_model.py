@@ -45,20 +45,23 @@ class _Writer:
             return value.limit() * 2 / 255, 0
         return value.limit() / 255, -128
 
-    def value(self, value: Value, like: Value | None = None) -> int:
+    def value(self, value: Value) -> int:
         shape = value.shape if len(value.shape) == 2 else (1, *value.shape)
         if not self.int8:
             return self.tensor(value.name, shape, _TYPES.FLOAT32)
-        scale, zero = self.scale(like or value)
+        scale, zero = self.scale(value)
         return self.tensor(value.name, shape, _TYPES.INT8, scale=scale, zero=zero)
 
-    def operator(self, kind, inputs, outputs, options_kind=0, options=None):
+    def operator(self, kind, inputs, outputs, options, **fields):
+        """Adds an operation with `fields` in its options, which the schema calls `options`Options."""
         if kind not in self.codes:
             self.codes.append(kind)
         operator = schema.OperatorT()
         operator.opcodeIndex = self.codes.index(kind)
         operator.inputs, operator.outputs = inputs, outputs
-        operator.builtinOptionsType, operator.builtinOptions = options_kind, options
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{options}Options")
+        operator.builtinOptions = getattr(schema, f"{options}OptionsT")()
+        vars(operator.builtinOptions).update(fields)
         self.operators.append(operator)
 
     def weights(self, op: Op) -> list[int]:
@@ -78,7 +81,7 @@ class _Writer:
         grown = Value(f"{op.output.name}-padded", shape[1:], value.moment, value.signed)
         y = self.value(grown)
         pads = self.constant(np.array([[0, 0], [op.pad] * 2, [op.pad] * 2, [0, 0]], np.int32))
-        self.operator(_KINDS.PAD, [x, pads], [y], schema.BuiltinOptions.PadOptions, schema.PadOptionsT())
+        self.operator(_KINDS.PAD, [x, pads], [y], "Pad")
         return y
 
     def op(self, op: Op):
@@ -93,32 +96,21 @@ class _Writer:
         if op.pad and not same:
             x = [self.padded(op, x[0])]
         padding = schema.Padding.SAME if same else schema.Padding.VALID
+        window = dict(padding=padding, strideH=op.stride, strideW=op.stride)
         if op.kind == "conv":
-            options = schema.Conv2DOptionsT()
-            options.padding, options.fusedActivationFunction = padding, act
-            options.strideH = options.strideW = op.stride
-            options.dilationHFactor = options.dilationWFactor = 1
-            self.operator(_KINDS.CONV_2D, x + self.weights(op), [y], schema.BuiltinOptions.Conv2DOptions, options)
+            window |= dict(dilationHFactor=1, dilationWFactor=1)
+            self.operator(_KINDS.CONV_2D, x + self.weights(op), [y], "Conv2D", fusedActivationFunction=act, **window)
         elif op.kind == "dense":
-            options = schema.FullyConnectedOptionsT()
-            options.fusedActivationFunction = act
-            kind = schema.BuiltinOptions.FullyConnectedOptions
-            self.operator(_KINDS.FULLY_CONNECTED, x + self.weights(op), [y], kind, options)
+            kind = _KINDS.FULLY_CONNECTED
+            self.operator(kind, x + self.weights(op), [y], "FullyConnected", fusedActivationFunction=act)
         elif keeps:
-            options = schema.Pool2DOptionsT()
-            options.padding = padding
-            options.strideH = options.strideW = op.stride
-            options.filterHeight = options.filterWidth = op.kernel
             kind = _KINDS.MAX_POOL_2D if op.kind == "maxpool" else _KINDS.AVERAGE_POOL_2D
-            self.operator(kind, x, [y], schema.BuiltinOptions.Pool2DOptions, options)
+            self.operator(kind, x, [y], "Pool2D", filterHeight=op.kernel, filterWidth=op.kernel, **window)
         elif op.kind == "add":
-            options = schema.AddOptionsT()
-            options.fusedActivationFunction = act
-            self.operator(_KINDS.ADD, x, [y], schema.BuiltinOptions.AddOptions, options)
+            self.operator(_KINDS.ADD, x, [y], "Add", fusedActivationFunction=act)
         else:
-            options = schema.ReducerOptionsT()
             axes = self.constant(np.array([1, 2], np.int32))
-            self.operator(_KINDS.MEAN, [*x, axes], [y], schema.BuiltinOptions.ReducerOptions, options)
+            self.operator(_KINDS.MEAN, [*x, axes], [y], "Reducer")
 
     def end(self, value: Value, name: str) -> int:
         shape = value.shape if len(value.shape) == 2 else (1, *value.shape)
@@ -129,14 +121,12 @@ class _Writer:
         first = self.ids[net.input.name] = self.value(net.input)
         if self.int8:
             first = self.end(net.input, "input-f32")
-            kind, options = schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT()
-            self.operator(_KINDS.QUANTIZE, [first], [self.ids[net.input.name]], kind, options)
+            self.operator(_KINDS.QUANTIZE, [first], [self.ids[net.input.name]], "Quantize")
         for op in net.ops:
             self.op(op)
         last = self.ids[net.output.name]
         if self.int8:
-            kind, options = schema.BuiltinOptions.DequantizeOptions, schema.DequantizeOptionsT()
-            self.operator(_KINDS.DEQUANTIZE, [last], [self.end(net.output, "output-f32")], kind, options)
+            self.operator(_KINDS.DEQUANTIZE, [last], [self.end(net.output, "output-f32")], "Dequantize")
             last = len(self.tensors) - 1
         graph = schema.SubGraphT()
         graph.tensors, graph.operators, graph.inputs, graph.outputs = self.tensors, self.operators, [first], [last]

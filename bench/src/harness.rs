@@ -9,7 +9,7 @@ use horq::{Threads, escaped, provenance};
 use horq_kernels::{Inline, Isa, Parallel};
 use horq_probe::clock::{Clock, ClockChoice, Timing};
 use horq_probe::machine;
-use horq_probe::peak::{Peak, Peaks, Unit};
+use horq_probe::peak::{Peaks, Unit};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use std::fs::File;
@@ -54,15 +54,20 @@ fn budget(text: &str) -> Result<Duration, String> {
 /// The clock, the limits, the workers, and the results so far.
 pub(crate) struct Harness {
     clock: Clock,
-    peaks: Peaks,
-    budget: Duration,
-    isas: Vec<Isa>,
+    /// The limits.
+    pub peaks: Peaks,
+    /// What a measurement may take.
+    pub budget: Duration,
+    /// The backends to measure; the first is the main one.
+    pub isas: Vec<Isa>,
     /// Whether `--isa` chose them.
     isas_chosen: bool,
-    workers: Workers,
+    /// Who runs the work.
+    pub workers: Workers,
     /// A record of which only the provenance is filled in.
     provenance: Record,
-    records: Vec<Record>,
+    /// All results so far.
+    pub records: Vec<Record>,
     json: Json,
     output: Rc<Output>,
     progress: Progress,
@@ -164,11 +169,6 @@ impl Harness {
         ]
     }
 
-    /// The backends to measure; the first is the main one.
-    pub(crate) fn isas(&self) -> &[Isa] {
-        &self.isas
-    }
-
     /// The backends to measure with each of `extra` beside them, where the choice was left to us and this CPU has it.
     pub(crate) fn isas_and(&self, extra: &[Isa]) -> Vec<Isa> {
         let mut isas = self.isas.clone();
@@ -180,34 +180,9 @@ impl Harness {
         isas
     }
 
-    /// Measures these backends from now on.
-    pub(crate) fn set_isas(&mut self, isas: Vec<Isa>) {
-        self.isas = isas;
-    }
-
-    /// The limits.
-    pub(crate) fn peaks(&self) -> &Peaks {
-        &self.peaks
-    }
-
-    /// Who runs the work.
-    pub(crate) fn workers(&self) -> &Workers {
-        &self.workers
-    }
-
     /// How many threads run it.
     pub(crate) fn threads(&self) -> usize {
         self.workers.threads()
-    }
-
-    /// What a measurement may take.
-    pub(crate) fn budget(&self) -> Duration {
-        self.budget
-    }
-
-    /// All results so far.
-    pub(crate) fn records(&self) -> &[Record] {
-        &self.records
     }
 
     /// Says which suite runs now.
@@ -256,7 +231,7 @@ impl Harness {
         work: &mut dyn FnMut(&Workers),
     ) -> (Timing, Option<f64>) {
         let peaks = &self.peaks;
-        let bound = isa.map_or_else(|| peaks.best(unit), |isa| peaks.bound(unit, isa)).map(Peak::name);
+        let bound = isa.map_or_else(|| peaks.best(unit), |isa| peaks.bound(unit, isa)).map(|peak| peak.limit.name);
         let share = macs / self.threads() as f64;
         let (peaks, workers) = (&mut self.peaks, &self.workers);
         peaks.fraction(&mut self.clock, self.budget, bound, share, &mut || work(workers))

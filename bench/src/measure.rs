@@ -78,7 +78,7 @@ pub(crate) fn layer(
             ..record(variant.engine(), unit, macs, timing).on(isa).with_order(variant.order(), variant.mode())
         };
         let record =
-            if unit == Unit::Bit { staged(record, &mut |clock| run(harness.workers(), Some(clock))) } else { record };
+            if unit == Unit::Bit { staged(record, &mut |clock| run(&harness.workers, Some(clock))) } else { record };
         records.push(record.clone());
         harness.emit(record)?;
     }

@@ -74,7 +74,7 @@ fn execute(cli: &Cli, output: &Rc<Output>) -> Result<ExitCode, String> {
         write(&harness, out, &beside)?;
     }
     let Some(old) = old else { return Ok(ExitCode::SUCCESS) };
-    Ok(compare(&old, harness.records(), false, reports.fail_on_regression, &|text| harness.say(text)))
+    Ok(compare(&old, &harness.records, false, reports.fail_on_regression, &|text| harness.say(text)))
 }
 
 fn measure(harness: &mut Harness, command: Option<&Command>) -> Result<(), String> {
@@ -104,21 +104,21 @@ fn measure(harness: &mut Harness, command: Option<&Command>) -> Result<(), Strin
 /// Everything that a record keeps: the best backend in all suites, the others where their part of their own limits is of interest.
 fn all(harness: &mut Harness) -> Result<(), String> {
     peak::run(harness)?;
-    let isas = harness.isas().to_vec();
+    let isas = harness.isas.clone();
     // The best first.
     let every: Vec<Isa> = Isa::available().collect::<Vec<_>>().into_iter().rev().collect();
     let (with_all, with_avx2) = (harness.isas_and(&every), harness.isas_and(&[Isa::Avx2]));
-    harness.set_isas(with_all);
+    harness.isas = with_all;
     gemm::run(harness, &gemm::Arguments::default())?;
-    harness.set_isas(with_avx2.clone());
+    harness.isas = with_avx2.clone();
     let mode = vec![ScaleMode::Fixed, ScaleMode::Image, ScaleMode::Window];
     conv::run(harness, &conv::Arguments { order: vec![1, 2, 3, 4], mode, ..conv::Arguments::default() })?;
     weights::run(harness)?;
-    harness.set_isas(isas.clone());
+    harness.isas = isas.clone();
     network::run(harness, &network::Arguments::many(), Depth::Record)?;
-    harness.set_isas(with_avx2.into_iter().filter(|isa| !isas.contains(isa)).collect());
+    harness.isas = with_avx2.into_iter().filter(|isa| !isas.contains(isa)).collect();
     network::run(harness, &network::Arguments::few(), Depth::Overview)?;
-    harness.set_isas(isas);
+    harness.isas = isas;
     curve::run(harness, &Curve::ALL)
 }
 
@@ -127,7 +127,7 @@ fn keep(harness: &Harness, reports: &Reports, suite: Option<&str>) -> Result<(),
     let Some(folder) = &reports.record else { return Ok(()) };
     let path = harness.record_path(folder, suite);
     path.parent().map_or(Ok(()), create_folder)?;
-    save(&path, record::csv(harness.records()))?;
+    save(&path, record::csv(&harness.records))?;
     harness.say(&format!("record kept in {}", escaped(&path)));
     rewrite(reports, &path)
 }
@@ -138,11 +138,11 @@ fn rewrite(reports: &Reports, record: &Path) -> Result<(), String> {
 
 /// Writes results and figures into a folder; those of `peers` from the record beside, where there is one.
 fn write(harness: &Harness, out: &Path, beside: &[Record]) -> Result<(), String> {
-    let lines: String = harness.records().iter().map(|record| record.json() + "\n").collect();
+    let lines: String = harness.records.iter().map(|record| record.json() + "\n").collect();
     save(&out.join("results.jsonl"), lines)?;
-    save(&out.join("results.csv"), record::csv(harness.records()))?;
+    save(&out.join("results.csv"), record::csv(&harness.records))?;
     let (turns, caption) = match beside {
-        [] => (harness.records(), harness.caption()),
+        [] => (&harness.records[..], harness.caption()),
         _ => (beside, peers::caption(beside)),
     };
     let figures: Vec<(String, Figure)> = gemm::figure(harness)

@@ -52,11 +52,13 @@ impl Unit {
 
 /// A loop that runs at a limit of the machine, in one or more forms of which the fastest counts.
 #[derive(Clone, Copy)]
-struct Limit {
-    name: &'static str,
-    unit: Unit,
-    /// The backend that this loop bounds.
-    isa: Option<Isa>,
+pub struct Limit {
+    /// Its name in tables and records.
+    pub name: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// The backend that it bounds, if it bounds one.
+    pub isa: Option<Isa>,
     /// Units of one round of any form.
     per_round: u32,
     forms: &'static [unsafe fn(u64)],
@@ -95,11 +97,12 @@ mod arch {
 /// A measured limit.
 #[derive(Clone, Copy)]
 pub struct Peak {
-    limit: Limit,
+    /// The loop that was measured.
+    pub limit: Limit,
     /// The fastest form.
     form: unsafe fn(u64),
     /// What one round of it takes.
-    round: Timing,
+    pub round: Timing,
 }
 
 impl Peak {
@@ -110,29 +113,9 @@ impl Peak {
         Some(limit.measure(clock, budget))
     }
 
-    /// Its name in tables and records.
-    pub fn name(&self) -> &'static str {
-        self.limit.name
-    }
-
-    /// What it counts.
-    pub fn unit(&self) -> Unit {
-        self.limit.unit
-    }
-
-    /// The backend that it bounds, if it bounds one.
-    pub fn isa(&self) -> Option<Isa> {
-        self.limit.isa
-    }
-
     /// Units of one round.
     pub fn per_round(&self) -> f64 {
         f64::from(self.limit.per_round)
-    }
-
-    /// What one round takes.
-    pub fn round(&self) -> Timing {
-        self.round
     }
 
     /// Units a cycle.
@@ -197,13 +180,13 @@ impl Peaks {
 
     /// The limit of a backend's bit products; none for `portable`, which has no instructions of its own.
     pub fn of(&self, isa: Isa) -> Option<&Peak> {
-        self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.unit() == Unit::Bit)
+        self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.limit.unit == Unit::Bit)
     }
 
     /// What bounds these products on a backend: its own limit if there is one, else the machine's. A weight from a codebook is
     /// an f32 in a register; signs have tables that not every backend is measured on.
     pub fn bound(&self, unit: Unit, isa: Isa) -> Option<&Peak> {
-        let own = |unit| self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.unit() == unit);
+        let own = |unit| self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.limit.unit == unit);
         match unit {
             Unit::Bit | Unit::BinaryWeight => own(unit),
             Unit::Codebook | Unit::Float => own(Unit::Float).or_else(|| self.best(Unit::Float)),
@@ -213,7 +196,7 @@ impl Peaks {
 
     /// The highest limit of a unit.
     pub fn best(&self, unit: Unit) -> Option<&Peak> {
-        let of_unit = self.0.iter().filter(|peak| peak.unit() == unit);
+        let of_unit = self.0.iter().filter(|peak| peak.limit.unit == unit);
         of_unit.reduce(|a, b| if b.over(a) > 1.0 { b } else { a })
     }
 

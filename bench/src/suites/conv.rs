@@ -74,7 +74,7 @@ pub(crate) fn run(harness: &mut Harness, arguments: &Arguments) -> Result<(), St
     let orders = if arguments.order.is_empty() { &[1, 2] } else { &arguments.order[..] };
     let modes = if arguments.mode.is_empty() { &MODES } else { &arguments.mode[..] };
     let mut table = Vec::new();
-    for isa in harness.isas().to_vec() {
+    for isa in harness.isas.clone() {
         for layer in arguments.layers() {
             let variants = variants(&layer, orders, modes);
             let records = measure::layer(harness, "conv", &layer, isa, &variants, true)?;

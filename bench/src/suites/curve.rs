@@ -97,7 +97,7 @@ impl Curve {
             let here = |&&x: &&usize| self.at(x).1 == record.order.unwrap_or(0) && self.at(x).0.name() == record.case;
             self.values().iter().find(here).map(|&x| x as f64)
         };
-        let of_suite = harness.records().iter().filter(|record| record.suite == self.suite());
+        let of_suite = harness.records.iter().filter(|record| record.suite == self.suite());
         of_suite.filter_map(|record| Some((x(record)?, record))).collect()
     }
 
@@ -132,7 +132,7 @@ impl Curve {
 /// # Errors
 /// A message if a line cannot be written.
 pub(crate) fn run(harness: &mut Harness, curves: &[Curve]) -> Result<(), String> {
-    let isa = harness.isas()[0];
+    let isa = harness.isas[0];
     for &which in curves {
         harness.suite(which.suite());
         let mut table = Vec::new();
@@ -260,14 +260,15 @@ pub(crate) fn figure(harness: &Harness, which: Curve) -> Option<(String, Figure)
 
     let mut over_float = measured(&records, "measured over the fastest f32", |record| record.speedup_float);
     let mut others = vec![line("the fastest f32 itself", 4, Style::Limit, &|_, _| 1.0)];
-    let peaks = harness.peaks();
+    let peaks = &harness.peaks;
     // int8 at the peak of its instruction, over the measured float time: an upper bound of any int8 engine.
     if let Some(int8) = peaks.best(Unit::Int8) {
         let bound = |record: &Record| {
             let macs = record.macs / record.order? as f64 / record.threads as f64;
             Some(1.0 / int8.fraction(macs, record.timing().scale(record.speedup_float?)))
         };
-        let (name, points) = (format!("bound of int8: {} at its peak", int8.name()), by_x(&records, MODES[0], bound));
+        let (name, points) =
+            (format!("bound of int8: {} at its peak", int8.limit.name), by_x(&records, MODES[0], bound));
         others.push(Series { name, points, style: Style::Model, color: 3 });
     }
     let crossed = |other: &Series| {

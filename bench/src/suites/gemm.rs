@@ -74,7 +74,7 @@ pub(crate) fn run(harness: &mut Harness, arguments: &Arguments) -> Result<(), St
         harness.emit(record("scalar", Unit::Float, macs, scalar))?;
         let speedup_scalar = Some(scalar.over(float));
         let by_crate = Record { threads, limit_fraction, speedup_scalar, ..record("gemm", Unit::Float, macs, float) };
-        table.push(row(&by_crate, "f32", harness.peaks().best(Unit::Float)));
+        table.push(row(&by_crate, "f32", harness.peaks.best(Unit::Float)));
         harness.emit(by_crate)?;
 
         let (words, panels) = (k.div_ceil(WORD_BITS), n.div_ceil(LANES));
@@ -94,7 +94,7 @@ pub(crate) fn run(harness: &mut Harness, arguments: &Arguments) -> Result<(), St
                 speedup_float: Some(float.over(bits)),
                 ..record("horq", Unit::Bit, macs, bits).on(isa)
             };
-            table.push(row(&record, isa.name(), harness.peaks().of(isa)));
+            table.push(row(&record, isa.name(), harness.peaks.of(isa)));
             harness.emit(record)?;
         }
     }
@@ -118,14 +118,13 @@ fn row(record: &Record, engine: &str, peak: Option<&Peak>) -> Vec<String> {
 
 /// The figure: part of the limit and speed-up, by shape.
 pub(crate) fn figure(harness: &Harness) -> Option<(String, Figure)> {
-    let of_suite = harness.records().iter().filter(|r| r.suite == "gemm" && r.engine != "scalar");
+    let of_suite = harness.records.iter().filter(|r| r.suite == "gemm" && r.engine != "scalar");
     let records: Vec<&Record> = of_suite.collect();
     let order = records.iter().find_map(|record| record.order)?;
     let cases = distinct(records.iter().copied(), |record| Some(record.case.as_str()));
     let at = |case: &str| cases.iter().position(|&other| other == case).map(|i| i as f64);
-    let bits =
-        Isa::ALL.into_iter().rev().map(|isa| (Some(isa.name()), format!("bits, {isa}"), harness.peaks().of(isa)));
-    let float = (None, "f32, crate gemm".to_owned(), harness.peaks().best(Unit::Float));
+    let bits = Isa::ALL.into_iter().rev().map(|isa| (Some(isa.name()), format!("bits, {isa}"), harness.peaks.of(isa)));
+    let float = (None, "f32, crate gemm".to_owned(), harness.peaks.best(Unit::Float));
     let engines: Vec<_> =
         bits.chain([float]).filter(|engine| records.iter().any(|r| r.isa.as_deref() == engine.0)).collect();
     let series = |value: &dyn Fn(&Record) -> Option<f64>| -> Vec<Series> {

@@ -153,7 +153,7 @@ pub(crate) fn run(harness: &mut Harness, arguments: &Arguments, depth: Depth) ->
     harness.suite("network");
     let sources = if arguments.networks.is_empty() { Arguments::few().networks } else { arguments.networks.clone() };
     let mut rows = tables::Rows::default();
-    for isa in harness.isas().to_vec() {
+    for isa in harness.isas.clone() {
         for source in &sources {
             for (order, mode) in choices(source, arguments)? {
                 let case = Case::new(source, order, mode)?;
@@ -237,14 +237,14 @@ impl Case {
         let readable = |error: horq::Error| format!("{}: {error}", self.title());
         let options =
             SessionOptions::new().isa(isa).order(Order::new(self.order).map_err(readable)?).batch(arguments.batch);
-        let options = options.threads(harness.workers().for_session());
+        let options = options.threads(harness.workers.for_session());
         let mut session = Session::new(&self.model, options.clone()).map_err(readable)?;
         let input = Numbers::new(3).floats(arguments.batch * session.input_len());
         let mut output = vec![0.0; arguments.batch * session.output_len()];
         session.run(&input, &mut output).map_err(readable)?;
 
         let (budgets, starts) = depth.repeats();
-        let budget = harness.budget() * budgets;
+        let budget = harness.budget * budgets;
         let mut run = || session.run(&input, &mut output).expect("the same run has succeeded");
         let latency = Latency::measure(arguments.runs, budget, &mut run);
         let timing = harness.time_plain(&mut run);

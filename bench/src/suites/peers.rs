@@ -153,7 +153,7 @@ pub(crate) fn run(harness: &mut Harness, arguments: &Arguments) -> Result<(), St
             cold::compare(harness, &installation, &peers)?;
         }
     }
-    let contests = crossover::contests(harness.records());
+    let contests = crossover::contests(&harness.records);
     harness.say(&crossover::table("from which order on others win", &contests));
     Ok(())
 }
@@ -218,7 +218,7 @@ fn greet(installation: &Installation, peer: &'static Peer) -> Result<(Running, H
 
 /// Lets ours and theirs take turns on a case.
 fn compare(harness: &mut Harness, case: &Case, peers: &mut [Running], arguments: &Arguments) -> Result<(), String> {
-    let isa = harness.isas()[0];
+    let isa = harness.isas[0];
     harness.step(&format!("peers {}: loading", case.name));
     let ours = case.ours(isa)?.into_iter().map(|ours| Entry {
         label: format!("horq {}", ours.variant.label()),
@@ -237,7 +237,7 @@ fn compare(harness: &mut Harness, case: &Case, peers: &mut [Running], arguments:
     for index in 0..peers.len() {
         entries.extend(theirs(harness, case, peers, index, macs, arguments.check));
     }
-    let budget = harness.budget() / u32::from(arguments.turns);
+    let budget = harness.budget / u32::from(arguments.turns);
     for turn in 1..=arguments.turns {
         harness.step(&format!("peers {}: turn {turn} of {}", case.name, arguments.turns));
         let mut failed = Vec::new();

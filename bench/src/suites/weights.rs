@@ -13,7 +13,7 @@ use crate::variants::Variant;
 pub(crate) fn run(harness: &mut Harness) -> Result<(), String> {
     harness.suite("weights");
     let mut table = Vec::new();
-    for isa in harness.isas().to_vec() {
+    for isa in harness.isas.clone() {
         for layer in Layer::stages().into_iter().chain([Layer::product(SQUARE)]) {
             for record in measure::layer(harness, "weights", &layer, isa, &Variant::PLAIN, false)? {
                 table.push(vec![

@@ -11,21 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn import (
-    Affine,
-    AffineByOrder,
-    BinaryWeight,
-    Codebook,
-    HorqConv2d,
-    HorqLinear,
-    Inq,
-    Int8,
-    MaxPool2d,
-    PowerOfTwo,
-    PReLU,
-    RPReLU,
-    Shift,
-)
+from .. import nn as hn
 from ..nn.layers import pair
 from . import fields as packing
 from .converter import Converter, Value
@@ -44,12 +30,12 @@ def _linear(c: Converter, layer: nn.Linear, value: Value) -> None:
     c.add([value], "dense", weight=packing.weights(layer.weight, value.order), **packing.shape(layer))
 
 
-def _quantizer(layer: HorqConv2d | HorqLinear) -> dict[str, Any]:
+def _quantizer(layer: hn.HorqConv2d | hn.HorqLinear) -> dict[str, Any]:
     fields: dict[str, Any] = {"order": layer.max_order, "mode": layer.scale_mode}
     return fields if layer.scales is None else {**fields, "scales": array(layer.scales)}
 
 
-def _horq_conv2d(c: Converter, layer: HorqConv2d, value: Value) -> None:
+def _horq_conv2d(c: Converter, layer: hn.HorqConv2d, value: Value) -> None:
     c.image(value)
     c.add(
         [value],
@@ -64,7 +50,7 @@ def _horq_conv2d(c: Converter, layer: HorqConv2d, value: Value) -> None:
     )
 
 
-def _horq_linear(c: Converter, layer: HorqLinear, value: Value) -> None:
+def _horq_linear(c: Converter, layer: hn.HorqLinear, value: Value) -> None:
     c.vector(value)
     bases = [(packing.weights(b, value.order), array(alpha)) for b, alpha in layer.weight_bases()]
     c.add([value], "binary_dense", filters=layer.out_features, bases=bases, **_quantizer(layer), **bias(layer))
@@ -77,7 +63,7 @@ def _packed(c: Converter, layer: nn.Conv2d | nn.Linear, value: Value, op: str) -
     return f"{op}_{'dense' if dense else 'conv2d'}", packing.shape(layer)
 
 
-def _binary_weight(c: Converter, layer: BinaryWeight, value: Value) -> None:
+def _binary_weight(c: Converter, layer: hn.BinaryWeight, value: Value) -> None:
     op, fields = _packed(c, layer.layer, value, "binary_weight")
     total = None
     for b, alpha in layer.weight_bases():
@@ -86,11 +72,7 @@ def _binary_weight(c: Converter, layer: BinaryWeight, value: Value) -> None:
         total = own if total is None else c.add([total, own], "add", like=total)
 
 
-def _codebook(c: Converter, layer: Codebook, value: Value) -> None:
-    _coded(c, layer.layer, value, layer.codes, layer.codebook)
-
-
-def _powers(c: Converter, layer: PowerOfTwo | Inq, value: Value) -> None:
+def _powers(c: Converter, layer: hn.PowerOfTwo | hn.Inq, value: Value) -> None:
     try:
         codes = layer.codes()
     except ValueError as error:
@@ -103,18 +85,18 @@ def _coded(c: Converter, layer: nn.Conv2d | nn.Linear, value: Value, codes: Tens
     c.add([value], op, codes=packing.weights(codes, value.order, np.uint8), codebook=array(codebook), **fields)
 
 
-def _int8(c: Converter, layer: Int8, value: Value) -> None:
+def _int8(c: Converter, layer: hn.Int8, value: Value) -> None:
     op, fields = _packed(c, layer.layer, value, "int8")
     weight = packing.weights(layer.layer.weight, value.order, np.int8)
     quantizer = {"input_scale": layer.scale.item(), "zero_point": layer.zero_point}
     c.add([value], op, weight=weight, alpha=array(layer.alpha), **quantizer, **fields)
 
 
-def _affine(c: Converter, layer: Affine, value: Value) -> None:
+def _affine(c: Converter, layer: hn.Affine, value: Value) -> None:
     c.add([value], "affine", like=value, scale=value.arranged(layer.scale), shift=value.arranged(layer.shift))
 
 
-def _affine_by_order(c: Converter, layer: AffineByOrder, value: Value) -> None:
+def _affine_by_order(c: Converter, layer: hn.AffineByOrder, value: Value) -> None:
     rows = [(value.arranged(row.scale), value.arranged(row.shift)) for row in layer.rows]
     c.add([value], "affine_by_order", like=value, order_of=c.layer_of_order(layer.max_order), rows=rows)
 
@@ -143,7 +125,7 @@ def _shift(c: Converter, shift: Tensor, value: Value, part: str = "") -> Value:
     return c.add([value], "affine", like=value, part=part, scale=scale, shift=value.arranged(shift))
 
 
-def _rprelu(c: Converter, layer: RPReLU, value: Value) -> None:
+def _rprelu(c: Converter, layer: hn.RPReLU, value: Value) -> None:
     shifted = _shift(c, layer.before, value, "before")
     slope = value.arranged(layer.weight.expand(value.shape[0]))
     _shift(c, layer.after, c.add([shifted], "prelu", like=value, slope=slope), "after")
@@ -285,23 +267,26 @@ def _with(handler: Callable[..., None], *settings: str) -> Callable[[Converter, 
 
 
 _WINDOW = ("kernel_size", "stride", "padding")
+_POOLS = (nn.MaxPool2d, hn.MaxPool2d)
 MODULES: dict[type, Callable[[Converter, Any, Value], None]] = {
     nn.Conv2d: _conv2d,
     nn.Linear: _linear,
-    HorqConv2d: _horq_conv2d,
-    HorqLinear: _horq_linear,
-    BinaryWeight: _binary_weight,
-    Codebook: _codebook,
-    **dict.fromkeys((PowerOfTwo, Inq), _powers),
-    Int8: _int8,
-    Affine: _affine,
-    AffineByOrder: _affine_by_order,
+    hn.HorqConv2d: _horq_conv2d,
+    hn.HorqLinear: _horq_linear,
+    hn.BinaryWeight: _binary_weight,
+    hn.Codebook: lambda c, layer, value: _coded(c, layer.layer, value, layer.codes, layer.codebook),
+    **dict.fromkeys((hn.PowerOfTwo, hn.Inq), _powers),
+    hn.Int8: _int8,
+    hn.Affine: _affine,
+    hn.AffineByOrder: _affine_by_order,
     nn.ReLU: _with(_relu, "inplace"),
     nn.Hardswish: _with(_hard_swish, "inplace"),
-    **dict.fromkeys((nn.PReLU, PReLU), _prelu),
-    RPReLU: _rprelu,
-    Shift: lambda c, layer, value: _shift(c, layer.shift, value),
-    **dict.fromkeys((nn.MaxPool2d, MaxPool2d), _with(_max_pool, *_WINDOW, "dilation", "ceil_mode", "return_indices")),
+    **dict.fromkeys((nn.PReLU, hn.PReLU), _prelu),
+    hn.RPReLU: _rprelu,
+    hn.Shift: lambda c, layer, value: _shift(c, layer.shift, value),
+    **dict.fromkeys(
+        (nn.MaxPool2d, hn.MaxPool2d), _with(_max_pool, *_WINDOW, "dilation", "ceil_mode", "return_indices")
+    ),
     nn.AvgPool2d: _with(_average_pool, *_WINDOW, "ceil_mode", "count_include_pad", "divisor_override"),
     nn.AdaptiveAvgPool2d: _with(_global_pool, "output_size"),
     nn.Flatten: _with(_flatten),

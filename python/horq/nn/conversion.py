@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .centring import Centre, batches_of, centred, constant_signs, seen_by, settle, unless_known
-from .functional import GradientRule, Padding, ScaleMode, WeightScale, check_choice
+from .functional import Padding, check_choice
 from .inq import Inq
 from .layers import HorqConv2d, HorqLinear
 from .packed import BinaryWeight, Codebook, Int8, checked
@@ -28,20 +27,9 @@ _UNKNOWN = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttenti
 """Layers with weights that would stay float unnoticed."""
 
 
-def _horq(
-    layer: _Layer,
-    *,
-    order: int = 2,
-    scale_mode: ScaleMode = "fixed",
-    gradient: GradientRule = "per-order",
-    padding_mode: Padding = "valid-taps",
-    weight_scale: WeightScale = "mean",
-    bases: int = 1,
-    refined: bool = False,
-) -> nn.Module:
-    rules: dict[str, Any] = {"order": order, "scale_mode": scale_mode, "gradient": gradient}
-    rules |= {"weight_scale": weight_scale, "bases": bases, "refined": refined, "bias": layer.bias is not None}
+def _horq(layer: _Layer, padding_mode: Padding = "valid-taps", **rules: Any) -> nn.Module:
     new: HorqConv2d | HorqLinear
+    rules["bias"] = layer.bias is not None
     if isinstance(layer, nn.Linear):
         new = HorqLinear(layer.in_features, layer.out_features, **rules)
     else:
@@ -54,53 +42,34 @@ def _horq(
     return new
 
 
-def _xnor(
-    layer: _Layer,
-    *,
-    scale_mode: ScaleMode = "window",
-    gradient: GradientRule = "clip",
-    padding_mode: Padding = "valid-taps",
-) -> nn.Module:
-    return _horq(layer, order=1, scale_mode=scale_mode, gradient=gradient, padding_mode=padding_mode)
-
-
-def _bnn(layer: _Layer, *, gradient: GradientRule = "clip", padding_mode: Padding = "valid-taps") -> nn.Module:
-    own = {"order": 1, "scale_mode": "none", "weight_scale": "none"}
-    return _horq(layer, gradient=gradient, padding_mode=padding_mode, **own)
-
-
-def _bwn(layer: _Layer, *, bases: int = 1, refined: bool = False) -> nn.Module:
+def _binary_weight(layer: _Layer, **options: Any) -> nn.Module:
     with torch.no_grad():
         layer.weight.clamp_(-1, 1)
-    return BinaryWeight(layer, bases, refined)
+    return BinaryWeight(layer, **options)
 
 
-def _bwnh(layer: _Layer) -> nn.Module:
-    return _bwn(layer)
+@dataclass(frozen=True)
+class _Method:
+    """How a method makes a layer of a float one: by what, its options with their defaults, and what it always sets."""
+
+    make: Callable[..., nn.Module]
+    options: dict[str, Any] = field(default_factory=dict)
+    always: dict[str, Any] = field(default_factory=dict)
 
 
-def _dqc(layer: _Layer, *, bits: int = 4, zero: bool = False) -> nn.Module:
-    return PowerOfTwo(layer, bits, zero, dynamic=True)
-
-
-def _sqc(layer: _Layer, *, bits: int = 4, zero: bool = False) -> nn.Module:
-    return PowerOfTwo(layer, bits, zero, dynamic=False)
-
-
-def _inq(layer: _Layer, *, bits: int = 5) -> nn.Module:
-    return Inq(layer, bits)
-
-
-_METHODS: dict[str, Callable[..., nn.Module]] = {
-    "horq": _horq,
-    "xnor": _xnor,
-    "bnn": _bnn,
-    "bwn": _bwn,
-    "bwnh": _bwnh,
-    "dqc": _dqc,
-    "sqc": _sqc,
-    "inq": _inq,
-    "float": lambda layer: layer,
+_TAPS = {"padding_mode": "valid-taps"}
+_BASES = {"bases": 1, "refined": False}
+_HORQ = {"order": 2, "scale_mode": "fixed", "gradient": "per-order", **_TAPS, "weight_scale": "mean", **_BASES}
+_METHODS = {
+    "horq": _Method(_horq, _HORQ),
+    "xnor": _Method(_horq, {"scale_mode": "window", "gradient": "clip", **_TAPS}, {"order": 1}),
+    "bnn": _Method(_horq, {"gradient": "clip", **_TAPS}, {"order": 1, "scale_mode": "none", "weight_scale": "none"}),
+    "bwn": _Method(_binary_weight, _BASES),
+    "bwnh": _Method(_binary_weight),
+    "dqc": _Method(PowerOfTwo, {"bits": 4, "zero": False}, {"dynamic": True}),
+    "sqc": _Method(PowerOfTwo, {"bits": 4, "zero": False}, {"dynamic": False}),
+    "inq": _Method(Inq, {"bits": 5}),
+    "float": _Method(lambda layer: layer),
 }
 _FLOAT_ENDS = ("horq", "xnor", "bnn", "bwn", "bwnh")
 """The methods whose papers keep the first and the last layer float."""
@@ -152,10 +121,10 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
     Raises `ValueError` for an unknown method, option or name, where nothing is left to convert, and for ``shift`` where
     nothing tells a mean, and `TypeError` for a layer with weights that no method knows; both name it.
     """
-    make = _METHODS.get(method)
-    if make is None:
+    if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
-    known = list(inspect.signature(make).parameters)[1:] + ["centre", "data"] * (method in _OF_SIGNS)
+    own = _METHODS[method]
+    known = [*own.options, *["centre", "data"] * (method in _OF_SIGNS)]
     for option in options:
         if option not in known:
             raise ValueError(f"method {method!r} has no option {option!r}; it has {', '.join(known) or 'none'}")
@@ -174,7 +143,7 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
     converted: dict[nn.Module, nn.Module] = {}
     for name, layer in chosen.items():
         try:
-            new = make(checked(layer), **options).train(layer.training)
+            new = own.make(checked(layer), **own.options | options | own.always).train(layer.training)
             if layer in values and values[layer].one_sided and centre != "none":
                 new = centred(new, values[layer], centre)
             converted[layer] = new

@@ -83,7 +83,7 @@ fn products(layer: &LayerProfile) -> [(Unit, u64); 5] {
 /// The part of the limit of the layer's products that it reaches in that time; none for a layer without products.
 pub(super) fn fraction(harness: &Harness, layer: &LayerProfile, batch: usize, ns: f64) -> Option<f64> {
     let (unit, macs) = macs(layer, batch);
-    let peak = harness.peaks().bound(unit, layer.isa);
+    let peak = harness.peaks.bound(unit, layer.isa);
     let timing = Timing { ns, cycles: f64::NAN, spread: f64::NAN };
     peak.filter(|_| macs > 0.0 && ns > 0.0).map(|peak| peak.fraction(macs / harness.threads() as f64, timing))
 }

@@ -43,7 +43,7 @@ type Phases = [f64; 2];
 /// A message if ours fails or a line cannot be written.
 pub(super) fn compare(harness: &mut Harness, installation: &Installation, peers: &[Running]) -> Result<(), String> {
     let case = Case::network(NETWORK);
-    let isa = harness.isas()[0];
+    let isa = harness.isas[0];
     let unwritten = |error: std::io::Error| format!("cannot write a temporary file: {error}");
     let mut file = tempfile::NamedTempFile::new().map_err(unwritten)?;
     file.write_all(&network_bytes(NETWORK, ScaleMode::Fixed, ORDER)?).map_err(unwritten)?;

@@ -21,45 +21,34 @@ pub(super) struct Peer {
     pub variants: &'static [&'static str],
 }
 
+impl Peer {
+    /// A peer whose module has its name, with nothing in its environment.
+    const fn new(name: &'static str, packages: &'static [&'static str], variants: &'static [&'static str]) -> Self {
+        Self { name, module: name, packages, environment: &[], variants }
+    }
+
+    /// What its environment says, for the list of settings.
+    pub(super) fn environment_settings(&self) -> Vec<String> {
+        self.environment.iter().map(|(key, value)| format!("{key}={value}")).collect()
+    }
+}
+
+/// What OpenVINO needs.
+const OPENVINO: &[&str] = &["openvino", "onnx", "numpy"];
+
 /// Every order above 1 of OpenVINO is composed from its binary convolutions.
 pub(super) const PEERS: [Peer; 6] = [
+    Peer::new("openvino", OPENVINO, &["binary1", "binary2", "binary3", "binary4", "int8", "f32"]),
     Peer {
-        name: "openvino",
         module: "openvino",
-        packages: &["openvino", "onnx", "numpy"],
-        environment: &[],
-        variants: &["binary1", "binary2", "binary3", "binary4", "int8", "f32"],
-    },
-    Peer {
-        name: "openvino-vectors",
-        module: "openvino",
-        packages: &["openvino", "onnx", "numpy"],
         // What a CPU without matrix units runs: the fair neighbour of kernels that use vector units only.
         environment: &[("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")],
-        variants: &["int8"],
+        ..Peer::new("openvino-vectors", OPENVINO, &["int8"])
     },
-    Peer {
-        name: "onnxruntime",
-        module: "onnxruntime",
-        packages: &["onnxruntime", "onnx", "numpy"],
-        environment: &[],
-        variants: &["int8", "f32"],
-    },
-    Peer {
-        name: "litert",
-        module: "litert",
-        packages: &["ai-edge-litert", "flatbuffers", "numpy"],
-        environment: &[],
-        variants: &["int8", "f32"],
-    },
-    Peer { name: "ncnn", module: "ncnn", packages: &["ncnn", "numpy"], environment: &[], variants: &["int8", "f32"] },
-    Peer {
-        name: "larq",
-        module: "larq",
-        packages: &["larq-compute-engine", "larq", "tensorflow-cpu==2.15.1"],
-        environment: &[],
-        variants: &["binary1"],
-    },
+    Peer::new("onnxruntime", &["onnxruntime", "onnx", "numpy"], &["int8", "f32"]),
+    Peer::new("litert", &["ai-edge-litert", "flatbuffers", "numpy"], &["int8", "f32"]),
+    Peer::new("ncnn", &["ncnn", "numpy"], &["int8", "f32"]),
+    Peer::new("larq", &["larq-compute-engine", "larq", "tensorflow-cpu==2.15.1"], &["binary1"]),
 ];
 
 /// The scripts, so that the program needs no source tree.
@@ -152,13 +141,6 @@ impl Installation {
         command.envs([("OMP_NUM_THREADS", "1"), ("PYTHONDONTWRITEBYTECODE", "1")]);
         command.envs(peer.environment.iter().copied());
         Process::start(peer.name, command, &self.log(peer.name))
-    }
-}
-
-impl Peer {
-    /// What its environment says, for the list of settings.
-    pub(super) fn environment_settings(&self) -> Vec<String> {
-        self.environment.iter().map(|(key, value)| format!("{key}={value}")).collect()
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn case(harness: &mut Harness, case: &Case, entries: &[Entry]) -> Res
     let row = |entry: &Entry| vec![entry.label.clone(), time(entry), entry.detail.clone()];
     let theirs: Vec<_> = entries.iter().filter(|entry| is_peer(entry)).map(row).collect();
     harness.table("", "theirs | us | by", theirs);
-    let isa = harness.isas()[0];
+    let isa = harness.isas[0];
     let sizes = case.layer().map(|layer| layer.sizes()).transpose()?;
     for entry in entries {
         let spread = Spread::of(entry.turns.iter().copied());
