@@ -8,7 +8,7 @@ use crate::table::{Table, amount, bytes};
 use crate::terminal::Style;
 use horq::graph::{Node, Op};
 use horq::{Model, escaped};
-use horq_kernels::{Padding, ScaleMode, Window};
+use horq_kernels::{Padding, Window};
 use horq_probe::display::printable;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -54,7 +54,7 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
         total = total.plus(cost);
         let quantizer = node.op.quantizer();
         let order = quantizer.map_or(String::new(), |quantizer| quantizer.order.to_string());
-        let scales = quantizer.map_or("", |quantizer| mode(quantizer.mode));
+        let scales = quantizer.map_or("", |quantizer| quantizer.mode.name());
         table.row([
             node.name.clone(),
             node.op.kind().into(),
@@ -98,11 +98,6 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
 
 fn unless_zero(count: u64, show: impl Fn(u64) -> String) -> String {
     if count == 0 { String::new() } else { show(count) }
-}
-
-/// The name of a scale mode in the file.
-pub(crate) fn mode(mode: ScaleMode) -> &'static str {
-    mode.name()
 }
 
 /// What a row says about a node beyond its columns: "5x5, stride 2, padding 1, 2 bases".

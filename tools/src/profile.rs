@@ -2,7 +2,6 @@
 
 use crate::cli;
 use crate::failure::Failure;
-use crate::inspect::mode;
 use crate::model;
 use crate::table::{Table, amount, bytes, percent, time};
 use crate::terminal::Style;
@@ -197,7 +196,7 @@ impl Report<'_> {
                     .collect::<Vec<_>>()
                     .join(" + "),
                 profile.order().map_or(String::new(), |order| order.to_string()),
-                profile.binary.map_or(String::new(), |binary| mode(binary.mode).into()),
+                profile.binary.map_or(String::new(), |binary| binary.mode.name().into()),
                 us(layer.wall),
                 percent(layer.wall / sum),
                 quantize,
@@ -256,7 +255,7 @@ impl Report<'_> {
                 let of_limit = |rate: Option<f64>| Some(rate? / self.limit?);
                 json!({
                     "name": profile.name, "op": profile.op, "fused": profile.fused, "packed": profile.packed, "order": profile.order(),
-                    "scale_mode": profile.binary.map(|binary| mode(binary.mode)),
+                    "scale_mode": profile.binary.map(|binary| binary.mode.name()),
                     "ns": layer.wall, "quantize_ns": quantize, "bits_ns": bits, "epilogue_ns": epilogue, "float_ns": float,
                     "binary_macs": profile.macs.bit, "sign_macs": profile.macs.binary_weight, "code_macs": profile.macs.codebook,
                     "float_macs": profile.macs.float, "int8_macs": profile.macs.int8,

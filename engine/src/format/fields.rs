@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::{Deserialize, DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::json::{Word, brief};
+use super::json::{Object, Word, brief};
 use crate::graph::{Node, Op};
 use crate::ops::Fields;
 
@@ -16,7 +16,7 @@ pub(super) struct JsonFields<'a>(BTreeMap<String, &'a RawValue>);
 impl<'a> JsonFields<'a> {
     /// The fields of a JSON object.
     pub(super) fn parse(json: &'a str) -> Result<Self, String> {
-        serde_json::from_str(json).map(Self).map_err(brief)
+        serde_json::from_str(json).map(|Object(fields)| Self(fields)).map_err(brief)
     }
 
     /// The value of a field that must be there.

@@ -116,9 +116,7 @@ impl Plan {
             .collect();
         Some(Self { layers, arena_len, blocks })
     }
-}
 
-impl Plan {
     /// The index of the layer whose kernel is that node's. Validation has seen the node, and one that gives a layer its kernel is
     /// never fused into another.
     pub(crate) fn layer_of(&self, graph: &Graph, node: &str) -> usize {
