@@ -315,6 +315,7 @@ fn no_error_shows_text_from_outside_as_it_is() {
     for error in errors {
         let text = error.to_string();
         assert_eq!(escaped(&text).to_string(), text, "{error:?}");
+        assert_eq!(format!("{error:?}"), text, "what `main` prints");
         assert!(
             [SHOWN, "name\\u{202e}", "y\\u{202e}", "a\\u{1b}[2J"].iter().any(|shown| text.contains(shown)),
             "{text}"

@@ -18,8 +18,9 @@ pub use tensor::TensorError;
 ///
 /// Its text is one line, whatever a file or a path holds: what comes from outside stands in it as [`crate::escaped`] shows it.
 /// The fields hold it as it is.
+/// What `main` and `unwrap` print of it is its text as well.
 #[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Error {
     /// A file that is no model, or cannot be read or written.
     #[error(transparent)]
@@ -57,6 +58,12 @@ pub enum ErrorKind {
     Resource,
     /// [`Error::Cpu`]: run elsewhere, or change the layer.
     Cpu,
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {
