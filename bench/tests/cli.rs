@@ -167,7 +167,8 @@ fn a_convolution_of_the_callers_choice_runs_in_every_mode() {
     for line in &lines {
         assert_eq!((&line["m"], &line["n"], &line["k"]), (&20.into(), &33.into(), &500.into()));
         assert_eq!(line["threads"], if line["engine"] == "scalar" { 1 } else { 2 });
-        assert_eq!(line["clock"], "time");
+        // Where the clock of the CPU wanders meanwhile, the record says so behind the name.
+        assert_eq!(line["clock"].as_str().and_then(|clock| clock.split(' ').next()), Some("time"));
     }
 }
 
