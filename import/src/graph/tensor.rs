@@ -1,0 +1,104 @@
+//! Tensors that are known before the network runs.
+
+use ndarray::ArrayD;
+
+/// A tensor in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// The type that its elements have in the network; [`Data`] holds them in a wider one.
+    pub element: ElementType,
+    /// The elements.
+    pub data: Data,
+}
+
+/// Elements, in the type in which they are computed with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// Of `Float16`, `BFloat16` and `Float32`.
+    Float(ArrayD<f32>),
+    /// Of `Float64`.
+    Double(ArrayD<f64>),
+    /// Of every type of whole numbers.
+    Int(ArrayD<i64>),
+    /// Of `Bool`.
+    Bool(ArrayD<bool>),
+}
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ElementType {
+    Float16,
+    BFloat16,
+    Float32,
+    Float64,
+    Bool,
+    Int4,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    UInt4,
+    UInt8,
+    UInt16,
+    UInt32,
+    UInt64,
+}
+
+impl Tensor {
+    /// A tensor of `Float32`.
+    pub fn floats(values: ArrayD<f32>) -> Self {
+        Self { element: ElementType::Float32, data: Data::Float(values) }
+    }
+
+    /// A tensor of `Int64`.
+    pub fn ints(values: ArrayD<i64>) -> Self {
+        Self { element: ElementType::Int64, data: Data::Int(values) }
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &[usize] {
+        match &self.data {
+            Data::Float(values) => values.shape(),
+            Data::Double(values) => values.shape(),
+            Data::Int(values) => values.shape(),
+            Data::Bool(values) => values.shape(),
+        }
+    }
+
+    /// How many elements it has.
+    pub fn len(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its elements as f64, which every type but 64-bit integers fits exactly.
+    pub fn doubles(&self) -> ArrayD<f64> {
+        match &self.data {
+            Data::Float(values) => values.mapv(f64::from),
+            Data::Double(values) => values.clone(),
+            Data::Int(values) => values.mapv(|value| value as f64),
+            Data::Bool(values) => values.mapv(|value| f64::from(u8::from(value))),
+        }
+    }
+
+    /// Its elements as f32, rounded where they do not fit.
+    pub fn singles(&self) -> ArrayD<f32> {
+        match &self.data {
+            Data::Float(values) => values.clone(),
+            Data::Double(values) => values.mapv(|value| value as f32),
+            Data::Int(values) => values.mapv(|value| value as f32),
+            Data::Bool(values) => values.mapv(|value| f32::from(u8::from(value))),
+        }
+    }
+
+    /// Its elements as whole numbers, if that is what they are.
+    pub fn whole(&self) -> Option<&ArrayD<i64>> {
+        if let Data::Int(values) = &self.data { Some(values) } else { None }
+    }
+}

@@ -1,0 +1,5 @@
+//! Operations of horq that have no tuned kernel: plain loops over f32 values in one stated order of IEEE operations, so that every
+//! CPU, any number of threads and any batch give the same bits.
+//!
+//! A value of one sample is an image `[height, width, channels]` in memory order; a vector is an image of one pixel.
+
