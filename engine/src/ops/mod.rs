@@ -6,6 +6,7 @@
 // (its fields) and `Operation` (its shape, its tensors and its role in a session), or `Bare` for both if it has no fields. Their
 // methods have no defaults, so nothing of it can be forgotten.
 
+mod adaptive_pool;
 mod affine;
 mod binary;
 mod binary_weight;
@@ -21,8 +22,12 @@ mod layer;
 mod layout;
 mod pool;
 mod product;
+mod rearrange;
+mod resize;
+mod select;
 mod shape;
 
+pub use adaptive_pool::{AdaptiveAveragePool, AdaptiveMaxPool, AdaptivePool};
 pub use affine::{Affine, AffineByOrder};
 pub use binary::{Basis, Binary, BinaryConv2d, BinaryDense, Quantizer};
 pub use binary_weight::{BinaryWeight, BinaryWeightConv2d, BinaryWeightDense};
@@ -39,7 +44,12 @@ pub use layout::{Flat, SignPadded, Sliding};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool, Pool};
 pub(crate) use product::Product;
 pub use product::Weighted;
-pub use shape::{Concat, Flatten};
+pub use rearrange::Rearrange;
+pub use resize::{MAX_RESIZED, Resize, ResizeMode};
+pub use select::{Gather, Pad, Slice, ZeroInsert};
+pub use shape::{Concat, Flatten, Join};
+
+pub use horq_plain::{Border, Coordinates, Outside, Rounding};
 
 use horq_kernels::{BinarySpec, Geometry, Memory, Window};
 use serde::Serialize;
@@ -314,6 +324,24 @@ operations! {
     Concat(Concat) = "concat",
     /// An image as a vector, in memory order (height, width, channels).
     Flatten(Flatten) = "flatten",
+    /// The values with their axes in another order, under a shape of their own.
+    Rearrange(Rearrange) = "rearrange",
+    /// Every so-manieth value from one place to another along each axis.
+    Slice(Slice) = "slice",
+    /// A border around an image: one value, or the image's own.
+    Pad(Pad<T>) = "pad",
+    /// Images one below the other or one beside the other, in the order of the inputs.
+    Join(Join) = "join",
+    /// An image of another size: by its nearest pixels, linear or cubic.
+    Resize(Resize<T>) = "resize",
+    /// Zeros between the pixels of an image.
+    ZeroInsert(ZeroInsert) = "zero_insert",
+    /// The mean of each of so many windows that share the image evenly.
+    AdaptiveAveragePool(AdaptiveAveragePool) = "adaptive_average_pool",
+    /// The largest value of each of so many windows that share the image evenly.
+    AdaptiveMaxPool(AdaptiveMaxPool) = "adaptive_max_pool",
+    /// The values at given places of an axis.
+    Gather(Gather) = "gather",
     /// exp(x - max x) / sum, over the channels of each pixel.
     Softmax(Softmax) = "softmax",
 }

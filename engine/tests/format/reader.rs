@@ -125,6 +125,22 @@ impl<'a> Reader<'a> {
                 });
                 Tensor { shape: x.shape, x: y.collect() }
             }
+            "rearrange" | "slice" | "pad" | "join" | "resize" | "zero_insert" | "gather" => moved(self, node, inputs),
+            op @ ("adaptive_average_pool" | "adaptive_max_pool") => {
+                let out = numbers(&node["size"]);
+                let ends = |i: usize, n: usize, m: usize| i * m / n..((i + 1) * m).div_ceil(n);
+                let mut y = Vec::new();
+                for (i, j, c) in places([out[0], out[1], channels]) {
+                    let window = ends(i, out[0], height)
+                        .flat_map(|row| ends(j, out[1], width).map(move |column| row * width + column));
+                    let window: Vec<f32> = window.map(|pixel| x.x[pixel * channels + c]).collect();
+                    y.push(match op {
+                        "adaptive_max_pool" => window.iter().copied().reduce(f32::max).unwrap(),
+                        _ => window.iter().fold(0.0, |s, x| s + x) / window.len() as f32,
+                    });
+                }
+                Tensor { shape: [out[0], out[1], channels], x: y }
+            }
             op => panic!("{op}"),
         }
     }
@@ -294,6 +310,9 @@ impl<'a> Reader<'a> {
         node.get("bias").filter(|bias| !bias.is_null()).map(|bias| self.floats(bias)[..filters].to_vec())
     }
 }
+
+mod moving;
+use moving::{moved, numbers, places};
 
 /// The planes' signs of one element.
 fn signs(x: f32, b: &[f32]) -> Vec<i32> {

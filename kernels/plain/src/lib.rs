@@ -3,3 +3,12 @@
 //!
 //! A value of one sample is an image `[height, width, channels]` in memory order; a vector is an image of one pixel.
 
+mod pool;
+mod rearrange;
+mod resize;
+mod select;
+
+pub use pool::{adaptive_average_pool, adaptive_max_pool, adaptive_window};
+pub use rearrange::{MAX_AXES, Rearrangement, rearrange};
+pub use resize::{Coordinates, Interpolation, Outside, Resizing, Rounding, Scaling, resize};
+pub use select::{Border, Picks, Selection, select};
