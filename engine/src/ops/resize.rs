@@ -141,10 +141,11 @@ impl Layer for Resize {
     fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
         let [height, width, channels] = context.image()?;
         let value = |name: &String, i: usize| context.tensors.f32s(name)[i];
-        let axis = |i: usize, from| {
-            let axis = Scaling::new(from, self.size[i], self.coordinates);
-            let scale = self.scale.as_ref().map_or(axis.scale, |scale| value(scale, i));
-            Scaling { scale, ..axis }
+        let axis = |i: usize, from| Scaling {
+            from,
+            to: self.size[i],
+            scale: self.scale.as_ref().map(|scale| value(scale, i)),
+            coordinates: self.coordinates,
         };
         let interpolation = match (self.rounding, &self.cubic, self.outside) {
             (Some(rounding), ..) => Interpolation::Nearest(rounding),

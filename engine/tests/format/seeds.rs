@@ -38,6 +38,11 @@ fn seeds() -> Vec<Seed> {
     seeds
 }
 
+/// The bytes of the seed of that name.
+pub(crate) fn bytes(name: &str) -> Vec<u8> {
+    seeds().into_iter().find(|(other, _)| *other == name).unwrap_or_else(|| panic!("no seed {name}")).1
+}
+
 fn image(channels: usize) -> Builder {
     Builder::new("x", Shape::Image { height: 4, width: 3, channels })
 }

@@ -18,7 +18,7 @@ pub enum Coordinates {
     PytorchHalfPixel,
     /// Pixels are points: u = X / s.
     Asymmetric,
-    /// The outermost pixels lie on each other: u = X (n - 1) / (size - 1).
+    /// The outermost pixels lie on each other: u = X (n - 1) / (m - 1), m being the output's pixels, or s n where a scale is given.
     AlignCorners,
 }
 
@@ -65,30 +65,25 @@ pub struct Scaling {
     pub from: usize,
     /// Pixels of the output.
     pub to: usize,
-    /// s: pixels of the output for one of the input; `to` / `from` unless something else is meant.
-    pub scale: f32,
+    /// s: pixels of the output for one of the input; none where it is `to` / `from`.
+    pub scale: Option<f32>,
     /// Where the output's pixels lie.
     pub coordinates: Coordinates,
 }
 
 impl Scaling {
-    /// From so many pixels to so many.
-    pub fn new(from: usize, to: usize, coordinates: Coordinates) -> Self {
-        Self { from, to, scale: to as f32 / from as f32, coordinates }
-    }
-
     /// Where pixel `at` of the output lies among the input's, at least at -1 and at most at `from`.
     fn place(&self, at: usize) -> f32 {
         let (x, from, to) = (at as f32, self.from as f32, self.to as f32);
+        let scale = self.scale.unwrap_or(to / from);
         let place = match self.coordinates {
-            Coordinates::AlignCorners if self.to == 1 => 0.0,
-            Coordinates::AlignCorners => x * (from - 1.0) / (to - 1.0),
-            Coordinates::Asymmetric => x / self.scale,
-            Coordinates::PytorchHalfPixel if self.to == 1 => 0.0,
-            Coordinates::HalfPixel | Coordinates::PytorchHalfPixel => (x + 0.5) / self.scale - 0.5,
+            Coordinates::AlignCorners | Coordinates::PytorchHalfPixel if self.to == 1 => 0.0,
+            Coordinates::AlignCorners => x * (from - 1.0) / (self.scale.map_or(to, |scale| scale * from) - 1.0),
+            Coordinates::Asymmetric => x / scale,
+            Coordinates::HalfPixel | Coordinates::PytorchHalfPixel => (x + 0.5) / scale - 0.5,
             Coordinates::HalfPixelSymmetric => {
-                let moved = from / 2.0 * (1.0 - to / (self.scale * from));
-                moved + ((x + 0.5) / self.scale - 0.5)
+                let moved = from / 2.0 * (1.0 - to / (scale * from));
+                moved + (x + 0.5) / scale - 0.5
             }
         };
         // A comparison with NaN is false: what a scale beyond all sense makes is a place as well.

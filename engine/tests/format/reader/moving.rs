@@ -134,9 +134,9 @@ fn resize(reader: &Reader<'_>, node: &Value, x: &Tensor) -> Tensor {
             "half_pixel" => half_pixel,
             "pytorch_half_pixel" | "align_corners" if size == 1.0 => 0.0,
             "pytorch_half_pixel" => half_pixel,
-            "half_pixel_symmetric" => n / 2.0 * (1.0 - size / (s * n)) + half_pixel,
+            "half_pixel_symmetric" => (n / 2.0 * (1.0 - size / (s * n)) + (at + 0.5) / s) - 0.5,
             "asymmetric" => at / s,
-            "align_corners" => at * (n - 1.0) / (size - 1.0),
+            "align_corners" => at * (n - 1.0) / (if scale.is_some() { s * n } else { size } - 1.0),
             other => panic!("{other}"),
         };
         let u = u.max(-1.0).min(n);
