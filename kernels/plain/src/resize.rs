@@ -83,7 +83,8 @@ impl Scaling {
             Coordinates::HalfPixel | Coordinates::PytorchHalfPixel => (x + 0.5) / scale - 0.5,
             Coordinates::HalfPixelSymmetric => {
                 let moved = from / 2.0 * (1.0 - to / (scale * from));
-                moved + (x + 0.5) / scale - 0.5
+                // In f64: what becomes of a place that is a whole number hangs on it.
+                (f64::from(moved) + (f64::from(x) + 0.5) / f64::from(scale) - 0.5) as f32
             }
         };
         // A comparison with NaN is false: what a scale beyond all sense makes is a place as well.

@@ -134,7 +134,10 @@ fn resize(reader: &Reader<'_>, node: &Value, x: &Tensor) -> Tensor {
             "half_pixel" => half_pixel,
             "pytorch_half_pixel" | "align_corners" if size == 1.0 => 0.0,
             "pytorch_half_pixel" => half_pixel,
-            "half_pixel_symmetric" => (n / 2.0 * (1.0 - size / (s * n)) + (at + 0.5) / s) - 0.5,
+            "half_pixel_symmetric" => {
+                let d = f64::from(n / 2.0 * (1.0 - size / (s * n)));
+                ((d + (f64::from(at) + 0.5) / f64::from(s)) - 0.5) as f32
+            }
             "asymmetric" => at / s,
             "align_corners" => at * (n - 1.0) / (if scale.is_some() { s * n } else { size } - 1.0),
             other => panic!("{other}"),
