@@ -1,6 +1,8 @@
 //! A second reader, written from `docs/format.md` alone: it parses files by hand and computes answers with plain loops. It
 //! shares no code with the library, so where both agree to the bit, the document says what the library does.
 
+mod sequences;
+
 use std::collections::HashMap;
 
 use horq::Model;
@@ -125,7 +127,7 @@ impl<'a> Reader<'a> {
                 });
                 Tensor { shape: x.shape, x: y.collect() }
             }
-            op => panic!("{op}"),
+            _ => self.sequence(node, inputs),
         }
     }
 

@@ -4,3 +4,9 @@
 //! A value of one sample is an image `[height, width, channels]` in memory order; a vector is an image of one pixel.
 
 mod pixels;
+
+pub mod embedding;
+pub mod matmul;
+pub mod norm;
+pub mod quantize;
+pub mod rank;
