@@ -3,3 +3,4 @@
 //!
 //! A value of one sample is an image `[height, width, channels]` in memory order; a vector is an image of one pixel.
 
+mod pixels;
