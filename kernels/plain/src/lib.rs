@@ -3,4 +3,11 @@
 //!
 //! A value of one sample is an image `[height, width, channels]` in memory order; a vector is an image of one pixel.
 
+mod math;
 mod pixels;
+
+mod broadcast;
+pub mod pointwise;
+pub mod reduce;
+
+pub use broadcast::{Broadcast, broadcast_shape};
