@@ -37,7 +37,7 @@ impl MatMul {
     }
 
     fn sizes(&self, inputs: &Inputs<'_>) -> Result<Sizes, Error> {
-        let [first, second] = inputs.two()?;
+        let [first, second] = inputs.exactly()?;
         if self.transposed > 1 {
             return Err(inputs.misfit(second, format!("transposed is {}; it must be 0 or 1", self.transposed)));
         }

@@ -22,10 +22,12 @@ mod layer;
 mod layout;
 mod matmul;
 mod norm;
+mod pointwise;
 mod pool;
 mod product;
 mod quantize;
 mod rank;
+mod reduce;
 mod shape;
 
 pub use affine::{Affine, AffineByOrder};
@@ -33,7 +35,7 @@ pub use binary::{Basis, Binary, BinaryConv2d, BinaryDense, Quantizer};
 pub use binary_weight::{BinaryWeight, BinaryWeightConv2d, BinaryWeightDense};
 pub use codebook::{Codebook, CodebookConv2d, CodebookDense};
 pub(crate) use context::{Context, Reader};
-pub use elementwise::{Add, HardSwish, Prelu, Relu, Softmax};
+pub use elementwise::{Add, Clip, HardSwish, Prelu, Relu, Softmax};
 pub use embedding::Embedding;
 pub(crate) use epilogue::{MAX_STEPS, StepSpec};
 pub use fields::Fields;
@@ -44,12 +46,19 @@ pub(crate) use layer::{Call, Compute, Layer, LayerError, Operands};
 pub use layout::{Flat, SignPadded, Sliding};
 pub use matmul::MatMul;
 pub use norm::{GroupNorm, LayerNorm, LogSoftmax, Lrn, RmsNorm};
+pub use pointwise::{Elu, Power};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool, Pool};
 pub(crate) use product::Product;
 pub use product::Weighted;
 pub use quantize::{FakeQuantize, MultiThreshold, Sign};
 pub use rank::{ArgMax, TopK};
+pub use reduce::{Reduce, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceProduct, ReduceSum};
 pub use shape::{Concat, Flatten};
+
+pub use horq_plain::pointwise::{
+    Abs, BroadcastAdd, Ceil, Cos, Divide, Equal, Erf, Exp, Floor, Gelu, GeluTanh, Greater, Less, Log, Maximum, Minimum,
+    Mish, Multiply, Reciprocal, Round, Sigmoid, Silu, Sin, Softplus, Sqrt, Subtract, Tanh, Where,
+};
 
 use horq_kernels::{BinarySpec, Geometry, Memory, Window};
 use serde::Serialize;
@@ -311,6 +320,80 @@ operations! {
     HardSwish(HardSwish) = "hard_swish",
     /// y = x where x >= 0, else x * slope by channel.
     Prelu(Prelu<T>) = "prelu",
+    /// y = min(max(x, low), high).
+    Clip(Clip<T>) = "clip",
+    /// y = 1 / (1 + e^-x).
+    Sigmoid(Sigmoid) = "sigmoid",
+    /// The hyperbolic tangent.
+    Tanh(Tanh) = "tanh",
+    /// y = x / (1 + e^-x).
+    Silu(Silu) = "silu",
+    /// y = x (1 + erf(x / sqrt 2)) / 2.
+    Gelu(Gelu) = "gelu",
+    /// y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+    GeluTanh(GeluTanh) = "gelu_tanh",
+    /// The error function.
+    Erf(Erf) = "erf",
+    /// y = e^x.
+    Exp(Exp) = "exp",
+    /// The natural logarithm.
+    Log(Log) = "log",
+    /// The square root.
+    Sqrt(Sqrt) = "sqrt",
+    /// y = 1 / x.
+    Reciprocal(Reciprocal) = "reciprocal",
+    /// y = |x|.
+    Abs(Abs) = "abs",
+    /// The largest integer that is not above x.
+    Floor(Floor) = "floor",
+    /// The smallest integer that is not below x.
+    Ceil(Ceil) = "ceil",
+    /// The nearest integer, ties to even.
+    Round(Round) = "round",
+    /// y = log(1 + e^x).
+    Softplus(Softplus) = "softplus",
+    /// y = x tanh(log(1 + e^x)).
+    Mish(Mish) = "mish",
+    /// The sine of an angle in radians.
+    Sin(Sin) = "sin",
+    /// The cosine of an angle in radians.
+    Cos(Cos) = "cos",
+    /// y = x where x >= 0, else alpha (e^x - 1).
+    Elu(Elu<T>) = "elu",
+    /// x to the power of a constant.
+    Power(Power<T>) = "power",
+    /// The sum of two values that are broadcast to one shape.
+    BroadcastAdd(BroadcastAdd) = "broadcast_add",
+    /// The first value minus the second.
+    Subtract(Subtract) = "subtract",
+    /// The product of two values.
+    Multiply(Multiply) = "multiply",
+    /// The first value over the second.
+    Divide(Divide) = "divide",
+    /// The smaller of two values.
+    Minimum(Minimum) = "minimum",
+    /// The larger of two values.
+    Maximum(Maximum) = "maximum",
+    /// 1 where the first value is greater than the second, else 0.
+    Greater(Greater) = "greater",
+    /// 1 where the first value is less than the second, else 0.
+    Less(Less) = "less",
+    /// 1 where two values are equal, else 0.
+    Equal(Equal) = "equal",
+    /// The second value where the first is not 0, else the third.
+    Where(Where) = "where",
+    /// The mean along some axes.
+    ReduceMean(ReduceMean) = "reduce_mean",
+    /// The sum along some axes.
+    ReduceSum(ReduceSum) = "reduce_sum",
+    /// The largest value along some axes.
+    ReduceMax(ReduceMax) = "reduce_max",
+    /// The smallest value along some axes.
+    ReduceMin(ReduceMin) = "reduce_min",
+    /// The square root of the sum of squares along some axes.
+    ReduceL2(ReduceL2) = "reduce_l2",
+    /// The product along some axes.
+    ReduceProduct(ReduceProduct) = "reduce_product",
     /// The largest value of each window; padded taps are left out.
     MaxPool(MaxPool) = "max_pool",
     /// The mean of each window; padded taps are left out of the mean.
