@@ -299,9 +299,15 @@ pub fn log_softmax<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[
             let values = x.iter().map(|&x| x * 0.0 + x); // NaN of an infinity
             let largest = values.fold(f32::NEG_INFINITY, |best, x| if x > best || x.is_nan() { x } else { best });
             let mut sum = 0.0;
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = x - largest;
-                sum += math::exp(*y);
+            // The exponentials of a block need not wait for each other, their sum does.
+            for (x, y) in x.chunks(LANES).zip(y.chunks_mut(LANES)) {
+                let mut exponentials = [0.0; LANES];
+                for (i, x) in x.iter().enumerate() {
+                    y[i] = x - largest;
+                    exponentials[i] = y[i];
+                }
+                exponentials.iter_mut().for_each(|x| *x = math::exp(*x));
+                exponentials[..y.len()].iter().for_each(|x| sum += x);
             }
             let log = math::log(sum);
             y.iter_mut().for_each(|y| *y -= log);
@@ -341,13 +347,20 @@ impl Lrn {
             #[inline(always)]
             |pixel, y| {
                 let x = &input[pixel * channels..][..channels];
-                for c in 0..channels {
-                    let window = c.saturating_sub(before)..channels.min(c.saturating_add(behind).saturating_add(1));
-                    let squares = x[window].iter().fold(0.0, |sum, &x| sum + f64::from(x) * f64::from(x));
-                    let base = f64::from(bias) + f64::from(alpha) * squares / size as f64;
-                    let base = base as f32;
-                    // Of an infinity, which would make 0 of the value, NaN.
-                    y[c] = x[c] / math::power(base * 0.0 + base, beta);
+                for (number, y) in y.chunks_mut(LANES).enumerate() {
+                    let mut divisors = [1.0; LANES];
+                    for (i, divisor) in divisors[..y.len()].iter_mut().enumerate() {
+                        let c = number * LANES + i;
+                        let window = c.saturating_sub(before)..channels.min(c.saturating_add(behind).saturating_add(1));
+                        let squares = x[window].iter().fold(0.0, |sum, &x| sum + f64::from(x) * f64::from(x));
+                        let scaled = f64::from(alpha) * squares / size as f64;
+                        *divisor = (f64::from(bias) + scaled) as f32;
+                    }
+                    // Infinity, which would make 0 of the value, gives NaN.
+                    divisors.iter_mut().for_each(|divisor| *divisor = math::power(*divisor, beta));
+                    for (i, y) in y.iter_mut().enumerate() {
+                        *y = x[number * LANES + i] / divisors[i];
+                    }
                 }
             },
         );
