@@ -146,6 +146,32 @@ pub(crate) enum Role<'a> {
     Layer(&'a dyn Layer),
 }
 
+/// The operations of version 1.0 of the format.
+const OF_1_0: [&str; 22] = [
+    "conv2d",
+    "dense",
+    "binary_conv2d",
+    "binary_dense",
+    "binary_weight_conv2d",
+    "binary_weight_dense",
+    "codebook_conv2d",
+    "codebook_dense",
+    "int8_conv2d",
+    "int8_dense",
+    "affine",
+    "affine_by_order",
+    "relu",
+    "hard_swish",
+    "prelu",
+    "max_pool",
+    "average_pool",
+    "global_average_pool",
+    "add",
+    "concat",
+    "flatten",
+    "softmax",
+];
+
 impl Op {
     /// The shape of the operation's value, given those of its inputs.
     pub(crate) fn infer(&self, node: &str, names: &[String], shapes: &[Shape]) -> Result<Shape, Error> {
@@ -156,6 +182,11 @@ impl Op {
     /// in the order in which a builder writes them.
     pub fn tensors(&self, input: Shape) -> Vec<TensorSpec<'_>> {
         self.operation().tensors(input)
+    }
+
+    /// The minor version of the format that brought the operation.
+    pub(crate) fn minor_version(&self) -> u32 {
+        u32::from(!OF_1_0.contains(&self.kind()))
     }
 
     /// What becomes of it in a session.

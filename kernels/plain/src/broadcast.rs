@@ -116,3 +116,48 @@ pub(crate) fn broadcast<const N: usize>(
         },
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use horq_kernels::Isa;
+
+    /// Where the value that stands for a place lies.
+    fn index(shape: [usize; 3], place: [usize; 3]) -> usize {
+        let [h, w, c] = [0, 1, 2].map(|axis| if shape[axis] == 1 { 0 } else { place[axis] });
+        (h * shape[1] + w) * shape[2] + c
+    }
+
+    /// Every pair of shapes whose axes are those of the result or 1, for results with and without axes of size 1, and rows longer
+    /// than a chunk.
+    #[test]
+    fn each_place_gets_the_values_that_stand_for_it() {
+        for result in [[3, 4, 5], [2, 1, 70], [1, 3, 129], [2, 65, 1], [1, 1, 64], [1, 1, 1]] {
+            for ones in 0..64 {
+                let shape = |ones: usize| [0, 1, 2].map(|axis| if ones >> axis & 1 == 1 { 1 } else { result[axis] });
+                let shapes = [shape(ones % 8), shape(ones / 8)];
+                let [height, width, channels] = broadcast_shape(&shapes).unwrap();
+                let layout = Broadcast::new(shapes).unwrap();
+                let lens = shapes.map(|shape| shape.iter().product::<usize>());
+                let inputs = lens.map(|len| (0..2 * len).map(|i| i as f32).collect::<Vec<_>>());
+                let len = height * width * channels;
+                let mut output = vec![f32::NAN; 2 * len];
+                let pair = |[a, b]: [f32; 2]| a * 4096.0 + b;
+                broadcast(Isa::Portable.into(), &layout, [&inputs[0], &inputs[1]], &mut output, 1, pair);
+                for (i, &y) in output.iter().enumerate() {
+                    let place = [i % len / (width * channels), i / channels % width, i % channels];
+                    let operand = |n: usize| inputs[n][i / len * lens[n] + index(shapes[n], place)];
+                    assert_eq!(y, pair([operand(0), operand(1)]), "{shapes:?}, {i}");
+                }
+                assert_eq!(layout.is_elementwise(), lens == [len; 2]);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_that_are_neither_equal_nor_one_do_not_go_together() {
+        assert_eq!(broadcast_shape(&[[2, 3, 4], [2, 1, 4], [1, 1, 1]]), Some([2, 3, 4]));
+        assert_eq!(broadcast_shape(&[[2, 3, 4], [2, 2, 4]]), None);
+        assert_eq!(Broadcast::new([[1, 1, 4], [1, 1, 3]]), None);
+    }
+}

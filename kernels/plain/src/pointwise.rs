@@ -169,3 +169,80 @@ pub fn power(runner: Runner<'_>, exponent: f32, input: &[f32], output: &mut [f32
         |[x]| math::power(x, exponent),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Some places of the operands that are not finite; all others are 1.
+    fn lost<const N: usize, F: Pointwise<Operands = [f32; N]>>() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for i in 0..N {
+                let mut x = [1.0; N];
+                x[i] = bad;
+                assert!(!F::value(x).is_finite(), "{} of {x:?} is {}", std::any::type_name::<F>(), F::value(x));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_not_lost() {
+        lost::<1, Sigmoid>();
+        lost::<1, Tanh>();
+        lost::<1, Silu>();
+        lost::<1, Gelu>();
+        lost::<1, GeluTanh>();
+        lost::<1, Erf>();
+        lost::<1, Exp>();
+        lost::<1, Log>();
+        lost::<1, Sqrt>();
+        lost::<1, Reciprocal>();
+        lost::<1, Abs>();
+        lost::<1, Floor>();
+        lost::<1, Ceil>();
+        lost::<1, Round>();
+        lost::<1, Softplus>();
+        lost::<1, Mish>();
+        lost::<1, Sin>();
+        lost::<1, Cos>();
+        lost::<2, BroadcastAdd>();
+        lost::<2, Subtract>();
+        lost::<2, Multiply>();
+        lost::<2, Divide>();
+        lost::<2, Minimum>();
+        lost::<2, Maximum>();
+        lost::<2, Greater>();
+        lost::<2, Less>();
+        lost::<2, Equal>();
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert!(!Where::value([bad, 1.0, 1.0]).is_finite() && !Where::value([1.0, bad, 1.0]).is_finite());
+            assert_eq!(Where::value([1.0, 2.0, bad]), 2.0, "what is not chosen is not looked at");
+        }
+    }
+
+    #[test]
+    fn functions_of_two_values_are_what_they_say() {
+        for (a, b) in [(1.0, 2.0), (2.0, -1.0), (-3.0, -3.0), (0.0, -0.0)] {
+            let x = [a, b];
+            assert_eq!(BroadcastAdd::value(x), a + b);
+            assert_eq!(Subtract::value(x), a - b);
+            assert_eq!(Multiply::value(x), a * b);
+            assert_eq!(Minimum::value(x), a.min(b));
+            assert_eq!(Maximum::value(x), a.max(b));
+            assert_eq!(Greater::value(x), f32::from(u8::from(a > b)));
+            assert_eq!(Less::value(x), f32::from(u8::from(a < b)));
+            assert_eq!(Equal::value(x), f32::from(u8::from(a == b)));
+            assert_eq!(Where::value([a, b, 7.0]), if a == 0.0 { 7.0 } else { b });
+        }
+        assert_eq!(Divide::value([1.0, 3.0]), 1.0 / 3.0);
+        assert!(!Divide::value([1.0, 0.0]).is_finite() && !Divide::value([0.0, 0.0]).is_finite());
+    }
+
+    #[test]
+    fn rounding_is_to_even() {
+        let x = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.500_001, 8_388_609.0];
+        assert_eq!(x.map(|x| Round::value([x])), [-2.0, -2.0, 0.0, 0.0, 2.0, 2.0, 3.0, 8_388_609.0]);
+        assert_eq!(x.map(|x| Floor::value([x])), x.map(f32::floor));
+        assert_eq!(x.map(|x| Ceil::value([x])), x.map(f32::ceil));
+    }
+}

@@ -107,3 +107,46 @@ fn finite_or_nan(x: f32) -> f64 {
     let zero = x * 0.0;
     f64::from(zero + x)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use horq_kernels::Isa;
+
+    /// Beside a loop over all places of the input, for every set of axes.
+    fn check<R: Reduction>(formula: impl Fn(&[f64]) -> f64) {
+        let shape = [3, 4, 70];
+        let [height, width, channels] = shape;
+        let values: Vec<f32> = (0..2 * 840).map(|i| (i * 37 % 101) as f32 / 50.0 - 0.9).collect();
+        for set in 0..8 {
+            let axes = [0, 1, 2].map(|axis| set >> axis & 1 == 1);
+            let kept: [usize; 3] = std::array::from_fn(|axis| if axes[axis] { 1 } else { shape[axis] });
+            let mut sets = vec![Vec::new(); 2 * kept.iter().product::<usize>()];
+            for (i, &x) in values.iter().enumerate() {
+                let place = [i / (width * channels) % height, i / channels % width, i % channels];
+                let [h, w, c] = std::array::from_fn(|axis| if axes[axis] { 0 } else { place[axis] });
+                sets[((i / 840 * kept[0] + h) * kept[1] + w) * kept[2] + c].push(f64::from(x));
+            }
+            let mut output = vec![f32::NAN; sets.len()];
+            reduce::<R>(Isa::Portable.into(), shape, axes, &values, &mut output);
+            let expected: Vec<f32> = sets.iter().map(|set| formula(set) as f32).collect();
+            assert_eq!(output, expected, "{axes:?}");
+            for lost in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut values = values.clone();
+                values[100] = lost;
+                reduce::<R>(Isa::Portable.into(), shape, axes, &values, &mut output);
+                assert_eq!(output.iter().filter(|y| !y.is_finite()).count(), 1, "{lost} in {axes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_reduction_is_its_formula() {
+        check::<Sum>(|x| x.iter().fold(0.0, |sum, x| sum + x));
+        check::<Mean>(|x| x.iter().fold(0.0, |sum, x| sum + x) / x.len() as f64);
+        check::<L2>(|x| x.iter().fold(0.0, |sum, x| sum + x * x).sqrt());
+        check::<Product>(|x| x.iter().fold(1.0, |product, x| product * x));
+        check::<Max>(|x| x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+        check::<Min>(|x| x.iter().copied().fold(f64::INFINITY, f64::min));
+    }
+}
