@@ -8,7 +8,7 @@ use crate::shape::Shape;
 use crate::tensor::TensorSpec;
 use horq_kernels::Window;
 use horq_kernels::pool::{self, PoolShape};
-use horq_plain::{adaptive_average_pool, adaptive_max_pool};
+use horq_plain::pool::{adaptive_average_pool, adaptive_max_pool};
 use serde::Serialize;
 
 /// The largest value or the mean of as many windows as the result has pixels, which share the image evenly: window i of n over

@@ -6,7 +6,7 @@ use super::{Body, Context, Fields, Operation, Role};
 use crate::Error;
 use crate::shape::Shape;
 use crate::tensor::TensorSpec;
-use horq_plain::{MAX_AXES, Rearrangement};
+use horq_plain::rearrange::{self, MAX_AXES, Rearrangement};
 use serde::Serialize;
 
 /// The values in another order, under a shape of their own: a reshape, a transposition, a shuffle of channels or pixels.
@@ -87,7 +87,7 @@ impl Layer for Rearrange {
     fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error> {
         let to = self.rearrangement().expect("inference has checked sizes and order");
         unweighted(context.isa, move |runner, operands, output| {
-            horq_plain::rearrange(runner, &to, operands.get(0), output);
+            rearrange::rearrange(runner, &to, operands.get(0), output);
         })
     }
 }

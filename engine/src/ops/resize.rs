@@ -6,7 +6,7 @@ use super::{Body, Context, Fields, Operation, Role};
 use crate::Error;
 use crate::shape::Shape;
 use crate::tensor::{Content, TensorSpec};
-use horq_plain::{Coordinates, Interpolation, Outside, Resizing, Rounding, Scaling};
+use horq_plain::resize::{self, Coordinates, Interpolation, Outside, Resizing, Rounding, Scaling};
 use serde::{Deserialize, Serialize};
 
 /// The most rows or columns that a `resize` makes: each takes some bytes of a table.
@@ -154,7 +154,7 @@ impl Layer for Resize {
         };
         let resizing = Resizing::new([axis(0, height), axis(1, width)], channels, interpolation);
         unweighted(context.isa, move |runner, operands, output| {
-            horq_plain::resize(runner, &resizing, operands.get(0), output);
+            resize::resize(runner, &resizing, operands.get(0), output);
         })
     }
 }

@@ -9,7 +9,7 @@ use super::{Body, Context, Fields, Operation, Role};
 use crate::Error;
 use crate::shape::Shape;
 use crate::tensor::TensorSpec;
-use horq_plain::{Border, Picks, Selection, select};
+use horq_plain::select::{Border, Picks, Selection, select};
 use serde::Serialize;
 
 /// Every `step`-th value from `start` on, before `stop`, along each of height, width and channels.
@@ -212,7 +212,7 @@ impl Picking for Gather {
 
 /// The shape of what is picked.
 fn picked(op: &impl Picking, input: Shape) -> Shape {
-    input.resized(op.picks(input.sizes()).map(|picks| picks.places()))
+    input.with_sizes(op.picks(input.sizes()).map(|picks| picks.places()))
 }
 
 /// The layer that picks, and puts the value that `fill` gives where there is none.

@@ -1,6 +1,10 @@
 //! A second reader, written from `docs/format.md` alone: it parses files by hand and computes answers with plain loops. It
 //! shares no code with the library, so where both agree to the bit, the document says what the library does.
 
+mod functions;
+mod moving;
+mod sequences;
+
 use std::collections::HashMap;
 
 use horq::Model;
@@ -14,6 +18,8 @@ struct Tensor {
     shape: [usize; 3],
     x: Vec<f32>,
 }
+
+pub(crate) use functions::is_open;
 
 pub(crate) struct Reader<'a> {
     header: Value,
@@ -125,23 +131,10 @@ impl<'a> Reader<'a> {
                 });
                 Tensor { shape: x.shape, x: y.collect() }
             }
-            "rearrange" | "slice" | "pad" | "join" | "resize" | "zero_insert" | "gather" => moved(self, node, inputs),
-            op @ ("adaptive_average_pool" | "adaptive_max_pool") => {
-                let out = numbers(&node["size"]);
-                let ends = |i: usize, n: usize, m: usize| i * m / n..((i + 1) * m).div_ceil(n);
-                let mut y = Vec::new();
-                for (i, j, c) in places([out[0], out[1], channels]) {
-                    let window = ends(i, out[0], height)
-                        .flat_map(|row| ends(j, out[1], width).map(move |column| row * width + column));
-                    let window: Vec<f32> = window.map(|pixel| x.x[pixel * channels + c]).collect();
-                    y.push(match op {
-                        "adaptive_max_pool" => window.iter().copied().reduce(f32::max).unwrap(),
-                        _ => window.iter().fold(0.0, |s, x| s + x) / window.len() as f32,
-                    });
-                }
-                Tensor { shape: [out[0], out[1], channels], x: y }
-            }
-            op => panic!("{op}"),
+            op => functions::node(self, node, inputs)
+                .or_else(|| moving::node(self, node, inputs))
+                .or_else(|| sequences::node(self, node, inputs))
+                .unwrap_or_else(|| panic!("{op}")),
         }
     }
 
@@ -310,9 +303,6 @@ impl<'a> Reader<'a> {
         node.get("bias").filter(|bias| !bias.is_null()).map(|bias| self.floats(bias)[..filters].to_vec())
     }
 }
-
-mod moving;
-use moving::{moved, numbers, places};
 
 /// The planes' signs of one element.
 fn signs(x: f32, b: &[f32]) -> Vec<i32> {

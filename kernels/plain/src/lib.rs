@@ -3,12 +3,20 @@
 //!
 //! A value of one sample is an image `[height, width, channels]` in memory order; a vector is an image of one pixel.
 
-mod pool;
-mod rearrange;
-mod resize;
-mod select;
+mod math;
+mod pixels;
 
-pub use pool::{adaptive_average_pool, adaptive_max_pool, adaptive_window};
-pub use rearrange::{MAX_AXES, Rearrangement, rearrange};
-pub use resize::{Coordinates, Interpolation, Outside, Resizing, Rounding, Scaling, resize};
-pub use select::{Border, Picks, Selection, select};
+mod broadcast;
+pub mod embedding;
+pub mod matmul;
+pub mod norm;
+pub mod pointwise;
+pub mod pool;
+pub mod quantize;
+pub mod rank;
+pub mod rearrange;
+pub mod reduce;
+pub mod resize;
+pub mod select;
+
+pub use broadcast::{Broadcast, broadcast_shape};

@@ -2,13 +2,14 @@
 
 use crate::select::{Picks, Selection, select};
 use horq_kernels::{Runner, by_line};
+use serde::{Deserialize, Serialize};
 
 /// Channels that are worked on together.
 const LANES: usize = 16;
 
 /// Where a pixel of the output lies in the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Coordinates {
     /// Pixels are squares: u = (X + 1/2) / s - 1/2. What PyTorch does unless it is told otherwise.
     HalfPixel,
@@ -23,8 +24,8 @@ pub enum Coordinates {
 }
 
 /// Which pixel is the nearest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rounding {
     /// The nearest one, of two the one before.
     RoundPreferFloor,
@@ -37,8 +38,8 @@ pub enum Rounding {
 }
 
 /// What a pixel past the border counts as where a cubic reaches it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outside {
     /// The outermost pixel of the image.
     Edge,

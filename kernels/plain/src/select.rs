@@ -1,10 +1,11 @@
 //! Values that are picked by their place: parts of an image, images with a border, images pulled apart.
 
 use horq_kernels::{Runner, by_line};
+use serde::{Deserialize, Serialize};
 
 /// What a border holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Border {
     /// One value.
     Constant,

@@ -70,6 +70,17 @@ pub fn step<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[f32], s
                 if x >= 0.0 { x } else { product }
             },
         ),
+        Step::Clip { low, high } => by_value(
+            runner,
+            [input; 2],
+            output,
+            #[inline(always)]
+            |x, _| {
+                let x = finite_or_nan(x);
+                let x = if x < low { low } else { x };
+                if high < x { high } else { x }
+            },
+        ),
         Step::Add(other) => by_value(
             runner,
             [input, other],

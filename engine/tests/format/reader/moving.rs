@@ -1,34 +1,24 @@
 //! Section 4 of the specification: operations that move values, and images of another size.
 
+use super::functions::places;
 use super::{Reader, Tensor};
 use serde_json::Value;
 
 /// The integers of an array.
-pub(super) fn numbers(field: &Value) -> Vec<usize> {
+fn numbers(field: &Value) -> Vec<usize> {
     serde_json::from_value(field.clone()).unwrap()
 }
 
-/// All places of an image in memory order.
-pub(super) fn places([height, width, channels]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)> {
-    let rows = (0..height).flat_map(move |i| (0..width).map(move |j| (i, j)));
-    rows.flat_map(move |(i, j)| (0..channels).map(move |c| (i, j, c)))
+/// The image of that shape whose value at a place is what `value` makes of the place.
+fn made(shape: [usize; 3], value: impl Fn([usize; 3]) -> f32) -> Tensor {
+    Tensor { shape, x: places(shape).map(value).collect() }
 }
 
-impl Tensor {
-    fn at(&self, [i, j, c]: [usize; 3]) -> f32 {
-        self.x[(i * self.shape[1] + j) * self.shape[2] + c]
-    }
-
-    /// The image of that shape whose value at a place is that of `self` at another, or something else.
-    fn from(shape: [usize; 3], value: impl Fn([usize; 3]) -> f32) -> Self {
-        Self { shape, x: places(shape).map(|(i, j, c)| value([i, j, c])).collect() }
-    }
-}
-
-pub(super) fn moved(reader: &Reader<'_>, node: &Value, inputs: &[Tensor]) -> Tensor {
+/// What a node of the table makes of its inputs; none if it is none of them.
+pub(super) fn node(reader: &Reader<'_>, node: &Value, inputs: &[Tensor]) -> Option<Tensor> {
     let x = &inputs[0];
     let list = |name: &str| numbers(&node[name]);
-    match node["op"].as_str().unwrap() {
+    Some(match node["op"].as_str().unwrap() {
         "rearrange" => rearrange(x, &list("sizes"), &list("order"), &list("shape")),
         "slice" => {
             let [start, stop, step, reverse] = ["start", "stop", "step", "reverse"].map(list);
@@ -37,14 +27,14 @@ pub(super) fn moved(reader: &Reader<'_>, node: &Value, inputs: &[Tensor]) -> Ten
                 let i = if reverse[a] == 1 { count(a) - 1 - i } else { i };
                 start[a] + i * step[a]
             };
-            Tensor::from([0, 1, 2].map(count), |at| x.at([0, 1, 2].map(|a| place(a, at[a]))))
+            made([0, 1, 2].map(count), |at| x.at([0, 1, 2].map(|a| place(a, at[a]))))
         }
         "pad" => {
             let (before, after) = (list("before"), list("after"));
             let value = node.get("value").map(|value| reader.floats(value)[0]);
             let shape = [0, 1, 2].map(|a| before[a] + x.shape[a] + after[a]);
             let mode = node["mode"].as_str().unwrap();
-            Tensor::from(shape, |at| {
+            made(shape, |at| {
                 let place = |a: usize| border(at[a] as i64 - before[a] as i64, x.shape[a] as i64, mode);
                 match [place(0), place(1), place(2)] {
                     [Some(i), Some(j), Some(c)] => x.at([i, j, c]),
@@ -56,7 +46,7 @@ pub(super) fn moved(reader: &Reader<'_>, node: &Value, inputs: &[Tensor]) -> Ten
             let axis = node["axis"].as_u64().unwrap() as usize;
             let mut shape = x.shape;
             shape[axis] = inputs.iter().map(|input| input.shape[axis]).sum();
-            Tensor::from(shape, |mut at| {
+            made(shape, |mut at| {
                 let mut rest = inputs.iter();
                 loop {
                     let input = rest.next().unwrap();
@@ -71,7 +61,7 @@ pub(super) fn moved(reader: &Reader<'_>, node: &Value, inputs: &[Tensor]) -> Ten
             let stride = list("stride");
             let [height, width, channels] = x.shape;
             let shape = [(height - 1) * stride[0] + 1, (width - 1) * stride[1] + 1, channels];
-            Tensor::from(shape, |[i, j, c]| match (i % stride[0], j % stride[1]) {
+            made(shape, |[i, j, c]| match (i % stride[0], j % stride[1]) {
                 (0, 0) => x.at([i / stride[0], j / stride[1], c]),
                 _ => 0.0,
             })
@@ -80,13 +70,31 @@ pub(super) fn moved(reader: &Reader<'_>, node: &Value, inputs: &[Tensor]) -> Ten
             let (axis, indices) = (node["axis"].as_u64().unwrap() as usize, list("indices"));
             let mut shape = x.shape;
             shape[axis] = indices.len();
-            Tensor::from(shape, |mut at| {
+            made(shape, |mut at| {
                 at[axis] = indices[at[axis]];
                 x.at(at)
             })
         }
-        _ => resize(reader, node, x),
-    }
+        "resize" => resize(reader, node, x),
+        "adaptive_average_pool" => {
+            adaptive_pool(x, &list("size"), |window| window.iter().fold(0.0, |s, x| s + x) / window.len() as f32)
+        }
+        "adaptive_max_pool" => {
+            adaptive_pool(x, &list("size"), |window| window.iter().copied().reduce(f32::max).unwrap())
+        }
+        _ => return None,
+    })
+}
+
+/// What `pool` makes of the values of each window.
+fn adaptive_pool(x: &Tensor, size: &[usize], pool: impl Fn(&[f32]) -> f32) -> Tensor {
+    let [height, width, channels] = x.shape;
+    let window = |i: usize, n: usize, m: usize| i * m / n..((i + 1) * m).div_ceil(n);
+    made([size[0], size[1], channels], |[i, j, c]| {
+        let rows = window(i, size[0], height);
+        let pixels = rows.flat_map(|row| window(j, size[1], width).map(move |column| [row, column, c]));
+        pool(&pixels.map(|pixel| x.at(pixel)).collect::<Vec<f32>>())
+    })
 }
 
 fn rearrange(x: &Tensor, sizes: &[usize], order: &[usize], shape: &[usize]) -> Tensor {
@@ -175,7 +183,7 @@ fn resize(reader: &Reader<'_>, node: &Value, x: &Tensor) -> Tensor {
             }
         }
     };
-    Tensor::from([size[0], size[1], x.shape[2]], |[i, j, c]| {
+    made([size[0], size[1], x.shape[2]], |[i, j, c]| {
         let (rows, columns) = (taps(0, i), taps(1, j));
         if word("mode") == "nearest" {
             return x.at([rows[0].0, columns[0].0, c]);
