@@ -214,7 +214,7 @@ pub(crate) fn erf(x: f32) -> f32 {
         let mut i = 0;
         while i < 11 {
             let n = 10 - i as u32;
-            let sign = if n % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = if n.is_multiple_of(2) { 1.0 } else { -1.0 };
             c[i] = sign * FRAC_2_SQRT_PI * inverse_factorial(n) / (2 * n + 1) as f64;
             i += 1;
         }
