@@ -10,9 +10,42 @@ use super::metadata::{
     DATA_SHA256, DIGITS, FORMAT, FORMAT_VALUE, FORMAT_VERSION, GOLDEN, GRAPH, HEADER_SHA256, NOTE, PRODUCER,
 };
 use super::{GoldenRef, sha256};
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 use crate::limits::{ALIGNMENT, VERSION};
 use crate::tensor::TensorData;
+
+/// The operations of version 1.0. Those of later versions are whatever else there is.
+const FIRST_OPERATIONS: &[&str] = &[
+    "conv2d",
+    "dense",
+    "binary_conv2d",
+    "binary_dense",
+    "binary_weight_conv2d",
+    "binary_weight_dense",
+    "codebook_conv2d",
+    "codebook_dense",
+    "int8_conv2d",
+    "int8_dense",
+    "affine",
+    "affine_by_order",
+    "relu",
+    "hard_swish",
+    "prelu",
+    "max_pool",
+    "average_pool",
+    "global_average_pool",
+    "add",
+    "concat",
+    "flatten",
+    "softmax",
+];
+
+/// The least minor version that has all that the graph uses, so that older readers take every file that they can read.
+fn minor_version(graph: &Graph) -> u32 {
+    let is_first = |node: &Node| FIRST_OPERATIONS.contains(&node.op.kind());
+    let is_single = graph.inputs.len() == 1 && graph.outputs.len() == 1;
+    if is_single && graph.nodes.iter().all(is_first) { 0 } else { VERSION.1 }
+}
 
 /// The parts of a file.
 pub(crate) struct Parts<'a> {
@@ -42,7 +75,7 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Vec<u8> {
     let unset = "0".repeat(DIGITS);
     let mut metadata = BTreeMap::from([
         (FORMAT.to_owned(), FORMAT_VALUE.to_owned()),
-        (FORMAT_VERSION.to_owned(), format!("{}.{}", VERSION.0, VERSION.1)),
+        (FORMAT_VERSION.to_owned(), format!("{}.{}", VERSION.0, minor_version(parts.graph))),
         (HEADER_SHA256.to_owned(), unset.clone()),
         (DATA_SHA256.to_owned(), format!("{:x}", data_hash.finalize())),
         (GRAPH.to_owned(), json(parts.graph)),

@@ -34,7 +34,7 @@ pub use fields::Fields;
 pub use float::{Conv2d, Dense, Float};
 pub(crate) use inputs::Inputs;
 pub use int8::{Int8, Int8Conv2d, Int8Dense, Int8Quantize};
-pub(crate) use layer::{Call, Compute, Layer, Operands};
+pub(crate) use layer::{Call, Callers, Compute, Layer, Operands};
 pub use layout::{Flat, SignPadded, Sliding};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool, Pool};
 pub(crate) use product::Product;
