@@ -4,6 +4,7 @@ mod file;
 mod graph;
 mod json;
 mod tensors;
+mod values;
 
 use horq::{Error, Model};
 
