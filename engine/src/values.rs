@@ -1,5 +1,7 @@
 //! The values that a caller gives a session.
 
+use std::ops::Range;
+
 /// The values of one input of a run: its samples one after another, NHWC, unpadded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -12,6 +14,17 @@ pub enum Values<'a> {
 }
 
 impl Values<'_> {
+    /// Those of that range.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub fn slice(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::U8(values) => Self::U8(&values[range]),
+        }
+    }
+
     /// How many values there are, of all samples.
     pub const fn len(&self) -> usize {
         match self {

@@ -158,7 +158,8 @@ fn passes_side_by_side_cut_every_output() {
 fn bytes_are_numbers_from_0_to_255() {
     let made = branches();
     let model = model(&made);
-    let bytes: Vec<Vec<u8>> = model.inputs().map(|(_, shape)| (0..9 * shape.len()).map(|i| i as u8).collect()).collect();
+    let bytes: Vec<Vec<u8>> =
+        model.inputs().map(|(_, shape)| (0..9 * shape.len()).map(|i| i as u8).collect()).collect();
     let values: Vec<Vec<f32>> = bytes.iter().map(|bytes| bytes.iter().map(|&byte| byte.into()).collect()).collect();
     for threads in [Threads::Inline, Threads::Own(2)] {
         let mut session = Session::new(&model, SessionOptions::new().batch(9).threads(threads)).unwrap();
@@ -321,7 +322,11 @@ fn a_model_of_another_size_is_the_same_network() {
         assert_eq!((resized.input_shape(), resized.digest()), (net.input, model.digest()));
         assert!(resized.golden().is_none());
         assert_eq!(resized.shapes(), net.model().shapes());
-        assert_eq!(resized.u32s("first.weight.0").as_ptr(), model.u32s("first.weight.0").as_ptr(), "shared, not copied");
+        assert_eq!(
+            resized.u32s("first.weight.0").as_ptr(),
+            model.u32s("first.weight.0").as_ptr(),
+            "shared, not copied"
+        );
         let input = random::values(&mut random::rng(2), 2 * net.input.len());
         let mut session = Session::new(&resized, SessionOptions::new().batch(2)).unwrap();
         assert_same_bits(
@@ -357,7 +362,8 @@ fn the_first_node_that_cannot_follow_is_named() {
     let none = refused(&[image(0, 8, 4)]);
     assert!(matches!(none, Error::Graph(GraphError::ValueSize { .. })), "{none:?}");
 
-    let flat = Net::new(image(2, 2, 2)).then("flat", Flatten).then("act", Relu).then("end", Dense::new(1, keep(vec![1.0; 8])));
+    let flat =
+        Net::new(image(2, 2, 2)).then("flat", Flatten).then("act", Relu).then("end", Dense::new(1, keep(vec![1.0; 8])));
     let model = flat.model();
     let error = model.resized(&[image(2, 3, 2)]).unwrap_err();
     assert!(matches!(&error, Error::Graph(GraphError::Resized { node, .. }) if node == "end"), "{error:?}");

@@ -10,8 +10,8 @@ use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use crate::errors::{engine, guard, refused};
 use crate::arguments;
+use crate::errors::{engine, guard, refused};
 use crate::run::{self, Layout, Wanted};
 use crate::session::{Session, options};
 
@@ -69,12 +69,8 @@ fn chunked(
     for start in (0..samples).step_by(batch) {
         let chunk = start..samples.min(start + batch);
         let part = |len: &usize| chunk.start * len..chunk.end * len;
-        let cut = |(values, len): (&Values<'_>, &usize)| match values {
-            Values::F32(values) => Values::F32(&values[part(len)]),
-            Values::U8(values) => Values::U8(&values[part(len)]),
-            _ => unreachable!("run makes no others"),
-        };
-        let inputs: Vec<Values<'_>> = inputs.iter().zip(&lens[0]).map(cut).collect();
+        let inputs = inputs.iter().zip(&lens[0]).map(|(values, len)| values.slice(part(len)));
+        let inputs: Vec<Values<'_>> = inputs.collect();
         let outputs = outputs.iter_mut().zip(&lens[1]).map(|(values, len)| &mut values[part(len)]);
         session.run_many(&inputs, &mut outputs.collect::<Vec<_>>())?;
     }
@@ -83,7 +79,12 @@ fn chunked(
 
 /// The model of a pickle: the file's bytes, and the shapes of the inputs.
 #[pyfunction]
-pub(crate) fn _unpickle_model(data: &[u8], threads: usize, isa: Option<String>, shapes: Vec<Vec<usize>>) -> PyResult<Model> {
+pub(crate) fn _unpickle_model(
+    data: &[u8],
+    threads: usize,
+    isa: Option<String>,
+    shapes: Vec<Vec<usize>>,
+) -> PyResult<Model> {
     guard(|| {
         let shapes = shapes.into_iter().map(Shape::try_from).collect::<Result<Vec<_>, _>>().map_err(refused)?;
         Model::wrap(|| horq::Model::from_bytes(data).and_then(|model| sized(model, &shapes)), threads, isa)
@@ -337,10 +338,7 @@ impl Model {
 }
 
 /// Shapes by name, as tuples.
-fn named<'a, 'py>(
-    py: Python<'py>,
-    values: impl Iterator<Item = (&'a str, Shape)>,
-) -> PyResult<Bound<'py, PyDict>> {
+fn named<'a, 'py>(py: Python<'py>, values: impl Iterator<Item = (&'a str, Shape)>) -> PyResult<Bound<'py, PyDict>> {
     let shapes = PyDict::new(py);
     for (name, shape) in values {
         shapes.set_item(name, PyTuple::new(py, Vec::from(shape))?)?;

@@ -24,7 +24,9 @@ pub(crate) fn layout(value: &Bound<'_, PyAny>) -> PyResult<Layout> {
     match value.extract::<&str>() {
         Ok("nhwc") => Ok(Layout::Nhwc),
         Ok("nchw") => Ok(Layout::Nchw),
-        _ => Err(refused(format!("layout must be \"nhwc\" (channels last) or \"nchw\" (channels first), not {value:?}"))),
+        _ => {
+            Err(refused(format!("layout must be \"nhwc\" (channels last) or \"nchw\" (channels first), not {value:?}")))
+        }
     }
 }
 
@@ -75,11 +77,8 @@ impl<'py> Input<'py> {
         if is_half {
             array = array.call_method1("astype", ("float32", "C"))?;
         }
-        let input = if is_bytes {
-            Self::U8(array::reading(&array, what)?)
-        } else {
-            Self::F32(array::reading(&array, what)?)
-        };
+        let input =
+            if is_bytes { Self::U8(array::reading(&array, what)?) } else { Self::F32(array::reading(&array, what)?) };
         Ok((samples, input))
     }
 
@@ -115,7 +114,9 @@ pub(crate) fn run<'py>(
         let (found, input) = Input::take(array, shape, layout, &what)?;
         if !taken.is_empty() && found != samples {
             let first = &model.graph().input().name;
-            return Err(refused(format!("{what} has {found} samples, but `{first}` has {samples}; pass as many of each")));
+            return Err(refused(format!(
+                "{what} has {found} samples, but `{first}` has {samples}; pass as many of each"
+            )));
         }
         samples = found;
         taken.push(input);
@@ -190,7 +191,12 @@ pub(crate) fn by_input<'py>(model: &Model, arguments: &Bound<'py, PyTuple>) -> P
     }
     if arguments.len() != names.len() {
         let text = "give one for each, in that order, or a dict by name";
-        return Err(refused(format!("{} inputs were given, but the model has {}: {}; {text}", arguments.len(), names.len(), known())));
+        return Err(refused(format!(
+            "{} inputs were given, but the model has {}: {}; {text}",
+            arguments.len(),
+            names.len(),
+            known()
+        )));
     }
     Ok(arguments.iter().collect())
 }

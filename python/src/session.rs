@@ -67,11 +67,10 @@ impl Session {
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
             let mut session = self.lock()?;
+            let session: &mut horq::Session = &mut session;
             let model = session.model().clone();
             let wanted = Wanted { out, layout, as_dict };
-            run::run(&model, inputs, &wanted, |_, inputs, outputs| {
-                session.run_many(inputs, outputs).map_err(engine)
-            })
+            run::run(&model, inputs, &wanted, |_, inputs, outputs| session.run_many(inputs, outputs).map_err(engine))
         })
     }
 

@@ -105,7 +105,9 @@ fn files<'a>(args: &'a cli::Run, model: &Model) -> Result<Vec<Vec<&'a Path>>, Fa
     let of = |name: &&str| {
         let files: Vec<&Path> = args.input.iter().filter(|given| given.0 == **name).map(|given| &*given.1).collect();
         match files.is_empty() {
-            true => Err(Failure::Usage(format!("--input {}=FILE is missing; the inputs are: {}", escaped(name), known()))),
+            true => {
+                Err(Failure::Usage(format!("--input {}=FILE is missing; the inputs are: {}", escaped(name), known())))
+            }
             false => Ok(files),
         }
     };
@@ -160,7 +162,8 @@ impl Runner<'_> {
                     layout.copy(array, sample.index, values);
                     values.iter_mut().for_each(|v| *v = *v * self.args.scale + self.args.shift);
                     if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-                        let what = format!("value {i} of sample {} is {}, not a finite number", sample.index, values[i]);
+                        let what =
+                            format!("value {i} of sample {} is {}, not a finite number", sample.index, values[i]);
                         return Err(Failure::file(path, what));
                     }
                 }
@@ -180,7 +183,8 @@ impl Runner<'_> {
                 Failure::Failed(format!("{}: running {names}: {error}", escaped(&self.args.model)))
             })?;
             for (i, sample) in names.iter().enumerate() {
-                let outputs: Vec<&[f32]> = outputs.iter().zip(&lens).map(|(all, len)| &all[i * len..][..*len]).collect();
+                let outputs: Vec<&[f32]> =
+                    outputs.iter().zip(&lens).map(|(all, len)| &all[i * len..][..*len]).collect();
                 take(first + i, *sample, &outputs)?;
             }
         }

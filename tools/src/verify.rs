@@ -70,7 +70,8 @@ fn answers(model: &Model, golden: &Golden<'_>, isa: Isa) -> Result<Vec<Vec<f32>>
     let mut answers: Vec<Vec<f32>> = golden.outputs.iter().map(|output| vec![0.0; output.len()]).collect();
     let lens = [session.input_lens().to_vec(), session.output_lens().to_vec()];
     for sample in 0..golden.samples {
-        let inputs = golden.inputs.iter().zip(&lens[0]).map(|(values, len)| Values::F32(&values[sample * len..][..*len]));
+        let inputs =
+            golden.inputs.iter().zip(&lens[0]).map(|(values, len)| Values::F32(&values[sample * len..][..*len]));
         let inputs: Vec<Values<'_>> = inputs.collect();
         let cut = answers.iter_mut().zip(&lens[1]).map(|(answer, len)| &mut answer[sample * len..][..*len]);
         session.run_many(&inputs, &mut cut.collect::<Vec<_>>())?;

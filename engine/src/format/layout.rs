@@ -87,10 +87,9 @@ fn specs<'a>(metadata: &'a Metadata, shapes: &[Shape]) -> impl Iterator<Item = (
 /// file has bytes.
 fn check_golden(golden: &GoldenRef, graph: &Graph, shapes: &[Shape], header: &Header) -> Result<(), Error> {
     let malformed = |reason| Err(FileError::Malformed { key: "golden", reason }.into());
-    for (what, given, there) in [
-        ("inputs", golden.inputs.len(), graph.inputs.len()),
-        ("outputs", golden.outputs.len(), graph.outputs.len()),
-    ] {
+    for (what, given, there) in
+        [("inputs", golden.inputs.len(), graph.inputs.len()), ("outputs", golden.outputs.len(), graph.outputs.len())]
+    {
         if given != there {
             return malformed(format!("it names tensors for {given} {what}, but the graph has {there}"));
         }

@@ -45,8 +45,7 @@ impl Serialize for GoldenRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut golden = serializer.serialize_map(None)?;
         golden.serialize_entry("samples", &self.samples)?;
-        for (first, more, names) in
-            [("input", "more_inputs", &self.inputs), ("output", "more_outputs", &self.outputs)]
+        for (first, more, names) in [("input", "more_inputs", &self.inputs), ("output", "more_outputs", &self.outputs)]
         {
             golden.serialize_entry(first, &names[0])?;
             if names.len() > 1 {

@@ -63,7 +63,10 @@ fn a_chain_becomes_one_layer_and_the_arena_stays_empty() {
     let plan = plan(&graph, 4);
     assert_eq!(layers(&graph, &plan), [["a", "b", "c", "d", "e"]]);
     assert_eq!(plan.arena_len, 0);
-    assert_eq!(plan.layers[0].inputs.iter().map(|value| value.slot).collect::<Vec<_>>(), [Slot::Input(0), Slot::Input(0)]);
+    assert_eq!(
+        plan.layers[0].inputs.iter().map(|value| value.slot).collect::<Vec<_>>(),
+        [Slot::Input(0), Slot::Input(0)]
+    );
     assert_eq!(plan.layers[0].output.slot, Slot::Output(0));
 }
 
@@ -195,10 +198,10 @@ fn an_output_that_others_read_stays_in_the_callers_buffer() {
     // The chain would be one layer if nobody wanted `b`.
     assert_eq!(layers(&graph, &plan), [vec!["a", "b"], vec!["c"], vec!["d"]]);
     assert_eq!(plan.layers[0].output.slot, Slot::Output(1));
-    assert_eq!(plan.layers[1].inputs.iter().map(|value| value.slot).collect::<Vec<_>>(), [
-        Slot::Output(1),
-        Slot::Input(1)
-    ]);
+    assert_eq!(
+        plan.layers[1].inputs.iter().map(|value| value.slot).collect::<Vec<_>>(),
+        [Slot::Output(1), Slot::Input(1)]
+    );
     assert_eq!(plan.layers[2].output.slot, Slot::Output(0));
 }
 
@@ -225,7 +228,8 @@ fn an_output_is_no_other_output_under_another_name() {
 
 #[test]
 fn an_output_between_binary_layers_is_values_and_not_planes() {
-    let mut graph = graph(vec![node("a", &["x"], binary(ScaleMode::Fixed)), node("b", &["a"], binary(ScaleMode::Fixed))]);
+    let mut graph =
+        graph(vec![node("a", &["x"], binary(ScaleMode::Fixed)), node("b", &["a"], binary(ScaleMode::Fixed))]);
     assert!(plan(&graph, 1).layers[0].handover.is_some());
     graph.outputs.push("a".into());
     let plan = plan(&graph, 1);

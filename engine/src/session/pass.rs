@@ -123,12 +123,7 @@ impl Run<'_> {
     }
 
     /// Takes some samples through all layers.
-    pub(super) fn pass(
-        &self,
-        pass: Pass<'_, '_>,
-        memory: &mut PassMemory,
-        executor: &Executor,
-    ) -> Result<(), Error> {
+    pub(super) fn pass(&self, pass: Pass<'_, '_>, memory: &mut PassMemory, executor: &Executor) -> Result<(), Error> {
         let Pass { samples, outputs, first } = pass;
         let (first_input, first_output, samples) = (samples.start, samples.start - first, samples.len());
         let converted = memory.converted.iter_mut().zip(self.inputs).zip(self.input_lens);

@@ -93,7 +93,8 @@ fn models() -> Vec<(&'static str, Forge)> {
         changed("outputs of the graph", &|forge| forge.graph["more_outputs"] = strings(200_000)),
         changed("golden tensors", &|forge| {
             let names = format!("[{}\"\"]", "\"\",".repeat(100_000));
-            let golden = format!(r#"{{"samples":1,"input":"a","more_inputs":{names},"output":"b","more_outputs":{names}}}"#);
+            let golden =
+                format!(r#"{{"samples":1,"input":"a","more_inputs":{names},"output":"b","more_outputs":{names}}}"#);
             forge.metadata.insert("golden".into(), golden);
         }),
         changed("golden values that are none", &|forge| {

@@ -13,8 +13,7 @@ use horq::ops::{
     Int8Quantize, MaxPool, Prelu, Quantizer, Relu, Softmax,
 };
 use horq::{
-    Builder, Limits, MAX_ORDER, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Values,
-    Window,
+    Builder, Limits, MAX_ORDER, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Values, Window,
 };
 
 use crate::reader::Reader;

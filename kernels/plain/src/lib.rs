@@ -2,4 +2,3 @@
 //! CPU, any number of threads and any batch give the same bits.
 //!
 //! A value of one sample is an image `[height, width, channels]` in memory order; a vector is an image of one pixel.
-
