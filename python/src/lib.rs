@@ -5,6 +5,7 @@ mod array;
 mod builder;
 mod errors;
 mod model;
+mod run;
 mod session;
 
 use pyo3::prelude::*;
@@ -23,6 +24,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Error", module.py().get_type::<Error>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
+    module.add_function(wrap_pyfunction!(model::_unpickle_model, module)?)?;
     module.add_class::<model::Model>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<builder::Builder>()

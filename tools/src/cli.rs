@@ -66,14 +66,18 @@ pub(crate) struct Run {
     /// The .horq file.
     pub(crate) model: PathBuf,
     /// npy arrays (float32 or uint8), PNG images, IDX files or CIFAR-10 batches (data_batch_1.bin), also gzipped.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "input")]
     pub(crate) inputs: Vec<PathBuf>,
+    /// The files of one input of a model with several; may be given several times, also for one input.
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file, conflicts_with = "inputs")]
+    pub(crate) input: Vec<(String, PathBuf)>,
     #[command(flatten)]
     pub(crate) orders: Orders,
     /// Show the N highest outputs of each sample.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
     pub(crate) top: usize,
-    /// Compare with these labels (an IDX file, one byte a sample, or a CIFAR-10 batch) and report the accuracy over all samples.
+    /// Compare with these labels (an IDX file, one byte a sample, or a CIFAR-10 batch) and report the accuracy over all samples;
+    /// of a model with several outputs, by the first.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
     /// Run up to N samples at once.
@@ -163,6 +167,11 @@ pub(crate) struct Isa {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "a whole number of at least 1 is wanted".into())
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("NAME=FILE is wanted, for example left=left.npy")?;
+    Ok((name.to_owned(), file.into()))
 }
 
 fn layer_order(text: &str) -> Result<(String, usize), String> {
