@@ -1,6 +1,6 @@
 //! The steps after a convolution or matrix product that run in its own pass over a row, or alone where there is none.
 
-use super::layer::{Call, Compute, Operands};
+use super::layer::{Call, Compute, LayerError, Operands};
 use super::{Context, Role};
 use crate::Error;
 use crate::macs::Macs;
@@ -117,7 +117,7 @@ impl Steps {
     /// The layer's own bias and the operations that were fused into it.
     pub(super) fn new(context: &Context<'_>, geometry: &Geometry, bias: Option<&String>) -> Result<Self, Error> {
         let bias = bias.map(|bias| StepSpec::new([bias.as_str()], |vectors| Step::Bias(&vectors[0])));
-        let mut addend = 0; // input 0 is the kernel's own
+        let mut addend = context.inputs.len() - 1; // the first inputs are the kernel's own
         let steps = bias.into_iter().chain(specs(context)).map(|spec| {
             addend += usize::from(matches!(spec, StepSpec::Addend));
             Prepared::new(context, &spec, addend, geometry)
@@ -177,7 +177,7 @@ pub(super) fn alone(context: &Context<'_>, spec: &StepSpec<'_>) -> Result<Box<dy
 }
 
 impl Compute for Alone {
-    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+    fn run(&self, call: Call<'_>) -> Result<(), LayerError> {
         let (input, step) = (call.operands.get(0), self.step.resolve(&call.operands));
         let runner = Runner { isa: self.isa, parallel: call.parallel };
         timed(call.clock, Stage::Float, || elementwise::step(runner, self.channels, input, &step, call.output));

@@ -12,6 +12,7 @@ mod binary_weight;
 mod codebook;
 mod context;
 mod elementwise;
+mod embedding;
 mod epilogue;
 mod fields;
 mod float;
@@ -19,9 +20,13 @@ mod inputs;
 mod int8;
 mod layer;
 mod layout;
+mod matmul;
+mod norm;
 mod pointwise;
 mod pool;
 mod product;
+mod quantize;
+mod rank;
 mod reduce;
 mod shape;
 
@@ -31,17 +36,22 @@ pub use binary_weight::{BinaryWeight, BinaryWeightConv2d, BinaryWeightDense};
 pub use codebook::{Codebook, CodebookConv2d, CodebookDense};
 pub(crate) use context::{Context, Reader};
 pub use elementwise::{Add, Clip, HardSwish, Prelu, Relu, Softmax};
+pub use embedding::Embedding;
 pub(crate) use epilogue::{MAX_STEPS, StepSpec};
 pub use fields::Fields;
 pub use float::{Conv2d, Dense, Float};
 pub(crate) use inputs::Inputs;
 pub use int8::{Int8, Int8Conv2d, Int8Dense, Int8Quantize};
-pub(crate) use layer::{Call, Compute, Layer, Operands};
+pub(crate) use layer::{Call, Compute, Layer, LayerError, Operands};
 pub use layout::{Flat, SignPadded, Sliding};
+pub use matmul::MatMul;
+pub use norm::{GroupNorm, LayerNorm, LogSoftmax, Lrn, RmsNorm};
 pub use pointwise::{Elu, Power};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool, Pool};
 pub(crate) use product::Product;
 pub use product::Weighted;
+pub use quantize::{FakeQuantize, MultiThreshold, Sign};
+pub use rank::{ArgMax, TopK};
 pub use reduce::{Reduce, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceProduct, ReduceSum};
 pub use shape::{Concat, Flatten};
 
@@ -213,13 +223,11 @@ impl Op {
     }
 
     /// The multiply-accumulates of one sample, a binary layer at its highest order; padded taps counted. None for what is neither
-    /// a convolution nor a matrix product.
-    pub fn macs(&self, input: Shape) -> Macs {
+    /// a convolution nor a matrix product. `input` is the shape of the first input, `output` that of the value.
+    pub fn macs(&self, input: Shape, output: Shape) -> Macs {
         let of_product = |product: &dyn Product| {
-            let geometry = product.geometry(input).ok()?;
-            let [rows, columns] = geometry.validate().ok()?;
             let order = product.quantizer().map_or(1, |quantizer| quantizer.order);
-            Some(product.macs(product::products(&geometry, rows * columns)).at_order(order))
+            Some(product.macs(product.products(input, output)?).at_order(order))
         };
         self.product().and_then(of_product).unwrap_or_default()
     }
@@ -234,7 +242,8 @@ impl Op {
 pub(crate) fn memory(context: &Context<'_>) -> Result<Memory, Error> {
     match context.op.role() {
         Role::Product(product) => product.memory(context),
-        Role::Step(_) | Role::Pool { .. } | Role::Alias(_) | Role::Layer(_) => Ok(Memory::default()),
+        Role::Pool { layer, .. } | Role::Alias(layer) | Role::Layer(layer) => layer.memory(context),
+        Role::Step(_) => Ok(Memory::default()),
     }
 }
 
@@ -430,4 +439,28 @@ operations! {
     Flatten(Flatten) = "flatten",
     /// exp(x - max x) / sum, over the channels of each pixel.
     Softmax(Softmax) = "softmax",
+    /// x - max x - log(sum of exp(x - max x)), over the channels of each pixel.
+    LogSoftmax(LogSoftmax) = "log_softmax",
+    /// The matrix product of two values, each row of an image a matrix.
+    MatMul(MatMul) = "matmul",
+    /// (x - mean) / sqrt(variance + epsilon) * scale + shift, mean and variance over the channels of each pixel.
+    LayerNorm(LayerNorm<T>) = "layer_norm",
+    /// (x - mean) / sqrt(variance + epsilon) * scale + shift, mean and variance over a group of channels of all pixels.
+    GroupNorm(GroupNorm<T>) = "group_norm",
+    /// x / sqrt(mean of squares + epsilon) * scale, over the channels of each pixel.
+    RmsNorm(RmsNorm<T>) = "rms_norm",
+    /// x / (bias + alpha / size * sum of squares)^beta, over neighbouring channels.
+    Lrn(Lrn<T>) = "lrn",
+    /// The row of a table that each value is the number of.
+    Embedding(Embedding<T>) = "embedding",
+    /// 1 where x >= 0, else -1.
+    Sign(Sign) = "sign",
+    /// The nearest step of a uniform quantizer, as a float.
+    FakeQuantize(FakeQuantize<T>) = "fake_quantize",
+    /// scale * (number of thresholds that x reaches) + shift.
+    MultiThreshold(MultiThreshold<T>) = "multi_threshold",
+    /// The place of the largest channel of each pixel.
+    ArgMax(ArgMax) = "arg_max",
+    /// The places of the largest channels of each pixel, largest first.
+    TopK(TopK) = "top_k",
 }

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 
 use horq::graph::{Op, Shape};
 use horq::ops::{
-    Abs, Add, Affine, AffineByOrder, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d,
+    Abs, Add, Affine, AffineByOrder, ArgMax, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d,
     BinaryWeightDense, BroadcastAdd, Ceil, Clip, CodebookConv2d, CodebookDense, Concat, Conv2d, Cos, Dense, Divide,
-    Elu, Equal, Erf, Exp, Flatten, Floor, Gelu, GeluTanh, GlobalAveragePool, Greater, HardSwish, Int8Conv2d, Int8Dense,
-    Int8Quantize, Less, Log, MaxPool, Maximum, Minimum, Mish, Multiply, Power, Prelu, Quantizer, Reciprocal, ReduceL2,
-    ReduceMax, ReduceMean, ReduceMin, ReduceProduct, ReduceSum, Relu, Round, Sigmoid, Silu, Sin, Softmax, Softplus,
-    Sqrt, Subtract, Tanh, Where,
+    Elu, Embedding, Equal, Erf, Exp, FakeQuantize, Flatten, Floor, Gelu, GeluTanh, GlobalAveragePool, Greater,
+    GroupNorm, HardSwish, Int8Conv2d, Int8Dense, Int8Quantize, LayerNorm, Less, Log, LogSoftmax, Lrn, MatMul, MaxPool,
+    Maximum, Minimum, Mish, MultiThreshold, Multiply, Power, Prelu, Quantizer, Reciprocal, ReduceL2, ReduceMax,
+    ReduceMean, ReduceMin, ReduceProduct, ReduceSum, Relu, RmsNorm, Round, Sigmoid, Sign, Silu, Sin, Softmax, Softplus,
+    Sqrt, Subtract, Tanh, TopK, Where,
 };
 use horq::{
     Builder, Limits, MAX_ORDER, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Window,
@@ -34,6 +35,7 @@ fn seeds() -> Vec<Seed> {
     seeds.extend(packed());
     seeds.extend(elementwise());
     seeds.extend(pointwise());
+    seeds.extend(sequences());
     seeds
 }
 
@@ -188,6 +190,33 @@ fn pointwise() -> Vec<Seed> {
     operands.add("greater", &["x", "most"], Greater).unwrap().add("equal", &["most", "x"], Equal).unwrap();
     operands.add("either", &["greater", "equal"], Add).unwrap().add("y", &["either", "x", "most"], Where).unwrap();
     vec![seed("functions", &functions, "power"), seed("wholes", &wholes, "y"), seed("operands", &operands, "y")]
+}
+
+/// Products of values, normalization, and what goes by steps and places.
+fn sequences() -> Vec<Seed> {
+    let mut attention = image(5);
+    let normalize = LayerNorm::new(1e-5).scale(noise(50, 5)).shift(noise(51, 5));
+    attention.add("normalized", &["x"], normalize).unwrap();
+    attention.add("scores", &["normalized", "x"], MatMul::transposed()).unwrap();
+    attention.add("scaled", &["scores"], Affine::new(&[0.5; 3], &[0.0; 3])).unwrap();
+    attention.add("y", &["scaled", "normalized"], MatMul::new()).unwrap();
+
+    let mut norms = image(4);
+    norms.add("groups", &["x"], GroupNorm::new(2, 1e-3).scale(noise(52, 4)).shift(noise(53, 4))).unwrap();
+    norms.add("root", &["groups"], RmsNorm::new(1e-5).scale(noise(54, 4))).unwrap();
+    norms.add("neighbours", &["root"], Lrn::new(3, 0.5, 0.75, 2.0)).unwrap();
+    norms.add("y", &["neighbours"], LogSoftmax).unwrap();
+
+    let mut steps = image(3);
+    steps.add("signs", &["x"], Sign).unwrap();
+    let quantize = FakeQuantize::new(&[0.25, 0.5, 0.125], &[0.0, 1.0, 2.0], &[0.0; 3], &[3.0, 7.0, 15.0]);
+    steps.add("rounded", &["x"], quantize).unwrap();
+    steps.add("counted", &["x"], MultiThreshold::new(3, noise(55, 6), 0.5, -1.0)).unwrap();
+    steps.add("best", &["x"], ArgMax).unwrap();
+    steps.add("two", &["x"], TopK::new(2)).unwrap();
+    steps.add("rows", &["best"], Embedding::new(2, noise(56, 6))).unwrap();
+    steps.add("y", &["signs", "rounded", "counted", "best", "two", "rows"], Concat).unwrap();
+    vec![seed("attention", &attention, "y"), seed("norms", &norms, "y"), seed("steps", &steps, "y")]
 }
 
 fn path(name: &str) -> PathBuf {

@@ -7,7 +7,12 @@ mod math;
 mod pixels;
 
 mod broadcast;
+pub mod embedding;
+pub mod matmul;
+pub mod norm;
 pub mod pointwise;
+pub mod quantize;
+pub mod rank;
 pub mod reduce;
 
 pub use broadcast::{Broadcast, broadcast_shape};

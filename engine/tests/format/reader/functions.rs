@@ -25,7 +25,7 @@ const TO_ONE_ULP: [&str; 14] = [
 
 /// Whether the document leaves the last place of an operation open.
 pub(crate) fn is_open(op: &str) -> bool {
-    op == "softmax" || TO_ONE_ULP.contains(&op)
+    ["softmax", "log_softmax", "lrn"].contains(&op) || TO_ONE_ULP.contains(&op)
 }
 
 /// 2 / sqrt(pi) times the integral of e^(-s^2) from `t` >= 0 to infinity: a continued fraction where it converges fast, the series
