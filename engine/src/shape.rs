@@ -51,6 +51,14 @@ impl Shape {
         }
     }
 
+    /// Height, width and channels, a vector being an image of one pixel.
+    pub const fn sizes(self) -> [usize; 3] {
+        match self {
+            Self::Flat(features) => [1, 1, features],
+            Self::Image { height, width, channels } => [height, width, channels],
+        }
+    }
+
     /// Whether there is no value at all; no valid graph has such a shape.
     pub const fn is_empty(self) -> bool {
         self.len() == 0

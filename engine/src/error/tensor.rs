@@ -105,6 +105,18 @@ pub enum TensorError {
         /// Its value.
         value: f32,
     },
+    /// A step or an epsilon that is zero or negative.
+    #[error("value {index} of {} is {value}; it must be greater than 0", of(tensor, node))]
+    NotPositive {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
     /// Padding that is not zero.
     #[error("element {index} of {} holds {bits:#010x} where padding must be zero", of(tensor, node))]
     DirtyPadding {

@@ -29,9 +29,9 @@ impl Inputs<'_> {
         }
     }
 
-    /// The inputs of a node that reads two.
-    pub(super) fn two(&self) -> Result<[Shape; 2], Error> {
-        self.shapes.try_into().map_err(|_| self.count("2"))
+    /// The inputs of a node that reads `N`, up to three.
+    pub(super) fn exactly<const N: usize>(&self) -> Result<[Shape; N], Error> {
+        self.shapes.try_into().map_err(|_| self.count(const { ["0", "1", "2", "3"][N] }))
     }
 
     /// The first input of a node that reads two or more, and the others.

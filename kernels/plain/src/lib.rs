@@ -3,3 +3,16 @@
 //!
 //! A value of one sample is an image `[height, width, channels]` in memory order; a vector is an image of one pixel.
 
+mod math;
+mod pixels;
+
+mod broadcast;
+pub mod embedding;
+pub mod matmul;
+pub mod norm;
+pub mod pointwise;
+pub mod quantize;
+pub mod rank;
+pub mod reduce;
+
+pub use broadcast::{Broadcast, broadcast_shape};
