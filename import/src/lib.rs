@@ -3,4 +3,6 @@
 //! Each road ends in one graph ([`graph::Graph`]), whose operations are those of the newest ONNX operator set. From there on there is
 //! one way: constants are folded, values get shapes, and the recogniser looks at what is computed, not at what it is called.
 
+pub mod error;
 pub mod graph;
+pub mod onnx;
