@@ -6,4 +6,6 @@
 pub mod error;
 pub mod graph;
 mod layout;
+mod lower;
+pub mod onnx;
 mod recognise;

@@ -46,6 +46,30 @@ pub enum ElementType {
     UInt64,
 }
 
+impl ElementType {
+    /// The lowest and the highest whole number of the type, if it is one of whole numbers. Those of `UInt64` end at 2^63 - 1.
+    pub fn range(self) -> Option<(i64, i64)> {
+        Some(match self {
+            Self::Int4 => (-8, 7),
+            Self::Int8 => (i8::MIN.into(), i8::MAX.into()),
+            Self::Int16 => (i16::MIN.into(), i16::MAX.into()),
+            Self::Int32 => (i32::MIN.into(), i32::MAX.into()),
+            Self::Int64 => (i64::MIN, i64::MAX),
+            Self::UInt4 => (0, 15),
+            Self::UInt8 => (0, u8::MAX.into()),
+            Self::UInt16 => (0, u16::MAX.into()),
+            Self::UInt32 => (0, u32::MAX.into()),
+            Self::UInt64 => (0, i64::MAX),
+            _ => return None,
+        })
+    }
+
+    /// Whether it is a type of floats.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::Float16 | Self::BFloat16 | Self::Float32 | Self::Float64)
+    }
+}
+
 impl Tensor {
     /// A tensor of `Float32`.
     pub fn floats(values: ArrayD<f32>) -> Self {
