@@ -5,7 +5,12 @@
 
 pub mod error;
 pub mod graph;
+mod import;
 mod layout;
 mod lower;
 pub mod onnx;
 mod recognise;
+pub mod report;
+pub mod simplify;
+
+pub use import::{Imported, Options, Port, import, operations};

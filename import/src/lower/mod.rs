@@ -23,7 +23,8 @@ use horq::Builder;
 use horq::graph::{Op, Shape};
 use horq::ops::PlainValues;
 use placed::Placed;
-pub(crate) use ports::Port;
+pub use ports::Port;
+pub(crate) use products::rates;
 use std::collections::{HashMap, HashSet};
 
 /// What lowers a node.
@@ -97,12 +98,22 @@ struct Lowering<'g> {
     needs: HashMap<ValueId, usize>,
     names: HashSet<String>,
     layers: Vec<Layer>,
-    /// The product that is being built, where the present node is one.
-    product: Option<Box<products::Product>>,
+    /// Values behind a scale and a shift of one number each, by those.
+    affines: HashMap<(ValueId, u64, u64), Placed>,
+    /// The engine's names of the answers so far.
+    outputs: HashSet<String>,
+}
+
+/// How a network is built.
+pub(crate) struct Settings<'a> {
+    /// Inputs and outputs keep the order of their axes.
+    pub(crate) same_layout: bool,
+    /// Notes for the file.
+    pub(crate) notes: &'a std::collections::BTreeMap<String, String>,
 }
 
 /// Builds the network.
-pub(crate) fn lower(graph: &Graph, analysis: &Analysis, producer: &str) -> Result<Lowered, Error> {
+pub(crate) fn lower(graph: &Graph, analysis: &Analysis, settings: &Settings<'_>) -> Result<Lowered, Error> {
     let mut refusals = Refusals::default();
     let mut needs: HashMap<ValueId, usize> = HashMap::new();
     for &output in &graph.outputs {
@@ -128,7 +139,7 @@ pub(crate) fn lower(graph: &Graph, analysis: &Analysis, producer: &str) -> Resul
         }
         plans.push(plan);
     }
-    let mut lowering = Lowering::new(graph, analysis, needs)?;
+    let mut lowering = Lowering::new(graph, analysis, needs, settings)?;
     for (node, plan) in graph.nodes.iter().zip(plans.into_iter().rev()) {
         if let Err(refusal) = lowering.node(node, plan) {
             // What reads a refused value is refused for that, which says nothing new.
@@ -138,7 +149,7 @@ pub(crate) fn lower(graph: &Graph, analysis: &Analysis, producer: &str) -> Resul
         }
     }
     refusals.finish()?;
-    lowering.finish(producer)
+    lowering.finish(settings)
 }
 
 fn plan(graph: &Graph, analysis: &Analysis, node: &Node) -> Result<Plan, Refusal> {

@@ -1,7 +1,7 @@
 //! Inputs and outputs of the network, and the way into and out of the engine's graph.
 
 use super::placed::{Placed, image};
-use super::{Layer, Lowered, Lowering};
+use super::{Layer, Lowered, Lowering, Settings};
 use crate::error::{Error, Refusal, Refusals};
 use crate::graph::{Graph, ValueId};
 use crate::layout::View;
@@ -27,7 +27,12 @@ pub struct Port {
 }
 
 impl<'g> Lowering<'g> {
-    pub(super) fn new(graph: &'g Graph, analysis: &'g Analysis, needs: HashMap<ValueId, usize>) -> Result<Self, Error> {
+    pub(super) fn new(
+        graph: &'g Graph,
+        analysis: &'g Analysis,
+        needs: HashMap<ValueId, usize>,
+        settings: &Settings<'_>,
+    ) -> Result<Self, Error> {
         let mut refusals = Refusals::default();
         let mut builder: Option<Builder> = None;
         let (mut values, mut names) = (HashMap::new(), HashSet::new());
@@ -42,7 +47,7 @@ impl<'g> Lowering<'g> {
                 refusals.push(Refusal::at(&value.name, "input", reason, "export it with a batch of 1"));
                 continue;
             }
-            let order = input_order(graph, input, shape.len());
+            let order = if settings.same_layout { (0..shape.len()).collect() } else { input_order(graph, input, shape.len()) };
             let view = View::ordered(shape, &order);
             let engine_shape = engine_shape(shape, &order);
             let mut name = super::clean_name(&value.name);
@@ -63,14 +68,25 @@ impl<'g> Lowering<'g> {
         let Some(builder) = builder else {
             return Err(Refusal::at("", "model", "it has no input: its answer is a constant", "").into());
         };
-        Ok(Self { graph, analysis, builder, values, arranged: HashMap::new(), needs, names, layers: Vec::new() })
+        Ok(Self {
+            graph,
+            analysis,
+            builder,
+            values,
+            arranged: HashMap::new(),
+            needs,
+            names,
+            layers: Vec::new(),
+            affines: HashMap::new(),
+            outputs: HashSet::new(),
+        })
     }
 
-    pub(super) fn finish(mut self, producer: &str) -> Result<Lowered, Error> {
+    pub(super) fn finish(mut self, settings: &Settings<'_>) -> Result<Lowered, Error> {
         let mut refusals = Refusals::default();
         let mut outputs = Vec::new();
         for &output in &self.graph.outputs {
-            match self.answer(output) {
+            match self.answer(output, settings.same_layout) {
                 Ok(port) => outputs.push(port),
                 Err(refusal) => refusals.push(refusal),
             }
@@ -79,7 +95,7 @@ impl<'g> Lowering<'g> {
         let inputs = self.graph.inputs.iter().map(|&input| {
             let (value, placed) = (self.graph.value(input), &self.values[&input]);
             let shape = value.shape.clone().unwrap_or_default();
-            let order = placed.view.order().unwrap_or_default();
+            let order = order_of(&placed.view, false).unwrap_or_default();
             Port {
                 name: value.name.clone(),
                 engine_name: placed.name.clone(),
@@ -89,7 +105,13 @@ impl<'g> Lowering<'g> {
             }
         });
         let inputs: Vec<Port> = inputs.collect();
-        self.builder.producer(producer);
+        for (key, note) in settings.notes {
+            self.builder.note(key, note);
+        }
+        for (key, ports) in [("onnx.inputs", &inputs), ("onnx.outputs", &outputs)] {
+            let text = serde_json::to_string(ports).expect("names and numbers are JSON");
+            self.builder.note(key, &text);
+        }
         let names: Vec<&str> = outputs.iter().map(|port: &Port| port.engine_name.as_str()).collect();
         let file = self.builder.to_bytes_many(&names);
         let file = file.map_err(|error| Refusal::at("", "model", format!("the engine refuses it: {error}"), ""))?;
@@ -97,7 +119,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// Makes an answer of a value: in the order that it has, if that is one of its axes, else in the network's.
-    fn answer(&mut self, output: ValueId) -> Result<Port, Refusal> {
+    fn answer(&mut self, output: ValueId, same_layout: bool) -> Result<Port, Refusal> {
         let name = self.graph.value(output).name.clone();
         if self.graph.value(output).constant.is_some() {
             let reason = "it does not depend on the inputs";
@@ -105,7 +127,7 @@ impl<'g> Lowering<'g> {
         }
         let shape = self.shape(output)?;
         let mut placed = self.placed(output)?;
-        let order = match placed.view.order() {
+        let order = match order_of(&placed.view, same_layout) {
             Some(order) => order,
             None => {
                 let order: Vec<usize> = (0..shape.len()).collect();
@@ -130,6 +152,20 @@ impl<'g> Lowering<'g> {
             engine_shape: placed.shape.into(),
         })
     }
+}
+
+/// The order of a value's axes in memory: the network's own if it is that one; otherwise, unless that is wanted, the one it is.
+fn order_of(view: &View, same_layout: bool) -> Option<Vec<usize>> {
+    let rank = view.axes.len();
+    let natural: Vec<usize> = (0..rank).collect();
+    if view.lies(&view.sequence(&natural)) {
+        return Some(natural);
+    }
+    if same_layout {
+        return None;
+    }
+    let channels_last: Vec<usize> = std::iter::once(0).chain(2..rank).chain([1]).collect();
+    if rank > 2 && view.lies(&view.sequence(&channels_last)) { Some(channels_last) } else { view.order() }
 }
 
 /// The order of an input's axes in the engine's memory. Images and signals with their channels first have them last here, as

@@ -10,6 +10,8 @@ use crate::graph::{Graph, Node, ValueId};
 use crate::recognise::{Analysis, kinds, quantized};
 use choose::{Form, choose};
 use sites::{Site, site};
+pub(crate) use choose::rates;
+pub(super) use sites::window;
 
 /// What no plan has taken has weights that are computed.
 pub(super) const RULES: &[Rule] =
