@@ -2,6 +2,7 @@
 //! shares no code with the library, so where both agree to the bit, the document says what the library does.
 
 mod functions;
+mod moving;
 mod sequences;
 
 use std::collections::HashMap;
@@ -131,6 +132,7 @@ impl<'a> Reader<'a> {
                 Tensor { shape: x.shape, x: y.collect() }
             }
             op => functions::node(self, node, inputs)
+                .or_else(|| moving::node(self, node, inputs))
                 .or_else(|| sequences::node(self, node, inputs))
                 .unwrap_or_else(|| panic!("{op}")),
         }

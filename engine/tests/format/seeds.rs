@@ -8,13 +8,14 @@ use std::path::PathBuf;
 
 use horq::graph::{Op, Shape};
 use horq::ops::{
-    Abs, Add, Affine, AffineByOrder, ArgMax, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d,
-    BinaryWeightDense, BroadcastAdd, Ceil, Clip, CodebookConv2d, CodebookDense, Concat, Conv2d, Cos, Dense, Divide,
-    Elu, Embedding, Equal, Erf, Exp, FakeQuantize, Flatten, Floor, Gelu, GeluTanh, GlobalAveragePool, Greater,
-    GroupNorm, HardSwish, Int8Conv2d, Int8Dense, Int8Quantize, LayerNorm, Less, Log, LogSoftmax, Lrn, MatMul, MaxPool,
-    Maximum, Minimum, Mish, MultiThreshold, Multiply, Power, Prelu, Quantizer, Reciprocal, ReduceL2, ReduceMax,
-    ReduceMean, ReduceMin, ReduceProduct, ReduceSum, Relu, RmsNorm, Round, Sigmoid, Sign, Silu, Sin, Softmax, Softplus,
-    Sqrt, Subtract, Tanh, TopK, Where,
+    Abs, AdaptiveAveragePool, AdaptiveMaxPool, Add, Affine, AffineByOrder, ArgMax, AveragePool, Basis, BinaryConv2d,
+    BinaryDense, BinaryWeightConv2d, BinaryWeightDense, Border, BroadcastAdd, Ceil, Clip, CodebookConv2d,
+    CodebookDense, Concat, Conv2d, Coordinates, Cos, Dense, Divide, Elu, Embedding, Equal, Erf, Exp, FakeQuantize,
+    Flatten, Floor, Gather, Gelu, GeluTanh, GlobalAveragePool, Greater, GroupNorm, HardSwish, Int8Conv2d, Int8Dense,
+    Int8Quantize, Join, LayerNorm, Less, Log, LogSoftmax, Lrn, MatMul, MaxPool, Maximum, Minimum, Mish, MultiThreshold,
+    Multiply, Outside, Pad, Power, Prelu, Quantizer, Rearrange, Reciprocal, ReduceL2, ReduceMax, ReduceMean, ReduceMin,
+    ReduceProduct, ReduceSum, Relu, Resize, RmsNorm, Round, Rounding, Sigmoid, Sign, Silu, Sin, Slice, Softmax,
+    Softplus, Sqrt, Subtract, Tanh, TopK, Where, ZeroInsert,
 };
 use horq::{
     Builder, Limits, MAX_ORDER, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Window,
@@ -34,9 +35,15 @@ fn seeds() -> Vec<Seed> {
     seeds.extend(binary());
     seeds.extend(packed());
     seeds.extend(elementwise());
+    seeds.extend(moving());
     seeds.extend(pointwise());
     seeds.extend(sequences());
     seeds
+}
+
+/// The bytes of the seed of that name.
+pub(crate) fn bytes(name: &str) -> Vec<u8> {
+    seeds().into_iter().find(|(other, _)| *other == name).unwrap_or_else(|| panic!("no seed {name}")).1
 }
 
 fn image(channels: usize) -> Builder {
@@ -143,6 +150,38 @@ fn elementwise() -> Vec<Seed> {
     pools.add("both", &["max", "mean"], Concat).unwrap();
     pools.add("y", &["both"], GlobalAveragePool).unwrap();
     vec![seed("affine_by_order", &orders, "y"), seed("elementwise", &steps, "y"), seed("pools", &pools, "y")]
+}
+
+/// Values that are moved, and images of another size.
+fn moving() -> Vec<Seed> {
+    let shape = |height, width, channels| Shape::Image { height, width, channels };
+    let mut moved = image(4);
+    // A shuffle of pixels, a view, parts and borders.
+    moved.add("pixels", &["x"], Rearrange::new([4, 3, 1, 2, 2], [0, 3, 1, 4, 2], shape(8, 6, 1))).unwrap();
+    moved.add("view", &["pixels"], Rearrange::reshape(shape(4, 6, 2))).unwrap();
+    let slice = Slice::new([0, 1, 0], [3, 6, 2]).step([2, 3, 1]).reverse([1, 0, 1]);
+    moved.add("part", &["view"], slice).unwrap();
+    moved.add("constant", &["part"], Pad::constant([0, 1, 0], [1, 0, 1], &[-0.5])).unwrap();
+    moved.add("reflect", &["constant"], Pad::of_image([2, 0, 1], [0, 3, 0], Border::Reflect)).unwrap();
+    moved.add("wrap", &["reflect"], Pad::of_image([0, 1, 0], [2, 0, 1], Border::Wrap)).unwrap();
+    moved.add("edge", &["wrap"], Pad::of_image([1, 0, 0], [0, 1, 1], Border::Edge)).unwrap();
+    moved.add("gather", &["edge"], Gather::new(2, [3, 0, 3, 1])).unwrap();
+    moved.add("zeros", &["gather"], ZeroInsert::new([2, 3])).unwrap();
+    moved.add("below", &["gather", "gather"], Join::new(0)).unwrap();
+    moved.add("flat", &["below"], Flatten).unwrap();
+    moved.add("rest", &["zeros"], Flatten).unwrap();
+    moved.add("y", &["flat", "rest"], Concat).unwrap();
+
+    let mut sizes = image(3);
+    let nearest = Resize::nearest([7, 2], Rounding::RoundPreferCeil).coordinates(Coordinates::HalfPixelSymmetric);
+    sizes.add("nearest", &["x"], nearest.scale(&[1.8, 0.75])).unwrap();
+    sizes.add("linear", &["nearest"], Resize::linear([3, 5])).unwrap();
+    let cubic = Resize::cubic([5, 5], &[-0.5], Outside::Exclude).coordinates(Coordinates::AlignCorners);
+    sizes.add("cubic", &["linear"], cubic).unwrap();
+    sizes.add("mean", &["cubic"], AdaptiveAveragePool::new([3, 2])).unwrap();
+    sizes.add("largest", &["cubic"], AdaptiveMaxPool::new([3, 7])).unwrap();
+    sizes.add("y", &["mean", "largest"], Join::new(1)).unwrap();
+    vec![seed("moving", &moved, "y"), seed("sizes", &sizes, "y")]
 }
 
 /// Functions of one value; of two and three, and reductions.
