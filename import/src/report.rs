@@ -84,8 +84,8 @@ impl Report {
         let mut rows = Vec::with_capacity(graph.nodes.len());
         let (mut clocks, mut total) = (Vec::with_capacity(graph.nodes.len()), Macs::default());
         for (node, &shape) in graph.nodes.iter().zip(model.shapes()) {
-            let first = node.inputs.first().and_then(|input| shapes.get(input.as_str())).copied();
-            let input = first.unwrap_or(shape);
+            let first: Option<&Shape> = node.inputs.first().and_then(|input| shapes.get(input.as_str()));
+            let input = first.copied().unwrap_or(shape);
             let macs = node.op.macs(input, shape);
             let layer = lowered.layer(&node.name);
             let field = |f: fn(&crate::lower::Layer) -> &String| layer.map(f).cloned().unwrap_or_default();

@@ -7,9 +7,10 @@ use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
 use crate::recognise::{Function, first_above};
 use horq::graph::Op;
+use horq::PlainValues;
 use horq::ops::{
     Abs, Add, BroadcastAdd, Ceil, Clip, Cos, Divide, Elu, Equal, Erf, Exp, Floor, Gelu, GeluTanh, Greater, HardSwish,
-    Less, Log, Maximum, Minimum, Mish, MultiThreshold, Multiply, PlainValues, Power, Prelu, Reciprocal, Relu, Round,
+    Less, Log, Maximum, Minimum, Mish, MultiThreshold, Multiply, Power, Prelu, Reciprocal, Relu, Round,
     Sigmoid, Silu, Sin, Softplus, Sqrt, Subtract, Tanh, Where,
 };
 use ndarray::{ArrayD, IxDyn};

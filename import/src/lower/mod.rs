@@ -19,9 +19,8 @@ mod spatial;
 use crate::error::{Error, Refusal, Refusals};
 use crate::graph::{Graph, Node, ValueId};
 use crate::recognise::{Analysis, Function};
-use horq::Builder;
 use horq::graph::{Op, Shape};
-use horq::ops::PlainValues;
+use horq::{Builder, PlainValues};
 use placed::Placed;
 pub use ports::Port;
 pub(crate) use products::rates;
@@ -93,7 +92,7 @@ struct Lowering<'g> {
     /// What each value is in the engine.
     values: HashMap<ValueId, Placed>,
     /// Values in another order or under another shape that there are already, by name, order and shape.
-    arranged: HashMap<(String, Vec<usize>, Shape), String>,
+    arranged: HashMap<(String, Vec<usize>, [usize; 4]), String>,
     /// Who needs a value: so many nodes and answers.
     needs: HashMap<ValueId, usize>,
     names: HashSet<String>,

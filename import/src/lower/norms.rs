@@ -7,7 +7,8 @@ use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::Node;
 use horq::graph::Op;
-use horq::ops::{Abs, GroupNorm, LayerNorm, LogSoftmax, Lrn, PlainValues, ReduceL2, ReduceSum, RmsNorm, Softmax};
+use horq::PlainValues;
+use horq::ops::{Abs, GroupNorm, LayerNorm, LogSoftmax, Lrn, ReduceL2, ReduceSum, RmsNorm, Softmax};
 use ndarray::{ArrayD, IxDyn};
 
 pub(super) const RULES: &[Rule] = &[

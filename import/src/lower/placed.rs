@@ -68,6 +68,12 @@ pub(super) fn sizes(shape: Shape) -> [usize; 3] {
     }
 }
 
+/// A shape as numbers: its sizes, and whether it is an image.
+fn key_of(shape: Shape) -> [usize; 4] {
+    let [height, width, channels] = sizes(shape);
+    [height, width, channels, usize::from(matches!(shape, Shape::Image { .. }))]
+}
+
 /// An image.
 pub(super) fn image(height: usize, width: usize, channels: usize) -> Shape {
     Shape::Image { height, width, channels }
@@ -128,7 +134,7 @@ impl<'g> Lowering<'g> {
         if placed.shape == shape {
             return Ok(placed);
         }
-        let key = (placed.name.clone(), Vec::new(), shape);
+        let key = (placed.name.clone(), Vec::new(), key_of(shape));
         let name = match self.arranged.get(&key) {
             Some(name) => name.clone(),
             None => {
@@ -147,7 +153,7 @@ impl<'g> Lowering<'g> {
         if placed.view.lies(sequence) {
             return self.reshaped(placed, shape);
         }
-        let key = (placed.name.clone(), sequence.to_vec(), shape);
+        let key = (placed.name.clone(), sequence.to_vec(), key_of(shape));
         let sizes = placed.view.factors.clone();
         let name = match self.arranged.get(&key) {
             Some(name) => name.clone(),

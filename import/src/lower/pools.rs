@@ -7,8 +7,9 @@ use crate::error::Refusal;
 use crate::graph::Node;
 use crate::layout::View;
 use horq::graph::{Op, Shape};
+use horq::PlainValues;
 use horq::ops::{
-    AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool, Pad, PlainValues, ReduceMax,
+    AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool, Pad, ReduceMax,
 };
 use horq::Window;
 

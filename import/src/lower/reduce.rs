@@ -8,8 +8,9 @@ use crate::error::Refusal;
 use crate::graph::Node;
 use crate::layout::View;
 use horq::graph::{Op, Shape};
+use horq::PlainValues;
 use horq::ops::{
-    Abs, Exp, GlobalAveragePool, Log, Multiply, PlainValues, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceProduct,
+    Abs, Exp, GlobalAveragePool, Log, Multiply, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceProduct,
     ReduceSum,
 };
 

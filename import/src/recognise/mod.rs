@@ -8,5 +8,5 @@ mod weights;
 
 pub(crate) use activations::{Analysis, MOVES, analyse, quant_range, quant_rounding, scalar};
 pub(crate) use function::{Function, Rounding};
-pub(crate) use quantizer::{Quantized, first_above, quantized, undecided};
+pub(crate) use quantizer::{Quantized, first_above, quantized};
 pub(crate) use weights::{Base, Kinds, kinds};

@@ -10,9 +10,10 @@ use crate::lower::Lowering;
 use crate::lower::placed::{Pending, Placed, image, sizes};
 use crate::recognise::Quantized;
 use horq::graph::{Op, Shape};
+use horq::PlainValues;
 use horq::ops::{
     Affine, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense, Clip, CodebookConv2d, CodebookDense,
-    Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Pad, PlainValues, Quantizer, ZeroInsert,
+    Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Pad, Quantizer, ZeroInsert,
 };
 use horq::{Order, ScaleMode, Window};
 
@@ -234,8 +235,8 @@ fn offsets(
     filters: usize,
 ) -> Result<Vec<f32>, Refusal> {
     let [height, width, _] = sizes(input);
-    let refused = |error: horq::Error| Refusal::at("", "Conv", error.to_string(), "");
-    let [rows, columns] = window.output(height, width).map_err(|error| refused(horq_error(&error)))?;
+    let output = window.output(height, width);
+    let [rows, columns] = output.map_err(|error| Refusal::at("", "Conv", error.to_string(), ""))?;
     let taps = window.taps();
     let mut map = Vec::with_capacity(rows * columns * filters);
     let valid = |axis: usize, place: usize, tap: usize, size: usize| {
