@@ -4,6 +4,7 @@
 //! one way: constants are folded, values get shapes, and the recogniser looks at what is computed, not at what it is called.
 
 pub mod error;
+pub mod fold;
 pub mod graph;
 mod import;
 mod layout;

@@ -11,30 +11,15 @@ use std::path::Path;
 /// No operation makes sense of more axes.
 const MOST_AXES: usize = 32;
 
-/// What a number of `DataType` in `onnx.proto` means.
+/// What a number of `DataType` in `onnx.proto` means, or why it cannot be had.
 pub(super) fn element_type(code: i32) -> Result<ElementType, String> {
-    Ok(match code {
-        1 => ElementType::Float32,
-        2 => ElementType::UInt8,
-        3 => ElementType::Int8,
-        4 => ElementType::UInt16,
-        5 => ElementType::Int16,
-        6 => ElementType::Int32,
-        7 => ElementType::Int64,
-        9 => ElementType::Bool,
-        10 => ElementType::Float16,
-        11 => ElementType::Float64,
-        12 => ElementType::UInt32,
-        13 => ElementType::UInt64,
-        16 => ElementType::BFloat16,
-        21 => ElementType::UInt4,
-        22 => ElementType::Int4,
-        0 => return Err("its elements have no type".into()),
-        8 => return Err("its elements are texts".into()),
-        14 | 15 => return Err("its elements are complex numbers".into()),
-        17..=20 | 24 => return Err("its elements are floats of 8 bits".into()),
-        23 => return Err("its elements are floats of 4 bits".into()),
-        other => return Err(format!("its elements are of type {other}, which this version does not know")),
+    ElementType::of_code(code).ok_or_else(|| match code {
+        0 => "its elements have no type".to_owned(),
+        8 => "its elements are texts".to_owned(),
+        14 | 15 => "its elements are complex numbers".to_owned(),
+        17..=20 | 24 => "its elements are floats of 8 bits".to_owned(),
+        23 => "its elements are floats of 4 bits".to_owned(),
+        other => format!("its elements are of type {other}, which this version does not know"),
     })
 }
 
