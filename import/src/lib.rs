@@ -12,6 +12,7 @@ mod lower;
 pub mod onnx;
 mod recognise;
 pub mod report;
+mod shim;
 pub mod simplify;
 
 pub use import::{Imported, Options, Port, import, operations};

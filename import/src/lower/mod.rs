@@ -19,7 +19,7 @@ mod spatial;
 use crate::error::{Error, Refusal, Refusals};
 use crate::graph::{Graph, Node, ValueId};
 use crate::recognise::{Analysis, Function};
-use horq::graph::{Op, Shape};
+use horq::graph::Op;
 use horq::{Builder, PlainValues};
 use placed::Placed;
 pub use ports::Port;

@@ -28,7 +28,7 @@ fn expand(graph: &mut Graph, node: Node) {
         graph.nodes.push(node);
         return;
     };
-    let mut step = |graph: &mut Graph, op: &str, inputs: [ValueId; 2], shape: Option<Vec<usize>>, end: Option<ValueId>| {
+    let step = |graph: &mut Graph, op: &str, inputs: [ValueId; 2], shape: Option<Vec<usize>>, end: Option<ValueId>| {
         let name = format!("{}/{op}", node.name);
         let element = Some(ElementType::Float32);
         let output = end.unwrap_or_else(|| graph.add_value(Value { name: name.clone(), element, shape, constant: None }));
@@ -37,7 +37,7 @@ fn expand(graph: &mut Graph, node: Node) {
         output
     };
     let (one, two) = (number(graph, 1.0), number(graph, 2.0));
-    let mut signs = |graph: &mut Graph, bits: ValueId| {
+    let signs = |graph: &mut Graph, bits: ValueId| {
         if let Some(tensor) = graph.value(bits).constant.clone() {
             let values = tensor.singles().mapv(|bit| 2.0 * bit - 1.0);
             return graph.add_constant(graph.value(bits).name.clone(), Tensor::floats(values));

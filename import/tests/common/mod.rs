@@ -155,11 +155,9 @@ pub fn run(imported: &Imported, inputs: &[ArrayD<f32>]) -> Vec<ArrayD<f32>> {
         .zip(&imported.inputs)
         .map(|(input, port)| input.view().permuted_axes(port.order.clone()).iter().copied().collect())
         .collect();
-    let values: Vec<horq::Values<'_>> = turned.iter().map(|values| horq::Values::F32(values)).collect();
     let len = |port: &horq_import::Port| port.shape.iter().product();
     let mut outputs: Vec<Vec<f32>> = imported.outputs.iter().map(|port| vec![0.0; len(port)]).collect();
-    let mut slices: Vec<&mut [f32]> = outputs.iter_mut().map(|output| &mut output[..]).collect();
-    session.run_many(&values, &mut slices).expect("an answer");
+    session.run(&turned[0], &mut outputs[0]).expect("an answer");
     let back = |(values, port): (Vec<f32>, &horq_import::Port)| {
         let shape: Vec<usize> = port.order.iter().map(|&axis| port.shape[axis]).collect();
         let memory = ArrayD::from_shape_vec(IxDyn(&shape), values).expect("as many values");
