@@ -4,6 +4,7 @@ mod arguments;
 mod array;
 mod builder;
 mod errors;
+mod importing;
 mod model;
 mod session;
 
@@ -25,5 +26,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
     module.add_class::<model::Model>()?;
     module.add_class::<session::Session>()?;
+    module.add_class::<importing::Graph>()?;
     module.add_class::<builder::Builder>()
 }
