@@ -1,17 +1,22 @@
-//! `horq._core.Graph`: networks of PyTorch's as the graph of the import crate.
+//! `horq._core.Graph` and what the import crate makes of it, or of an ONNX file.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
 use horq_import::graph::{self, Attribute, Data, ElementType, Node, Tensor, Value, ValueId};
+use horq_import::report::Report;
+use horq_import::{Golden, Options};
 use ndarray::ArrayD;
 use numpy::prelude::*;
 use numpy::{Element, PyReadonlyArrayDyn, PyUntypedArray, dtype};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
 
-use crate::errors::{guard, refused};
+use crate::arguments;
+use crate::errors::{engine, guard, refused};
+use crate::model::Model;
 
 /// A result of a node: its name, its shape with the batch of one, and the number that ONNX has for its type.
 type Made = (String, Vec<usize>, i32);
@@ -95,6 +100,29 @@ impl Graph {
         })
     }
 
+    /// Recognises what the graph computes and makes a file of it: an `Imported`, or a list of (place, what, reason, instead) with
+    /// everything that no file can express. `golden` has the values of each input and each answer, samples first, as the network
+    /// lays them out, for a self-test.
+    #[pyo3(signature = (*, producer, notes, golden))]
+    fn to_horq<'py>(
+        &self,
+        py: Python<'py>,
+        producer: String,
+        notes: BTreeMap<String, String>,
+        golden: (Vec<Bound<'py, PyAny>>, Vec<Bound<'py, PyAny>>),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        guard(|| {
+            let read = |arrays: &[Bound<'py, PyAny>]| arrays.iter().map(elements).collect::<PyResult<Vec<_>>>();
+            let golden = Golden { inputs: read(&golden.0)?, outputs: read(&golden.1)? };
+            let graph = self.lock()?.clone();
+            let mut options = Options::default();
+            options.notes = notes;
+            options.producer = Some(producer);
+            options.golden = Some(golden);
+            imported(py, py.detach(|| horq_import::import_graph(graph, &options)))
+        })
+    }
+
     /// The nodes: of each its name, its domain, its operation and the names of what it reads.
     fn nodes(&self) -> PyResult<Vec<(String, String, String, Vec<String>)>> {
         guard(|| {
@@ -160,4 +188,118 @@ fn attribute(value: &Bound<'_, PyAny>) -> PyResult<Attribute> {
     } else {
         Attribute::Tensor(tensor(value)?.into())
     })
+}
+
+/// A network that has become a file.
+#[pyclass(frozen, module = "horq._core")]
+pub(crate) struct Imported(horq_import::Imported);
+
+/// An input or output: its name, its shape in the network with the batch of one, the order of those axes in the engine's memory,
+/// and its shape in the engine.
+type PortOf = (String, Vec<usize>, Vec<usize>, Vec<usize>);
+
+fn ports(ports: &[horq_import::Port]) -> Vec<PortOf> {
+    let row = |port: &horq_import::Port| {
+        (port.name.clone(), port.shape.clone(), port.order.clone(), port.engine_shape.clone())
+    };
+    ports.iter().map(row).collect()
+}
+
+#[pymethods]
+impl Imported {
+    /// The file's bytes.
+    #[getter]
+    fn file<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.file)
+    }
+
+    /// What became of each layer, as a list of dicts.
+    #[getter]
+    fn layers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        guard(|| rows(py, &self.0.report))
+    }
+
+    /// The same as a table.
+    #[getter]
+    fn table(&self) -> String {
+        self.0.report.to_string()
+    }
+
+    /// How the inputs lie in the engine.
+    #[getter]
+    fn inputs(&self) -> Vec<PortOf> {
+        ports(&self.0.inputs)
+    }
+
+    /// How the answers lie in the engine.
+    #[getter]
+    fn outputs(&self) -> Vec<PortOf> {
+        ports(&self.0.outputs)
+    }
+}
+
+/// A report's layers as a list of dicts.
+fn rows<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyAny>> {
+    let text = serde_json::to_string(&report.layers).map_err(refused)?;
+    py.import("json")?.call_method1("loads", (text,))
+}
+
+/// What became of a network, or all that was refused.
+fn imported<'py>(
+    py: Python<'py>,
+    result: Result<horq_import::Imported, horq_import::error::Error>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match result {
+        Ok(found) => Ok(Bound::new(py, Imported(found))?.into_any()),
+        Err(horq_import::error::Error::Refused(refusals)) => {
+            let rows = refusals.into_iter().map(|one| (one.place, one.what, one.reason, one.instead));
+            Ok(PyList::new(py, rows.collect::<Vec<_>>())?.into_any())
+        }
+        Err(horq_import::error::Error::Io { path, source }) => Err(engine(horq::error::FileError::Io {
+            action: "read",
+            path,
+            source,
+        }.into())),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// The layers of a model's report as a list of dicts, and the report as a table.
+#[pyfunction]
+pub(crate) fn layers_of<'py>(py: Python<'py>, model: &Model) -> PyResult<(Bound<'py, PyAny>, String)> {
+    guard(|| {
+        let report = Report::of(model.inner());
+        Ok((rows(py, &report)?, report.to_string()))
+    })
+}
+
+/// Reads an ONNX network, a path or bytes; see `horq.from_onnx`.
+#[pyfunction]
+#[pyo3(signature = (source, *, inputs, notes, same_layout))]
+pub(crate) fn import_onnx<'py>(
+    py: Python<'py>,
+    source: &Bound<'py, PyAny>,
+    inputs: BTreeMap<String, Vec<usize>>,
+    notes: BTreeMap<String, String>,
+    same_layout: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    guard(|| {
+        let mut options = Options::default();
+        options.notes = notes;
+        options.same_layout = same_layout;
+        let result = if let Ok(bytes) = source.cast::<PyBytes>() {
+            let bytes = bytes.as_bytes();
+            py.detach(|| horq_import::import_bytes(bytes, &inputs, &options))
+        } else {
+            let path = arguments::path(source)?;
+            py.detach(|| horq_import::import_file(&path, &inputs, &options))
+        };
+        imported(py, result)
+    })
+}
+
+/// Writes a file so that whoever opens the path sees the old file or the whole new one.
+#[pyfunction]
+pub(crate) fn write_file(bytes: &[u8], #[pyo3(from_py_with = arguments::path)] path: PathBuf) -> PyResult<()> {
+    guard(|| horq::replace_file(path, bytes).map_err(engine))
 }

@@ -27,5 +27,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<model::Model>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<importing::Graph>()?;
+    module.add_class::<importing::Imported>()?;
+    module.add_function(wrap_pyfunction!(importing::import_onnx, module)?)?;
+    module.add_function(wrap_pyfunction!(importing::layers_of, module)?)?;
+    module.add_function(wrap_pyfunction!(importing::write_file, module)?)?;
     module.add_class::<builder::Builder>()
 }

@@ -189,8 +189,10 @@ def _adaptive(average: bool, count: int) -> Handler:
             kernel = [whole // part for whole, part in zip(given, sizes, strict=True)]
             fields = _window(kernel, kernel, 0, count)
             return e.op("AveragePool", x, **fields) if average else e.op("MaxPool", x, **fields)
-        op = "AdaptiveAveragePool" if average else "AdaptiveMaxPool"
-        return e.op(op, x, domain="horq", size=sizes)
+        if count > 2:
+            raise Refusal(f"a pool from {given} to {sizes} is not known; choose sizes that divide")
+        op = "adaptive_average_pool" if average else "adaptive_max_pool"
+        return e.op(op, x, domain="horq", size=[*[1] * (2 - count), *sizes])
 
     return handler
 

@@ -32,18 +32,11 @@ _NO_VALUES = frozenset(("dtype", "layout", "device", "pin_memory", "memory_forma
 _HALVES = (torch.float16, torch.bfloat16)
 
 
-class _Unknown:
-    """The value of an operation that was refused, or of one that reads such a value."""
-
-
-_UNKNOWN = _Unknown()
-
-
 class Walk:
     """What has become of a captured graph.
 
     `refusals` has why an operation cannot be said, by a description that names its line; `origins` has the same
-    description for each name of a node in the graph.
+    description for each name of a node in the graph, and `stand_ins` the inputs that are none of the module's.
     """
 
     def __init__(self, captured: Captured, layers: dict[int, nn.Module], names: list[str], graph: Any = None) -> None:
@@ -51,6 +44,7 @@ class Walk:
         self.layers = layers
         self.refusals: list[tuple[str, str]] = []
         self.origins: dict[str, str] = {}
+        self.stand_ins: set[str] = set()
         self.binary = self._binary(captured.graph)
         values: dict[fx.Node, Any] = {}
         inputs = dict(zip(captured.inputs, names, strict=True))
@@ -78,9 +72,11 @@ class Walk:
             self.e.called(tensor, name)
             return tensor
         value = node.meta.get("val")
-        if node.name in inputs and isinstance(value, Tensor):
+        if isinstance(value, Tensor) and node.name in inputs:
             return self.e.input(inputs[node.name], value.shape, value.dtype)
-        return value if not isinstance(value, Tensor) else _UNKNOWN
+        if not isinstance(value, Tensor):
+            return value
+        raise TypeError(f"the placeholder {node.name} stands for nothing known")
 
     @staticmethod
     def _name(node: fx.Node) -> str:
@@ -89,8 +85,6 @@ class Walk:
     def _value(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         arguments, keywords = fx.map_arg((node.args, node.kwargs), values.__getitem__)
         read = _leaves((arguments, keywords))
-        if any(value is _UNKNOWN for value in read):
-            return _UNKNOWN
         target = str(node.target)
         if target.startswith(_CHECKS):
             return None
@@ -101,7 +95,17 @@ class Walk:
         except (TypeError, ValueError, IndexError, KeyError, AttributeError, RuntimeError, AssertionError) as error:
             why = f"it is called in a way that is not known: {error}"
         self.refusals.append((describe(node), why))
-        return _UNKNOWN
+        return self._stand_in(node.meta.get("val"))
+
+    def _stand_in(self, result: Any) -> Any:
+        """Values in place of those of an operation that was refused, so that what stands behind it is looked at, too."""
+        if isinstance(result, list | tuple):
+            return [self._stand_in(part) for part in result]
+        if not isinstance(result, Tensor):
+            return result
+        name = self.e.free("missing")
+        self.stand_ins.add(name)
+        return self.e.input(name, result.shape, result.dtype)
 
     def _made(self, node: fx.Node, target: str, arguments: Any, keywords: Any, computed: bool) -> Any:
         if node.target is operator.getitem:
@@ -142,7 +146,7 @@ class Walk:
                     self.e.begin(self.e.free(f"{answer.name}.values"), answer.meta["val"])
                     value = self.e.number(value)  # type: ignore[assignment]
                 self.e.graph.output(value.id)
-            elif value is not _UNKNOWN:
+            else:
                 self.refusals.append(
                     (f"the answer `{answer.name}`", "it does not depend on the input; leave it out of what is returned")
                 )
