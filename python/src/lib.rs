@@ -4,6 +4,7 @@ mod arguments;
 mod array;
 mod builder;
 mod errors;
+mod importing;
 mod model;
 mod run;
 mod session;
@@ -27,5 +28,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(model::_unpickle_model, module)?)?;
     module.add_class::<model::Model>()?;
     module.add_class::<session::Session>()?;
+    module.add_class::<importing::Graph>()?;
+    module.add_class::<importing::Imported>()?;
+    module.add_function(wrap_pyfunction!(importing::import_onnx, module)?)?;
+    module.add_function(wrap_pyfunction!(importing::layers_of, module)?)?;
+    module.add_function(wrap_pyfunction!(importing::write_file, module)?)?;
     module.add_class::<builder::Builder>()
 }
