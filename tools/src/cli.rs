@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Profile(Profile),
     /// Let bundled networks read digits that the program draws, or name the pictures of a CIFAR-10 batch.
     Demo(Demo),
+    /// Make a .horq file of an ONNX or QONNX file, and show what became of each layer.
+    Import(Import),
     /// Show which instruction sets this machine has, which is used and why.
     Isa(Isa),
 }
@@ -44,6 +46,34 @@ pub(crate) enum Command {
 pub(crate) struct Inspect {
     /// The .horq file.
     pub(crate) model: PathBuf,
+    /// Write one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horq import`
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The .onnx file.
+    pub(crate) file: PathBuf,
+    /// The .horq file to write.
+    #[arg(short, long, value_name = "FILE.horq")]
+    pub(crate) output: PathBuf,
+    /// The shape of an input whose sizes the file leaves open, with a batch of 1; may be given several times.
+    #[arg(long, value_name = "NAME=1x3x224x224", value_parser = input_shape)]
+    pub(crate) input: Vec<(String, Vec<usize>)>,
+    /// Keep inputs and outputs in ONNX's order of axes; otherwise images have their channels last.
+    #[arg(long)]
+    pub(crate) same_layout: bool,
+    /// Let the original and the new file answer N random inputs, and compare; needs Python with onnxruntime, or qonnx for QONNX.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) check: usize,
+    /// Take the inputs of the check from .npy files, one for each input of the network, in its order.
+    #[arg(long, value_name = "FILE.npy", requires = "check")]
+    pub(crate) samples: Vec<PathBuf>,
+    /// The Python that runs the original.
+    #[arg(long, default_value = "python3")]
+    pub(crate) python: PathBuf,
     /// Write one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
@@ -178,4 +208,12 @@ fn layer_order(text: &str) -> Result<(String, usize), String> {
     let (name, order) = text.rsplit_once('=').ok_or("NAME=K is wanted, for example conv2=1")?;
     let order = order.parse().ok().filter(|order| (1..=8).contains(order)).ok_or("an order is a number from 1 to 8")?;
     Ok((name.to_owned(), order))
+}
+
+/// `NAME=1x3x224x224`
+fn input_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let wrong = || format!("{text:?} is no NAME=SIZExSIZE..., such as input=1x3x224x224");
+    let (name, sizes) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let sizes: Result<Vec<usize>, _> = sizes.split('x').map(str::parse).collect();
+    Ok((name.to_owned(), sizes.map_err(|_| wrong())?))
 }
