@@ -76,11 +76,10 @@ impl Draft {
         let place = self.graph.nodes.len();
         let result = |i: usize| Value { name: format!("{op}{place}.{i}"), ..Value::default() };
         let results: Vec<ValueId> = (0..results).map(|i| self.graph.add_value(result(i))).collect();
-        let custom = ["BipolarQuant", "Quant", "Trunc"].contains(&op);
-        let finn = ["MultiThreshold", "XnorPopcountMatMul"].contains(&op);
+        let custom = ["BipolarQuant", "Quant", "Trunc", "MultiThreshold", "XnorPopcountMatMul"].contains(&op);
         self.graph.nodes.push(Node {
             name: format!("{op}_{place}"),
-            domain: if custom { "qonnx.custom_op.general" } else if finn { "finn.custom_op.general" } else { "" }.into(),
+            domain: if custom { "qonnx.custom_op.general" } else { "" }.into(),
             op: op.into(),
             inputs: inputs.iter().copied().map(Some).collect(),
             outputs: results.iter().copied().map(Some).collect(),
