@@ -8,6 +8,7 @@ use super::movement::Movement;
 use super::norm;
 use super::quantize;
 use super::reduce;
+use super::scatter;
 use super::view::{Kind, View};
 use crate::error::Refusal;
 use crate::graph::Tensor;
@@ -36,6 +37,9 @@ pub(super) fn evaluate(view: &View<'_>, kinds: &[Kind]) -> Result<Option<Vec<Ten
     }
     if generate::kind(view)?.is_some() {
         return one(generate::evaluate(view, &kinds[0])?);
+    }
+    if scatter::kind(view)?.is_some() {
+        return one(scatter::evaluate(view, &inputs, &kinds[0])?);
     }
     if quantize::is_quantizer(view) {
         return one(quantize::evaluate(view, &inputs, shape)?);

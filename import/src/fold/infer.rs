@@ -6,6 +6,8 @@ use super::linear;
 use super::movement::Movement;
 use super::quantize;
 use super::reduce;
+use super::rewrite;
+use super::scatter;
 use super::view::{Kind, View};
 use super::window::{self, Window};
 use crate::error::Refusal;
@@ -28,9 +30,11 @@ pub(super) fn infer(view: &View<'_>) -> Result<Vec<Kind>, Refusal> {
     if let Some(kind) = generate::kind(view)? {
         return Ok(vec![kind]);
     }
+    if let Some(kind) = scatter::kind(view)? {
+        return Ok(vec![kind]);
+    }
     if window::is_windowed(node) {
-        let element = if node.op == "ConvInteger" { ElementType::Int32 } else { view.element(0)? };
-        return one(element, Window::of(view)?.shape(view)?);
+        return one(view.element(0)?, Window::of(view)?.shape(view)?);
     }
     if reduce::is_reduction(node) || reduce::is_search(node) {
         return Ok(vec![reduce::kind(view)?]);
@@ -40,7 +44,6 @@ pub(super) fn infer(view: &View<'_>) -> Result<Vec<Kind>, Refusal> {
     }
     match (node.domain.as_str(), node.op.as_str()) {
         ("", "MatMul") | (quantize::QONNX, "XnorPopcountMatMul") => one(view.element(0)?, linear::matmul_shape(view, 0, 1)?),
-        ("", "MatMulInteger") => one(ElementType::Int32, linear::matmul_shape(view, 0, 1)?),
         ("", "Gemm") => one(view.element(0)?, linear::gemm_shape(view)?),
         ("", "Cast") => one(generate::element_of(view, node.int("to", 0))?, view.shape(0)?.to_vec()),
         ("", "QuantizeLinear") => one(quantize::quantized_element(view)?, view.shape(0)?.to_vec()),
@@ -88,7 +91,6 @@ pub(super) fn infer(view: &View<'_>) -> Result<Vec<Kind>, Refusal> {
             let axis = view.axis(node.int("axis", 0), shape.len())?;
             one(view.element(0)?, view.bounded([&shape[..axis], places, &shape[axis + 1..]].concat())?)
         }
-        ("", "GatherElements") => one(view.element(0)?, view.shape(1)?.to_vec()),
         ("", "Loop" | "Scan" | "If" | "SequenceMap") => {
             Err(view.refuse("what it computes depends on values of the network", CONTROL))
         }
@@ -100,6 +102,9 @@ pub(super) fn infer(view: &View<'_>) -> Result<Vec<Kind>, Refusal> {
 
 /// Whether an operation is one that can be had, its inputs' shapes unknown.
 pub(super) fn known(node: &Node) -> Result<(), Refusal> {
+    if rewrite::DISGUISES.contains(&node.op.as_str()) {
+        return Ok(());
+    }
     let graph = Graph::default();
     let bare = Node { inputs: vec![], ..node.clone() };
     // Without inputs every operation is refused; one that cannot be had, for this reason and no other.

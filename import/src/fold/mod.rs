@@ -6,7 +6,8 @@
 //! - Nodes are in order, and each is needed for an answer.
 //! - `Flatten`, `Squeeze` and `Unsqueeze` are `Reshape`, whose sizes are the result's shape. `Split` is one `Slice` a part. `Slice` and
 //!   `Pad` name every axis, with constants. `Gather` of constant places has none below zero. `DepthToSpace`, `SpaceToDepth` and `Einsum` are
-//!   `Reshape`, `Transpose` and `MatMul`. `Dropout` is `Identity`. `Sum`, `Mean`, and `Min` and `Max` of other than two inputs are chains.
+//!   `Reshape`, `Transpose` and `MatMul`. Operations on integers (`QLinearConv`, `ConvInteger`, `QLinearMatMul`, `MatMulInteger`) are those on
+//!   floats, with `DequantizeLinear`, `QuantizeLinear` or `Cast` around them. `Dropout` is `Identity`. `Sum`, `Mean`, and `Min` and `Max` of other than two inputs are chains.
 //!   Reductions other than by sum, mean, product, extremes and `ReduceL2` are chains, too; their axes are named, in ascending order.
 //! - Axes in attributes count from the start. Convolutions and pools have `kernel_shape`, `strides`, `dilations` and `pads`, and no `auto_pad`.
 //!   `Resize` has scales and sizes for each axis.
@@ -19,6 +20,7 @@ mod evaluate;
 mod generate;
 mod held;
 mod infer;
+mod integers;
 mod linear;
 mod movement;
 mod norm;
@@ -26,6 +28,7 @@ mod order;
 mod quantize;
 mod reduce;
 mod rewrite;
+mod scatter;
 mod view;
 mod window;
 

@@ -1,6 +1,7 @@
 //! Operations that are others in disguise.
 
 use super::infer::resize_axes;
+use super::{einsum, integers};
 use super::movement::Movement;
 use super::quantize::QONNX;
 use super::reduce;
@@ -9,6 +10,28 @@ use super::window::{self, Window};
 use crate::error::Refusal;
 use crate::graph::{Attribute, Graph, Node, Tensor, Value, ValueId};
 use ndarray::Array1;
+
+/// The operations that [`rewrite`] knows and nothing behind it.
+pub(super) const DISGUISES: [&str; 18] = [
+    "Split",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "Dropout",
+    "CastLike",
+    "Mean",
+    "ReduceL1",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceSumSquare",
+    "MeanVarianceNormalization",
+    "Einsum",
+    "ConvInteger",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "Sum",
+    "IntQuant",
+];
 
 /// Nodes that take the place of one.
 pub(super) struct Writer<'g> {
@@ -56,6 +79,13 @@ impl<'g> Writer<'g> {
         self.node("Transpose", vec![x], [("perm", Attribute::Ints(order))])
     }
 
+    /// Gives the last node the attributes of another.
+    pub(super) fn last_attributes(&mut self, node: &Node) {
+        if let Some(last) = self.nodes.last_mut() {
+            last.attributes.clone_from(&node.attributes);
+        }
+    }
+
     /// Lets the last node make the value of that name.
     pub(super) fn give(&mut self, output: Option<ValueId>) {
         if let Some(last) = self.nodes.last_mut() {
@@ -95,8 +125,8 @@ pub(super) fn rewrite(graph: &mut Graph, node: &Node) -> Result<Option<Vec<Node>
         "ReduceL1" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceSumSquare" => Ok(Some(reduction(graph, node))),
         "GroupNormalization" => group_norm(graph, node),
         "MeanVarianceNormalization" => mean_variance(graph, node).map(Some),
-        "Einsum" => super::einsum::rewrite(graph, node).map(Some),
-        _ => Ok(None),
+        "Einsum" => einsum::rewrite(graph, node).map(Some),
+        _ => integers::rewrite(graph, node),
     }
 }
 
@@ -318,9 +348,7 @@ fn reduction(graph: &mut Graph, node: &Node) -> Vec<Node> {
         _ => x,
     };
     let sum = writer.node("ReduceSum", vec![before, node.input(1)], []);
-    if let Some(last) = writer.nodes.last_mut() {
-        last.attributes = node.attributes.clone();
-    }
+    writer.last_attributes(node);
     if matches!(node.op.as_str(), "ReduceLogSum" | "ReduceLogSumExp") {
         writer.node("Log", vec![sum], []);
     }

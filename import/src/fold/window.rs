@@ -17,10 +17,8 @@ pub(super) struct Window {
 
 /// Whether an operation has a window.
 pub(super) fn is_windowed(node: &Node) -> bool {
-    let windowed = matches!(
-        node.op.as_str(),
-        "Conv" | "ConvTranspose" | "ConvInteger" | "MaxPool" | "AveragePool" | "LpPool"
-    );
+    let windowed =
+        matches!(node.op.as_str(), "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "LpPool");
     node.domain.is_empty() && windowed
 }
 
@@ -189,7 +187,7 @@ fn channels(view: &View<'_>) -> Result<usize, Refusal> {
         let reason = format!("weights of shape {weights:?} in {groups} groups do not fit the {} channels of its input", shape[1]);
         return Err(view.broken(reason));
     }
-    if view.has(2) && view.node.op != "ConvInteger" && view.shape(2)? != [made] {
+    if view.has(2) && view.shape(2)? != [made] {
         return Err(view.broken(format!("its bias of shape {:?} does not fit {made} channels", view.shape(2)?)));
     }
     Ok(made)
