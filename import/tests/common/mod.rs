@@ -115,10 +115,7 @@ impl Draft {
 
     /// Imports the network, or not.
     pub(crate) fn try_import(&self) -> Result<Imported, horq_import::error::Error> {
-        let mut graph = self.graph.clone();
-        horq_import::simplify::straight_through(&mut graph);
-        fold::fold(&mut graph)?;
-        import(graph, &Options::default())
+        import(self.graph.clone(), &Options::default())
     }
 
     /// Imports the network, compares answers on random inputs, and gives what became of it.
