@@ -12,7 +12,7 @@ mod lower;
 pub mod onnx;
 mod recognise;
 pub mod report;
-mod shim;
 pub mod simplify;
 
+pub use error::Error;
 pub use import::{Imported, Options, Port, import, operations};

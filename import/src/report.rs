@@ -1,7 +1,5 @@
 //! What became of a network, layer by layer.
 
-#[allow(unused)]
-use crate::shim::Inputs as _;
 use crate::lower::{Lowered, rates};
 use horq::graph::{Content, Op, Shape};
 use horq::{Macs, Model};
@@ -82,7 +80,7 @@ const LAYER_CLOCKS: f64 = 200.0;
 impl Report {
     pub(crate) fn new(model: &Model, lowered: &Lowered) -> Self {
         let graph = model.graph();
-        let mut shapes: HashMap<&str, Shape> = model.inputs().into_iter().collect();
+        let mut shapes: HashMap<&str, Shape> = model.inputs().collect();
         let mut rows = Vec::with_capacity(graph.nodes.len());
         let (mut clocks, mut total) = (Vec::with_capacity(graph.nodes.len()), Macs::default());
         for (node, &shape) in graph.nodes.iter().zip(model.shapes()) {

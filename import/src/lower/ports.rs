@@ -6,8 +6,6 @@ use crate::error::{Error, Refusal, Refusals};
 use crate::graph::{Graph, ValueId};
 use crate::layout::View;
 use crate::recognise::{Analysis, MOVES};
-#[allow(unused)]
-use crate::shim::Many as _;
 use horq::Builder;
 use horq::graph::Shape;
 use horq::ops::Rearrange;

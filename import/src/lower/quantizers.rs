@@ -4,17 +4,19 @@ use super::placed::{Placed, sizes};
 use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
-use crate::recognise::{Function, Rounding, first_above, quant_range, quant_rounding};
+use crate::recognise::{Function, Rounding, first_above, quant_range, quant_rounding, trunc_rounding};
 use horq::graph::Shape;
-use horq::ops::{FakeQuantize, MultiThreshold, Sign};
+use horq::ops::{Ceil, FakeQuantize, Floor, MultiThreshold, Round, Sign};
 use ndarray::ArrayD;
 
 pub(super) const RULES: &[Rule] = &[
     ("BipolarQuant", |to, node| to.bipolar(node)),
     ("DequantizeLinear", |to, node| to.dequantize(node)),
     ("MultiThreshold", |to, node| to.multi_threshold(node)),
+    ("IntQuant", |to, node| to.quant(node)),
     ("Quant", |to, node| to.quant(node)),
     ("QuantizeLinear", |to, node| to.quantize(node)),
+    ("Trunc", |to, node| to.trunc(node)),
 ];
 
 /// Thresholds beyond which a rounding is faster than comparisons.
@@ -176,6 +178,30 @@ impl Lowering<'_> {
         self.affine(node, result, scale, ArrayD::zeros(ndarray::IxDyn(&[])))
     }
 
+    /// Bits cut off below: rounded, scaled down, and rounded in the node's way.
+    fn trunc(&mut self, node: &Node) -> Result<(), Refusal> {
+        let number = |place| {
+            let number = self.number(node, place)?;
+            number.ok_or_else(|| Refusal::of(node, format!("its input {place} is missing"), ""))
+        };
+        let (scale, zero, lost) = (number(1)?, number(2)?, (number(3)? - number(4)?).exp2());
+        let value = self.operand(node, 0)?;
+        let placed = self.placed(value)?;
+        let steps = self.pending(node, placed, 1.0 / scale, zero);
+        let whole = self.step(node, "/whole", steps, Round)?;
+        let less = self.pending(node, whole, 1.0 / lost, 0.0);
+        let cut = match trunc_rounding(node) {
+            Some(Rounding::HalfEven) => self.step(node, "/cut", less, Round)?,
+            Some(Rounding::Floor) => self.step(node, "/cut", less, Floor)?,
+            Some(Rounding::Ceil) => self.step(node, "/cut", less, Ceil)?,
+            _ => return Err(Refusal::of(node, "it rounds in a way of its own", "FLOOR, ROUND and CEIL work")),
+        };
+        let done = self.pending(node, cut, scale, -zero * scale);
+        let view = done.view.clone();
+        self.alias(node, done, view);
+        Ok(())
+    }
+
     fn multi_threshold(&mut self, node: &Node) -> Result<(), Refusal> {
         let thresholds = self.constant(node, 1)?.ok_or_else(|| Refusal::of(node, "its thresholds are missing", ""))?;
         let [rows, steps] = thresholds.shape()[..] else {
@@ -184,7 +210,8 @@ impl Lowering<'_> {
         let value = self.operand(node, 0)?;
         let mut placed = self.placed(value)?;
         let rank = placed.view.axes.len();
-        let channels = if node.text("data_layout", "NCHW").ends_with('C') { rank - 1 } else { 1.min(rank - 1) };
+        let layout = node.text("data_layout", if rank == 3 { "NWC" } else { "NC" });
+        let channels = layout.find('C').unwrap_or(1).min(rank - 1);
         let row_of: Vec<usize> = if rows == 1 {
             vec![0]
         } else {

@@ -107,6 +107,9 @@ impl Lowering<'_> {
             }
         };
         let (flags, [h, w, c]) = cut(&placed, axes).ok_or_else(|| Refusal::of(node, "its axes lie apart", ""))?;
+        if flags == [false; 3] {
+            return Ok(placed); // axes of size 1 alone
+        }
         let placed = if sizes(placed.shape) == [h, w, c] { placed } else { self.reshaped(placed, image(h, w, c))? };
         let placed = match (flags, placed.shape) {
             ([true, true, false], Shape::Flat(_)) => self.reshaped(placed, image(h, w, c))?,

@@ -105,7 +105,12 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
         let positive = sources.iter().any(positive);
         let levels = sources.iter().find_map(|(source, f)| {
             let of_source = || Some(analysis.of(*source).levels.as_ref()?.iter().map(|&l| f.value(l)).collect());
-            sorted(f.steps().or_else(of_source)?)
+            let mut levels = f.steps().or_else(of_source)?;
+            if analysis.of(*source).given {
+                // A value at a break is no accident there: inputs are often exactly 0.
+                levels.extend(f.steps().map(|_| &f.at).into_iter().flatten());
+            }
+            sorted(levels)
         });
         return (Facts { sources, levels, positive, given: false }, None);
     }
@@ -289,10 +294,17 @@ fn by_elements(graph: &Graph, node: &Node, operand: &dyn Fn(usize) -> Option<Fun
             let scale = number(1)?;
             x.then(&Function::two(0.0, -scale, scale, scale))?
         }
-        (_, "Quant") => {
+        (_, "Quant" | "IntQuant") => {
             let Uniform { scale, zero, low, high, rounding } = Uniform::of(node, &number)?;
             let q = x.divided(scale).plus(&constant(zero), 1.0)?.then(&Function::clip(Some(low), Some(high)))?;
             q.then(&Function::round(rounding))?.plus(&constant(-zero), 1.0)?.times(&constant(scale))?
+        }
+        (_, "Trunc") => {
+            let (scale, zero) = (number(1)?, number(2)?);
+            let lost = (number(3)? - number(4)?).exp2();
+            let whole = x.divided(scale).plus(&constant(zero), 1.0)?.then(&Function::round(Rounding::HalfEven))?;
+            let less = whole.divided(lost).then(&Function::round(trunc_rounding(node)?))?;
+            less.plus(&constant(-zero), 1.0)?.times(&constant(scale))?
         }
         (_, "MultiThreshold") => {
             let thresholds = graph.value(node.input(1)?).constant.as_ref()?.doubles();
@@ -363,7 +375,16 @@ pub(crate) fn quant_range(node: &Node, bits: f64) -> (f64, f64) {
 
 /// How a `Quant` node rounds, if it is one of the ways that are followed.
 pub(crate) fn quant_rounding(node: &Node) -> Option<Rounding> {
-    Some(match node.text("rounding_mode", "ROUND").to_ascii_uppercase().as_str() {
+    rounding(node.text("rounding_mode", "ROUND"))
+}
+
+/// How a `Trunc` node rounds what it cuts off.
+pub(crate) fn trunc_rounding(node: &Node) -> Option<Rounding> {
+    rounding(node.text("rounding_mode", "FLOOR"))
+}
+
+fn rounding(mode: &str) -> Option<Rounding> {
+    Some(match mode.to_ascii_uppercase().as_str() {
         "ROUND" | "HALF_EVEN" => Rounding::HalfEven,
         "FLOOR" => Rounding::Floor,
         "CEIL" => Rounding::Ceil,

@@ -139,7 +139,7 @@ impl Sums {
             }
         }
         terms.retain(|term| term.1 != 0);
-        if terms.len() > MAX_TERMS || terms.is_empty() {
+        if terms.len() > MAX_TERMS {
             return;
         }
         if cancels {
