@@ -57,7 +57,8 @@ impl Builder {
     /// slope, scales, codebook, and bases, a list of (weight, alpha). Those that move values have lists of whole numbers: sizes,
     /// order, shape, indices, start, stop, step, reverse, before, after, size. An affine_by_order has order_of, the name of a binary
     /// layer, and rows, a list of (scale, shift), one for each of that layer's orders. The weight of an 8-bit layer is int8, and codes, in
-    /// the shape of a weight, are uint8.
+    /// the shape of a weight, are uint8. Numbers are the low and high of a clip, the alpha of an elu and the exponent of a power;
+    /// a reduction's axes are three of 0 and 1.
     #[pyo3(signature = (name, inputs, op, **fields))]
     fn add(&self, name: &str, inputs: Vec<String>, op: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         guard(|| self.node(name, &inputs, op, fields))
