@@ -180,7 +180,7 @@ fn every_number_may_be_anything() {
             }
         }
     }
-    assert!(changed > 1000 && opened > 100, "{opened} of {changed} opened");
+    assert!(changed > 800 && opened > 200, "{opened} of {changed} opened");
 }
 
 /// The places of all numbers of a JSON value.
