@@ -255,11 +255,9 @@ fn imported<'py>(
             let rows = refusals.into_iter().map(|one| (one.place, one.what, one.reason, one.instead));
             Ok(PyList::new(py, rows.collect::<Vec<_>>())?.into_any())
         }
-        Err(horq_import::error::Error::Io { path, source }) => Err(engine(horq::error::FileError::Io {
-            action: "read",
-            path,
-            source,
-        }.into())),
+        Err(horq_import::error::Error::Io { path, source }) => {
+            Err(engine(horq::error::FileError::Io { action: "read", path, source }.into()))
+        }
         Err(error) => Err(refused(error)),
     }
 }
