@@ -28,7 +28,9 @@ fn inspect_lists_all() {
     let files = Files::new();
     let model = model(&files);
     let text = horq(&["inspect", &model]).ok();
-    for line in ["input     image: 2x1x2", "input     vector: 4", "output    sum: 4", "output    act: 2x1x2", "format 1.1"] {
+    for line in
+        ["input     image: 2x1x2", "input     vector: 4", "output    sum: 4", "output    act: 2x1x2", "format 1.1"]
+    {
         assert!(text.contains(line), "{line}: {text}");
     }
     let document = horq(&["inspect", &model, "--json"]).json();
