@@ -264,7 +264,7 @@ fn a_builder_refuses_inputs_and_outputs_by_name() {
     builder.golden_many(&[&[1.0, 2.0], &[3.0, 4.0]], &[&[4.0, 6.0]]);
     let fewer = builder.to_bytes_many(&["c", "b"]).unwrap_err();
     assert!(
-        matches!(fewer, Error::Input(InputError::ValueCount { kind: "output", found: 1, expected: 2, .. })),
+        matches!(fewer, Error::Input(InputError::ValueCount { kind: "golden output", found: 1, expected: 2, .. })),
         "{fewer:?}"
     );
     builder.golden_many(&[&[1.0, 2.0], &[3.0, 4.0, 5.0, 6.0]], &[&[4.0, 6.0], &[1.0, 2.0]]);

@@ -144,7 +144,7 @@ def test_golden_values_of_all(model, tmp_path):
     for found, given in zip((*inputs, *outputs), (left, right, *answers), strict=True):
         assert np.array_equal(found, given)
     builder.golden(left, answers)
-    with pytest.raises(horq.Error, match="1 inputs were given, but the model has 2: left, right"):
+    with pytest.raises(horq.Error, match="1 golden inputs were given, but the model has 2: left, right"):
         builder.to_bytes(["mean", "sum"])
 
 
