@@ -1,7 +1,7 @@
 //! The bounds of the format, and those that a caller sets.
 
 /// The version that this library writes, and the newest whose every part it knows.
-pub const VERSION: (u32, u32) = (1, 0);
+pub const VERSION: (u32, u32) = (1, 1);
 /// The data and every tensor start on a multiple of this many bytes.
 pub const ALIGNMENT: usize = 64;
 /// The most bytes of a file.

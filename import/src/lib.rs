@@ -6,4 +6,13 @@
 pub mod error;
 pub mod fold;
 pub mod graph;
+mod import;
+mod layout;
+mod lower;
 pub mod onnx;
+mod recognise;
+pub mod report;
+mod shim;
+pub mod simplify;
+
+pub use import::{Imported, Options, Port, import, operations};

@@ -7,6 +7,7 @@ pub mod elementwise;
 mod float;
 pub mod gemm;
 mod int8;
+mod lines;
 pub mod pool;
 mod skeleton;
 
@@ -14,3 +15,4 @@ pub use binary_weight::{BinaryWeightCall, BinaryWeightConv};
 pub use codebook::{CodebookCall, CodebookConv};
 pub use float::{FloatCall, FloatConv};
 pub use int8::{Int8Call, Int8Conv, Int8Spec};
+pub use lines::by_line;

@@ -38,7 +38,7 @@ pub use clock::{Stage, StageClock, timed};
 pub use error::Error;
 pub use layers::{
     BinaryWeightCall, BinaryWeightConv, CodebookCall, CodebookConv, FloatCall, FloatConv, Int8Call, Int8Conv, Int8Spec,
-    elementwise, gemm, pool,
+    by_line, elementwise, gemm, pool,
 };
 pub use memory::{Aligned, Memory};
 pub use parallel::{Inline, Parallel};

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use serde::de::DeserializeOwned;
 
-use crate::arguments::{Byte, Count, Real};
+use crate::arguments::{Byte, Count, Counts, Real};
 use crate::array::Array;
 use crate::errors::{engine, guard, refused};
 use crate::{arguments, array};
@@ -54,7 +54,8 @@ impl Builder {
     /// `op` is an operation of docs/format.md and the keywords are its fields: kernel, stride, dilation (pairs), padding
     /// (top, left, bottom, right), filters, groups, pad_value, order, mode, input_scale, zero_point; and float32 arrays:
     /// weight [filter, kernel row, kernel column, channel of the group] or [filter, feature], alpha, bias, scale, shift,
-    /// slope, scales, codebook, and bases, a list of (weight, alpha). An affine_by_order has order_of, the name of a binary
+    /// slope, scales, codebook, and bases, a list of (weight, alpha). Those that move values have lists of whole numbers: sizes,
+    /// order, shape, indices, start, stop, step, reverse, before, after, size. An affine_by_order has order_of, the name of a binary
     /// layer, and rows, a list of (scale, shift), one for each of that layer's orders. The weight of an 8-bit layer is int8, and codes, in
     /// the shape of a weight, are uint8.
     #[pyo3(signature = (name, inputs, op, **fields))]
@@ -203,6 +204,14 @@ impl<'a> Fields<PlainValues<'a>> for &'a Keywords<'_, '_> {
         }
     }
 
+    fn list(&self, name: &'static str) -> PyResult<Vec<usize>> {
+        self.extract::<Counts>(name).map(|counts| counts.0)
+    }
+
+    fn shape(&self, name: &'static str) -> PyResult<Shape> {
+        Shape::try_from(self.list(name)?).map_err(|reason| self.wrong(name, reason))
+    }
+
     fn byte(&self, name: &'static str) -> PyResult<u8> {
         self.extract::<Byte>(name).map(|byte| byte.0)
     }
@@ -210,6 +219,10 @@ impl<'a> Fields<PlainValues<'a>> for &'a Keywords<'_, '_> {
     fn word<W: DeserializeOwned>(&self, name: &'static str) -> PyResult<W> {
         let word: String = self.extract(name)?;
         serde_json::from_value(serde_json::Value::String(word)).map_err(|error| self.wrong(name, error))
+    }
+
+    fn optional_word<W: DeserializeOwned>(&self, name: &'static str) -> PyResult<Option<W>> {
+        self.find(name).map(|_| self.word(name)).transpose()
     }
 
     fn text(&self, name: &'static str) -> PyResult<String> {
@@ -224,6 +237,10 @@ impl<'a> Fields<PlainValues<'a>> for &'a Keywords<'_, '_> {
 
     fn scalar(&self, name: &'static str) -> PyResult<PlainValues<'a>> {
         Ok(vec![self.extract::<Real>(name)?.0].into())
+    }
+
+    fn optional_scalar(&self, name: &'static str) -> PyResult<Option<PlainValues<'a>>> {
+        self.find(name).map(|_| self.scalar(name)).transpose()
     }
 
     fn len_of(&self, tensor: &PlainValues<'a>) -> Option<usize> {

@@ -50,7 +50,7 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
     ]);
     let mut total = Cost::default();
     for (node, input, shape) in model::nodes(&model) {
-        let cost = Cost::of(node, input);
+        let cost = Cost::of(node, input, shape);
         total = total.plus(cost);
         let quantizer = node.op.quantizer();
         let order = quantizer.map_or(String::new(), |quantizer| quantizer.order.to_string());
@@ -146,7 +146,7 @@ fn document(file: &str, model: &Model) -> Value {
     let mut total = Cost::default();
     let layers: Vec<Value> = model::nodes(model)
         .map(|(node, input, shape)| {
-            let cost = Cost::of(node, input);
+            let cost = Cost::of(node, input, shape);
             total = total.plus(cost);
             let mut layer = json!({
                 "name": node.name, "op": node.op.kind(), "inputs": node.inputs, "shape": Vec::<usize>::from(shape),

@@ -73,8 +73,8 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// The cost of a node with inputs and output of these shapes.
-    pub(crate) fn of(node: &Node, input: Shape) -> Self {
+    /// The cost of a node with a first input and an output of these shapes.
+    pub(crate) fn of(node: &Node, input: Shape, output: Shape) -> Self {
         let tensors = node.op.tensors(input);
         let size = |content: &Content| if let Content::Int8Panels(_) = content { 1 } else { 4 };
         let bytes = tensors
@@ -85,11 +85,11 @@ impl Cost {
         let weights = geometry.map_or(0, |g| g.filters * g.depth());
         let vectors = match &node.op {
             // A float network has one batch norm, whatever the order.
-            Op::Affine(_) | Op::AffineByOrder(_) => 2 * input.channels(),
-            Op::Prelu(_) => input.channels(),
+            Op::AffineByOrder(_) => 2 * input.channels(),
+            _ if geometry.is_none() => tensors.iter().map(|tensor| values(&tensor.content)).sum(),
             op => geometry.filter(|_| fields(op).contains_key("bias")).map_or(0, |g| g.filters),
         };
-        Self { macs: node.op.macs(input), bytes, float_bytes: 4 * (weights + vectors) as u64 }
+        Self { macs: node.op.macs(input, output), bytes, float_bytes: 4 * (weights + vectors) as u64 }
     }
 
     /// The sum of two costs.
@@ -112,6 +112,15 @@ impl Cost {
     /// How many times smaller than f32 the parameters are; none if there are none.
     pub(crate) fn compression(self) -> Option<f64> {
         (self.bytes > 0).then(|| self.float_bytes as f64 / self.bytes as f64)
+    }
+}
+
+/// Values of a vector or a table; none of weights, which lie in panels.
+fn values(content: &Content) -> usize {
+    match *content {
+        Content::Vector(len) | Content::Positive(len) => len,
+        Content::Table(rows, columns) => rows * columns,
+        _ => 0,
     }
 }
 

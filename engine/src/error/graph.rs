@@ -97,6 +97,18 @@ pub enum GraphError {
         /// Which sizes disagree.
         reason: String,
     },
+    /// A field that must not stand as it does beside the operation's others.
+    #[error("node `{}` ({op}): the field `{field}` {rule}", escaped(node))]
+    Field {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+        /// The field.
+        field: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
     /// A value of zero elements, or of more than [`crate::Limits::value_elements`].
     #[error("value `{}` of shape {shape} has {elements} elements a sample; it must have 1 to {limit}", escaped(name))]
     ValueSize {

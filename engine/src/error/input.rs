@@ -102,6 +102,22 @@ pub enum InputError {
         /// The binary layer whose input it is, or the output.
         layer: String,
     },
+    /// A value that an embedding has no row for.
+    #[error(
+        "value {index} that the embedding `{}` reads is {value}; it must be a whole number from 0 to {}, so check how the input is prepared",
+        escaped(layer),
+        rows - 1
+    )]
+    EmbeddingRow {
+        /// The layer.
+        layer: String,
+        /// The value's place in the layer's input, of its sample.
+        index: usize,
+        /// The value.
+        value: f32,
+        /// Rows of the table.
+        rows: usize,
+    },
     /// An order that no layer can run at.
     #[error("an order must be 1 to {limit}, not {order}")]
     OrderRange {

@@ -42,7 +42,7 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Vec<u8> {
     let unset = "0".repeat(DIGITS);
     let mut metadata = BTreeMap::from([
         (FORMAT.to_owned(), FORMAT_VALUE.to_owned()),
-        (FORMAT_VERSION.to_owned(), format!("{}.{}", VERSION.0, VERSION.1)),
+        (FORMAT_VERSION.to_owned(), format!("{}.{}", VERSION.0, parts.graph.minor_version())),
         (HEADER_SHA256.to_owned(), unset.clone()),
         (DATA_SHA256.to_owned(), format!("{:x}", data_hash.finalize())),
         (GRAPH.to_owned(), json(parts.graph)),

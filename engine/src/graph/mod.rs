@@ -24,6 +24,13 @@ pub struct Graph {
     pub nodes: Vec<Node>,
 }
 
+impl Graph {
+    /// The first minor version of the format whose readers know everything in the graph.
+    pub(crate) fn minor_version(&self) -> u32 {
+        self.nodes.iter().map(|node| node.op.minor_version()).max().unwrap_or(0)
+    }
+}
+
 /// The graph's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -46,7 +46,8 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Context<'_> {
-    fn inputs(&self) -> Inputs<'_> {
+    /// The node and the shapes of its inputs.
+    pub(super) fn inputs(&self) -> Inputs<'_> {
         Inputs { node: self.name, op: self.op.kind(), names: self.inputs, shapes: &self.shapes }
     }
 

@@ -5,7 +5,7 @@ use super::layer::{Compute, Layer, unweighted};
 use super::{Bare, Body, Context, Fields, Inputs, Operation, Role};
 use crate::Error;
 use crate::shape::Shape;
-use crate::tensor::TensorSpec;
+use crate::tensor::{PlainValues, TensorSpec};
 use horq_kernels::{Step, elementwise};
 use serde::Serialize;
 
@@ -23,6 +23,16 @@ pub struct HardSwish;
 pub struct Prelu<T = String> {
     /// One value a channel.
     pub slope: T,
+}
+
+/// y = min(max(x, low), high): ReLU6, Hardtanh.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Clip<T = String> {
+    /// The lower bound, one value.
+    pub low: T,
+    /// The upper bound, one value.
+    pub high: T,
 }
 
 /// The sum of two values of one shape.
@@ -86,9 +96,43 @@ impl Operation for Prelu {
     }
 }
 
+impl Clip<PlainValues<'_>> {
+    /// The clip between these bounds; where they cross it is `high`.
+    pub fn new(low: f32, high: f32) -> Self {
+        Self { low: vec![low].into(), high: vec![high].into() }
+    }
+}
+
+impl<T> Body<T> for Clip<T> {
+    type With<U> = Clip<U>;
+
+    fn parse<F: Fields<T>>(fields: &F) -> Result<Self, F::Error> {
+        Ok(Self { low: fields.scalar("low")?, high: fields.scalar("high")? })
+    }
+
+    fn map<U>(self, f: &mut impl FnMut(&str, T) -> U) -> Clip<U> {
+        Clip { low: f("low", self.low), high: f("high", self.high) }
+    }
+}
+
+impl Operation for Clip {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
+        inputs.one()
+    }
+
+    fn tensors(&self, _: Shape) -> Vec<TensorSpec<'_>> {
+        [&self.low, &self.high].map(|name| TensorSpec::vector(name, 1)).into()
+    }
+
+    fn role(&self) -> Role<'_> {
+        let make = |scalars: &[f32]| Step::Clip { low: scalars[0], high: scalars[1] };
+        Role::Step(StepSpec::Scalars { names: vec![&self.low, &self.high], make })
+    }
+}
+
 impl Bare for Add {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Shape, Error> {
-        let [first, second] = inputs.two()?;
+        let [first, second] = inputs.exactly()?;
         if first == second { Ok(first) } else { Err(inputs.differ(first, second, "make them equal")) }
     }
 

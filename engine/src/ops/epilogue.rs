@@ -1,6 +1,6 @@
 //! The steps after a convolution or matrix product that run in its own pass over a row, or alone where there is none.
 
-use super::layer::{Call, Compute, Operands};
+use super::layer::{Call, Compute, LayerError, Operands};
 use super::{Context, Role};
 use crate::Error;
 use crate::macs::Macs;
@@ -24,6 +24,12 @@ pub(crate) enum StepSpec<'a> {
         order_of: Option<&'a str>,
         make: Make,
     },
+    /// A step that goes by the first values of these vectors.
+    Scalars {
+        /// The names of the vectors.
+        names: Vec<&'a str>,
+        make: fn(&[f32]) -> Step<'static>,
+    },
     /// The sum with the operation's other input.
     Addend,
 }
@@ -38,7 +44,7 @@ impl<'a> StepSpec<'a> {
     pub(super) fn order_of(&self) -> Option<(&'a str, usize)> {
         match self {
             Self::Vectors { rows, order_of, .. } => order_of.map(|layer| (layer, rows.len())),
-            Self::Addend => None,
+            Self::Scalars { .. } | Self::Addend => None,
         }
     }
 }
@@ -51,13 +57,22 @@ enum Prepared {
         by: Option<usize>,
         make: Make,
     },
+    /// A step that goes by nothing of the call.
+    Fixed(Step<'static>),
     /// The index of the other operand among the layer's inputs.
     Addend(usize),
 }
 
 impl Prepared {
     fn new(context: &Context<'_>, spec: &StepSpec<'_>, addend: usize, geometry: &Geometry) -> Result<Self, Error> {
-        let StepSpec::Vectors { rows, order_of, make } = spec else { return Ok(Self::Addend(addend)) };
+        let (rows, order_of, make) = match spec {
+            StepSpec::Vectors { rows, order_of, make } => (rows, order_of, make),
+            StepSpec::Scalars { names, make } => {
+                let scalars: Vec<f32> = names.iter().map(|name| context.tensors.f32s(name)[0]).collect();
+                return Ok(Self::Fixed(make(&scalars)));
+            }
+            StepSpec::Addend => return Ok(Self::Addend(addend)),
+        };
         let vector = |name: &&str| PerFilter::new(context.tensors, name, geometry);
         let row = |names: &Vec<&str>| names.iter().map(vector).collect();
         let by = order_of.map(context.layer_of);
@@ -69,6 +84,7 @@ impl Prepared {
         match self {
             Self::Vectors { rows, by: None, make } => Some(make(&rows[0])),
             Self::Vectors { rows, by: Some(layer), make } => Some(make(&rows[order(*layer)? - 1])),
+            Self::Fixed(step) => Some(*step),
             Self::Addend(_) => None,
         }
     }
@@ -77,6 +93,7 @@ impl Prepared {
     fn resolve<'a>(&'a self, operands: &Operands<'a>) -> Step<'a> {
         match self {
             Self::Vectors { rows, by, make } => make(&rows[by.map_or(0, |layer| operands.orders[layer] - 1)]),
+            Self::Fixed(step) => *step,
             Self::Addend(i) => Step::Add(operands.get(*i)),
         }
     }
@@ -100,7 +117,7 @@ impl Steps {
     /// The layer's own bias and the operations that were fused into it.
     pub(super) fn new(context: &Context<'_>, geometry: &Geometry, bias: Option<&String>) -> Result<Self, Error> {
         let bias = bias.map(|bias| StepSpec::new([bias.as_str()], |vectors| Step::Bias(&vectors[0])));
-        let mut addend = 0; // input 0 is the kernel's own
+        let mut addend = context.inputs.len() - 1; // the first inputs are the kernel's own
         let steps = bias.into_iter().chain(specs(context)).map(|spec| {
             addend += usize::from(matches!(spec, StepSpec::Addend));
             Prepared::new(context, &spec, addend, geometry)
@@ -114,7 +131,7 @@ impl Steps {
     pub(super) fn vectors(context: &Context<'_>) -> usize {
         let vectors = |spec| match spec {
             StepSpec::Vectors { rows, .. } => rows.iter().map(Vec::len).sum::<usize>(),
-            StepSpec::Addend => 0,
+            StepSpec::Scalars { .. } | StepSpec::Addend => 0,
         };
         specs(context).map(vectors).sum()
     }
@@ -160,7 +177,7 @@ pub(super) fn alone(context: &Context<'_>, spec: &StepSpec<'_>) -> Result<Box<dy
 }
 
 impl Compute for Alone {
-    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+    fn run(&self, call: Call<'_>) -> Result<(), LayerError> {
         let (input, step) = (call.operands.get(0), self.step.resolve(&call.operands));
         let runner = Runner { isa: self.isa, parallel: call.parallel };
         timed(call.clock, Stage::Float, || elementwise::step(runner, self.channels, input, &step, call.output));

@@ -29,9 +29,9 @@ impl Inputs<'_> {
         }
     }
 
-    /// The inputs of a node that reads two.
-    pub(super) fn two(&self) -> Result<[Shape; 2], Error> {
-        self.shapes.try_into().map_err(|_| self.count("2"))
+    /// The inputs of a node that reads `N`, up to three.
+    pub(super) fn exactly<const N: usize>(&self) -> Result<[Shape; N], Error> {
+        self.shapes.try_into().map_err(|_| self.count(const { ["0", "1", "2", "3"][N] }))
     }
 
     /// The first input of a node that reads two or more, and the others.
@@ -63,6 +63,11 @@ impl Inputs<'_> {
     /// The refusal of an input that the operation's sizes do not fit.
     pub(super) fn misfit(&self, shape: Shape, reason: impl ToString) -> Error {
         Error::Graph(GraphError::Geometry { node: self.node.into(), op: self.op, shape, reason: reason.to_string() })
+    }
+
+    /// The refusal of a field that does not go with the operation's others.
+    pub(super) fn field(&self, field: &'static str, rule: &'static str) -> Error {
+        Error::Graph(GraphError::Field { node: self.node.into(), op: self.op, field, rule })
     }
 
     /// The refusal of two inputs that do not go together.

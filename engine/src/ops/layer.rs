@@ -4,19 +4,45 @@ use super::Context;
 use crate::Error;
 use crate::macs::Macs;
 use crate::slot::{Slot, Value};
+use crate::tensor::View;
 use bytemuck::cast_slice;
-use horq_kernels::{Isa, Parallel, Runner, Stage, StageClock, timed};
+use horq_kernels::{Isa, Memory, Parallel, Runner, Stage, StageClock, timed};
 
-/// An operation that becomes a layer of its own, whose kernel takes no memory beside the values.
+/// An operation that becomes a layer of its own.
 pub(crate) trait Layer {
     /// Prepares the layer that `context` describes.
     fn prepare(&self, context: &Context<'_>) -> Result<Box<dyn Compute>, Error>;
+    /// What the layer takes beside its values; allocates nothing of it.
+    fn memory(&self, _: &Context<'_>) -> Result<Memory, Error> {
+        Ok(Memory::default())
+    }
+}
+
+/// Why a layer has no output.
+#[derive(Debug)]
+pub(crate) enum LayerError {
+    /// The kernel refuses.
+    Kernel(horq_kernels::Error),
+    /// A value is not the number of a row of a table.
+    Row {
+        /// The value's place in the first input of its sample.
+        index: usize,
+        value: f32,
+        /// Rows of the table.
+        rows: usize,
+    },
+}
+
+impl From<horq_kernels::Error> for LayerError {
+    fn from(error: horq_kernels::Error) -> Self {
+        Self::Kernel(error)
+    }
 }
 
 /// A layer ready to run.
 pub(crate) trait Compute: Send + Sync {
     /// Computes the output of `call.operands.samples` samples.
-    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error>;
+    fn run(&self, call: Call<'_>) -> Result<(), LayerError>;
     /// The multiply-accumulates of one sample, a binary layer at order 1; padded taps counted.
     fn macs(&self) -> Macs;
     /// Calls `each` with every weight and per-filter vector that a run reads.
@@ -38,7 +64,7 @@ pub(super) fn unweighted(
 }
 
 impl<F: Fn(Runner<'_>, Operands<'_>, &mut [f32]) + Send + Sync> Compute for Unweighted<F> {
-    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+    fn run(&self, call: Call<'_>) -> Result<(), LayerError> {
         let runner = Runner { isa: self.isa, parallel: call.parallel };
         timed(call.clock, Stage::Float, || (self.compute)(runner, call.operands, call.output));
         Ok(())
@@ -49,6 +75,39 @@ impl<F: Fn(Runner<'_>, Operands<'_>, &mut [f32]) + Send + Sync> Compute for Unwe
     }
 
     fn weights(&self, _: &mut dyn FnMut(&[u8])) {}
+}
+
+/// A layer that goes by vectors of the model: a function of a call.
+struct ByVectors<F> {
+    isa: Isa,
+    vectors: Vec<View<f32>>,
+    compute: F,
+}
+
+/// The layer that computes its output by `compute`, which gets the vectors of these names, zeros behind them up to the next
+/// multiple of 16 values.
+pub(super) fn by_vectors<'n>(
+    context: &Context<'_>,
+    names: impl IntoIterator<Item = &'n String>,
+    compute: impl Fn(Runner<'_>, &[View<f32>], Call<'_>) -> Result<(), LayerError> + Send + Sync + 'static,
+) -> Result<Box<dyn Compute>, Error> {
+    let view = |name: &String| View::new(context.tensors, |tensors| tensors.f32s(name));
+    Ok(Box::new(ByVectors { isa: context.isa, vectors: names.into_iter().map(view).collect(), compute }))
+}
+
+impl<F: Fn(Runner<'_>, &[View<f32>], Call<'_>) -> Result<(), LayerError> + Send + Sync> Compute for ByVectors<F> {
+    fn run(&self, call: Call<'_>) -> Result<(), LayerError> {
+        let runner = Runner { isa: self.isa, parallel: call.parallel };
+        timed(call.clock, Stage::Float, || (self.compute)(runner, &self.vectors, call))
+    }
+
+    fn macs(&self) -> Macs {
+        Macs::default()
+    }
+
+    fn weights(&self, each: &mut dyn FnMut(&[u8])) {
+        self.vectors.iter().for_each(|vector| each(cast_slice(vector)));
+    }
 }
 
 /// What one call of a layer works on.

@@ -6,12 +6,14 @@
 // (its fields) and `Operation` (its shape, its tensors and its role in a session), or `Bare` for both if it has no fields. Their
 // methods have no defaults, so nothing of it can be forgotten.
 
+mod adaptive_pool;
 mod affine;
 mod binary;
 mod binary_weight;
 mod codebook;
 mod context;
 mod elementwise;
+mod embedding;
 mod epilogue;
 mod fields;
 mod float;
@@ -19,27 +21,56 @@ mod inputs;
 mod int8;
 mod layer;
 mod layout;
+mod matmul;
+mod norm;
+mod pointwise;
 mod pool;
 mod product;
+mod quantize;
+mod rank;
+mod rearrange;
+mod reduce;
+mod resize;
+mod select;
 mod shape;
 
+pub use adaptive_pool::{AdaptiveAveragePool, AdaptiveMaxPool, AdaptivePool};
 pub use affine::{Affine, AffineByOrder};
 pub use binary::{Basis, Binary, BinaryConv2d, BinaryDense, Quantizer};
 pub use binary_weight::{BinaryWeight, BinaryWeightConv2d, BinaryWeightDense};
 pub use codebook::{Codebook, CodebookConv2d, CodebookDense};
 pub(crate) use context::{Context, Reader};
-pub use elementwise::{Add, HardSwish, Prelu, Relu, Softmax};
+pub use elementwise::{Add, Clip, HardSwish, Prelu, Relu, Softmax};
+pub use embedding::Embedding;
 pub(crate) use epilogue::{MAX_STEPS, StepSpec};
 pub use fields::Fields;
 pub use float::{Conv2d, Dense, Float};
 pub(crate) use inputs::Inputs;
 pub use int8::{Int8, Int8Conv2d, Int8Dense, Int8Quantize};
-pub(crate) use layer::{Call, Compute, Layer, Operands};
+pub(crate) use layer::{Call, Compute, Layer, LayerError, Operands};
 pub use layout::{Flat, SignPadded, Sliding};
+pub use matmul::MatMul;
+pub use norm::{GroupNorm, LayerNorm, LogSoftmax, Lrn, RmsNorm};
+pub use pointwise::{Elu, Power};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool, Pool};
 pub(crate) use product::Product;
 pub use product::Weighted;
-pub use shape::{Concat, Flatten};
+pub use quantize::{FakeQuantize, MultiThreshold, Sign};
+pub use rank::{ArgMax, TopK};
+pub use rearrange::Rearrange;
+pub use reduce::{Reduce, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceProduct, ReduceSum};
+pub use resize::{MAX_RESIZED, Resize, ResizeMode};
+pub use select::{Gather, Pad, Slice, ZeroInsert};
+pub use shape::{Concat, Flatten, Join};
+
+pub use horq_plain::rearrange::MAX_AXES;
+pub use horq_plain::resize::{Coordinates, Outside, Rounding};
+pub use horq_plain::select::Border;
+
+pub use horq_plain::pointwise::{
+    Abs, BroadcastAdd, Ceil, Cos, Divide, Equal, Erf, Exp, Floor, Gelu, GeluTanh, Greater, Less, Log, Maximum, Minimum,
+    Mish, Multiply, Reciprocal, Round, Sigmoid, Silu, Sin, Softplus, Sqrt, Subtract, Tanh, Where,
+};
 
 use horq_kernels::{BinarySpec, Geometry, Memory, Window};
 use serde::Serialize;
@@ -127,6 +158,32 @@ pub(crate) enum Role<'a> {
     Layer(&'a dyn Layer),
 }
 
+/// The operations of version 1.0 of the format.
+const OF_1_0: [&str; 22] = [
+    "conv2d",
+    "dense",
+    "binary_conv2d",
+    "binary_dense",
+    "binary_weight_conv2d",
+    "binary_weight_dense",
+    "codebook_conv2d",
+    "codebook_dense",
+    "int8_conv2d",
+    "int8_dense",
+    "affine",
+    "affine_by_order",
+    "relu",
+    "hard_swish",
+    "prelu",
+    "max_pool",
+    "average_pool",
+    "global_average_pool",
+    "add",
+    "concat",
+    "flatten",
+    "softmax",
+];
+
 impl Op {
     /// The shape of the operation's value, given those of its inputs.
     pub(crate) fn infer(&self, node: &str, names: &[String], shapes: &[Shape]) -> Result<Shape, Error> {
@@ -137,6 +194,11 @@ impl Op {
     /// in the order in which a builder writes them.
     pub fn tensors(&self, input: Shape) -> Vec<TensorSpec<'_>> {
         self.operation().tensors(input)
+    }
+
+    /// The minor version of the format that brought the operation.
+    pub(crate) fn minor_version(&self) -> u32 {
+        u32::from(!OF_1_0.contains(&self.kind()))
     }
 
     /// What becomes of it in a session.
@@ -173,13 +235,11 @@ impl Op {
     }
 
     /// The multiply-accumulates of one sample, a binary layer at its highest order; padded taps counted. None for what is neither
-    /// a convolution nor a matrix product.
-    pub fn macs(&self, input: Shape) -> Macs {
+    /// a convolution nor a matrix product. `input` is the shape of the first input, `output` that of the value.
+    pub fn macs(&self, input: Shape, output: Shape) -> Macs {
         let of_product = |product: &dyn Product| {
-            let geometry = product.geometry(input).ok()?;
-            let [rows, columns] = geometry.validate().ok()?;
             let order = product.quantizer().map_or(1, |quantizer| quantizer.order);
-            Some(product.macs(product::products(&geometry, rows * columns)).at_order(order))
+            Some(product.macs(product.products(input, output)?).at_order(order))
         };
         self.product().and_then(of_product).unwrap_or_default()
     }
@@ -194,7 +254,8 @@ impl Op {
 pub(crate) fn memory(context: &Context<'_>) -> Result<Memory, Error> {
     match context.op.role() {
         Role::Product(product) => product.memory(context),
-        Role::Step(_) | Role::Pool { .. } | Role::Alias(_) | Role::Layer(_) => Ok(Memory::default()),
+        Role::Pool { layer, .. } | Role::Alias(layer) | Role::Layer(layer) => layer.memory(context),
+        Role::Step(_) => Ok(Memory::default()),
     }
 }
 
@@ -302,6 +363,80 @@ operations! {
     HardSwish(HardSwish) = "hard_swish",
     /// y = x where x >= 0, else x * slope by channel.
     Prelu(Prelu<T>) = "prelu",
+    /// y = min(max(x, low), high).
+    Clip(Clip<T>) = "clip",
+    /// y = 1 / (1 + e^-x).
+    Sigmoid(Sigmoid) = "sigmoid",
+    /// The hyperbolic tangent.
+    Tanh(Tanh) = "tanh",
+    /// y = x / (1 + e^-x).
+    Silu(Silu) = "silu",
+    /// y = x (1 + erf(x / sqrt 2)) / 2.
+    Gelu(Gelu) = "gelu",
+    /// y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+    GeluTanh(GeluTanh) = "gelu_tanh",
+    /// The error function.
+    Erf(Erf) = "erf",
+    /// y = e^x.
+    Exp(Exp) = "exp",
+    /// The natural logarithm.
+    Log(Log) = "log",
+    /// The square root.
+    Sqrt(Sqrt) = "sqrt",
+    /// y = 1 / x.
+    Reciprocal(Reciprocal) = "reciprocal",
+    /// y = |x|.
+    Abs(Abs) = "abs",
+    /// The largest integer that is not above x.
+    Floor(Floor) = "floor",
+    /// The smallest integer that is not below x.
+    Ceil(Ceil) = "ceil",
+    /// The nearest integer, ties to even.
+    Round(Round) = "round",
+    /// y = log(1 + e^x).
+    Softplus(Softplus) = "softplus",
+    /// y = x tanh(log(1 + e^x)).
+    Mish(Mish) = "mish",
+    /// The sine of an angle in radians.
+    Sin(Sin) = "sin",
+    /// The cosine of an angle in radians.
+    Cos(Cos) = "cos",
+    /// y = x where x >= 0, else alpha (e^x - 1).
+    Elu(Elu<T>) = "elu",
+    /// x to the power of a constant.
+    Power(Power<T>) = "power",
+    /// The sum of two values that are broadcast to one shape.
+    BroadcastAdd(BroadcastAdd) = "broadcast_add",
+    /// The first value minus the second.
+    Subtract(Subtract) = "subtract",
+    /// The product of two values.
+    Multiply(Multiply) = "multiply",
+    /// The first value over the second.
+    Divide(Divide) = "divide",
+    /// The smaller of two values.
+    Minimum(Minimum) = "minimum",
+    /// The larger of two values.
+    Maximum(Maximum) = "maximum",
+    /// 1 where the first value is greater than the second, else 0.
+    Greater(Greater) = "greater",
+    /// 1 where the first value is less than the second, else 0.
+    Less(Less) = "less",
+    /// 1 where two values are equal, else 0.
+    Equal(Equal) = "equal",
+    /// The second value where the first is not 0, else the third.
+    Where(Where) = "where",
+    /// The mean along some axes.
+    ReduceMean(ReduceMean) = "reduce_mean",
+    /// The sum along some axes.
+    ReduceSum(ReduceSum) = "reduce_sum",
+    /// The largest value along some axes.
+    ReduceMax(ReduceMax) = "reduce_max",
+    /// The smallest value along some axes.
+    ReduceMin(ReduceMin) = "reduce_min",
+    /// The square root of the sum of squares along some axes.
+    ReduceL2(ReduceL2) = "reduce_l2",
+    /// The product along some axes.
+    ReduceProduct(ReduceProduct) = "reduce_product",
     /// The largest value of each window; padded taps are left out.
     MaxPool(MaxPool) = "max_pool",
     /// The mean of each window; padded taps are left out of the mean.
@@ -314,6 +449,48 @@ operations! {
     Concat(Concat) = "concat",
     /// An image as a vector, in memory order (height, width, channels).
     Flatten(Flatten) = "flatten",
+    /// The values with their axes in another order, under a shape of their own.
+    Rearrange(Rearrange) = "rearrange",
+    /// Every n-th value from one place to another along each axis.
+    Slice(Slice) = "slice",
+    /// A border around an image: one value, or the image's own.
+    Pad(Pad<T>) = "pad",
+    /// Images one below the other or one beside the other, in the order of the inputs.
+    Join(Join) = "join",
+    /// An image of another size: by its nearest pixels, linear or cubic.
+    Resize(Resize<T>) = "resize",
+    /// Zeros between the pixels of an image.
+    ZeroInsert(ZeroInsert) = "zero_insert",
+    /// The mean of each of so many windows that share the image evenly.
+    AdaptiveAveragePool(AdaptiveAveragePool) = "adaptive_average_pool",
+    /// The largest value of each of so many windows that share the image evenly.
+    AdaptiveMaxPool(AdaptiveMaxPool) = "adaptive_max_pool",
+    /// The values at given places of an axis.
+    Gather(Gather) = "gather",
     /// exp(x - max x) / sum, over the channels of each pixel.
     Softmax(Softmax) = "softmax",
+    /// x - max x - log(sum of exp(x - max x)), over the channels of each pixel.
+    LogSoftmax(LogSoftmax) = "log_softmax",
+    /// The matrix product of two values, each row of an image a matrix.
+    MatMul(MatMul) = "matmul",
+    /// (x - mean) / sqrt(variance + epsilon) * scale + shift, mean and variance over the channels of each pixel.
+    LayerNorm(LayerNorm<T>) = "layer_norm",
+    /// (x - mean) / sqrt(variance + epsilon) * scale + shift, mean and variance over a group of channels of all pixels.
+    GroupNorm(GroupNorm<T>) = "group_norm",
+    /// x / sqrt(mean of squares + epsilon) * scale, over the channels of each pixel.
+    RmsNorm(RmsNorm<T>) = "rms_norm",
+    /// x / (bias + alpha / size * sum of squares)^beta, over neighbouring channels.
+    Lrn(Lrn<T>) = "lrn",
+    /// The row of a table that each value is the number of.
+    Embedding(Embedding<T>) = "embedding",
+    /// 1 where x >= 0, else -1.
+    Sign(Sign) = "sign",
+    /// The nearest step of a uniform quantizer, as a float.
+    FakeQuantize(FakeQuantize<T>) = "fake_quantize",
+    /// scale * (number of thresholds that x reaches) + shift.
+    MultiThreshold(MultiThreshold<T>) = "multi_threshold",
+    /// The place of the largest channel of each pixel.
+    ArgMax(ArgMax) = "arg_max",
+    /// The places of the largest channels of each pixel, largest first.
+    TopK(TopK) = "top_k",
 }

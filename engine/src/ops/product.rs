@@ -2,7 +2,7 @@
 
 use super::epilogue::Steps;
 use super::fields::Fields;
-use super::layer::{Call, Compute};
+use super::layer::{Call, Compute, LayerError};
 use super::layout::{Flat, Layout, SignPadded, Sliding};
 use super::{Body, Context, Inputs, Listed, Operation, Quantizer, Role};
 use crate::Error;
@@ -147,6 +147,8 @@ pub(crate) trait Product {
     fn window(&self) -> Option<&Window>;
     /// The geometry on an input of that shape; what the input must be if it is something else.
     fn geometry(&self, input: Shape) -> Result<Geometry, &'static str>;
+    /// Products of one sample, given the shapes of the first input and of the value; none if they do not fit.
+    fn products(&self, input: Shape, output: Shape) -> Option<u64>;
     /// How a binary layer quantizes its input.
     fn quantizer(&self) -> Option<&Quantizer>;
     /// What a binary layer on an input of that shape is, for so many samples; none for other kinds of weights.
@@ -206,6 +208,12 @@ impl<L: Layout, W: Weights> Product for Weighted<L, W> {
         self.layout.geometry(input)
     }
 
+    fn products(&self, input: Shape, _: Shape) -> Option<u64> {
+        let geometry = self.geometry(input).ok()?;
+        let [rows, columns] = geometry.validate().ok()?;
+        Some(products(&geometry, rows * columns))
+    }
+
     fn quantizer(&self) -> Option<&Quantizer> {
         self.weights.quantizer()
     }
@@ -246,7 +254,7 @@ fn site<L: Layout, W: Weights>(op: &Weighted<L, W>, context: &Context<'_>) -> Re
 }
 
 /// The products of so many windows.
-pub(super) fn products(geometry: &Geometry, windows: usize) -> u64 {
+fn products(geometry: &Geometry, windows: usize) -> u64 {
     (windows * geometry.filters) as u64 * geometry.depth() as u64
 }
 
@@ -258,9 +266,9 @@ struct WeightedLayer {
 }
 
 impl Compute for WeightedLayer {
-    fn run(&self, call: Call<'_>) -> Result<(), horq_kernels::Error> {
+    fn run(&self, call: Call<'_>) -> Result<(), LayerError> {
         let steps = self.steps.resolve(&call.operands);
-        self.kernel.run(call, Epilogue { steps: &steps[..self.steps.len()] })
+        Ok(self.kernel.run(call, Epilogue { steps: &steps[..self.steps.len()] })?)
     }
 
     fn macs(&self) -> Macs {

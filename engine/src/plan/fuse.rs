@@ -41,7 +41,7 @@ fn next_fusable(graph: &Graph, flow: &Flow, taken: &[bool], step: &Step) -> Opti
         return None;
     }
     match graph.nodes[reader].op.role() {
-        Role::Step(StepSpec::Vectors { .. }) => Some((reader, None)),
+        Role::Step(StepSpec::Vectors { .. } | StepSpec::Scalars { .. }) => Some((reader, None)),
         Role::Step(StepSpec::Addend) => {
             let other = flow.inputs[reader].iter().copied().find(|&value| value != step.output);
             other.map(|value| (reader, Some(value)))
@@ -55,6 +55,8 @@ fn next_fusable(graph: &Graph, flow: &Flow, taken: &[bool], step: &Step) -> Opti
 fn pools(graph: &Graph, step: &Step, window: &Window) -> bool {
     let op = |node: usize| &graph.nodes[node].op;
     let two_by_two = Window::square(2).with_stride(2);
-    let steps_before = step.fused.iter().all(|&node| matches!(op(node).role(), Role::Step(StepSpec::Vectors { .. })));
+    let is_sum = |node: usize| matches!(op(node).role(), Role::Step(StepSpec::Addend));
+    let is_step = |node: usize| matches!(op(node).role(), Role::Step(_)) && !is_sum(node);
+    let steps_before = step.fused.iter().all(|&node| is_step(node));
     *window == two_by_two && steps_before && op(step.node).quantizer().is_some_and(Quantizer::takes_pool)
 }

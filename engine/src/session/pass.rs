@@ -1,7 +1,7 @@
 //! The passes of a run: some samples through all layers, in memory of their own.
 
 use crate::error::{CpuError, InputError, ResourceError};
-use crate::ops::{Call, Compute, Operands};
+use crate::ops::{Call, Compute, LayerError, Operands};
 use crate::slot::{Slot, Value};
 use crate::threads::Executor;
 use crate::{Error, LayerProfile, Macs};
@@ -124,11 +124,15 @@ impl Run<'_> {
                 parallel: executor.of_layer(self.cycles, prepared.cycles(profile).saturating_mul(samples as u64)),
                 clock: self.profiling.then_some(&prepared.clock),
             };
-            prepared.layer.run(call).map_err(|error| match error {
-                horq_kernels::Error::NotFinite => {
-                    Error::Input(InputError::LayerNotFinite { layer: profile.name.clone() })
+            prepared.layer.run(call).map_err(|error| {
+                let layer = profile.name.clone();
+                match error {
+                    LayerError::Kernel(horq_kernels::Error::NotFinite) => InputError::LayerNotFinite { layer }.into(),
+                    LayerError::Kernel(error) => Error::Cpu(CpuError::LayerKernel { layer, error }),
+                    LayerError::Row { index, value, rows } => {
+                        InputError::EmbeddingRow { layer, index, value, rows }.into()
+                    }
                 }
-                error => Error::Cpu(CpuError::LayerKernel { layer: profile.name.clone(), error }),
             })?;
             if let Some(start) = start {
                 prepared.wall_nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);

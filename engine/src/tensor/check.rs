@@ -55,6 +55,12 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             Ok(())
         }
         Content::Vector(len) => place.check_vector(bytemuck::cast_slice(bytes), len),
+        Content::Table(rows, columns) => place.check_vector(bytemuck::cast_slice(bytes), rows * columns),
+        Content::Positive(len) => {
+            let values: &[f32] = bytemuck::cast_slice(bytes);
+            place.check_vector(values, len)?;
+            place.check_positive(&values[..len])
+        }
         Content::Scales(len) => {
             let values: &[f32] = bytemuck::cast_slice(bytes);
             place.check_vector(values, len)?;
@@ -98,6 +104,13 @@ impl Place<'_> {
             return Ok(());
         }
         Err(self.error(|node, tensor| TensorError::InputScale { node, tensor, value }))
+    }
+
+    /// Checks that an operation can divide by every value.
+    pub(super) fn check_positive(self, values: &[f32]) -> Result<(), Error> {
+        let Some(index) = values.iter().position(|&value| value <= 0.0) else { return Ok(()) };
+        let value = values[index];
+        Err(self.error(|node, tensor| TensorError::NotPositive { node, tensor, index, value }))
     }
 
     pub(super) fn check_finite(self, values: &[f32]) -> Result<(), Error> {

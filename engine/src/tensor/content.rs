@@ -45,6 +45,10 @@ pub enum Content {
     Vector(usize),
     /// That many positive floats and zeros up to the next multiple of 16, F32.
     Scales(usize),
+    /// That many floats greater than 0 and zeros up to the next multiple of 16, F32: what an operation divides by.
+    Positive(usize),
+    /// That many rows of that many floats, one after the other, and zeros up to the next multiple of 16, F32.
+    Table(usize, usize),
 }
 
 impl Content {
@@ -53,7 +57,12 @@ impl Content {
         match self {
             Self::BitPanels(_) | Self::CodePanels(..) => (Dtype::U32, "U32"),
             Self::Int8Panels(_) => (Dtype::I8, "I8"),
-            Self::FloatPanels(_) | Self::InputScale | Self::Vector(_) | Self::Scales(_) => (Dtype::F32, "F32"),
+            Self::FloatPanels(_)
+            | Self::InputScale
+            | Self::Vector(_)
+            | Self::Scales(_)
+            | Self::Positive(_)
+            | Self::Table(..) => (Dtype::F32, "F32"),
         }
     }
 
@@ -68,7 +77,8 @@ impl Content {
             }
             Self::Int8Panels(g) => vec![g.groups * g.group_panels(), int8::panel_rows(&g), LANES, int8::QUAD],
             Self::InputScale => vec![LANES],
-            Self::Vector(n) | Self::Scales(n) => vec![n.next_multiple_of(LANES)],
+            Self::Vector(n) | Self::Scales(n) | Self::Positive(n) => vec![n.next_multiple_of(LANES)],
+            Self::Table(rows, columns) => vec![(rows * columns).next_multiple_of(LANES)],
         }
     }
 }

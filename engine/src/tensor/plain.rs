@@ -18,8 +18,8 @@ use crate::error::InputError;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Plain {
-    /// `[n]` of a vector; `[filters, kernel rows, kernel columns, channels of the group]` of weights and codes, those of a
-    /// dense layer having one row and one column.
+    /// `[n]` of a vector; `[rows, columns]` of a table; `[filters, kernel rows, kernel columns, channels of the group]` of weights
+    /// and codes, those of a dense layer having one row and one column.
     pub shape: Vec<usize>,
     /// As many as the shape says.
     pub values: PlainValues<'static>,
@@ -126,7 +126,8 @@ impl Content {
                 g.filters.saturating_mul(g.depth())
             }
             Self::InputScale => 1,
-            Self::Vector(len) | Self::Scales(len) => len,
+            Self::Vector(len) | Self::Scales(len) | Self::Positive(len) => len,
+            Self::Table(rows, columns) => rows * columns,
         }
     }
 
@@ -159,7 +160,13 @@ impl Content {
                 }
                 TensorData::F32(padded(floats()?)?)
             }
-            Self::Vector(_) | Self::Scales(_) => TensorData::F32(padded(floats()?)?),
+            Self::Positive(_) => {
+                if let PlainValues::F32(values) = values {
+                    source.place.check_positive(values)?;
+                }
+                TensorData::F32(padded(floats()?)?)
+            }
+            Self::Vector(_) | Self::Scales(_) | Self::Table(..) => TensorData::F32(padded(floats()?)?),
         })
     }
 
@@ -173,7 +180,7 @@ impl Content {
                 unpack_codes(&g, code_bits(entries), tensors.u32s(name)).expect(known).into()
             }
             Self::Int8Panels(g) => unpack_int8(&g, tensors.i8s(name)).expect(known).into(),
-            Self::InputScale | Self::Vector(_) | Self::Scales(_) => {
+            Self::InputScale | Self::Vector(_) | Self::Scales(_) | Self::Positive(_) | Self::Table(..) => {
                 tensors.f32s(name)[..self.plain_len()].to_vec().into()
             }
         };
@@ -186,7 +193,8 @@ impl Content {
                 let [rows, columns] = g.window.kernel;
                 vec![g.filters, rows, columns, g.group_channels()]
             }
-            Self::InputScale | Self::Vector(_) | Self::Scales(_) => vec![self.plain_len()],
+            Self::Table(rows, columns) => vec![*rows, *columns],
+            Self::InputScale | Self::Vector(_) | Self::Scales(_) | Self::Positive(_) => vec![self.plain_len()],
         }
     }
 }

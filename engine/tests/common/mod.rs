@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
+pub mod everywhere;
 pub mod float_mode;
 pub mod lenet;
 pub mod random;

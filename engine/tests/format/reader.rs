@@ -1,6 +1,10 @@
 //! A second reader, written from `docs/format.md` alone: it parses files by hand and computes answers with plain loops. It
 //! shares no code with the library, so where both agree to the bit, the document says what the library does.
 
+mod functions;
+mod moving;
+mod sequences;
+
 use std::collections::HashMap;
 
 use horq::Model;
@@ -14,6 +18,8 @@ struct Tensor {
     shape: [usize; 3],
     x: Vec<f32>,
 }
+
+pub(crate) use functions::is_open;
 
 pub(crate) struct Reader<'a> {
     header: Value,
@@ -125,7 +131,10 @@ impl<'a> Reader<'a> {
                 });
                 Tensor { shape: x.shape, x: y.collect() }
             }
-            op => panic!("{op}"),
+            op => functions::node(self, node, inputs)
+                .or_else(|| moving::node(self, node, inputs))
+                .or_else(|| sequences::node(self, node, inputs))
+                .unwrap_or_else(|| panic!("{op}")),
         }
     }
 

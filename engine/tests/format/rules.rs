@@ -3,6 +3,7 @@
 mod file;
 mod graph;
 mod json;
+mod moving;
 mod tensors;
 
 use horq::{Error, Model};

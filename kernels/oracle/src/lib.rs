@@ -302,6 +302,7 @@ pub fn steps<'a>(first: &'a [f32], second: &'a [f32], other: &'a [f32]) -> Vec<S
         Step::Relu,
         Step::HardSwish,
         Step::Prelu(first),
+        Step::Clip { low: -0.75, high: 1.5 },
         Step::Add(other),
     ]
 }
@@ -321,6 +322,8 @@ pub fn step_through(steps: &[Step<'_>], mut y: f32, filter: usize, at: usize) ->
             Step::HardSwish => y * (y + 3.0).clamp(0.0, 6.0) / 6.0,
             Step::Prelu(_) if y >= 0.0 => y,
             Step::Prelu(slope) => y * slope[filter],
+            Step::Clip { .. } if !y.is_finite() => f32::NAN,
+            Step::Clip { low, high } => y.clamp(low, high),
             Step::Add(other) => y + other[at],
             ref step => unimplemented!("the reference of {step:?}"),
         };

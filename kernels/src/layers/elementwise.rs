@@ -5,9 +5,8 @@
 //! zero is what the stated operations make of it. Slices of per-channel values may be longer than there are channels (model
 //! files pad them to whole panels); what is past the last channel is not read.
 
-use crate::backends::{Backend, Op, Runner, dispatch};
-use crate::parallel::{Disjoint, Grid};
-use crate::simd::LANES;
+use super::lines::by_line;
+use crate::backends::Runner;
 use crate::tiles::Step;
 use std::ops::Range;
 
@@ -69,6 +68,17 @@ pub fn step<'a>(runner: impl Into<Runner<'a>>, channels: usize, input: &[f32], s
             |x, slope, _| {
                 let product = x * slope;
                 if x >= 0.0 { x } else { product }
+            },
+        ),
+        Step::Clip { low, high } => by_value(
+            runner,
+            [input; 2],
+            output,
+            #[inline(always)]
+            |x, _| {
+                let x = finite_or_nan(x);
+                let x = if x < low { low } else { x };
+                if high < x { high } else { x }
             },
         ),
         Step::Add(other) => by_value(
@@ -229,40 +239,4 @@ fn by_pixel(
             }
         },
     );
-}
-
-/// Cuts `output` into tasks of whole lines (the last line may be shorter) and calls `part` with where each lies, and itself.
-#[inline(always)]
-fn by_line(
-    runner: Runner<'_>,
-    line: usize,
-    output: &mut [f32],
-    work: usize,
-    part: impl Fn(Range<usize>, &mut [f32]) + Sync,
-) {
-    let len = output.len();
-    let output = Disjoint::new(output);
-    let grid = Grid::lines(runner.parallel, len.div_ceil(line), 3 * work * line.div_ceil(LANES));
-    grid.run(|_, lines| {
-        let at = lines.start * line..len.min(lines.end * line);
-        // SAFETY: the lines of a task lie in the output and are no other task's.
-        let output = unsafe { output.slice(at.start, at.len()) };
-        let part = Loops(
-            #[inline(always)]
-            || part(at, output),
-        );
-        dispatch(runner.isa, part);
-    });
-}
-
-/// Plain loops, as compiled for an instruction set.
-struct Loops<F>(F);
-
-impl<F: FnOnce()> Op for Loops<F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Backend>(self, _: S) {
-        (self.0)();
-    }
 }

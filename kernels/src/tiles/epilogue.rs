@@ -25,6 +25,13 @@ pub enum Step<'a> {
     HardSwish,
     /// y where y >= 0, else y * slope.
     Prelu(&'a [f32]),
+    /// min(max(y, low), high).
+    Clip {
+        /// The lower bound.
+        low: f32,
+        /// The upper bound.
+        high: f32,
+    },
     /// y plus another value of the output's shape (all samples of the call, unpadded NHWC).
     Add(&'a [f32]),
 }
@@ -43,7 +50,7 @@ impl Step<'_> {
     /// Whether the step is monotone in the value and reads no other value.
     pub(crate) fn is_monotone(&self) -> bool {
         match self {
-            Self::Bias(_) | Self::Affine { .. } | Self::Relu => true,
+            Self::Bias(_) | Self::Affine { .. } | Self::Relu | Self::Clip { .. } => true,
             Self::Prelu(slope) => slope.iter().all(|&slope| slope >= 0.0),
             Self::HardSwish | Self::Add(_) => false,
         }
@@ -99,6 +106,14 @@ impl Step<'_> {
                 let slope = unsafe { simd.load_floats(slope.as_ptr().add(filter)) };
                 for y in rows {
                     *y = simd.if_negative(*y, simd.mul(*y, slope), *y);
+                }
+            }
+            Step::Clip { low, high } => {
+                let (low, high) = (simd.splat_float(*low), simd.splat_float(*high));
+                for y in rows {
+                    let x = simd.finite_or_nan(*y);
+                    let x = simd.if_negative(simd.sub(x, low), low, x);
+                    *y = simd.if_negative(simd.sub(high, x), high, x);
                 }
             }
             Step::Add(other) => {
@@ -267,7 +282,7 @@ impl Epilogue<'_> {
                 Step::Bias(vector) | Step::Prelu(vector) => (vector.len(), filters),
                 Step::Affine { scale, shift } => (scale.len().min(shift.len()), filters),
                 Step::Add(other) => (other.len(), output),
-                Step::Relu | Step::HardSwish => (0, 0),
+                Step::Relu | Step::HardSwish | Step::Clip { .. } => (0, 0),
             };
             assert!(len >= needed, "an epilogue vector holds {len} values where {needed} are needed");
         }
