@@ -47,7 +47,7 @@ pub use fields::Fields;
 pub use float::{Conv2d, Dense, Float};
 pub(crate) use inputs::Inputs;
 pub use int8::{Int8, Int8Conv2d, Int8Dense, Int8Quantize};
-pub(crate) use layer::{Call, Compute, Layer, LayerError, Operands};
+pub(crate) use layer::{Call, Callers, Compute, Layer, LayerError, Operands};
 pub use layout::{Flat, SignPadded, Sliding};
 pub use matmul::MatMul;
 pub use norm::{GroupNorm, LayerNorm, LogSoftmax, Lrn, RmsNorm};

@@ -5,6 +5,7 @@ mod graph;
 mod json;
 mod moving;
 mod tensors;
+mod values;
 
 use horq::{Error, Model};
 

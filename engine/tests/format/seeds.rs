@@ -18,7 +18,7 @@ use horq::ops::{
     Softplus, Sqrt, Subtract, Tanh, TopK, Where, ZeroInsert,
 };
 use horq::{
-    Builder, Limits, MAX_ORDER, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Window,
+    Builder, Limits, MAX_ORDER, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Values, Window,
 };
 
 use crate::reader::{Reader, is_open};
@@ -27,7 +27,7 @@ use crate::zoo::{noise, quantizer};
 /// The most bytes of a seed; what `fuzz/README.md` gives as `-max_len`.
 const MAX_BYTES: usize = 4096;
 
-/// A seed's name and bytes. Its last node is its output.
+/// A seed's name and bytes.
 type Seed = (&'static str, Vec<u8>);
 
 fn seeds() -> Vec<Seed> {
@@ -38,6 +38,7 @@ fn seeds() -> Vec<Seed> {
     seeds.extend(moving());
     seeds.extend(pointwise());
     seeds.extend(sequences());
+    seeds.push(several());
     seeds
 }
 
@@ -258,6 +259,18 @@ fn sequences() -> Vec<Seed> {
     vec![seed("attention", &attention, "y"), seed("norms", &norms, "y"), seed("steps", &steps, "y")]
 }
 
+/// Two inputs and three outputs, one of them on the way, with golden values of each.
+fn several() -> Seed {
+    let mut builder = image(2);
+    builder.add_input("z", Shape::Flat(2)).unwrap();
+    builder.add("act", &["x"], Relu).unwrap();
+    builder.add("mean", &["act"], GlobalAveragePool).unwrap();
+    builder.add("y", &["mean", "z"], Add).unwrap();
+    // The answers are made up: nothing compares them.
+    builder.golden_many(&[&noise(34, 24), &noise(35, 2)], &[&noise(36, 2), &noise(37, 2), &noise(38, 24)]);
+    ("several", builder.to_bytes_many(&["y", "mean", "act"]).unwrap())
+}
+
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(name).with_extension("horq")
 }
@@ -281,11 +294,17 @@ fn the_seeds_of_the_fuzzer_are_small_and_run() {
         let model = Model::from_bytes_with(&file, &Limits::new().value_elements(1 << 14)).unwrap();
         model.verify_digest().unwrap();
         let mut session = Session::new(&model, SessionOptions::new()).unwrap();
-        let mut output = vec![0.0; model.output_shape().len()];
-        session.run(&vec![0.5; model.input_shape().len()], &mut output).unwrap();
-        let sample = noise(40, model.input_shape().len());
-        session.run(&sample, &mut output).unwrap();
-        let expected = Reader::new(&file, MAX_ORDER).run(&sample);
+        let mut outputs: Vec<Vec<f32>> = model.outputs().map(|(_, shape)| vec![0.0; shape.len()]).collect();
+        let mut run = |samples: &[Vec<f32>]| {
+            let inputs: Vec<Values<'_>> = samples.iter().map(|values| Values::F32(values)).collect();
+            let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(|output| &mut output[..]).collect();
+            session.run_many(&inputs, &mut outputs).unwrap();
+        };
+        run(&model.inputs().map(|(_, shape)| vec![0.5; shape.len()]).collect::<Vec<_>>());
+        let samples: Vec<Vec<f32>> = model.inputs().map(|(_, shape)| noise(40, shape.len())).collect();
+        run(&samples);
+        let slices: Vec<&[f32]> = samples.iter().map(|values| &values[..]).collect();
+        let (output, expected) = (outputs.concat(), Reader::new(&file, MAX_ORDER).run_many(&slices).concat());
         // The specification leaves the last place of some functions open.
         let close = output.iter().zip(&expected).all(|(y, expected)| (y - expected).abs() <= 1e-6 * expected.abs());
         let open = model.graph().nodes.iter().any(|node| is_open(node.op.kind()));

@@ -115,7 +115,7 @@ fn other_movements_have_sizes_that_can_be() {
     assert_refused!(ragged, Error::Graph(GraphError::ShapesDiffer { .. }), "`below`", "may differ");
     let axis = refused("moving", "gather", "axis", json!(3));
     assert_refused!(axis, Error::Graph(GraphError::Field { field: "axis", .. }), "`gather`", "2 (channels)");
-    for indices in [json!([0, 5]), json!([HUGE])] {
+    for indices in [json!([0, 6]), json!([HUGE])] {
         let refused = refused("moving", "gather", "indices", indices);
         assert_refused!(refused, Error::Graph(GraphError::Geometry { .. }), "`gather`", "no place");
     }

@@ -1,0 +1,1 @@
+"""Networks that this project did not write, imported and compared with their own runtimes."""

@@ -1,0 +1,105 @@
+"""The roads into the engine, and runs of what came in, in the shapes of the network."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import horq
+
+WEIGHTED = ("conv2d", "dense")
+"""How the names of operations with weights end."""
+
+
+@dataclass
+class Port:
+    """How an input or an answer of the network lies in the engine's."""
+
+    shape: list[int]
+    order: list[int]
+    engine_shape: list[int]
+
+    def into(self, value: np.ndarray) -> np.ndarray:
+        """The network's value as the engine takes it."""
+        return np.ascontiguousarray(
+            value.reshape(self.shape).transpose(self.order).reshape(self.engine_shape), np.float32
+        )
+
+    def out(self, value: np.ndarray) -> np.ndarray:
+        """The engine's value as the network gives it."""
+        turned = value.reshape([self.shape[axis] for axis in self.order])
+        return turned.transpose(np.argsort(self.order))
+
+
+class Imported:
+    """An imported network."""
+
+    def __init__(self, path: Path) -> None:
+        self.model = horq.Model(path)
+        self.session = self.model.session(threads=1)
+        self.inputs, self.outputs = (
+            [Port(port["shape"], port["order"], port["engine_shape"]) for port in json.loads(self.model.notes[key])]
+            for key in ("onnx.inputs", "onnx.outputs")
+        )
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """One sample."""
+        names = self.model.inputs
+        given = {name: port.into(value) for name, port, value in zip(names, self.inputs, inputs, strict=True)}
+        answers = self.session.run(given, as_dict=True)
+        return [port.out(value) for port, value in zip(self.outputs, answers.values(), strict=True)]
+
+    def kinds(self) -> dict[str, int]:
+        """How many layers with weights there are of each operation."""
+        ops = (node["op"] for node in self.model.graph["nodes"])
+        return dict(sorted(Counter(op for op in ops if op.endswith(WEIGHTED)).items()))
+
+    def seconds(self, inputs: Sequence[np.ndarray]) -> float:
+        """How long one run takes."""
+        given = {
+            name: port.into(value) for name, port, value in zip(self.model.inputs, self.inputs, inputs, strict=True)
+        }
+        start = time.perf_counter()
+        self.session.run(given, as_dict=True)
+        return time.perf_counter() - start
+
+
+def from_onnx(model: Path | bytes, out: Path) -> Imported:
+    """By the ONNX road."""
+    horq.from_onnx(model, out)
+    return Imported(out)
+
+
+def loader(folder: Path) -> Any:
+    """The module `loader.py` of a folder, run from there as its author's code expects."""
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    spec = importlib.util.spec_from_file_location("loader", folder / "loader.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def from_torch(folder: Path, out: Path) -> Imported:
+    """By the PyTorch road."""
+    net, example = loader(folder).load()
+    horq.export(net, example, out)
+    return Imported(out)
+
+
+def finite(values: Sequence[np.ndarray]) -> bool:
+    """Whether all values are numbers."""
+    return all(math.isfinite(float(np.abs(value).max(initial=0))) for value in values)
