@@ -8,6 +8,7 @@ use crate::recognise::analyse;
 use crate::report::Report;
 use crate::simplify::{straight_through, xnor_products};
 use horq::Model;
+use ndarray::ArrayD;
 use std::collections::BTreeMap;
 
 /// How to import.
@@ -19,6 +20,19 @@ pub struct Options {
     pub same_layout: bool,
     /// Notes for the file, by key.
     pub notes: BTreeMap<String, String>,
+    /// What the file names as its producer; horq itself if nothing is given.
+    pub producer: Option<String>,
+    /// Values for a self-test.
+    pub golden: Option<Golden>,
+}
+
+/// Values of the inputs and of the answers to them, each as the network lays it out: samples along the first axis.
+#[derive(Clone, Debug, Default)]
+pub struct Golden {
+    /// Of each input, in order.
+    pub inputs: Vec<ArrayD<f32>>,
+    /// Of each answer, in order.
+    pub outputs: Vec<ArrayD<f32>>,
 }
 
 /// A network that has come in.
@@ -45,7 +59,12 @@ pub fn import(mut graph: Graph, options: &Options) -> Result<Imported, Error> {
     xnor_products(&mut graph);
     straight_through(&mut graph);
     let analysis = analyse(&mut graph);
-    let settings = Settings { same_layout: options.same_layout, notes: &options.notes };
+    let settings = Settings {
+        same_layout: options.same_layout,
+        notes: &options.notes,
+        producer: options.producer.as_deref(),
+        golden: options.golden.as_ref(),
+    };
     let lowered = lower(&graph, &analysis, &settings)?;
     let model = Model::from_bytes(&lowered.file);
     let model = model.map_err(|error| Refusal::at("", "model", format!("the engine refuses it: {error}"), ""))?;

@@ -12,7 +12,6 @@ mod lower;
 pub mod onnx;
 mod recognise;
 pub mod report;
-mod shim;
 pub mod simplify;
 
-pub use import::{Imported, Options, Port, import, operations};
+pub use import::{Golden, Imported, Options, Port, import, operations};

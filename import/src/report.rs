@@ -1,7 +1,6 @@
 //! What became of a network, layer by layer.
 
 #[allow(unused)]
-use crate::shim::Inputs as _;
 use crate::lower::{Lowered, rates};
 use horq::graph::{Content, Op, Shape};
 use horq::{Macs, Model};
@@ -80,9 +79,16 @@ const VALUES_A_CLOCK: f64 = 4.0;
 const LAYER_CLOCKS: f64 = 200.0;
 
 impl Report {
+    /// What the layers of a file are, of which nothing is known but the file.
+    pub fn of(model: &Model) -> Self {
+        let file = Vec::new();
+        let lowered = Lowered { file, layers: Vec::new(), inputs: Vec::new(), outputs: Vec::new() };
+        Self { file_bytes: model.file_len(), ..Self::new(model, &lowered) }
+    }
+
     pub(crate) fn new(model: &Model, lowered: &Lowered) -> Self {
         let graph = model.graph();
-        let mut shapes: HashMap<&str, Shape> = model.inputs().into_iter().collect();
+        let mut shapes: HashMap<&str, Shape> = model.inputs().collect();
         let mut rows = Vec::with_capacity(graph.nodes.len());
         let (mut clocks, mut total) = (Vec::with_capacity(graph.nodes.len()), Macs::default());
         for (node, &shape) in graph.nodes.iter().zip(model.shapes()) {

@@ -8,8 +8,9 @@ use super::Lowering;
 use crate::error::Refusal;
 use crate::graph::{Attribute, Data, Node, Tensor};
 use crate::layout::View;
+use horq::PlainValues;
 use horq::graph::{Op, Shape};
-use horq::ops::{Fields, PlainValues};
+use horq::ops::Fields;
 use serde::de::DeserializeOwned;
 
 /// The domain of such nodes.
