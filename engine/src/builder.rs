@@ -31,21 +31,21 @@ use crate::{Error, Model};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Builder {
-    input: Input,
+    inputs: Vec<Input>,
     nodes: Vec<Node>,
     /// The shape of each value by name.
     shapes: HashMap<String, Shape>,
     tensors: Vec<(String, Vec<usize>, TensorData)>,
-    golden: Option<(Vec<f32>, Vec<f32>)>,
+    golden: Option<[Vec<Vec<f32>>; 2]>,
     producer: String,
     notes: BTreeMap<String, String>,
 }
 
 impl Builder {
-    /// A graph without nodes.
+    /// A graph with that input and without nodes.
     pub fn new(input_name: &str, shape: Shape) -> Self {
         Self {
-            input: Input { name: input_name.into(), shape },
+            inputs: vec![Input { name: input_name.into(), shape }],
             nodes: Vec::new(),
             shapes: HashMap::from([(input_name.into(), shape)]),
             tensors: Vec::new(),
@@ -55,7 +55,22 @@ impl Builder {
         }
     }
 
-    /// Adds a node that reads the graph's input or earlier nodes; packs and copies the operation's values. Its tensors are named
+    /// Adds an input to the one that [`Self::new`] was given. A run takes them in the order in which they were added.
+    ///
+    /// # Errors
+    /// The rule that the name or the shape breaks. The builder is then as it was before.
+    pub fn add_input(&mut self, name: &str, shape: Shape) -> Result<&mut Self, Error> {
+        check_name(name)?;
+        check_size(name, shape, &Limits::default())?;
+        if self.shapes.contains_key(name) {
+            return Err(GraphError::DuplicateName { node: name.into() }.into());
+        }
+        self.inputs.push(Input { name: name.into(), shape });
+        self.shapes.insert(name.into(), shape);
+        Ok(self)
+    }
+
+    /// Adds a node that reads inputs of the graph or earlier nodes; packs and copies the operation's values. Its tensors are named
     /// after the node and their field (`hidden.bias`), those of a list also after their place in it (`hidden.weight.0`).
     ///
     /// # Errors
@@ -107,18 +122,19 @@ impl Builder {
         self.add(name, &[input], Affine::new(scale, shift))
     }
 
-    /// The shape of a value that a node reads. That of the graph's input is checked here, that of a node's was when it was
+    /// The shape of a value that a node reads. That of the first input is checked here, that of another value was when it was
     /// added.
     fn read(&self, node: &str, input: &str) -> Result<Shape, Error> {
-        if input == self.input.name {
+        let first = &self.inputs[0];
+        if input == first.name {
             check_name(input)?;
-            check_size(input, self.input.shape, &Limits::default())?;
+            check_size(input, first.shape, &Limits::default())?;
         }
         let shape = self.shape(input);
         shape.ok_or_else(|| Error::Graph(GraphError::UnknownInput { node: node.into(), input: input.into() }))
     }
 
-    /// The shape of the graph's input or of a node's value.
+    /// The shape of an input or of a node's value.
     pub fn shape(&self, value: &str) -> Option<Shape> {
         self.shapes.get(value).copied()
     }
@@ -126,7 +142,13 @@ impl Builder {
     /// Gives the file an input and its answer for a self-test: a whole number of samples each, checked by
     /// [`Self::to_bytes`].
     pub fn golden(&mut self, input: &[f32], output: &[f32]) -> &mut Self {
-        self.golden = Some((input.to_vec(), output.to_vec()));
+        self.golden_many(&[input], &[output])
+    }
+
+    /// [`Self::golden`] for a graph with any number of inputs and outputs: the values of each, in the order of the inputs and
+    /// of the outputs that [`Self::to_bytes_many`] is given.
+    pub fn golden_many(&mut self, inputs: &[&[f32]], outputs: &[&[f32]]) -> &mut Self {
+        self.golden = Some([inputs, outputs].map(|values| values.iter().map(|values| values.to_vec()).collect()));
         self
     }
 
@@ -147,20 +169,22 @@ impl Builder {
     /// # Errors
     /// The rule of the format that the whole breaks: the validator of [`Model::open`] reads every file that is made.
     pub fn to_bytes(&self, output: &str) -> Result<Vec<u8>, Error> {
-        let graph = Graph { input: self.input.clone(), output: output.into(), nodes: self.nodes.clone() };
+        self.to_bytes_many(&[output])
+    }
+
+    /// The file's bytes, with those nodes as the outputs, in that order. Other nodes may read the value of an output.
+    ///
+    /// # Errors
+    /// As [`Self::to_bytes`].
+    pub fn to_bytes_many(&self, outputs: &[&str]) -> Result<Vec<u8>, Error> {
+        if outputs.is_empty() {
+            return Err(GraphError::OutputLimit { count: 0, limit: Limits::default().nodes }.into());
+        }
+        let outputs: Vec<String> = outputs.iter().map(|&output| output.into()).collect();
+        let graph = Graph { inputs: self.inputs.clone(), outputs, nodes: self.nodes.clone() };
         let mut tensors = self.tensors.clone();
-        let golden = match (&self.golden, self.shapes.get(output)) {
-            (Some((input, answer)), Some(&shape)) => {
-                let samples = self.golden_samples(input.len(), answer.len(), shape)?;
-                let golden = GoldenRef { samples, input: "golden.input".into(), output: "golden.output".into() };
-                for (name, values) in [(&golden.input, input), (&golden.output, answer)] {
-                    let values = padded(values)?;
-                    tensors.push((name.clone(), vec![values.len()], TensorData::F32(values)));
-                }
-                Some(golden)
-            }
-            _ => None,
-        };
+        let golden = self.golden.as_ref().map(|golden| self.add_golden(golden, &graph.outputs, &mut tensors));
+        let golden = golden.transpose()?.flatten();
         let bytes = assemble(&Parts {
             graph: &graph,
             golden: golden.as_ref(),
@@ -178,15 +202,52 @@ impl Builder {
     /// # Errors
     /// As [`Self::to_bytes`], and [`FileError::Io`](crate::error::FileError::Io) or [`FileError::NotReplaceable`](crate::error::FileError::NotReplaceable).
     pub fn write(&self, output: &str, path: impl AsRef<Path>) -> Result<(), Error> {
-        replace_file(path, &self.to_bytes(output)?)
+        self.write_many(&[output], path)
     }
 
-    fn golden_samples(&self, input: usize, output: usize, output_shape: Shape) -> Result<usize, Error> {
-        let (input_len, output_len) = (self.input.shape.len(), output_shape.len());
-        let samples = input.checked_div(input_len).unwrap_or(0);
-        if samples == 0 || samples * input_len != input || samples.checked_mul(output_len) != Some(output) {
-            return Err(InputError::GoldenLength { input, output, input_len, output_len }.into());
+    /// [`Self::write`] of a file with several outputs.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_many(&self, outputs: &[&str], path: impl AsRef<Path>) -> Result<(), Error> {
+        replace_file(path, &self.to_bytes_many(outputs)?)
+    }
+
+    /// Adds the tensors of the golden values. None where an output is no node, which the validator refuses.
+    fn add_golden(
+        &self,
+        [inputs, answers]: &[Vec<Vec<f32>>; 2],
+        outputs: &[String],
+        tensors: &mut Vec<(String, Vec<usize>, TensorData)>,
+    ) -> Result<Option<GoldenRef>, Error> {
+        let input_names = self.inputs.iter().map(|input| &input.name);
+        let names: [Vec<&String>; 2] = [input_names.collect(), outputs.iter().collect()];
+        let mut golden = GoldenRef { samples: 0, inputs: Vec::new(), outputs: Vec::new() };
+        for (kind, names, values) in [("input", &names[0], inputs), ("output", &names[1], answers)] {
+            if values.len() != names.len() {
+                let all = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+                let (found, expected) = (values.len(), names.len());
+                return Err(InputError::ValueCount { kind, found, expected, names: all }.into());
+            }
+            for (number, (&name, values)) in names.iter().zip(values).enumerate() {
+                let Some(shape) = self.shape(name) else { return Ok(None) };
+                let (found, sample) = (values.len(), shape.len());
+                if golden.samples == 0 {
+                    golden.samples = found.checked_div(sample).unwrap_or(0).max(1);
+                }
+                if golden.samples.checked_mul(sample) != Some(found) {
+                    let (value, samples) = (name.clone(), golden.samples);
+                    return Err(InputError::GoldenLength { value, found, sample, samples }.into());
+                }
+                let tensor = match number {
+                    0 => format!("golden.{kind}"),
+                    number => format!("golden.{kind}.{number}"),
+                };
+                let values = padded(values)?;
+                tensors.push((tensor.clone(), vec![values.len()], TensorData::F32(values)));
+                if kind == "input" { &mut golden.inputs } else { &mut golden.outputs }.push(tensor);
+            }
         }
-        Ok(samples)
+        Ok(Some(golden))
     }
 }

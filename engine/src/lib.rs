@@ -72,6 +72,7 @@ mod shape;
 mod slot;
 mod tensor;
 mod threads;
+mod values;
 
 pub use builder::Builder;
 pub use error::{Error, ErrorKind};
@@ -80,8 +81,8 @@ pub use files::replace_file;
 pub use horq_kernels::{Isa, MAX_ORDER, Padding, ScaleMode, Stage, Window};
 pub use horq_provenance as provenance;
 pub use limits::{
-    ALIGNMENT, Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_NODES,
-    MAX_VALUE_ELEMENTS, SESSION_BYTES, VERSION,
+    ALIGNMENT, Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_INPUTS, MAX_NAME_BYTES,
+    MAX_NODES, MAX_VALUE_ELEMENTS, SESSION_BYTES, VERSION,
 };
 pub use macs::Macs;
 pub use model::{Golden, Model};
@@ -92,3 +93,4 @@ pub use rayon;
 pub use session::{Session, SessionOptions};
 pub use tensor::{Plain, PlainValues};
 pub use threads::{MAX_THREADS, Threads};
+pub use values::Values;

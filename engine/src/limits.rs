@@ -1,6 +1,7 @@
 //! The bounds of the format, and those that a caller sets.
 
-/// The version that this library writes, and the newest whose every part it knows.
+/// The newest version of the format, of which this library knows every part. What it writes states the least version that
+/// has all that the file uses.
 pub const VERSION: (u32, u32) = (1, 1);
 /// The data and every tensor start on a multiple of this many bytes.
 pub const ALIGNMENT: usize = 64;
@@ -10,6 +11,8 @@ pub const MAX_FILE_BYTES: u64 = 1 << 36;
 pub const MAX_HEADER_BYTES: usize = 1 << 20;
 /// The most nodes of a graph.
 pub const MAX_NODES: usize = 1 << 12;
+/// The most inputs of a graph.
+pub const MAX_INPUTS: usize = 1 << 10;
 /// The most elements of one sample's value anywhere in a graph.
 pub const MAX_VALUE_ELEMENTS: usize = 1 << 28;
 /// The most weight bases of a binary layer.

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::error::FileError;
+use crate::error::{FileError, GraphError, InputError};
 use crate::format::{Contents, GoldenRef, Layout, Metadata, Source, check_length, check_values, sha256};
-use crate::graph::{Graph, Shape};
+use crate::graph::{Graph, Node, Shape, TensorSpec};
 use crate::limits::Limits;
 use crate::tensor::{Memory, Plain, Tensors};
 use horq_kernels::float_env::in_default;
@@ -21,22 +21,31 @@ struct Inner {
     metadata: Metadata,
     /// The shape of each node's value.
     shapes: Vec<Shape>,
-    /// The shape of the output.
-    output: Shape,
-    /// [`Limits::session_bytes`].
-    session_bytes: usize,
+    limits: Limits,
 }
 
-/// An input and the answer that the producer got for it, at every layer's full order.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Inputs and the answers that the producer got for them, at every layer's full order.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Golden<'a> {
     /// How many samples.
     pub samples: usize,
-    /// The samples, each of the input's shape.
-    pub input: &'a [f32],
-    /// Their answers, each of the output's shape.
-    pub output: &'a [f32],
+    /// The samples of each input, in the model's order.
+    pub inputs: Vec<&'a [f32]>,
+    /// Their answers, for each output in the model's order.
+    pub outputs: Vec<&'a [f32]>,
+}
+
+impl<'a> Golden<'a> {
+    /// The samples of the first input, which most models have alone.
+    pub fn input(&self) -> &'a [f32] {
+        self.inputs[0]
+    }
+
+    /// The answers of the first output, which most models have alone.
+    pub fn output(&self) -> &'a [f32] {
+        self.outputs[0]
+    }
 }
 
 impl Model {
@@ -137,15 +146,52 @@ impl Model {
 
     /// The one way to a model.
     fn new(contents: Contents, memory: Memory, limits: &Limits) -> Result<Self, Error> {
-        let Contents { metadata, layout: Layout { shapes, output, tensors }, data_start } = contents;
+        let Contents { metadata, layout: Layout { shapes, tensors }, data_start } = contents;
         let tensors = Arc::new(Tensors::new(memory, data_start, tensors));
-        in_default(|| check_values(&metadata, &shapes, output, &tensors))?;
-        Ok(Self(Arc::new(Inner { tensors, metadata, shapes, output, session_bytes: limits.session_bytes })))
+        in_default(|| check_values(&metadata, &shapes, &tensors))?;
+        Ok(Self(Arc::new(Inner { tensors, metadata, shapes, limits: *limits })))
+    }
+
+    /// The same network for inputs of other sizes, one shape an input, with the same weights, which the two models share.
+    /// The shapes of all values are inferred anew.
+    ///
+    /// The result has no [`Self::golden`] values; those are of the file's size. [`Self::file`] and [`Self::digest`] remain
+    /// those of the file.
+    ///
+    /// ```
+    /// use horq::graph::Shape;
+    /// use horq::ops::{Affine, GlobalAveragePool};
+    /// use horq::{Builder, Model};
+    ///
+    /// let mut builder = Builder::new("x", Shape::Image { height: 8, width: 8, channels: 1 });
+    /// builder.add("scaled", &["x"], Affine::new(&[2.0], &[0.5]))?.add("mean", &["scaled"], GlobalAveragePool)?;
+    /// let model = Model::from_bytes(&builder.to_bytes("mean")?)?;
+    /// let larger = model.resized(&[Shape::Image { height: 20, width: 30, channels: 1 }])?;
+    /// assert_eq!(larger.shape("scaled"), Some(Shape::Image { height: 20, width: 30, channels: 1 }));
+    /// # Ok::<(), horq::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InputError::ShapeCount`](crate::error::InputError::ShapeCount) for another number of shapes than there are inputs; the rule that the graph breaks at
+    /// that size, which names the first node that cannot be computed; [`GraphError::Resized`](crate::error::GraphError::Resized) with the first node whose
+    /// tensors would have to be others, such as a matrix product behind a flattened image.
+    pub fn resized(&self, shapes: &[Shape]) -> Result<Self, Error> {
+        let Inner { tensors, metadata, shapes: old, limits } = &*self.0;
+        let mut metadata = Metadata { golden: None, ..metadata.clone() };
+        let inputs = &mut metadata.graph.inputs;
+        if shapes.len() != inputs.len() {
+            return Err(InputError::ShapeCount { found: shapes.len(), expected: inputs.len() }.into());
+        }
+        inputs.iter_mut().zip(shapes).for_each(|(input, &shape)| input.shape = shape);
+        let old = self.graph().values(old);
+        let accept = |node: &Node, shape: Shape| same_tensors(node, old[node.inputs[0].as_str()], shape);
+        let shapes = metadata.graph.shapes_where(limits, accept)?;
+        Ok(Self(Arc::new(Inner { tensors: tensors.clone(), metadata, shapes, limits: *limits })))
     }
 
     /// The most bytes that a session may take.
     pub(crate) fn session_bytes(&self) -> usize {
-        self.0.session_bytes
+        self.0.limits.session_bytes
     }
 
     /// The tensors, which layers keep alive.
@@ -163,14 +209,25 @@ impl Model {
         &self.0.shapes
     }
 
-    /// The shape of the input, batch left out.
-    pub fn input_shape(&self) -> Shape {
-        self.graph().input.shape
+    /// The name and the shape of each input, batch left out, in the order in which a run takes them.
+    pub fn inputs(&self) -> impl ExactSizeIterator<Item = (&str, Shape)> {
+        self.graph().inputs.iter().map(|input| (input.name.as_str(), input.shape))
     }
 
-    /// The shape of the output, batch left out.
+    /// The name and the shape of each output, batch left out, in the order in which a run gives them.
+    pub fn outputs(&self) -> impl ExactSizeIterator<Item = (&str, Shape)> {
+        let names = self.graph().outputs.iter().map(String::as_str);
+        names.map(|name| (name, self.shape(name).expect("an output is a node")))
+    }
+
+    /// The shape of the input, batch left out; of the first one where there are several.
+    pub fn input_shape(&self) -> Shape {
+        self.graph().input().shape
+    }
+
+    /// The shape of the output, batch left out; of the first one where there are several.
     pub fn output_shape(&self) -> Shape {
-        self.0.output
+        self.shape(self.graph().output()).expect("an output is a node")
     }
 
     /// The values of a float tensor, padding included: a view into the file's bytes on a 64-byte boundary.
@@ -208,10 +265,10 @@ impl Model {
         Some(content.unpack(&self.0.tensors, tensor))
     }
 
-    /// The shape of the input or of a node's value, batch left out; `None` if there is no value of that name.
+    /// The shape of an input or of a node's value, batch left out; `None` if there is no value of that name.
     pub fn shape(&self, value: &str) -> Option<Shape> {
-        if value == self.graph().input.name {
-            return Some(self.input_shape());
+        if let Some(input) = self.graph().inputs.iter().find(|input| input.name == value) {
+            return Some(input.shape);
         }
         let node = self.graph().nodes.iter().position(|node| node.name == value)?;
         Some(self.shapes()[node])
@@ -242,12 +299,16 @@ impl Model {
         &self.0.metadata.notes
     }
 
-    /// The input and answer that the file carries for a self-test, if it does.
+    /// The inputs and answers that the file carries for a self-test, if it does. A model of another size than its file's
+    /// ([`Self::resized`]) has none.
     pub fn golden(&self) -> Option<Golden<'_>> {
-        let GoldenRef { samples, input, output } = self.0.metadata.golden.as_ref()?;
-        let view = |name, shape: Shape| &self.f32s(name)[..samples * shape.len()];
-        let (input, output) = (view(input, self.input_shape()), view(output, self.output_shape()));
-        Some(Golden { samples: *samples, input, output })
+        let GoldenRef { samples, inputs, outputs } = self.0.metadata.golden.as_ref()?;
+        let view = |(name, (_, shape)): (&String, (&str, Shape))| &self.f32s(name)[..samples * shape.len()];
+        Some(Golden {
+            samples: *samples,
+            inputs: inputs.iter().zip(self.inputs()).map(view).collect(),
+            outputs: outputs.iter().zip(self.outputs()).map(view).collect(),
+        })
     }
 
     /// The file's digest, 64 hex digits: the sha256 of the header, which holds the sha256 of the data.
@@ -267,6 +328,21 @@ impl Model {
             return Ok(());
         }
         Err(FileError::Digest { part: "data", stored: stored.clone(), computed }.into())
+    }
+}
+
+/// Checks that a node names the same tensors for a first input of either shape.
+fn same_tensors(node: &Node, made_for: Shape, shape: Shape) -> Result<(), Error> {
+    let (before, after) = (node.op.tensors(made_for), node.op.tensors(shape));
+    let differs = |(before, after): &(TensorSpec<'_>, TensorSpec<'_>)| {
+        before.name != after.name || !before.content.is_same_for_another_size(&after.content)
+    };
+    match before.into_iter().zip(after).find(differs) {
+        None => Ok(()),
+        Some((tensor, _)) => {
+            let (node, op, tensor) = (node.name.clone(), node.op.kind(), tensor.name.to_owned());
+            Err(GraphError::Resized { node, op, tensor, shape, made_for }.into())
+        }
     }
 }
 

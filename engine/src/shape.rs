@@ -59,6 +59,14 @@ impl Shape {
         }
     }
 
+    /// The shape of these sizes: a vector where this is one and they are those of one pixel, else an image.
+    pub(crate) const fn with_sizes(self, sizes: [usize; 3]) -> Self {
+        match (self, sizes) {
+            (Self::Flat(_), [1, 1, features]) => Self::Flat(features),
+            (_, [height, width, channels]) => Self::Image { height, width, channels },
+        }
+    }
+
     /// Whether there is no value at all; no valid graph has such a shape.
     pub const fn is_empty(self) -> bool {
         self.len() == 0

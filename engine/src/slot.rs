@@ -5,10 +5,10 @@ use crate::shape::Shape;
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
-    /// The caller's input.
-    Input,
-    /// The caller's output.
-    Output,
+    /// The caller's input of that number.
+    Input(usize),
+    /// The caller's output of that number. Other layers may read it as well.
+    Output(usize),
     /// The arena, from that f32 on.
     Arena(usize),
     /// The arena, as packed planes of the layer that reads it.

@@ -6,7 +6,9 @@ mod common;
 
 use common::random::MODES;
 use common::{lenet::lenet, random};
-use horq::{Order, Session, SessionOptions};
+use horq::graph::Shape;
+use horq::ops::{Add, Relu};
+use horq::{Builder, Model, Order, Session, SessionOptions, Values};
 use std::io::Write;
 use std::process::{Command, ExitCode};
 
@@ -36,7 +38,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The loops that are watched, one a scale mode, and one that makes calls, to see that they are seen.
+/// The loops that are watched, one a scale mode and one of several inputs and outputs, and one that makes calls, to see that they
+/// are seen.
 fn child() {
     let mark = |text: &str| std::io::stderr().write_all(text.as_bytes()).unwrap();
     for mode in MODES {
@@ -51,8 +54,25 @@ fn child() {
         }
         mark(END);
     }
+    several(&mark);
     mark(BEGIN);
     std::hint::black_box(std::fs::metadata("/").unwrap());
+    mark(END);
+}
+
+/// A loop of runs with two inputs, one of them bytes, and two outputs, one of them read by a layer.
+fn several(mark: &dyn Fn(&str)) {
+    let mut builder = Builder::new("x", Shape::Flat(100));
+    builder.add_input("z", Shape::Flat(100)).unwrap();
+    builder.add("act", &["x"], Relu).unwrap().add("sum", &["act", "z"], Add).unwrap();
+    let model = Model::from_bytes(&builder.to_bytes_many(&["sum", "act"]).unwrap()).unwrap();
+    let mut session = Session::new(&model, SessionOptions::new()).unwrap();
+    let (bytes, floats) = ([9_u8; 100], [0.5; 100]);
+    let (mut sum, mut act) = ([0.0; 100], [0.0; 100]);
+    let mut run = || session.run_many(&[Values::U8(&bytes), Values::F32(&floats)], &mut [&mut sum, &mut act]).unwrap();
+    run();
+    mark(BEGIN);
+    (0..RUNS).for_each(|_| run());
     mark(END);
 }
 
@@ -78,11 +98,12 @@ fn judge(trace: &str) -> ExitCode {
             lines[..lines.len().saturating_sub(1)].to_vec()
         })
         .collect();
-    assert_eq!(loops.len(), MODES.len() + 1, "the trace shows every loop");
+    assert_eq!(loops.len(), MODES.len() + 2, "the trace shows every loop");
     let (control, watched) = loops.split_last().unwrap();
     assert!(!control.is_empty(), "the trace shows the call of the control loop");
-    for (mode, calls) in MODES.iter().zip(watched) {
-        println!("no_syscalls: {} system calls in {RUNS} runs, mode {mode:?}", calls.len());
+    let names = MODES.iter().map(|mode| format!("mode {mode:?}")).chain(["several inputs and outputs".into()]);
+    for (name, calls) in names.zip(watched) {
+        println!("no_syscalls: {} system calls in {RUNS} runs, {name}", calls.len());
         calls.iter().take(10).for_each(|call| println!("  {call}"));
     }
     if watched.iter().all(Vec::is_empty) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

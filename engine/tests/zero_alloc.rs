@@ -5,8 +5,8 @@ mod common;
 use common::random::MODES;
 use common::{isas, lenet::lenet, options, random, run};
 use horq::graph::Shape;
-use horq::ops::{Basis, BinaryDense, Conv2d, Dense, Quantizer};
-use horq::{Model, Order, Session, SessionOptions};
+use horq::ops::{Add, Basis, BinaryDense, Conv2d, Dense, Flatten, GlobalAveragePool, Quantizer};
+use horq::{Model, Order, Session, SessionOptions, Values};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -95,6 +95,37 @@ fn no_operation_allocates_on_any_instruction_set() {
             }
             assert_eq!(CALLS.get() - before, 0, "seed {seed}, {isa}");
         }
+    }
+}
+
+#[test]
+fn runs_of_several_inputs_and_outputs_and_of_bytes_allocate_nothing() {
+    let shape = Shape::Image { height: 8, width: 8, channels: 3 };
+    let mut builder = horq::Builder::new("x", shape);
+    builder.add_input("z", Shape::Flat(3)).unwrap();
+    let weight = random::values(&mut random::rng(4), 81);
+    builder.add("conv", &["x"], Conv2d::new(horq::Window::square(3).with_padding(1), 3, &weight)).unwrap();
+    builder.add("mean", &["conv"], GlobalAveragePool).unwrap().add("sum", &["mean", "z"], Add).unwrap();
+    builder.add("flat", &["conv"], Flatten).unwrap();
+    let model = Model::from_bytes(&builder.to_bytes_many(&["sum", "conv", "flat"]).unwrap()).unwrap();
+    for profile in [false, true] {
+        let mut session = Session::new(&model, SessionOptions::new().batch(5).profile(profile)).unwrap();
+        let (bytes, floats) = (vec![7_u8; 5 * shape.len()], vec![0.5; 5 * shape.len()]);
+        let z = [1.0; 15];
+        let mut outputs = [vec![0.0; 15], vec![0.0; 5 * 192], vec![0.0; 5 * 192]];
+        let mut run = |session: &mut Session, samples: usize, x: Values<'_>| {
+            let [sum, conv, flat] = &mut outputs;
+            let mut outputs = [(sum, 3), (conv, 192), (flat, 192)].map(|(output, len)| &mut output[..samples * len]);
+            session.run_many(&[x, Values::F32(&z[..samples * 3])], &mut outputs).unwrap();
+        };
+        run(&mut session, 1, Values::U8(&bytes[..shape.len()]));
+        let before = CALLS.get();
+        for round in 0..10_000 {
+            let samples = 1 + round % 5;
+            run(&mut session, samples, Values::U8(&bytes[..samples * shape.len()]));
+            run(&mut session, samples, Values::F32(&floats[..samples * shape.len()]));
+        }
+        assert_eq!(CALLS.get() - before, 0, "profile {profile}: calls of the allocator");
     }
 }
 

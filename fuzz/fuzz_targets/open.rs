@@ -4,7 +4,8 @@
 
 #![no_main]
 
-use horq::{Limits, Model, Session, SessionOptions};
+use horq::graph::Shape;
+use horq::{Limits, Model, Session, SessionOptions, Values};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
 
@@ -25,9 +26,19 @@ fuzz_target!(|bytes: &[u8]| {
     reseal(&mut file);
     let limits = Limits::new().value_elements(1 << 14).session_bytes(1 << 26);
     let Ok(model) = Model::from_bytes_with(&file, &limits) else { return };
-    let input = vec![0.5; model.input_shape().len()];
-    let mut output = vec![0.0; model.output_shape().len()];
+    let inputs: Vec<Vec<f32>> = model.inputs().map(|(_, shape)| vec![0.5; shape.len()]).collect();
+    let mut outputs: Vec<Vec<f32>> = model.outputs().map(|(_, shape)| vec![0.0; shape.len()]).collect();
     if let Ok(mut session) = Session::new(&model, SessionOptions::new()) {
-        let _ = session.run(&input, &mut output);
+        let inputs: Vec<Values<'_>> = inputs.iter().map(|values| Values::F32(values)).collect();
+        let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(|output| &mut output[..]).collect();
+        let _ = session.run_many(&inputs, &mut outputs);
+    }
+    // Other sizes are refused or run as well.
+    let larger = |(_, shape)| match shape {
+        Shape::Image { height, width, channels } => Shape::Image { height: height + 1, width: width + 2, channels },
+        flat => flat,
+    };
+    if let Ok(resized) = model.resized(&model.inputs().map(larger).collect::<Vec<_>>()) {
+        let _ = Session::new(&resized, SessionOptions::new());
     }
 });

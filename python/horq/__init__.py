@@ -1,7 +1,7 @@
 """horq: binary and high-order residual quantized networks, trained in PyTorch, run by a Rust engine.
 
-`Model`, `Session` and `Builder` need numpy only; `horq.nn`, `convert`, `fold`, `export` and `restore` need PyTorch,
-which is imported when one of them is first asked for.
+`Model`, `Session`, `Builder` and `from_onnx` need numpy only; `horq.nn`, `convert`, `fold`, `check`, `export` and
+`restore` need PyTorch, which is imported when one of them is first asked for.
 
 What horq refuses is a `horq.Error`; a file that cannot be opened, read or written is a `horq.FileError`, which is also
 the `OSError` that `open` would raise, such as `FileNotFoundError`. Arguments of the wrong type are `TypeError`s.
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ._core import Builder, Error, Model, Session, __version__
 from .errors import ExportError, FileError
+from .onnx import from_onnx
 
 if TYPE_CHECKING:
     from . import nn
-    from .exporting.exporter import export
+    from .exporting.exporter import check, export
     from .exporting.folding import fold
     from .nn import convert
     from .restoring import RestoreError, restore
@@ -31,14 +32,17 @@ __all__ = [
     "RestoreError",
     "Session",
     "__version__",
+    "check",
     "convert",
     "export",
     "fold",
+    "from_onnx",
     "nn",
     "restore",
 ]
 
 _HOMES = {
+    "check": "exporting.exporter",
     "convert": "nn",
     "export": "exporting.exporter",
     "fold": "exporting.folding",

@@ -88,6 +88,18 @@ impl FromPyObject<'_, '_> for Count {
     }
 }
 
+/// A list of them of any length: whatever can be gone through, such as numpy's arrays.
+pub(crate) struct Counts(pub(crate) Vec<usize>);
+
+impl FromPyObject<'_, '_> for Counts {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let counts = value.try_iter()?.map(|count| whole(&count?, "each of them", 0..=MOST));
+        counts.collect::<PyResult<_>>().map(Self)
+    }
+}
+
 /// A byte among them.
 pub(crate) struct Byte(pub(crate) u8);
 

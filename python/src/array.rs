@@ -72,23 +72,35 @@ pub(crate) fn writing<'py>(array: &Bound<'py, PyAny>, what: &str) -> PyResult<Py
     })
 }
 
-/// The number of samples of an array [N, ..shape].
-pub(crate) fn samples(found: &[usize], shape: Shape, what: &str) -> PyResult<usize> {
-    let sizes = Vec::from(shape);
+/// The number of samples of an array [N, *sizes].
+pub(crate) fn samples(found: &[usize], sizes: &[usize], what: &str, channels_first: bool) -> PyResult<usize> {
     match found {
-        [samples, rest @ ..] if *samples > 0 && *rest == sizes => Ok(*samples),
+        [samples, rest @ ..] if *samples > 0 && rest == sizes => Ok(*samples),
         _ => {
             let expected: Vec<String> = sizes.iter().map(usize::to_string).collect();
+            let place = match channels_first {
+                true => "first (layout=\"nchw\")",
+                false => "last unless layout=\"nchw\" is given",
+            };
             Err(refused(format!(
                 "{what} must have the shape [N, {}] with N >= 1, not {found:?}; a single sample needs an axis before it \
-                 (x[None]), and channels stand last",
+                 (x[None]), and channels stand {place}",
                 expected.join(", ")
             )))
         }
     }
 }
 
-/// The array that an answer of `samples` x `shape` is written to: `out`, checked, or a new one.
+/// Checks an array that a caller wants an answer in.
+pub(crate) fn check_out(out: &Bound<'_, PyAny>, sizes: &[usize], what: &str) -> PyResult<()> {
+    let found = checked::<f32>(out, what)?.shape().to_vec();
+    if found != sizes {
+        return Err(refused(format!("{what} must have the shape {sizes:?}, not {found:?}")));
+    }
+    Ok(())
+}
+
+/// The array that an answer of `samples` x `shape` is written to: `out`, which has been checked, or a new one.
 pub(crate) fn output<'py>(
     py: Python<'py>,
     out: Option<&Bound<'py, PyAny>>,
@@ -97,14 +109,7 @@ pub(crate) fn output<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let mut sizes = vec![samples];
     sizes.extend(Vec::from(shape));
-    let Some(out) = out else {
-        return zeros(py, &sizes);
-    };
-    let found = checked::<f32>(out, "out")?.shape().to_vec();
-    if found != sizes {
-        return Err(refused(format!("out must have the shape {sizes:?}, not {found:?}")));
-    }
-    Ok(out.clone())
+    out.map_or_else(|| zeros(py, &sizes), |out| Ok(out.clone()))
 }
 
 /// A new array of zeros, or numpy's `MemoryError`, where the numpy crate would panic.

@@ -7,12 +7,13 @@ use std::sync::{Mutex, MutexGuard};
 use horq::PlainValues;
 use horq::graph::{Op, Shape};
 use horq::ops::Fields;
+use numpy::PyReadonlyArrayDyn;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use serde::de::DeserializeOwned;
 
-use crate::arguments::{Byte, Count, Real};
+use crate::arguments::{Byte, Count, Counts, Real};
 use crate::array::Array;
 use crate::errors::{engine, guard, refused};
 use crate::{arguments, array};
@@ -49,20 +50,31 @@ impl Builder {
         })
     }
 
-    /// Adds the node `name` that reads `inputs` (the graph's input or earlier nodes).
+    /// Adds an input to the one that the builder was made with. A run takes them in the order in which they were added.
+    fn add_input(&self, name: &str, #[pyo3(from_py_with = arguments::sizes)] shape: Vec<usize>) -> PyResult<()> {
+        guard(|| {
+            let shape = Shape::try_from(shape).map_err(refused)?;
+            self.lock()?.add_input(name, shape).map_err(engine)?;
+            Ok(())
+        })
+    }
+
+    /// Adds the node `name` that reads `inputs` (inputs of the graph or earlier nodes).
     ///
     /// `op` is an operation of docs/format.md and the keywords are its fields: kernel, stride, dilation (pairs), padding
     /// (top, left, bottom, right), filters, groups, pad_value, order, mode, input_scale, zero_point; and float32 arrays:
     /// weight [filter, kernel row, kernel column, channel of the group] or [filter, feature], alpha, bias, scale, shift,
-    /// slope, scales, codebook, and bases, a list of (weight, alpha). An affine_by_order has order_of, the name of a binary
+    /// slope, scales, codebook, and bases, a list of (weight, alpha). Those that move values have lists of whole numbers: sizes,
+    /// order, shape, indices, start, stop, step, reverse, before, after, size. An affine_by_order has order_of, the name of a binary
     /// layer, and rows, a list of (scale, shift), one for each of that layer's orders. The weight of an 8-bit layer is int8, and codes, in
-    /// the shape of a weight, are uint8.
+    /// the shape of a weight, are uint8. Numbers are the low and high of a clip, the alpha of an elu and the exponent of a power;
+    /// a reduction's axes are three of 0 and 1.
     #[pyo3(signature = (name, inputs, op, **fields))]
     fn add(&self, name: &str, inputs: Vec<String>, op: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         guard(|| self.node(name, &inputs, op, fields))
     }
 
-    /// The shape of the graph's input or of a node's value, batch left out.
+    /// The shape of an input or of a node's value, batch left out.
     fn shape(&self, value: &str) -> PyResult<Vec<usize>> {
         guard(|| {
             let shape = self.lock()?.shape(value);
@@ -70,12 +82,15 @@ impl Builder {
         })
     }
 
-    /// Gives the file an input and its answer for a self-test: float32 arrays of a whole number of samples.
+    /// Gives the file an input and its answer for a self-test: float32 arrays of a whole number of samples; of several inputs
+    /// or outputs a tuple of arrays, in their order.
     fn golden(&self, input: &Bound<'_, PyAny>, output: &Bound<'_, PyAny>) -> PyResult<()> {
         guard(|| {
-            let (input, output) =
-                (array::reading(input, "the golden input")?, array::reading(output, "the golden output")?);
-            self.lock()?.golden(input.as_slice()?, output.as_slice()?);
+            let (inputs, outputs) = (floats(input, "the golden input")?, floats(output, "the golden output")?);
+            fn slices<'a>(arrays: &'a [PyReadonlyArrayDyn<'_, f32>]) -> PyResult<Vec<&'a [f32]>> {
+                arrays.iter().map(|array| Ok(array.as_slice()?)).collect()
+            }
+            self.lock()?.golden_many(&slices(&inputs)?, &slices(&outputs)?);
             Ok(())
         })
     }
@@ -96,15 +111,40 @@ impl Builder {
         })
     }
 
-    /// The file's bytes, with the node `output` as the answer.
-    fn to_bytes<'py>(&self, py: Python<'py>, output: &str) -> PyResult<Bound<'py, PyBytes>> {
-        guard(|| Ok(PyBytes::new(py, &self.lock()?.to_bytes(output).map_err(engine)?)))
+    /// The file's bytes, with the node `output` as the answer, or several nodes as the answers, in their order.
+    fn to_bytes<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = outputs)] output: Vec<String>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        guard(|| Ok(PyBytes::new(py, &self.lock()?.to_bytes_many(&names(&output)).map_err(engine)?)))
     }
 
     /// Writes the file: whoever opens the path sees the old file or the whole new one.
-    fn write(&self, output: &str, #[pyo3(from_py_with = arguments::path)] path: PathBuf) -> PyResult<()> {
-        guard(|| self.lock()?.write(output, path).map_err(engine))
+    fn write(
+        &self,
+        #[pyo3(from_py_with = outputs)] output: Vec<String>,
+        #[pyo3(from_py_with = arguments::path)] path: PathBuf,
+    ) -> PyResult<()> {
+        guard(|| self.lock()?.write_many(&names(&output), path).map_err(engine))
     }
+}
+
+/// The name of an output, or a list of names.
+fn outputs(value: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    if value.is_instance_of::<PyString>() { Ok(vec![value.extract()?]) } else { value.extract() }
+}
+
+fn names(outputs: &[String]) -> Vec<&str> {
+    outputs.iter().map(String::as_str).collect()
+}
+
+/// An array, or a tuple or list of arrays.
+fn floats<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Vec<PyReadonlyArrayDyn<'py, f32>>> {
+    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyList>() {
+        return value.try_iter()?.map(|array| array::reading(&array?, what)).collect();
+    }
+    Ok(vec![array::reading(value, what)?])
 }
 
 /// The keywords of a node, with the arrays among them borrowed while the builder packs them.
@@ -203,6 +243,14 @@ impl<'a> Fields<PlainValues<'a>> for &'a Keywords<'_, '_> {
         }
     }
 
+    fn list(&self, name: &'static str) -> PyResult<Vec<usize>> {
+        self.extract::<Counts>(name).map(|counts| counts.0)
+    }
+
+    fn shape(&self, name: &'static str) -> PyResult<Shape> {
+        Shape::try_from(self.list(name)?).map_err(|reason| self.wrong(name, reason))
+    }
+
     fn byte(&self, name: &'static str) -> PyResult<u8> {
         self.extract::<Byte>(name).map(|byte| byte.0)
     }
@@ -210,6 +258,10 @@ impl<'a> Fields<PlainValues<'a>> for &'a Keywords<'_, '_> {
     fn word<W: DeserializeOwned>(&self, name: &'static str) -> PyResult<W> {
         let word: String = self.extract(name)?;
         serde_json::from_value(serde_json::Value::String(word)).map_err(|error| self.wrong(name, error))
+    }
+
+    fn optional_word<W: DeserializeOwned>(&self, name: &'static str) -> PyResult<Option<W>> {
+        self.find(name).map(|_| self.word(name)).transpose()
     }
 
     fn text(&self, name: &'static str) -> PyResult<String> {
@@ -224,6 +276,10 @@ impl<'a> Fields<PlainValues<'a>> for &'a Keywords<'_, '_> {
 
     fn scalar(&self, name: &'static str) -> PyResult<PlainValues<'a>> {
         Ok(vec![self.extract::<Real>(name)?.0].into())
+    }
+
+    fn optional_scalar(&self, name: &'static str) -> PyResult<Option<PlainValues<'a>>> {
+        self.find(name).map(|_| self.scalar(name)).transpose()
     }
 
     fn len_of(&self, tensor: &PlainValues<'a>) -> Option<usize> {

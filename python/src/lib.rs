@@ -4,7 +4,9 @@ mod arguments;
 mod array;
 mod builder;
 mod errors;
+mod importing;
 mod model;
+mod run;
 mod session;
 
 use pyo3::prelude::*;
@@ -23,7 +25,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Error", module.py().get_type::<Error>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
+    module.add_function(wrap_pyfunction!(model::_unpickle_model, module)?)?;
     module.add_class::<model::Model>()?;
     module.add_class::<session::Session>()?;
+    module.add_class::<importing::Graph>()?;
+    module.add_class::<importing::Imported>()?;
+    module.add_function(wrap_pyfunction!(importing::import_onnx, module)?)?;
+    module.add_function(wrap_pyfunction!(importing::layers_of, module)?)?;
+    module.add_function(wrap_pyfunction!(importing::write_file, module)?)?;
     module.add_class::<builder::Builder>()
 }

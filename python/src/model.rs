@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use horq::PlainValues;
+use horq::graph::Shape;
+use horq::{PlainValues, Values};
 use numpy::prelude::*;
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use crate::arguments;
 use crate::errors::{engine, guard, refused};
+use crate::run::{self, Layout, Wanted};
 use crate::session::{Session, options};
-use crate::{arguments, array};
 
 /// The most samples that [`Model::run`] hands to the engine at once: enough to fill every kernel's tile, while the
 /// activations of common networks stay in the caches.
@@ -55,6 +57,46 @@ impl Model {
     }
 }
 
+/// Runs any number of samples, as many at a time as the session takes.
+fn chunked(
+    session: &mut horq::Session,
+    samples: usize,
+    inputs: &[Values<'_>],
+    outputs: &mut [&mut [f32]],
+) -> Result<(), horq::Error> {
+    let batch = session.batch();
+    let lens = [session.input_lens().to_vec(), session.output_lens().to_vec()];
+    for start in (0..samples).step_by(batch) {
+        let chunk = start..samples.min(start + batch);
+        let part = |len: &usize| chunk.start * len..chunk.end * len;
+        let inputs = inputs.iter().zip(&lens[0]).map(|(values, len)| values.slice(part(len)));
+        let inputs: Vec<Values<'_>> = inputs.collect();
+        let outputs = outputs.iter_mut().zip(&lens[1]).map(|(values, len)| &mut values[part(len)]);
+        session.run_many(&inputs, &mut outputs.collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+/// The model of a pickle: the file's bytes, and the shapes of the inputs.
+#[pyfunction]
+pub(crate) fn _unpickle_model(
+    data: &[u8],
+    threads: usize,
+    isa: Option<String>,
+    shapes: Vec<Vec<usize>>,
+) -> PyResult<Model> {
+    guard(|| {
+        let shapes = shapes.into_iter().map(Shape::try_from).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+        Model::wrap(|| horq::Model::from_bytes(data).and_then(|model| sized(model, &shapes)), threads, isa)
+    })
+}
+
+/// The model with inputs of these shapes: itself if they are its own.
+fn sized(model: horq::Model, shapes: &[Shape]) -> Result<horq::Model, horq::Error> {
+    let is_same = model.inputs().map(|(_, shape)| shape).eq(shapes.iter().copied());
+    if is_same { Ok(model) } else { model.resized(shapes) }
+}
+
 #[pymethods]
 impl Model {
     #[new]
@@ -94,37 +136,34 @@ impl Model {
         guard(|| Self::wrap(|| horq::Model::from_bytes(data), threads, isa))
     }
 
-    /// Answers a batch: float32 [N, *input_shape] in C order to float32 [N, *output_shape].
+    /// Answers a batch: arrays [N, *shape] in C order, one for each input in the model's order, or a dict of them by name, to an
+    /// array [N, *shape] of float32, or a tuple of one for each output; with as_dict=True to a dict by name.
     ///
-    /// The input is read where it lies and the answer is written straight into a new array, or into `out`. The GIL is
-    /// released meanwhile, so no other thread may write to the input. `order`, 1 to 8, turns the dial of every binary
-    /// layer (a layer made for less runs at its highest); without it each layer runs at its highest.
-    #[pyo3(signature = (input, *, order = None, out = None))]
+    /// float32 is read where it lies, and uint8 without a float copy: bytes stand for 0 to 255. float16 is widened. The answer
+    /// is written straight into a new array, or into `out` (a tuple of arrays for several outputs). With layout="nchw"
+    /// images have their channels first, inputs and answers, which costs a copy of each. The GIL is released meanwhile, so no
+    /// other thread may write to the inputs. `order`, 1 to 8, turns the dial of every binary layer (a layer made for less runs
+    /// at its highest); without it each layer runs at its highest.
+    #[pyo3(signature = (*inputs, order = None, out = None, layout = Layout::Nhwc, as_dict = false))]
     fn run<'py>(
         &self,
-        py: Python<'py>,
-        input: &Bound<'py, PyAny>,
+        inputs: &Bound<'py, PyTuple>,
         #[pyo3(from_py_with = arguments::maybe_order)] order: Option<horq::Order>,
         out: Option<&Bound<'py, PyAny>>,
+        #[pyo3(from_py_with = run::layout)] layout: Layout,
+        as_dict: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
-            let values = array::reading(input, "the input")?;
-            let samples = array::samples(values.shape(), self.model.input_shape(), "the input")?;
-            let answer = array::output(py, out, samples, self.model.output_shape())?;
-            {
-                let mut answer = array::writing(&answer, "out")?;
-                let (from, to) = (values.as_slice()?, answer.as_slice_mut()?);
-                let mut session = self.take(samples.min(CHUNK))?;
-                let result = py.detach(|| {
-                    session.set_order(order.unwrap_or(horq::Order::MAX));
-                    let batch = session.batch();
-                    let [inputs, outputs] = [session.input_len(), session.output_len()].map(|len| batch * len);
-                    from.chunks(inputs).zip(to.chunks_mut(outputs)).try_for_each(|(from, to)| session.run(from, to))
-                });
+            let mut used = None;
+            let answer = run::run(&self.model, inputs, &Wanted { out, layout, as_dict }, |samples, inputs, outputs| {
+                let session = used.insert(self.take(samples.min(CHUNK))?);
+                session.set_order(order.unwrap_or(horq::Order::MAX));
+                chunked(session, samples, inputs, outputs).map_err(engine)
+            });
+            if let Some(session) = used {
                 self.idle.lock().map_err(refused)?.push(session);
-                result.map_err(engine)?;
             }
-            Ok(answer)
+            answer
         })
     }
 
@@ -150,19 +189,57 @@ impl Model {
         })
     }
 
-    /// The shape of one sample: (features,) or (height, width, channels).
-    #[getter]
-    fn input_shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyTuple>> {
-        pyo3::types::PyTuple::new(py, Vec::from(self.model.input_shape()))
+    /// The same network for inputs of other sizes, with the same weights, which the two share: a shape for each input,
+    /// (features,) or (height, width, channels), in the model's order, or a dict by name.
+    ///
+    /// Raises `horq.Error` with the first node that cannot work at that size, such as a matrix product behind a flattened
+    /// image. The result has no golden values.
+    #[pyo3(signature = (*shapes))]
+    fn resized(&self, shapes: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        guard(|| {
+            let shape = |sizes: &Bound<'_, PyAny>| Shape::try_from(arguments::sizes(sizes)?).map_err(refused);
+            let given = run::by_input(&self.model, shapes)?;
+            let shapes = given.iter().map(shape).collect::<PyResult<Vec<_>>>()?;
+            Self::wrap(|| self.model.resized(&shapes), self.threads, self.isa.clone())
+        })
     }
 
-    /// The shape of one answer.
-    #[getter]
-    fn output_shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyTuple>> {
-        pyo3::types::PyTuple::new(py, Vec::from(self.model.output_shape()))
+    /// Pickles hold the whole file.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        guard(|| {
+            let make = py.import("horq._core")?.getattr("_unpickle_model")?;
+            let shapes: Vec<Vec<usize>> = self.model.inputs().map(|(_, shape)| shape.into()).collect();
+            let data = PyBytes::new(py, self.model.file());
+            Ok((make, (data, self.threads, self.isa.clone(), shapes).into_pyobject(py)?))
+        })
     }
 
-    /// What the model computes, as the file states it (docs/format.md): a dict with input, output and nodes.
+    /// The shape of one sample of each input by name, in the order in which `run` takes them.
+    #[getter]
+    fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        named(py, self.model.inputs())
+    }
+
+    /// The shape of one answer of each output by name, in the order in which `run` gives them.
+    #[getter]
+    fn outputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        named(py, self.model.outputs())
+    }
+
+    /// The shape of one sample: (features,) or (height, width, channels). Of the first input where there are several.
+    #[getter]
+    fn input_shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, Vec::from(self.model.input_shape()))
+    }
+
+    /// The shape of one answer. Of the first output where there are several.
+    #[getter]
+    fn output_shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, Vec::from(self.model.output_shape()))
+    }
+
+    /// What the model computes, as the file states it (docs/format.md): a dict with input, output and
+    /// nodes, and more_inputs and more_outputs where there are any.
     #[getter]
     fn graph<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
@@ -227,24 +304,44 @@ impl Model {
         guard(|| py.detach(|| self.model.verify_digest()).map_err(engine))
     }
 
-    /// The (input, answer) that the file carries for a self-test, as arrays, or None.
+    /// The (input, answer) that the file carries for a self-test, as arrays, or None. Where there are several inputs or outputs,
+    /// a tuple of arrays stands in place of the one.
     fn golden<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
         guard(|| {
             let Some(golden) = self.model.golden() else { return Ok(None) };
-            let shaped = |values: &[f32], shape| -> PyResult<Bound<'py, PyAny>> {
+            let shaped = |(values, shape): (&&[f32], Shape)| -> PyResult<Bound<'py, PyAny>> {
                 let mut sizes = vec![golden.samples];
                 sizes.extend(Vec::from(shape));
                 let array: Bound<'py, PyArrayDyn<f32>> = PyArray1::from_slice(py, values).reshape(sizes)?;
                 Ok(array.into_any())
             };
-            let (input, output) = (self.model.input_shape(), self.model.output_shape());
-            Ok(Some((shaped(golden.input, input)?, shaped(golden.output, output)?)))
+            let one_or_tuple = |values: &[&[f32]], shapes: Vec<Shape>| {
+                let arrays = values.iter().zip(shapes).map(shaped).collect::<PyResult<Vec<_>>>()?;
+                match <[_; 1]>::try_from(arrays) {
+                    Ok([array]) => Ok(array),
+                    Err(arrays) => PyTuple::new(py, arrays).map(Bound::into_any),
+                }
+            };
+            let inputs = self.model.inputs().map(|(_, shape)| shape).collect();
+            let outputs = self.model.outputs().map(|(_, shape)| shape).collect();
+            Ok(Some((one_or_tuple(&golden.inputs, inputs)?, one_or_tuple(&golden.outputs, outputs)?)))
         })
     }
 
     fn __repr__(&self) -> String {
-        let (input, output) = (self.model.input_shape(), self.model.output_shape());
+        let shapes = |shapes: Vec<Shape>| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
+        let input = shapes(self.model.inputs().map(|(_, shape)| shape).collect());
+        let output = shapes(self.model.outputs().map(|(_, shape)| shape).collect());
         let (nodes, bytes) = (self.model.graph().nodes.len(), self.model.file_len());
         format!("<horq.Model {input} to {output}, {nodes} nodes, {bytes} bytes>")
     }
+}
+
+/// Shapes by name, as tuples.
+fn named<'a, 'py>(py: Python<'py>, values: impl Iterator<Item = (&'a str, Shape)>) -> PyResult<Bound<'py, PyDict>> {
+    let shapes = PyDict::new(py);
+    for (name, shape) in values {
+        shapes.set_item(name, PyTuple::new(py, Vec::from(shape))?)?;
+    }
+    Ok(shapes)
 }

@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use numpy::prelude::*;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::arguments;
 use crate::errors::{engine, guard, refused};
-use crate::{arguments, array};
+use crate::run::{self, Layout, Wanted};
 use horq::{Isa, Order, SessionOptions, Stage, Threads};
 
 /// The options of a session, from Python's arguments.
@@ -49,29 +49,28 @@ impl Session {
 
 #[pymethods]
 impl Session {
-    /// Answers a batch of at most `batch` samples: float32 [N, *input_shape] in C order to [N, *output_shape].
+    /// Answers a batch of at most `batch` samples: arrays [N, *shape] in C order, one for each input of the model in its
+    /// order, or a dict of them by name, to an array [N, *shape] of float32, or a tuple of one for each output; with
+    /// as_dict=True to a dict by name.
     ///
-    /// The input is read where it lies and the answer is written straight into a new array, or into `out`. The GIL is
-    /// released meanwhile, so no other thread may write to the input.
-    #[pyo3(signature = (input, *, out = None))]
+    /// float32 is read where it lies, and uint8 without a float copy: bytes stand for 0 to 255. float16 is widened. The answer
+    /// is written straight into a new array, or into `out` (a tuple of arrays for several outputs). With layout="nchw"
+    /// images have their channels first, inputs and answers, which costs a copy of each. The GIL is released meanwhile, so no
+    /// other thread may write to the inputs.
+    #[pyo3(signature = (*inputs, out = None, layout = Layout::Nhwc, as_dict = false))]
     fn run<'py>(
         &self,
-        py: Python<'py>,
-        input: &Bound<'py, PyAny>,
+        inputs: &Bound<'py, PyTuple>,
         out: Option<&Bound<'py, PyAny>>,
+        #[pyo3(from_py_with = run::layout)] layout: Layout,
+        as_dict: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
             let mut session = self.lock()?;
-            let values = array::reading(input, "the input")?;
-            let samples = array::samples(values.shape(), session.model().input_shape(), "the input")?;
-            let answer = array::output(py, out, samples, session.model().output_shape())?;
-            {
-                let mut answer = array::writing(&answer, "out")?;
-                let (from, to) = (values.as_slice()?, answer.as_slice_mut()?);
-                let session = &mut *session;
-                py.detach(|| session.run(from, to)).map_err(engine)?;
-            }
-            Ok(answer)
+            let session: &mut horq::Session = &mut session;
+            let model = session.model().clone();
+            let wanted = Wanted { out, layout, as_dict };
+            run::run(&model, inputs, &wanted, |_, inputs, outputs| session.run_many(inputs, outputs).map_err(engine))
         })
     }
 

@@ -63,7 +63,7 @@ def test_input_is_read_where_it_lies(model):
     ("value", "words"),
     [
         ([[1.0] * 40], "must be a numpy array"),
-        (np.zeros((2, 40)), "must be float32, not float64"),
+        (np.zeros((2, 40)), "must be float32, float16 or uint8, not float64"),
         (np.zeros((2, 80), np.float32)[:, ::2], "C order without gaps"),
         (np.zeros((40, 2), np.float32).T, "C order without gaps"),
         (np.zeros(40, np.float32), r"shape \[N, 40\] with N >= 1, not \[40\]"),

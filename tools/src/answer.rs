@@ -28,7 +28,7 @@ impl Confidence {
     /// Looks at how the model ends.
     pub(crate) fn of(model: &Model) -> Self {
         let graph = model.graph();
-        let last = graph.nodes.iter().find(|node| node.name == graph.output);
+        let last = graph.nodes.iter().find(|node| node.name == graph.output());
         Self { done: last.is_some_and(|node| matches!(node.op, Op::Softmax(_))) }
     }
 

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Profile(Profile),
     /// Let bundled networks read digits that the program draws, or name the pictures of a CIFAR-10 batch.
     Demo(Demo),
+    /// Make a .horq file of an ONNX or QONNX file, and show what became of each layer.
+    Import(Import),
     /// Show which instruction sets this machine has, which is used and why.
     Isa(Isa),
 }
@@ -44,6 +46,34 @@ pub(crate) enum Command {
 pub(crate) struct Inspect {
     /// The .horq file.
     pub(crate) model: PathBuf,
+    /// Write one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `horq import`
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The .onnx file.
+    pub(crate) file: PathBuf,
+    /// The .horq file to write.
+    #[arg(short, long, value_name = "FILE.horq")]
+    pub(crate) output: PathBuf,
+    /// The shape of an input whose sizes the file leaves open, with a batch of 1; may be given several times.
+    #[arg(long, value_name = "NAME=1x3x224x224", value_parser = input_shape)]
+    pub(crate) input: Vec<(String, Vec<usize>)>,
+    /// Keep inputs and outputs in ONNX's order of axes; otherwise images have their channels last.
+    #[arg(long)]
+    pub(crate) same_layout: bool,
+    /// Let the original and the new file answer N random inputs, and compare; needs Python with onnxruntime, or qonnx for QONNX.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) check: usize,
+    /// Take the inputs of the check from .npy files, one for each input of the network, in its order.
+    #[arg(long, value_name = "FILE.npy", requires = "check")]
+    pub(crate) samples: Vec<PathBuf>,
+    /// The Python that runs the original.
+    #[arg(long, default_value = "python3")]
+    pub(crate) python: PathBuf,
     /// Write one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
@@ -66,14 +96,18 @@ pub(crate) struct Run {
     /// The .horq file.
     pub(crate) model: PathBuf,
     /// npy arrays (float32 or uint8), PNG images, IDX files or CIFAR-10 batches (data_batch_1.bin), also gzipped.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "input")]
     pub(crate) inputs: Vec<PathBuf>,
+    /// The files of one input of a model with several; may be given several times, also for one input.
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file, conflicts_with = "inputs")]
+    pub(crate) input: Vec<(String, PathBuf)>,
     #[command(flatten)]
     pub(crate) orders: Orders,
     /// Show the N highest outputs of each sample.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
     pub(crate) top: usize,
-    /// Compare with these labels (an IDX file, one byte a sample, or a CIFAR-10 batch) and report the accuracy over all samples.
+    /// Compare with these labels (an IDX file, one byte a sample, or a CIFAR-10 batch) and report the accuracy over all samples;
+    /// of a model with several outputs, by the first.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
     /// Run up to N samples at once.
@@ -165,8 +199,21 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "a whole number of at least 1 is wanted".into())
 }
 
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("NAME=FILE is wanted, for example left=left.npy")?;
+    Ok((name.to_owned(), file.into()))
+}
+
 fn layer_order(text: &str) -> Result<(String, usize), String> {
     let (name, order) = text.rsplit_once('=').ok_or("NAME=K is wanted, for example conv2=1")?;
     let order = order.parse().ok().filter(|order| (1..=8).contains(order)).ok_or("an order is a number from 1 to 8")?;
     Ok((name.to_owned(), order))
+}
+
+/// `NAME=1x3x224x224`
+fn input_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let wrong = || format!("{text:?} is no NAME=SIZExSIZE..., such as input=1x3x224x224");
+    let (name, sizes) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let sizes: Result<Vec<usize>, _> = sizes.split('x').map(str::parse).collect();
+    Ok((name.to_owned(), sizes.map_err(|_| wrong())?))
 }

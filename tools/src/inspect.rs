@@ -6,7 +6,7 @@ use crate::input::sizes;
 use crate::model::{self, Cost};
 use crate::table::{Table, amount, bytes};
 use crate::terminal::Style;
-use horq::graph::{Node, Op};
+use horq::graph::{Node, Op, Shape};
 use horq::{Model, escaped};
 use horq_kernels::{Padding, Window};
 use horq_probe::display::printable;
@@ -20,14 +20,17 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
         let document = document(&args.model.to_string_lossy(), &model);
         return Ok(writeln!(out, "{}", printable(&format!("{document:#}")))?);
     }
-    let graph = model.graph();
     let (major, minor) = model.version();
     let golden = model.golden().map_or("none".into(), |golden| {
         format!("{} samples with answers, for `horq verify --selftest`", golden.samples)
     });
     writeln!(out, "file      {}: {} bytes, format {major}.{minor}", escaped(&args.model), model.file_len())?;
-    writeln!(out, "input     {}: {}", escaped(&graph.input.name), model.input_shape())?;
-    writeln!(out, "output    {}: {}", escaped(&graph.output), model.output_shape())?;
+    for (name, shape) in model.inputs() {
+        writeln!(out, "input     {}: {shape}", escaped(name))?;
+    }
+    for (name, shape) in model.outputs() {
+        writeln!(out, "output    {}: {shape}", escaped(name))?;
+    }
     writeln!(out, "producer  {}", escaped(model.producer()))?;
     writeln!(out, "digest    {}", model.digest())?;
     writeln!(out, "example   {golden}")?;
@@ -142,7 +145,9 @@ fn window_parts(window: &Window) -> Vec<String> {
 
 /// Everything as JSON, with exact numbers.
 fn document(file: &str, model: &Model) -> Value {
-    let graph = model.graph();
+    let value = |(name, shape): (&str, Shape)| json!({"name": name, "shape": Vec::<usize>::from(shape)});
+    let inputs: Vec<Value> = model.inputs().map(value).collect();
+    let outputs: Vec<Value> = model.outputs().map(value).collect();
     let mut total = Cost::default();
     let layers: Vec<Value> = model::nodes(model)
         .map(|(node, input, shape)| {
@@ -169,8 +174,10 @@ fn document(file: &str, model: &Model) -> Value {
         "file": file,
         "file_bytes": model.file_len(),
         "format": [major, minor],
-        "input": {"name": graph.input.name, "shape": Vec::<usize>::from(model.input_shape())},
-        "output": {"name": graph.output, "shape": Vec::<usize>::from(model.output_shape())},
+        "input": inputs[0],
+        "inputs": inputs,
+        "output": outputs[0],
+        "outputs": outputs,
         "producer": model.producer(),
         "digest": model.digest(),
         "golden_samples": model.golden().map_or(0, |golden| golden.samples),

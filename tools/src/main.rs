@@ -8,6 +8,7 @@ mod cli;
 mod demo;
 mod digits;
 mod failure;
+mod import;
 mod input;
 mod inspect;
 mod isa;
@@ -48,6 +49,7 @@ fn execute(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Verify(args) => verify::verify(args, out),
         Command::Profile(args) => profile::profile(args, out),
         Command::Demo(args) => demo::demo(args, out),
+        Command::Import(args) => import::import(args, out),
         Command::Isa(args) => isa::isa(args, out),
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn highest_order(model: &Model) -> usize {
     orders.map(|quantizer| quantizer.order).max().unwrap_or(0)
 }
 
-/// The names of the classes, where the file's note `classes` lists one for each output, separated by commas.
+/// The names of the classes, where the file's note `classes` lists one for each value of the (first) output, separated by commas.
 pub(crate) fn classes(model: &Model) -> Option<Vec<&str>> {
     let names: Vec<&str> = model.notes().get("classes")?.split(',').map(str::trim).collect();
     (names.len() == model.output_shape().len()).then_some(names)
@@ -134,10 +134,7 @@ pub(crate) fn fields(op: &Op) -> serde_json::Map<String, serde_json::Value> {
 
 /// Each node with the shapes of its first input and of its value.
 pub(crate) fn nodes(model: &Model) -> impl Iterator<Item = (&Node, Shape, Shape)> {
-    let graph = model.graph();
-    let shape_of = move |name: &str| {
-        let node = graph.nodes.iter().position(|node| node.name == name);
-        node.map_or(model.input_shape(), |node| model.shapes()[node])
-    };
-    graph.nodes.iter().zip(model.shapes()).map(move |(node, &shape)| (node, shape_of(&node.inputs[0]), shape))
+    let shape_of = |name: &str| model.shape(name).unwrap_or_else(|| model.input_shape());
+    let nodes = model.graph().nodes.iter().zip(model.shapes());
+    nodes.map(move |(node, &shape)| (node, shape_of(&node.inputs[0]), shape))
 }

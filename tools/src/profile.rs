@@ -5,7 +5,8 @@ use crate::failure::Failure;
 use crate::model;
 use crate::table::{Table, amount, bytes, percent, time};
 use crate::terminal::Style;
-use horq::{LayerProfile, Model, Order, Session, SessionOptions, escaped};
+use horq::graph::Shape;
+use horq::{LayerProfile, Model, Order, Session, SessionOptions, Values, escaped};
 use horq_kernels::{Isa, Stage};
 use horq_probe::clock::{Clock, ClockChoice};
 use horq_probe::display::printable;
@@ -34,12 +35,14 @@ pub(crate) fn profile(args: &cli::Profile, out: &mut dyn Write) -> Result<(), Fa
     let options = SessionOptions::new().batch(args.batch);
     let mut plain = model::session(&args.model, &model, options.clone(), &args.orders)?;
     let mut timed = session_like(&plain, &model, options.profile(true)).map_err(fail)?;
-    let input = inputs(&model, args.batch);
-    let mut output = vec![0.0; args.batch * plain.output_len()];
+    let inputs = inputs(&model, args.batch);
+    let inputs: Vec<Values<'_>> = inputs.iter().map(|values| Values::F32(values)).collect();
+    let mut outputs: Vec<Vec<f32>> = plain.output_lens().iter().map(|len| vec![0.0; args.batch * len]).collect();
+    let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(|output| &mut output[..]).collect();
 
     let mut run = |session: &mut Session| -> Result<Duration, Failure> {
         let start = Instant::now();
-        session.run(&input, &mut output).map_err(fail)?;
+        session.run_many(&inputs, &mut outputs).map_err(fail)?;
         Ok(start.elapsed())
     };
     let mut once = Duration::MAX;
@@ -96,14 +99,18 @@ fn session_like(other: &Session, model: &Model, options: SessionOptions) -> Resu
     Ok(session)
 }
 
-/// The model's own example, over and over; without one, numbers between 0 and 1.
-fn inputs(model: &Model, batch: usize) -> Vec<f32> {
-    let len = batch * model.input_shape().len();
-    match model.golden() {
-        Some(golden) => golden.input.iter().copied().cycle().take(len).collect(),
-        // Steps of the golden ratio fill the interval evenly and repeat late.
-        None => (0..len).map(|i| ((i + 1) as f64 * 0.618_033_988_749_895).fract() as f32).collect(),
-    }
+/// The model's own example, over and over; without one, numbers between 0 and 1. The values of each input.
+fn inputs(model: &Model, batch: usize) -> Vec<Vec<f32>> {
+    let golden = model.golden();
+    let values = |(number, (_, shape)): (usize, (&str, Shape))| {
+        let len = batch * shape.len();
+        match &golden {
+            Some(golden) => golden.inputs[number].iter().copied().cycle().take(len).collect(),
+            // Steps of the golden ratio fill the interval evenly and repeat late.
+            None => (0..len).map(|i| ((i + 1) as f64 * 0.618_033_988_749_895).fract() as f32).collect(),
+        }
+    };
+    model.inputs().enumerate().map(values).collect()
 }
 
 /// What one layer took, in nanoseconds a run.

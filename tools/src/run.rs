@@ -6,7 +6,8 @@ use crate::failure::Failure;
 use crate::input::{self, Arrangement, Array, Layout};
 use crate::model;
 use crate::table::{percent, time};
-use horq::{Model, Session, SessionOptions, Threads, escaped};
+use horq::graph::Shape;
+use horq::{Model, Session, SessionOptions, Threads, Values, escaped};
 use horq_probe::display::{self, columns, padded};
 use serde_json::json;
 use std::io::Write;
@@ -21,9 +22,9 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn read(path: &'a Path, model: &Model, arrangement: Arrangement) -> Result<Self, Failure> {
+    fn read(path: &'a Path, shape: Shape, arrangement: Arrangement) -> Result<Self, Failure> {
         let array = input::read(path)?;
-        let layout = Layout::fit(&array, model.input_shape(), arrangement);
+        let layout = Layout::fit(&array, shape, arrangement);
         let layout = layout.map_err(|message| Failure::file(path, message))?;
         Ok(Self { path, array, layout })
     }
@@ -50,22 +51,67 @@ pub(crate) fn run(args: &cli::Run, out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Usage("--scale and --shift must be finite numbers".into()));
     }
     let model = model::open(&args.model)?;
-    let source = |path| Source::read(path, &model, args.layout);
-    let sources: Vec<Source<'_>> = args.inputs.iter().map(|path| source(path)).collect::<Result<_, _>>()?;
-    let samples: Vec<Sample<'_>> = sources
-        .iter()
-        .flat_map(|source| (0..source.layout.samples).map(move |index| Sample { source, index }))
-        .collect();
-    let labels = args.labels.as_deref().map(|path| labels(path, samples.len(), &model)).transpose()?;
+    let mut sources: Vec<Vec<Source<'_>>> = Vec::new();
+    for ((_, shape), paths) in model.inputs().zip(files(args, &model)?) {
+        let source = |path| Source::read(path, shape, args.layout);
+        sources.push(paths.into_iter().map(source).collect::<Result<_, _>>()?);
+    }
+    let samples: Vec<Vec<Sample<'_>>> = sources.iter().map(|sources| samples(sources)).collect();
+    let count = samples[0].len();
+    for ((name, _), samples) in model.inputs().zip(&samples) {
+        if samples.len() != count {
+            let (first, found) = (escaped(&model.graph().input().name), samples.len());
+            let text = "name files that belong together";
+            return Err(Failure::Usage(format!(
+                "the files of the input `{}` hold {found} samples, those of `{first}` hold {count}; {text}",
+                escaped(name)
+            )));
+        }
+    }
+    let labels = args.labels.as_deref().map(|path| labels(path, count, &model)).transpose()?;
 
     let threads = if args.threads == 1 { Threads::Inline } else { Threads::Own(args.threads.into()) };
-    let options = SessionOptions::new().batch(args.batch.min(samples.len())).threads(threads);
+    let options = SessionOptions::new().batch(args.batch.min(count)).threads(threads);
     let session = model::session(&args.model, &model, options, &args.orders)?;
     let mut runner = Runner { args, model: &model, session, elapsed: Duration::ZERO };
     match labels {
         Some(labels) => runner.accuracy(&samples, &labels, out),
+        None if model.outputs().len() > 1 => runner.many_answers(&samples, out),
         None => runner.answers(&samples, out),
     }
+}
+
+/// The samples of some files, one after another.
+fn samples<'a>(sources: &'a [Source<'a>]) -> Vec<Sample<'a>> {
+    let of = |source: &'a Source<'a>| (0..source.layout.samples).map(move |index| Sample { source, index });
+    sources.iter().flat_map(of).collect()
+}
+
+/// The files of each input of the model.
+fn files<'a>(args: &'a cli::Run, model: &Model) -> Result<Vec<Vec<&'a Path>>, Failure> {
+    let names: Vec<&str> = model.inputs().map(|(name, _)| name).collect();
+    let known = || names.iter().map(|name| escaped(name).to_string()).collect::<Vec<_>>().join(", ");
+    if args.input.is_empty() {
+        if names.len() > 1 {
+            let text = "name the files of each: --input NAME=FILE";
+            return Err(Failure::Usage(format!("the model has {} inputs: {}; {text}", names.len(), known())));
+        }
+        return Ok(vec![args.inputs.iter().map(|path| path.as_path()).collect()]);
+    }
+    if let Some((name, _)) = args.input.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+        let name = escaped(name);
+        return Err(Failure::Usage(format!("the model has no input `{name}`; its inputs are: {}", known())));
+    }
+    let of = |name: &&str| {
+        let files: Vec<&Path> = args.input.iter().filter(|given| given.0 == **name).map(|given| &*given.1).collect();
+        match files.is_empty() {
+            true => {
+                Err(Failure::Usage(format!("--input {}=FILE is missing; the inputs are: {}", escaped(name), known())))
+            }
+            false => Ok(files),
+        }
+    };
+    names.iter().map(of).collect()
 }
 
 /// Reads labels and holds them against the samples and the model.
@@ -99,51 +145,96 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Runs all samples and gives each one's outputs to `take`.
+    /// Runs all samples, given by input, and gives each one's outputs to `take`.
     fn each<'a>(
         &mut self,
-        samples: &[Sample<'a>],
-        mut take: impl FnMut(usize, Sample<'a>, &[f32]) -> Result<(), Failure>,
+        samples: &[Vec<Sample<'a>>],
+        mut take: impl FnMut(usize, Sample<'a>, &[&[f32]]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let (input_len, output_len, batch) =
-            (self.session.input_len(), self.session.output_len(), self.session.batch());
-        let mut inputs = vec![0.0; batch * input_len];
-        let mut outputs = vec![0.0; batch * output_len];
-        for (chunk, first) in samples.chunks(batch).zip((0..).step_by(batch)) {
-            let inputs = &mut inputs[..chunk.len() * input_len];
-            let outputs = &mut outputs[..chunk.len() * output_len];
-            for (sample, values) in chunk.iter().zip(inputs.chunks_exact_mut(input_len)) {
-                let Source { path, array, layout } = sample.source;
-                layout.copy(array, sample.index, values);
-                values.iter_mut().for_each(|v| *v = *v * self.args.scale + self.args.shift);
-                if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-                    let what = format!("value {i} of sample {} is {}, not a finite number", sample.index, values[i]);
-                    return Err(Failure::file(path, what));
+        let batch = self.session.batch();
+        let buffers = |lens: &[usize]| lens.iter().map(|len| vec![0.0; batch * len]).collect::<Vec<Vec<f32>>>();
+        let (mut inputs, mut outputs) = (buffers(self.session.input_lens()), buffers(self.session.output_lens()));
+        for first in (0..samples[0].len()).step_by(batch) {
+            let chunk = first..samples[0].len().min(first + batch);
+            for ((samples, values), len) in samples.iter().zip(&mut inputs).zip(self.session.input_lens()) {
+                for (sample, values) in samples[chunk.clone()].iter().zip(values.chunks_exact_mut(*len)) {
+                    let Source { path, array, layout } = sample.source;
+                    layout.copy(array, sample.index, values);
+                    values.iter_mut().for_each(|v| *v = *v * self.args.scale + self.args.shift);
+                    if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                        let what =
+                            format!("value {i} of sample {} is {}, not a finite number", sample.index, values[i]);
+                        return Err(Failure::file(path, what));
+                    }
                 }
             }
+            let lens = self.session.input_lens().iter().map(|len| len * chunk.len());
+            let given: Vec<Values<'_>> = inputs.iter().zip(lens).map(|(all, len)| Values::F32(&all[..len])).collect();
+            let lens: Vec<usize> = self.session.output_lens().to_vec();
+            let cut = outputs.iter_mut().zip(&lens).map(|(all, len)| &mut all[..len * chunk.len()]);
+            let mut answers: Vec<&mut [f32]> = cut.collect();
             let start = Instant::now();
-            let ran = self.session.run(inputs, outputs);
+            let ran = self.session.run_many(&given, &mut answers);
             self.elapsed += start.elapsed();
+            let names = &samples[0][chunk.clone()];
             ran.map_err(|error| {
-                let (first, last) = (chunk[0].name(), chunk[chunk.len() - 1].name());
-                let names = if chunk.len() == 1 { first } else { format!("{first} to {last}") };
+                let (first, last) = (names[0].name(), names[names.len() - 1].name());
+                let names = if names.len() == 1 { first } else { format!("{first} to {last}") };
                 Failure::Failed(format!("{}: running {names}: {error}", escaped(&self.args.model)))
             })?;
-            for (i, outputs) in outputs.chunks_exact(output_len).enumerate() {
-                take(first + i, chunk[i], outputs)?;
+            for (i, sample) in names.iter().enumerate() {
+                let outputs: Vec<&[f32]> =
+                    outputs.iter().zip(&lens).map(|(all, len)| &all[i * len..][..*len]).collect();
+                take(first + i, *sample, &outputs)?;
             }
         }
         Ok(())
     }
 
-    fn answers(&mut self, samples: &[Sample<'_>], out: &mut dyn Write) -> Result<(), Failure> {
+    /// The answers of a model with several outputs: the highest values of vectors, the range of images; as JSON all values.
+    fn many_answers(&mut self, samples: &[Vec<Sample<'_>>], out: &mut dyn Write) -> Result<(), Failure> {
+        let (n, json) = (self.args.top, self.args.json);
+        let named: Vec<(String, Shape)> = self.model.outputs().map(|(name, shape)| (name.into(), shape)).collect();
+        let longest = named.iter().map(|(name, _)| columns(&display::name(name))).max().unwrap_or(0);
+        let width = samples[0].iter().map(|sample| columns(&sample.name())).max().unwrap_or(0);
+        self.each(samples, |_, sample, outputs| {
+            if json {
+                let values = |((name, shape), values): (&(String, Shape), &&[f32])| {
+                    json!({"name": name, "shape": Vec::<usize>::from(*shape), "values": values})
+                };
+                let outputs: Vec<_> = named.iter().zip(outputs).map(values).collect();
+                let file = sample.source.path.to_string_lossy();
+                let line = json!({"file": file, "sample": sample.index, "outputs": outputs});
+                return Ok(writeln!(out, "{}", display::printable(&line.to_string()))?);
+            }
+            for ((name, shape), values) in named.iter().zip(outputs) {
+                let (file, name) = (padded(&sample.name(), width), padded(&display::name(name), longest));
+                write!(out, "{file}  {name}")?;
+                match (shape, values) {
+                    (_, [value]) => writeln!(out, "  {value}")?,
+                    (Shape::Flat(_), _) => {
+                        top(values, n).into_iter().try_for_each(|i| write!(out, "  {i}: {}", values[i]))?;
+                        writeln!(out)?;
+                    }
+                    _ => {
+                        let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+                        writeln!(out, "  {shape}, values from {low} to {high}")?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn answers(&mut self, samples: &[Vec<Sample<'_>>], out: &mut dyn Write) -> Result<(), Failure> {
         let (n, json) = (self.args.top, self.args.json);
         let confidence = Confidence::of(self.model);
         let classes = model::classes(self.model);
         let named = |class: usize| classes.as_ref().map_or(class.to_string(), |names| display::name(names[class]));
         let longest = (0..self.model.output_shape().len()).map(|class| columns(&named(class))).max().unwrap_or(0);
-        let width = samples.iter().map(|sample| columns(&sample.name())).max().unwrap_or(0);
+        let width = samples[0].iter().map(|sample| columns(&sample.name())).max().unwrap_or(0);
         self.each(samples, |_, sample, outputs| {
+            let outputs = outputs[0];
             let probabilities = confidence.probabilities(outputs);
             let top = top(outputs, n);
             if json {
@@ -174,13 +265,13 @@ impl Runner<'_> {
         })
     }
 
-    fn accuracy(&mut self, samples: &[Sample<'_>], labels: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
+    fn accuracy(&mut self, samples: &[Vec<Sample<'_>>], labels: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
         let mut right = 0;
         self.each(samples, |i, _, outputs| {
-            right += usize::from(top1(outputs) == usize::from(labels[i]));
+            right += usize::from(top1(outputs[0]) == usize::from(labels[i]));
             Ok(())
         })?;
-        let (all, share) = (samples.len(), right as f64 / samples.len() as f64);
+        let (all, share) = (samples[0].len(), right as f64 / samples[0].len() as f64);
         let ns = self.elapsed.as_nanos() as f64;
         let isa = self.session.isa();
         let orders: Vec<usize> = self.session.profile().iter().filter_map(|layer| layer.order()).collect();

@@ -6,11 +6,11 @@ use crate::isa;
 use crate::model;
 use crate::table::Table;
 use crate::terminal::Style;
-use horq::{Golden, Model, Session, SessionOptions};
+use horq::{Golden, Model, Session, SessionOptions, Values};
 use horq_kernels::Isa;
 use std::io::Write;
 
-/// How far an output may lie from the stored one, relative to the largest stored output of its sample.
+/// How far a value may lie from the stored one, relative to the largest stored value of the same output and sample.
 const TOLERANCE: f64 = 1e-4;
 
 /// Runs the command.
@@ -32,14 +32,14 @@ pub(crate) fn verify(args: &cli::Verify, out: &mut dyn Write) -> Result<(), Fail
     };
     // Fails where HORQ_ISA or HORQ_REQUIRE_ISA demands what this CPU lacks.
     isa::used()?;
-    let results: Vec<(Isa, Vec<f32>)> = Isa::available()
-        .map(|isa| answer(&model, golden, isa).map(|answer| (isa, answer)).map_err(fail))
+    let results: Vec<(Isa, Vec<Vec<f32>>)> = Isa::available()
+        .map(|isa| answers(&model, &golden, isa).map(|answer| (isa, answer)).map_err(fail))
         .collect::<Result<_, _>>()?;
     let mut table = Table::new(&["instruction set", ">largest difference", ">relative", "result"]);
     let mut failures = Vec::new();
-    for (isa, answer) in &results {
-        let (difference, relative) = difference(golden, answer);
-        let same = answer.iter().zip(&results[0].1).all(|(a, b)| a.to_bits() == b.to_bits());
+    for (isa, answers) in &results {
+        let (difference, relative) = difference(&golden, answers);
+        let same = answers.iter().flatten().zip(results[0].1.iter().flatten()).all(|(a, b)| a.to_bits() == b.to_bits());
         let verdict = match (relative <= TOLERANCE, same) {
             (true, true) => "ok",
             (true, false) => "differs from the other instruction sets",
@@ -64,26 +64,32 @@ pub(crate) fn verify(args: &cli::Verify, out: &mut dyn Write) -> Result<(), Fail
     ))
 }
 
-/// The answers to the stored samples at full order.
-fn answer(model: &Model, golden: Golden<'_>, isa: Isa) -> Result<Vec<f32>, horq::Error> {
+/// The answers to the stored samples at full order, of each output.
+fn answers(model: &Model, golden: &Golden<'_>, isa: Isa) -> Result<Vec<Vec<f32>>, horq::Error> {
     let mut session = Session::new(model, SessionOptions::new().isa(isa))?;
-    let mut answer = vec![0.0; golden.output.len()];
-    let samples = golden.input.chunks_exact(session.input_len());
-    for (input, output) in samples.zip(answer.chunks_exact_mut(session.output_len())) {
-        session.run(input, output)?;
+    let mut answers: Vec<Vec<f32>> = golden.outputs.iter().map(|output| vec![0.0; output.len()]).collect();
+    let lens = [session.input_lens().to_vec(), session.output_lens().to_vec()];
+    for sample in 0..golden.samples {
+        let inputs =
+            golden.inputs.iter().zip(&lens[0]).map(|(values, len)| Values::F32(&values[sample * len..][..*len]));
+        let inputs: Vec<Values<'_>> = inputs.collect();
+        let cut = answers.iter_mut().zip(&lens[1]).map(|(answer, len)| &mut answer[sample * len..][..*len]);
+        session.run_many(&inputs, &mut cut.collect::<Vec<_>>())?;
     }
-    Ok(answer)
+    Ok(answers)
 }
 
-/// The largest difference, absolute and relative to the largest stored output of its sample.
-fn difference(golden: Golden<'_>, answer: &[f32]) -> (f64, f64) {
-    let len = golden.output.len() / golden.samples;
+/// The largest difference, absolute and relative to the largest stored value of the same output and sample.
+fn difference(golden: &Golden<'_>, answers: &[Vec<f32>]) -> (f64, f64) {
     let mut worst = (0.0f64, 0.0f64);
-    for (stored, found) in golden.output.chunks_exact(len).zip(answer.chunks_exact(len)) {
-        let scale = stored.iter().fold(f32::MIN_POSITIVE, |max, v| max.max(v.abs()));
-        for (&a, &b) in stored.iter().zip(found) {
-            let difference = (f64::from(a) - f64::from(b)).abs();
-            worst = (worst.0.max(difference), worst.1.max(difference / f64::from(scale)));
+    for (stored, answer) in golden.outputs.iter().zip(answers) {
+        let len = stored.len() / golden.samples;
+        for (stored, found) in stored.chunks_exact(len).zip(answer.chunks_exact(len)) {
+            let scale = stored.iter().fold(f32::MIN_POSITIVE, |max, v| max.max(v.abs()));
+            for (&a, &b) in stored.iter().zip(found) {
+                let difference = (f64::from(a) - f64::from(b)).abs();
+                worst = (worst.0.max(difference), worst.1.max(difference / f64::from(scale)));
+            }
         }
     }
     worst

@@ -24,14 +24,14 @@ pub enum GraphError {
         reason: &'static str,
     },
     /// Two values of one name.
-    #[error("the name `{}` is taken by an earlier node or the graph's input; rename one of them", escaped(node))]
+    #[error("the name `{}` is taken by an earlier node or an input of the graph; rename one of them", escaped(node))]
     DuplicateName {
         /// The name.
         node: String,
     },
     /// A node reads a value that does not stand before it.
     #[error(
-        "node `{}` reads `{}`, which is neither the graph's input nor an earlier node; order the nodes so that each follows what it reads",
+        "node `{}` reads `{}`, which is neither an input of the graph nor an earlier node; order the nodes so that each follows what it reads",
         escaped(node),
         escaped(input)
     )]
@@ -97,6 +97,18 @@ pub enum GraphError {
         /// Which sizes disagree.
         reason: String,
     },
+    /// A field that must not stand as it does beside the operation's others.
+    #[error("node `{}` ({op}): the field `{field}` {rule}", escaped(node))]
+    Field {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+        /// The field.
+        field: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
     /// A value of zero elements, or of more than [`crate::Limits::value_elements`].
     #[error("value `{}` of shape {shape} has {elements} elements a sample; it must have 1 to {limit}", escaped(name))]
     ValueSize {
@@ -109,7 +121,53 @@ pub enum GraphError {
         /// Elements allowed.
         limit: usize,
     },
-    /// The graph's output is not one of its nodes.
+    /// More inputs than [`crate::MAX_INPUTS`], or none.
+    #[error("the graph has {count} inputs; it must have 1 to {limit}")]
+    InputLimit {
+        /// Inputs of the graph.
+        count: usize,
+        /// Inputs allowed.
+        limit: usize,
+    },
+    /// More outputs than [`crate::Limits::nodes`], or none.
+    #[error("the graph has {count} outputs; it must have 1 to {limit}, each another node")]
+    OutputLimit {
+        /// Outputs of the graph.
+        count: usize,
+        /// Outputs allowed.
+        limit: usize,
+    },
+    /// An input that no node reads.
+    #[error("nobody reads the input `{}`; remove it", escaped(input))]
+    UnreadInput {
+        /// The input.
+        input: String,
+    },
+    /// A node that is an output twice.
+    #[error("the graph names the output `{}` twice; name each node once", escaped(output))]
+    DuplicateOutput {
+        /// The node.
+        output: String,
+    },
+    /// A node that cannot work on inputs of other sizes, because its tensors are those of one size.
+    #[error(
+        "node `{}` ({op}) cannot read a value of shape {shape}: its tensor `{}` is made for shape {made_for}; give inputs whose size comes to that here, or export the model for the other size",
+        escaped(node),
+        escaped(tensor)
+    )]
+    Resized {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+        /// The tensor.
+        tensor: String,
+        /// The shape of its first input at the new sizes.
+        shape: Shape,
+        /// The shape of its first input in the file.
+        made_for: Shape,
+    },
+    /// An output of the graph that is not one of its nodes.
     #[error("the output `{}` is not a node of the graph; name one of its nodes", escaped(output))]
     UnknownOutput {
         /// The name.
@@ -117,14 +175,14 @@ pub enum GraphError {
     },
     /// A node whose value goes nowhere.
     #[error(
-        "nobody reads node `{}` and it is not the output `{}`; remove it or make it the output",
+        "nobody reads node `{}` and it is no output (`{}`); remove it or make it an output",
         escaped(node),
         escaped(output)
     )]
     Unread {
         /// The node.
         node: String,
-        /// The graph's output.
+        /// The outputs of the graph; the first of them where there are many.
         output: String,
     },
     /// An order outside 1 to 8.

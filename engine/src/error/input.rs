@@ -34,19 +34,44 @@ pub enum InputError {
         /// The type that was given.
         found: &'static str,
     },
-    /// Golden input or output that is no whole number of samples, or the two of different numbers.
+    /// Golden values that are no whole number of samples, or of another number than those of the first input.
     #[error(
-        "the golden input has {input} values and the golden output {output}, but a sample has {input_len} and {output_len}; give the same whole number of samples, at least one"
+        "the golden values of `{}` are {found}, but {samples} samples of {sample} are {}; give every input and output the same whole number of samples, at least one",
+        escaped(value),
+        samples.saturating_mul(*sample)
     )]
     GoldenLength {
-        /// Values of the input.
-        input: usize,
-        /// Values of the output.
-        output: usize,
-        /// Values of one sample's input.
-        input_len: usize,
-        /// Values of one sample's output.
-        output_len: usize,
+        /// The input or output.
+        value: String,
+        /// How many values were given.
+        found: usize,
+        /// Values of one sample.
+        sample: usize,
+        /// Samples that the first input's values make, at least 1.
+        samples: usize,
+    },
+    /// Another number of slices than the model has inputs or outputs.
+    #[error(
+        "{found} {kind}s were given, but the model has {expected}: {}; give one for each, in that order",
+        escaped(names)
+    )]
+    ValueCount {
+        /// `input` or `output`.
+        kind: &'static str,
+        /// How many were given.
+        found: usize,
+        /// How many the model has.
+        expected: usize,
+        /// Their names.
+        names: String,
+    },
+    /// Another number of shapes than the model has inputs.
+    #[error("{found} shapes were given, but the model has {expected} inputs; give one for each")]
+    ShapeCount {
+        /// How many were given.
+        found: usize,
+        /// How many inputs the model has.
+        expected: usize,
     },
     /// A batch of no samples.
     #[error("a session's batch must be at least 1; it is the most samples of one run")]
@@ -56,22 +81,44 @@ pub enum InputError {
     NoThreads,
     /// An input that is no whole number of samples, or more of them than the batch.
     #[error(
-        "the input has {found} values, but must be 1 to {batch} samples of {sample}; pass whole samples, or make the session with a larger batch"
+        "the input `{}` has {found} values, but must be 1 to {batch} samples of {sample}; pass whole samples, or make the session with a larger batch",
+        escaped(input)
     )]
     InputLength {
-        /// Values of the input.
+        /// The input.
+        input: String,
+        /// Values that were given.
         found: usize,
         /// Values of one sample.
         sample: usize,
         /// The most samples of one run.
         batch: usize,
     },
+    /// Two inputs of different numbers of samples.
+    #[error(
+        "the input `{}` has {samples} samples, but `{}` has {expected}; pass as many of each",
+        escaped(input),
+        escaped(other)
+    )]
+    SamplesDiffer {
+        /// The input.
+        input: String,
+        /// Its samples.
+        samples: usize,
+        /// The first input.
+        other: String,
+        /// Samples of the first input.
+        expected: usize,
+    },
     /// An output whose length does not fit the input's.
     #[error(
-        "the output has {found} values, but {samples} samples of {sample} need {expected}; pass a slice of {expected}"
+        "the output `{}` has {found} values, but {samples} samples of {sample} need {expected}; pass a slice of {expected}",
+        escaped(output)
     )]
     OutputLength {
-        /// Values of the output.
+        /// The output.
+        output: String,
+        /// Values that the slice has.
         found: usize,
         /// Values that the input's samples need.
         expected: usize,
@@ -82,14 +129,16 @@ pub enum InputError {
     },
     /// The caller's input holds NaN or infinity.
     #[error(
-        "value {index} of the input `{}` is {value}; every value must be finite, so check what prepares the input",
+        "value {index} of the input `{}` (in sample {sample}) is {value}; every value must be finite, so check what prepares the input",
         escaped(input)
     )]
     InputNotFinite {
         /// The name of the graph's input.
         input: String,
-        /// The value's place.
+        /// The value's place, counted from the first value of the first sample.
         index: usize,
+        /// The sample that has it, counted from 0.
+        sample: usize,
         /// The value.
         value: f32,
     },

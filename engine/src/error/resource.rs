@@ -29,6 +29,19 @@ pub enum ResourceError {
         /// Bytes of that layer's tables, scratch and values.
         layer_bytes: usize,
     },
+    /// An input of bytes whose f32 would take a session past [`crate::Limits::session_bytes`].
+    #[error(
+        "with the input `{}` as bytes the session needs {bytes} bytes of memory, more than the limit of {limit}; pass it as f32, make the batch smaller, or open the model with a higher `Limits::session_bytes` if you trust it",
+        escaped(input)
+    )]
+    BytesMemory {
+        /// The input.
+        input: String,
+        /// Bytes that it would take.
+        bytes: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// Memory that cannot be had.
     #[error("{bytes} bytes of memory are needed, which cannot be had; make the batch or the model smaller")]
     Memory {

@@ -93,8 +93,8 @@ pub enum TensorError {
         /// Its value.
         value: f32,
     },
-    /// A constant of mode `fixed` that is zero or negative.
-    #[error("scale {index} of {} is {value}; the constants of mode fixed must be positive", of(tensor, node))]
+    /// A scale that is zero or negative: a constant of mode `fixed`, or that of a `resize`.
+    #[error("scale {index} of {} is {value}; scales must be positive", of(tensor, node))]
     ScaleNotPositive {
         /// The node.
         node: String,

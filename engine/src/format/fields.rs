@@ -6,7 +6,7 @@ use serde::de::{Deserialize, DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::json::{Object, Word, brief};
-use crate::graph::{Node, Op};
+use crate::graph::{Node, Op, Shape};
 use crate::ops::Fields;
 
 /// The fields of a node, their values not parsed: those that the operation does not know are never looked into, so that
@@ -56,12 +56,25 @@ impl Fields<String> for JsonFields<'_> {
         self.required(name)
     }
 
+    fn list(&self, name: &'static str) -> Result<Vec<usize>, String> {
+        self.required(name)
+    }
+
+    fn shape(&self, name: &'static str) -> Result<Shape, String> {
+        self.required(name)
+    }
+
     fn byte(&self, name: &'static str) -> Result<u8, String> {
         self.required(name)
     }
 
     fn word<W: DeserializeOwned>(&self, name: &'static str) -> Result<W, String> {
         self.required(name).map(|Word(value)| value)
+    }
+
+    fn optional_word<W: DeserializeOwned>(&self, name: &'static str) -> Result<Option<W>, String> {
+        let word: Option<Option<Word<W>>> = self.find(name)?;
+        Ok(word.flatten().map(|Word(value)| value))
     }
 
     fn text(&self, name: &'static str) -> Result<String, String> {
@@ -74,6 +87,10 @@ impl Fields<String> for JsonFields<'_> {
 
     fn scalar(&self, name: &'static str) -> Result<String, String> {
         self.required(name)
+    }
+
+    fn optional_scalar(&self, name: &'static str) -> Result<Option<String>, String> {
+        self.optional_tensor(name)
     }
 
     fn len_of(&self, _: &String) -> Option<usize> {

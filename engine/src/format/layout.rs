@@ -22,8 +22,6 @@ const GOLDEN_NODE: &str = "golden";
 pub(crate) struct Layout {
     /// The shape of each node's value.
     pub(crate) shapes: Vec<Shape>,
-    /// The shape of the output.
-    pub(crate) output: Shape,
     /// Type and place of each tensor, its bytes counted from the start of the data.
     pub(crate) tensors: HashMap<String, (Dtype, Range<usize>)>,
 }
@@ -33,13 +31,11 @@ impl Layout {
     pub(super) fn new(metadata: &Metadata, header: &Header, limits: &Limits) -> Result<Self, Error> {
         let Metadata { graph, golden, .. } = metadata;
         let shapes = graph.shapes(limits)?;
-        let output = graph.nodes.iter().position(|node| node.name == graph.output);
-        let output = shapes[output.expect("inference has checked that the output is a node")];
         if let Some(golden) = golden {
-            check_samples(golden, graph.input.shape, output, header)?;
+            check_golden(golden, graph, &shapes, header)?;
         }
         let mut named: HashMap<&str, &str> = HashMap::new();
-        for (node, spec) in specs(metadata, &shapes, output) {
+        for (node, spec) in specs(metadata, &shapes) {
             let Some(entry) = header.tensor(spec.name) else {
                 return Err(TensorError::TensorMissing { node: node.to_owned(), tensor: spec.name.to_owned() }.into());
             };
@@ -58,51 +54,55 @@ impl Layout {
                 _ => return Err(TensorError::TensorUnknown { tensor }.into()),
             };
         }
-        Ok(Self { shapes, output, tensors })
+        Ok(Self { shapes, tensors })
     }
 }
 
 /// Checks the values of all tensors, whose types and shapes are right.
-pub(crate) fn check_values(
-    metadata: &Metadata,
-    shapes: &[Shape],
-    output: Shape,
-    tensors: &Tensors,
-) -> Result<(), Error> {
-    specs(metadata, shapes, output).try_for_each(|(node, spec)| check_tensor(node, &spec, tensors.bytes(spec.name)))
+pub(crate) fn check_values(metadata: &Metadata, shapes: &[Shape], tensors: &Tensors) -> Result<(), Error> {
+    specs(metadata, shapes).try_for_each(|(node, spec)| check_tensor(node, &spec, tensors.bytes(spec.name)))
 }
 
 /// The tensors that the graph and the golden values name, each with the name of its node.
-fn specs<'a>(
-    metadata: &'a Metadata,
-    shapes: &[Shape],
-    output: Shape,
-) -> impl Iterator<Item = (&'a str, TensorSpec<'a>)> {
+fn specs<'a>(metadata: &'a Metadata, shapes: &[Shape]) -> impl Iterator<Item = (&'a str, TensorSpec<'a>)> {
     let Metadata { graph, golden, .. } = metadata;
-    let Graph { input, nodes, .. } = graph;
-    let values: HashMap<&str, Shape> = std::iter::once((input.name.as_str(), input.shape))
-        .chain(nodes.iter().map(|node| node.name.as_str()).zip(shapes.iter().copied()))
+    let values = graph.values(shapes);
+    let of_golden: Vec<_> = golden
+        .iter()
+        .flat_map(|golden| {
+            let inputs = golden.inputs.iter().zip(graph.inputs.iter().map(|input| input.shape));
+            let outputs = golden.outputs.iter().zip(graph.outputs.iter().map(|output| values[output.as_str()]));
+            let vector = |(name, shape): (&'a String, Shape)| TensorSpec::vector(name, golden.samples * shape.len());
+            inputs.chain(outputs).map(vector).map(|spec| (GOLDEN_NODE, spec)).collect::<Vec<_>>()
+        })
         .collect();
     let of_node = move |node: &'a Node| {
         let tensors = node.op.tensors(values[node.inputs[0].as_str()]);
         tensors.into_iter().map(|spec| (node.name.as_str(), spec))
     };
-    let of_golden = golden.iter().flat_map(move |golden| {
-        let vector = |name, shape: Shape| TensorSpec::vector(name, golden.samples * shape.len());
-        [vector(&golden.input, input.shape), vector(&golden.output, output)].map(|spec| (GOLDEN_NODE, spec))
-    });
-    nodes.iter().flat_map(of_node).chain(of_golden)
+    graph.nodes.iter().flat_map(of_node).chain(of_golden)
 }
 
-/// Checks that the golden values have samples, and no more of them than the file has bytes.
-fn check_samples(golden: &GoldenRef, input: Shape, output: Shape, header: &Header) -> Result<(), Error> {
+/// Checks that the golden values are those of every input and output, that they have samples, and no more of them than the
+/// file has bytes.
+fn check_golden(golden: &GoldenRef, graph: &Graph, shapes: &[Shape], header: &Header) -> Result<(), Error> {
+    let malformed = |reason| Err(FileError::Malformed { key: "golden", reason }.into());
+    for (what, given, there) in
+        [("inputs", golden.inputs.len(), graph.inputs.len()), ("outputs", golden.outputs.len(), graph.outputs.len())]
+    {
+        if given != there {
+            return malformed(format!("it names tensors for {given} {what}, but the graph has {there}"));
+        }
+    }
+    let values = graph.values(shapes);
+    let outputs = graph.outputs.iter().map(|output| values[output.as_str()]);
+    let mut all = graph.inputs.iter().map(|input| input.shape).chain(outputs);
     let fits = |shape: Shape| golden.samples.checked_mul(shape.len()).is_some_and(|n| n <= header.data_len);
-    let reason = match golden.samples {
-        0 => "it must have at least one sample".into(),
-        _ if fits(input) && fits(output) => return Ok(()),
-        samples => format!("{samples} samples are more than the file can hold"),
-    };
-    Err(FileError::Malformed { key: "golden", reason }.into())
+    match golden.samples {
+        0 => malformed("it must have at least one sample".into()),
+        _ if all.all(fits) => Ok(()),
+        samples => malformed(format!("{samples} samples are more than the file can hold")),
+    }
 }
 
 fn check_type(node: &str, spec: &TensorSpec<'_>, entry: &TensorInfo) -> Result<(), Error> {

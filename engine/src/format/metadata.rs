@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::fields::JsonFields;
@@ -13,7 +14,7 @@ use super::json::{self, Object};
 use crate::Error;
 use crate::error::{FileError, GraphError};
 use crate::graph::{Graph, Input, Node};
-use crate::limits::{Limits, MAX_NODES, VERSION};
+use crate::limits::{Limits, MAX_INPUTS, MAX_NODES, VERSION};
 
 pub(super) const FORMAT: &str = "format";
 pub(super) const FORMAT_VALUE: &str = "horq";
@@ -29,15 +30,54 @@ pub(super) const NOTE: &str = "note.";
 /// Hex digits of a sha256.
 pub(super) const DIGITS: usize = 64;
 
-/// What `golden` says: the names of two tensors, and how many samples they hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What `golden` says: the names of a tensor for each input and each output, and how many samples they hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GoldenRef {
     pub(crate) samples: usize,
-    pub(crate) input: String,
-    pub(crate) output: String,
+    /// In the order of the graph's inputs.
+    pub(crate) inputs: Vec<String>,
+    /// In the order of the graph's outputs.
+    pub(crate) outputs: Vec<String>,
+}
+
+/// As the file has it: the first tensor of each kind stands alone, as in version 1.0, the others in lists.
+impl Serialize for GoldenRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut golden = serializer.serialize_map(None)?;
+        golden.serialize_entry("samples", &self.samples)?;
+        for (first, more, names) in [("input", "more_inputs", &self.inputs), ("output", "more_outputs", &self.outputs)]
+        {
+            golden.serialize_entry(first, &names[0])?;
+            if names.len() > 1 {
+                golden.serialize_entry(more, &names[1..])?;
+            }
+        }
+        golden.end()
+    }
+}
+
+/// [`GoldenRef`] as it is read.
+#[derive(Deserialize)]
+struct RawGolden {
+    samples: usize,
+    input: String,
+    #[serde(default)]
+    more_inputs: Counted<String, MAX_INPUTS>,
+    output: String,
+    #[serde(default)]
+    more_outputs: Counted<String, MAX_NODES>,
+}
+
+impl From<RawGolden> for GoldenRef {
+    fn from(raw: RawGolden) -> Self {
+        let all = |first, more: Vec<String>| std::iter::once(first).chain(more).collect();
+        let inputs = all(raw.input, raw.more_inputs.first);
+        Self { samples: raw.samples, inputs, outputs: all(raw.output, raw.more_outputs.first) }
+    }
 }
 
 /// Everything that `__metadata__` says.
+#[derive(Clone)]
 pub(crate) struct Metadata {
     pub(crate) version: (u32, u32),
     pub(crate) header_sha256: String,
@@ -73,7 +113,7 @@ impl Metadata {
             header_sha256,
             data_sha256,
             graph,
-            golden: golden.transpose()?.map(|Object(golden)| golden),
+            golden: golden.transpose()?.map(|Object::<RawGolden>(golden)| golden.into()),
             producer: header.get(PRODUCER)?.to_owned(),
             notes: notes.collect(),
         })
@@ -113,37 +153,47 @@ fn stated_digest(header: &Header, key: &'static str) -> Result<String, Error> {
 #[derive(Deserialize)]
 struct RawGraph<'a> {
     input: Object<Input>,
+    #[serde(default)]
+    more_inputs: Counted<Object<Input>, MAX_INPUTS>,
     output: String,
+    #[serde(default)]
+    more_outputs: Counted<String, MAX_NODES>,
     #[serde(borrow)]
-    nodes: RawNodes<'a>,
+    nodes: Counted<&'a RawValue, MAX_NODES>,
 }
 
-/// The JSON of the first [`MAX_NODES`] nodes, and how many there are.
-struct RawNodes<'a> {
-    first: Vec<&'a RawValue>,
+/// The first `MOST` elements of an array, and how many there are. The others take no memory.
+struct Counted<T, const MOST: usize> {
+    first: Vec<T>,
     count: usize,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for RawNodes<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Self { first: Vec::new(), count: 0 })
+impl<T, const MOST: usize> Default for Counted<T, MOST> {
+    fn default() -> Self {
+        Self { first: Vec::new(), count: 0 }
     }
 }
 
-impl<'de: 'a, 'a> Visitor<'de> for RawNodes<'a> {
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Counted<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Self::default())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Counted<T, MOST> {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of nodes")
+        f.write_str("an array")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut nodes: A) -> Result<Self, A::Error> {
-        while self.first.len() < MAX_NODES {
-            let Some(node) = nodes.next_element()? else { break };
-            self.first.push(node);
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Self, A::Error> {
+        while self.first.len() < MOST {
+            let Some(element) = elements.next_element()? else { break };
+            self.first.push(element);
         }
         self.count = self.first.len();
-        while nodes.next_element::<IgnoredAny>()?.is_some() {
+        while elements.next_element::<IgnoredAny>()?.is_some() {
             self.count += 1;
         }
         Ok(self)
@@ -156,11 +206,20 @@ fn parse_graph(json: &str, limits: &Limits) -> Result<Graph, Error> {
     if count > limits.nodes {
         return Err(GraphError::NodeCount { count, limit: limits.nodes }.into());
     }
+    let (inputs, outputs) = (1 + raw.more_inputs.count, 1 + raw.more_outputs.count);
+    if inputs > MAX_INPUTS {
+        return Err(GraphError::InputLimit { count: inputs, limit: MAX_INPUTS }.into());
+    }
+    if outputs > limits.nodes {
+        return Err(GraphError::OutputLimit { count: outputs, limit: limits.nodes }.into());
+    }
     let mut nodes: Vec<Node> = Vec::with_capacity(count);
     for (index, json) in raw.nodes.first.iter().map(|node| node.get()).enumerate() {
         let malformed = |node, reason| Error::File(FileError::NodeMalformed { index, node, reason });
         let fields = JsonFields::parse(json).map_err(|reason| malformed(String::new(), reason))?;
         nodes.push(fields.node().map_err(|reason| malformed(fields.required("name").unwrap_or_default(), reason))?);
     }
-    Ok(Graph { input: raw.input.0, output: raw.output, nodes })
+    let inputs = std::iter::once(raw.input).chain(raw.more_inputs.first).map(|Object(input)| input).collect();
+    let outputs = std::iter::once(raw.output).chain(raw.more_outputs.first).collect();
+    Ok(Graph { inputs, outputs, nodes })
 }

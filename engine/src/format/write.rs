@@ -14,6 +14,13 @@ use crate::graph::Graph;
 use crate::limits::{ALIGNMENT, VERSION};
 use crate::tensor::TensorData;
 
+/// The least minor version that has all that the graph uses, so that older readers take every file that they can read.
+fn minor_version(graph: &Graph) -> u32 {
+    let of_nodes = graph.nodes.iter().map(|node| node.op.minor_version());
+    let of_ends = u32::from(graph.inputs.len() > 1 || graph.outputs.len() > 1);
+    of_nodes.fold(of_ends, u32::max)
+}
+
 /// The parts of a file.
 pub(crate) struct Parts<'a> {
     pub(crate) graph: &'a Graph,
@@ -42,7 +49,7 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Vec<u8> {
     let unset = "0".repeat(DIGITS);
     let mut metadata = BTreeMap::from([
         (FORMAT.to_owned(), FORMAT_VALUE.to_owned()),
-        (FORMAT_VERSION.to_owned(), format!("{}.{}", VERSION.0, parts.graph.minor_version())),
+        (FORMAT_VERSION.to_owned(), format!("{}.{}", VERSION.0, minor_version(parts.graph))),
         (HEADER_SHA256.to_owned(), unset.clone()),
         (DATA_SHA256.to_owned(), format!("{:x}", data_hash.finalize())),
         (GRAPH.to_owned(), json(parts.graph)),

@@ -1,9 +1,11 @@
 //! What follows from a graph: the shape of each value, with checked sizes.
 
-use super::{Graph, Node, Shape};
+use std::collections::{HashMap, HashSet};
+
+use super::{Graph, Input, Node, Shape};
 use crate::Error;
 use crate::error::GraphError;
-use crate::limits::{Limits, MAX_NAME_BYTES};
+use crate::limits::{Limits, MAX_INPUTS, MAX_NAME_BYTES};
 
 impl Graph {
     /// The shape of each node's value, in the order of [`Graph::nodes`].
@@ -11,14 +13,21 @@ impl Graph {
     /// # Errors
     /// Every rule about names, order and shapes that the graph breaks has an error of its own.
     pub fn shapes(&self, limits: &Limits) -> Result<Vec<Shape>, Error> {
+        self.shapes_where(limits, |_, _| Ok(()))
+    }
+
+    /// [`Self::shapes`] where `accept` takes each node with the shape of its first input.
+    pub(crate) fn shapes_where(
+        &self,
+        limits: &Limits,
+        accept: impl Fn(&Node, Shape) -> Result<(), Error>,
+    ) -> Result<Vec<Shape>, Error> {
         let nodes = self.nodes.len();
         if nodes == 0 || nodes > limits.nodes {
             return Err(GraphError::NodeCount { count: nodes, limit: limits.nodes }.into());
         }
-        check_name(&self.input.name)?;
-        check_size(&self.input.name, self.input.shape, limits)?;
-        let mut values = Values::with_capacity(nodes + 1);
-        values.insert(&self.input.name, Value { shape: self.input.shape, read: true });
+        let mut values = self.check_inputs(limits)?;
+        values.reserve(nodes);
         let mut shapes = Vec::with_capacity(nodes);
         for node in &self.nodes {
             check_name(&node.name)?;
@@ -31,18 +40,66 @@ impl Graph {
                 inputs.push(value.shape);
             }
             let shape = infer(node, &inputs, limits)?;
+            accept(node, inputs[0])?;
             if values.insert(&node.name, Value { shape, read: false }).is_some() {
                 return Err(GraphError::DuplicateName { node: node.name.clone() }.into());
             }
             shapes.push(shape);
         }
         self.nodes.iter().try_for_each(|node| self.check_order_of(node))?;
-        if self.output == self.input.name || !values.contains_key(self.output.as_str()) {
-            return Err(GraphError::UnknownOutput { output: self.output.clone() }.into());
+        self.check_outputs(&values, limits)?;
+        Ok(shapes)
+    }
+
+    /// The shape of every value by name, given those of the nodes.
+    pub(crate) fn values(&self, shapes: &[Shape]) -> HashMap<&str, Shape> {
+        let inputs = self.inputs.iter().map(|input| (input.name.as_str(), input.shape));
+        inputs.chain(self.nodes.iter().map(|node| node.name.as_str()).zip(shapes.iter().copied())).collect()
+    }
+
+    /// Checks the inputs by themselves; they are the first values.
+    fn check_inputs(&self, limits: &Limits) -> Result<Values<'_>, Error> {
+        let count = self.inputs.len();
+        if count == 0 || count > MAX_INPUTS {
+            return Err(GraphError::InputLimit { count, limit: MAX_INPUTS }.into());
         }
-        match self.nodes.iter().find(|node| node.name != self.output && !values[node.name.as_str()].read) {
-            Some(node) => Err(GraphError::Unread { node: node.name.clone(), output: self.output.clone() }.into()),
-            None => Ok(shapes),
+        let mut values = Values::with_capacity(count);
+        for Input { name, shape } in &self.inputs {
+            check_name(name)?;
+            check_size(name, *shape, limits)?;
+            if values.insert(name, Value { shape: *shape, read: false }).is_some() {
+                return Err(GraphError::DuplicateName { node: name.clone() }.into());
+            }
+        }
+        Ok(values)
+    }
+
+    /// Checks that the outputs are nodes, each named once, and that no value goes nowhere.
+    fn check_outputs(&self, values: &Values<'_>, limits: &Limits) -> Result<(), Error> {
+        let count = self.outputs.len();
+        if count == 0 || count > limits.nodes {
+            return Err(GraphError::OutputLimit { count, limit: limits.nodes }.into());
+        }
+        let nodes: HashSet<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+        let mut outputs = HashSet::with_capacity(count);
+        for output in &self.outputs {
+            if !nodes.contains(output.as_str()) {
+                return Err(GraphError::UnknownOutput { output: output.clone() }.into());
+            }
+            if !outputs.insert(output.as_str()) {
+                return Err(GraphError::DuplicateOutput { output: output.clone() }.into());
+            }
+        }
+        if let Some(input) = self.inputs.iter().find(|input| !values[input.name.as_str()].read) {
+            return Err(GraphError::UnreadInput { input: input.name.clone() }.into());
+        }
+        let goes_nowhere = |name: &str| !outputs.contains(name) && !values[name].read;
+        match self.nodes.iter().find(|node| goes_nowhere(&node.name)) {
+            Some(node) => {
+                let output = brief(&self.outputs);
+                Err(GraphError::Unread { node: node.name.clone(), output }.into())
+            }
+            None => Ok(()),
         }
     }
 
@@ -61,11 +118,19 @@ impl Graph {
     }
 }
 
-type Values<'a> = std::collections::HashMap<&'a str, Value>;
+type Values<'a> = HashMap<&'a str, Value>;
 
 struct Value {
     shape: Shape,
     read: bool,
+}
+
+/// The names of the outputs, cut off where there are many.
+fn brief(outputs: &[String]) -> String {
+    match outputs.get(..4) {
+        Some(first) if outputs.len() > 4 => format!("{} and {} more", first.join(", "), outputs.len() - 4),
+        _ => outputs.join(", "),
+    }
 }
 
 /// The shape of one node's value, given the shapes of its inputs.

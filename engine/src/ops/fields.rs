@@ -3,6 +3,8 @@
 use horq_kernels::Window;
 use serde::de::DeserializeOwned;
 
+use crate::shape::Shape;
+
 /// Fields by name: the JSON of a file, whose tensors are names, or what a caller of a builder gives, whose tensors are values.
 /// `docs/format.md` lists the fields of each operation.
 ///
@@ -26,11 +28,20 @@ pub trait Fields<T> {
     where
         [usize; N]: DeserializeOwned;
 
+    /// Any number of whole numbers.
+    fn list(&self, name: &'static str) -> Result<Vec<usize>, Self::Error>;
+
+    /// The shape of a value: one size or three.
+    fn shape(&self, name: &'static str) -> Result<Shape, Self::Error>;
+
     /// A whole number from 0 to 255.
     fn byte(&self, name: &'static str) -> Result<u8, Self::Error>;
 
     /// One of the words of an enumeration.
     fn word<W: DeserializeOwned>(&self, name: &'static str) -> Result<W, Self::Error>;
+
+    /// One of the words of an enumeration, which need not be there.
+    fn optional_word<W: DeserializeOwned>(&self, name: &'static str) -> Result<Option<W>, Self::Error>;
 
     /// A text.
     fn text(&self, name: &'static str) -> Result<String, Self::Error>;
@@ -40,6 +51,9 @@ pub trait Fields<T> {
 
     /// A tensor of one value.
     fn scalar(&self, name: &'static str) -> Result<T, Self::Error>;
+
+    /// A tensor of one value that need not be there.
+    fn optional_scalar(&self, name: &'static str) -> Result<Option<T>, Self::Error>;
 
     /// How many values a tensor has, where they are at hand.
     fn len_of(&self, tensor: &T) -> Option<usize>;

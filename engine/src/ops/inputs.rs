@@ -65,6 +65,11 @@ impl Inputs<'_> {
         Error::Graph(GraphError::Geometry { node: self.node.into(), op: self.op, shape, reason: reason.to_string() })
     }
 
+    /// The refusal of a field that does not go with the operation's others.
+    pub(super) fn field(&self, field: &'static str, rule: &'static str) -> Error {
+        Error::Graph(GraphError::Field { node: self.node.into(), op: self.op, field, rule })
+    }
+
     /// The refusal of two inputs that do not go together.
     pub(super) fn differ(&self, first: Shape, second: Shape, rule: &'static str) -> Error {
         Error::Graph(GraphError::ShapesDiffer { node: self.node.into(), op: self.op, first, second, rule })

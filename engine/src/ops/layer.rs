@@ -5,8 +5,9 @@ use crate::Error;
 use crate::macs::Macs;
 use crate::slot::{Slot, Value};
 use crate::tensor::View;
+use crate::values::Values;
 use bytemuck::cast_slice;
-use horq_kernels::{Isa, Memory, Parallel, Runner, Stage, StageClock, timed};
+use horq_kernels::{Aligned, Isa, Memory, Parallel, Runner, Stage, StageClock, timed};
 
 /// An operation that becomes a layer of its own.
 pub(crate) trait Layer {
@@ -125,12 +126,12 @@ pub(crate) struct Call<'a> {
     pub(crate) clock: Option<&'a StageClock>,
 }
 
-/// The values that a layer reads: slices of the caller's input and of the arena before and after the layer's output.
+/// The values that a layer reads: slices of the caller's buffers and of the arena before and after the layer's output.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a> {
     pub(crate) values: &'a [Value],
     pub(crate) samples: usize,
-    pub(crate) input: &'a [f32],
+    pub(crate) callers: Callers<'a>,
     /// The arena before the layer's output.
     pub(crate) before: &'a [f32],
     /// The arena after the layer's output.
@@ -147,9 +148,10 @@ impl<'a> Operands<'a> {
         let Value { slot, shape } = self.values[i];
         let len = shape.len() * self.samples;
         match slot {
-            Slot::Input => &self.input[..len],
+            Slot::Input(number) => self.callers.input(number, shape.len(), len),
+            Slot::Output(number) => self.callers.output(number, shape.len(), len),
             Slot::Arena(start) => self.arena(start, len),
-            Slot::Planes { .. } | Slot::Output => panic!("the plan gives this layer no values to read"),
+            Slot::Planes { .. } => panic!("the plan gives this layer planes to read"),
         }
     }
 
@@ -157,7 +159,7 @@ impl<'a> Operands<'a> {
     pub(crate) fn planes(&self, i: usize) -> Option<&'a [u32]> {
         match self.values[i].slot {
             Slot::Planes { start, words } => Some(cast_slice(self.arena(start, words))),
-            Slot::Input | Slot::Output | Slot::Arena(_) => None,
+            Slot::Input(_) | Slot::Output(_) | Slot::Arena(_) => None,
         }
     }
 
@@ -167,5 +169,43 @@ impl<'a> Operands<'a> {
         } else {
             &self.after[start - self.after_start..][..len]
         }
+    }
+}
+
+/// The buffers of a run's caller, as far as a layer reads them.
+#[derive(Clone, Copy)]
+pub(crate) struct Callers<'a> {
+    /// The inputs, all samples of the run.
+    pub(crate) inputs: &'a [Values<'a>],
+    /// The call's samples of those inputs that are bytes, as f32.
+    pub(crate) converted: &'a [Option<Aligned<f32>>],
+    /// The first sample of the call in the inputs.
+    pub(crate) first_input: usize,
+    /// The outputs before the one that the layer writes, all of them if it writes none.
+    pub(crate) before: &'a [&'a mut [f32]],
+    /// The outputs after it.
+    pub(crate) after: &'a [&'a mut [f32]],
+    /// The first sample of the call in the outputs.
+    pub(crate) first_output: usize,
+}
+
+impl<'a> Callers<'a> {
+    /// `len` values of that input, of which a sample has `sample_len`.
+    fn input(&self, number: usize, sample_len: usize, len: usize) -> &'a [f32] {
+        match self.inputs[number] {
+            Values::F32(values) => &values[self.first_input * sample_len..][..len],
+            Values::U8(_) => {
+                &self.converted[number].as_deref().expect("a run makes room for bytes before its passes")[..len]
+            }
+        }
+    }
+
+    /// `len` values of that output, which another layer has written.
+    fn output(&self, number: usize, sample_len: usize, len: usize) -> &'a [f32] {
+        let output = match self.before.get(number) {
+            Some(output) => output,
+            None => &self.after[number - self.before.len() - 1],
+        };
+        &output[self.first_output * sample_len..][..len]
     }
 }

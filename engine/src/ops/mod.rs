@@ -6,6 +6,7 @@
 // (its fields) and `Operation` (its shape, its tensors and its role in a session), or `Bare` for both if it has no fields. Their
 // methods have no defaults, so nothing of it can be forgotten.
 
+mod adaptive_pool;
 mod affine;
 mod binary;
 mod binary_weight;
@@ -27,9 +28,13 @@ mod pool;
 mod product;
 mod quantize;
 mod rank;
+mod rearrange;
 mod reduce;
+mod resize;
+mod select;
 mod shape;
 
+pub use adaptive_pool::{AdaptiveAveragePool, AdaptiveMaxPool, AdaptivePool};
 pub use affine::{Affine, AffineByOrder};
 pub use binary::{Basis, Binary, BinaryConv2d, BinaryDense, Quantizer};
 pub use binary_weight::{BinaryWeight, BinaryWeightConv2d, BinaryWeightDense};
@@ -42,7 +47,7 @@ pub use fields::Fields;
 pub use float::{Conv2d, Dense, Float};
 pub(crate) use inputs::Inputs;
 pub use int8::{Int8, Int8Conv2d, Int8Dense, Int8Quantize};
-pub(crate) use layer::{Call, Compute, Layer, LayerError, Operands};
+pub(crate) use layer::{Call, Callers, Compute, Layer, LayerError, Operands};
 pub use layout::{Flat, SignPadded, Sliding};
 pub use matmul::MatMul;
 pub use norm::{GroupNorm, LayerNorm, LogSoftmax, Lrn, RmsNorm};
@@ -52,8 +57,15 @@ pub(crate) use product::Product;
 pub use product::Weighted;
 pub use quantize::{FakeQuantize, MultiThreshold, Sign};
 pub use rank::{ArgMax, TopK};
+pub use rearrange::Rearrange;
 pub use reduce::{Reduce, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceProduct, ReduceSum};
-pub use shape::{Concat, Flatten};
+pub use resize::{MAX_RESIZED, Resize, ResizeMode};
+pub use select::{Gather, Pad, Slice, ZeroInsert};
+pub use shape::{Concat, Flatten, Join};
+
+pub use horq_plain::rearrange::MAX_AXES;
+pub use horq_plain::resize::{Coordinates, Outside, Rounding};
+pub use horq_plain::select::Border;
 
 pub use horq_plain::pointwise::{
     Abs, BroadcastAdd, Ceil, Cos, Divide, Equal, Erf, Exp, Floor, Gelu, GeluTanh, Greater, Less, Log, Maximum, Minimum,
@@ -437,6 +449,24 @@ operations! {
     Concat(Concat) = "concat",
     /// An image as a vector, in memory order (height, width, channels).
     Flatten(Flatten) = "flatten",
+    /// The values with their axes in another order, under a shape of their own.
+    Rearrange(Rearrange) = "rearrange",
+    /// Every n-th value from one place to another along each axis.
+    Slice(Slice) = "slice",
+    /// A border around an image: one value, or the image's own.
+    Pad(Pad<T>) = "pad",
+    /// Images one below the other or one beside the other, in the order of the inputs.
+    Join(Join) = "join",
+    /// An image of another size: by its nearest pixels, linear or cubic.
+    Resize(Resize<T>) = "resize",
+    /// Zeros between the pixels of an image.
+    ZeroInsert(ZeroInsert) = "zero_insert",
+    /// The mean of each of so many windows that share the image evenly.
+    AdaptiveAveragePool(AdaptiveAveragePool) = "adaptive_average_pool",
+    /// The largest value of each of so many windows that share the image evenly.
+    AdaptiveMaxPool(AdaptiveMaxPool) = "adaptive_max_pool",
+    /// The values at given places of an axis.
+    Gather(Gather) = "gather",
     /// exp(x - max x) / sum, over the channels of each pixel.
     Softmax(Softmax) = "softmax",
     /// x - max x - log(sum of exp(x - max x)), over the channels of each pixel.

@@ -16,16 +16,16 @@ pub(super) fn steps(graph: &Graph, flow: &Flow) -> Vec<Step> {
     let mut taken = vec![false; graph.nodes.len()];
     let mut steps = Vec::new();
     for node in 0..graph.nodes.len() {
-        if taken[node] || flow.is_free(graph, node) {
+        if taken[node] || flow.is_free(node) {
             continue;
         }
-        let mut step = Step { node, fused: Vec::new(), inputs: flow.inputs[node].clone(), output: node + 1 };
+        let mut step = Step { node, fused: Vec::new(), inputs: flow.inputs[node].clone(), output: flow.value_of(node) };
         if let Role::Product(_) = graph.nodes[node].op.role() {
             while let Some((next, addend)) = next_fusable(graph, flow, &taken, &step) {
                 taken[next] = true;
                 step.fused.push(next);
                 step.inputs.extend(addend);
-                step.output = next + 1;
+                step.output = flow.value_of(next);
             }
         }
         steps.push(step);
@@ -37,7 +37,7 @@ pub(super) fn steps(graph: &Graph, flow: &Flow) -> Vec<Step> {
 /// The only reader of the layer's value, if it can be the next step of the epilogue, and the other operand of a sum.
 fn next_fusable(graph: &Graph, flow: &Flow, taken: &[bool], step: &Step) -> Option<(usize, Option<ValueId>)> {
     let [reader] = flow.readers[step.output][..] else { return None };
-    if step.output == flow.output || taken[reader] || step.fused.len() == MAX_FUSED {
+    if flow.is_output[step.output] || taken[reader] || step.fused.len() == MAX_FUSED {
         return None;
     }
     match graph.nodes[reader].op.role() {

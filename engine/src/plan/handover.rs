@@ -1,6 +1,6 @@
 //! Hand-overs: values that go from one binary layer to the next as packed planes, and as nothing else.
 
-use super::{Flow, Step, Storage};
+use super::{Flow, Step};
 use crate::graph::{Graph, Shape};
 use horq_kernels::PlaneLayout;
 use horq_kernels::weights::LANES;
@@ -23,20 +23,19 @@ pub(crate) struct Handover {
 pub(super) fn handovers(
     graph: &Graph,
     flow: &Flow,
-    storage: &Storage,
     steps: &[Step],
     shape: &dyn Fn(usize) -> Shape,
     batch: usize,
 ) -> Vec<Option<Handover>> {
-    let mut reads = vec![Vec::new(); storage.class.len()];
+    let mut reads = vec![Vec::new(); flow.class.len()];
     for (reader, step) in steps.iter().enumerate() {
         for (i, &value) in step.inputs.iter().enumerate() {
-            reads[storage.class[value]].push((reader, i, value));
+            reads[flow.class[value]].push((reader, i, value));
         }
     }
     let handover = |step: &Step| {
         let writer = graph.nodes[step.node].op.binary_spec(shape(step.inputs[0]), batch)?.geometry;
-        let class = storage.class[step.output];
+        let class = flow.class[step.output];
         let [(reader, 0, value)] = reads[class][..] else { return None };
         let spec = graph.nodes[steps[reader].node].op.binary_spec(shape(value), batch)?;
         let layout = PlaneLayout::new(&spec)?;
@@ -46,7 +45,7 @@ pub(super) fn handovers(
             _ => None,
         };
         let whole_panels = writer.groups == 1 || writer.group_filters().is_multiple_of(LANES);
-        let is_answer = class == storage.class[flow.output];
+        let is_answer = flow.output_of[class].is_some();
         layout.filter(|_| whole_panels && !is_answer).map(|layout| Handover {
             reader,
             node: steps[reader].node,

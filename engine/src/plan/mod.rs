@@ -6,14 +6,14 @@ mod arena;
 mod fuse;
 mod handover;
 
-use crate::graph::{Graph, Shape};
+use crate::graph::{Graph, Node, Shape};
 use crate::ops::Role;
 use crate::slot::{Slot, Value};
 use arena::Block;
 pub(crate) use handover::Handover;
 use std::collections::HashMap;
 
-/// A value of the graph: 0 is the graph's input, i + 1 the value of node i.
+/// A value of the graph: its inputs come first, then the values of its nodes.
 pub(crate) type ValueId = usize;
 
 /// One kernel call.
@@ -36,7 +36,7 @@ impl PlannedLayer {
     pub(crate) fn activation_bytes(&self, batch: usize) -> usize {
         let words = |value: &Value| match value.slot {
             Slot::Planes { words, .. } => words / batch,
-            Slot::Input | Slot::Output | Slot::Arena(_) => value.shape.len(),
+            Slot::Input(_) | Slot::Output(_) | Slot::Arena(_) => value.shape.len(),
         };
         self.inputs.iter().chain([&self.output]).map(words).sum::<usize>() * size_of::<f32>()
     }
@@ -63,21 +63,23 @@ struct Step {
 impl Plan {
     /// Plans `graph`, whose node i has a value of shape `shapes[i]`, for up to `batch` samples a run.
     ///
-    /// The graph must have passed validation (names resolve, nodes stand after what they read, the answer needs every node).
+    /// The graph must have passed validation (names resolve, nodes stand after what they read, every value is read or an output).
     /// `None` if the memory for the batch passes the address space.
     pub(crate) fn new(graph: &Graph, shapes: &[Shape], batch: usize) -> Option<Self> {
         let flow = Flow::new(graph);
         let steps = fuse::steps(graph, &flow);
-        let storage = Storage::new(graph, &flow, &steps);
-        let shape = |value: ValueId| if value == 0 { graph.input.shape } else { shapes[value - 1] };
+        let last_read = last_reads(&flow, &steps);
+        let shape = |value: ValueId| match graph.inputs.get(value) {
+            Some(input) => input.shape,
+            None => shapes[value - graph.inputs.len()],
+        };
 
-        let handovers = handover::handovers(graph, &flow, &storage, &steps, &shape, batch);
-        let output_class = storage.class[flow.output];
+        let handovers = handover::handovers(graph, &flow, &steps, &shape, batch);
         let mut blocks: Vec<Block> = Vec::new();
         let mut block_of = HashMap::new();
         for (at, step) in steps.iter().enumerate() {
-            let class = storage.class[step.output];
-            if class == output_class {
+            let class = flow.class[step.output];
+            if flow.output_of[class].is_some() {
                 continue;
             }
             let block = *block_of.entry(class).or_insert_with(|| {
@@ -88,15 +90,15 @@ impl Plan {
                 Some(handover) => handover.layout.len(),
                 None => shape(step.output).len().checked_mul(batch)?,
             };
-            blocks[block].last = storage.last_read[class].max(at);
+            blocks[block].last = last_read[class].max(at);
         }
         let arena_len = arena::place(&mut blocks)?;
         let place = |value: ValueId| {
-            let class = storage.class[value];
-            let slot = match class {
-                class if class == output_class => Slot::Output,
-                0 => Slot::Input,
-                class => {
+            let class = flow.class[value];
+            let slot = match flow.output_of[class] {
+                Some(output) => Slot::Output(output),
+                None if class < graph.inputs.len() => Slot::Input(class),
+                None => {
                     let Block { offset: start, len: words, first, .. } = blocks[block_of[&class]];
                     if handovers[first].is_some() { Slot::Planes { start, words } } else { Slot::Arena(start) }
                 }
@@ -125,65 +127,75 @@ impl Plan {
     }
 }
 
-/// Who reads what, by number instead of name.
+/// Who reads what, by number instead of name, and which values are one.
 struct Flow {
     /// The values that each node reads.
     inputs: Vec<Vec<ValueId>>,
     /// The nodes that read each value, once for each time they read it.
     readers: Vec<Vec<usize>>,
-    output: ValueId,
+    /// Whether each value is an output of the graph.
+    is_output: Vec<bool>,
+    /// The first of the values that lie in the same memory: a flattened value is its image under another name. The class of
+    /// an input is that input.
+    class: Vec<ValueId>,
+    /// The output that each class is, if it is one. A class has at most one.
+    output_of: Vec<Option<usize>>,
+    /// Inputs of the graph.
+    graph_inputs: usize,
 }
 
 impl Flow {
     fn new(graph: &Graph) -> Self {
-        let mut ids = HashMap::from([(graph.input.name.as_str(), 0)]);
-        let mut inputs: Vec<Vec<ValueId>> = Vec::with_capacity(graph.nodes.len());
-        for (i, node) in graph.nodes.iter().enumerate() {
-            inputs.push(node.inputs.iter().map(|name| ids[name.as_str()]).collect());
-            ids.insert(&node.name, i + 1);
-        }
-        let output = ids[graph.output.as_str()];
-        let mut readers = vec![Vec::new(); graph.nodes.len() + 1];
+        let graph_inputs = graph.inputs.len();
+        let values = graph_inputs + graph.nodes.len();
+        let names = graph.inputs.iter().map(|input| &input.name).chain(graph.nodes.iter().map(|node| &node.name));
+        let ids: HashMap<&str, ValueId> = names.enumerate().map(|(id, name)| (name.as_str(), id)).collect();
+        let read = |node: &Node| node.inputs.iter().map(|name| ids[name.as_str()]).collect();
+        let inputs: Vec<Vec<ValueId>> = graph.nodes.iter().map(read).collect();
+        let mut readers = vec![Vec::new(); values];
         for (node, values) in inputs.iter().enumerate() {
             values.iter().for_each(|&value| readers[value].push(node));
         }
-        Self { inputs, readers, output }
-    }
-
-    /// Whether the node needs no work: a flatten is its image under another name, unless it would turn the caller's input
-    /// into the caller's output, which are two buffers.
-    fn is_free(&self, graph: &Graph, node: usize) -> bool {
-        let is_alias = |node: usize| matches!(graph.nodes[node].op.role(), Role::Alias(_));
-        let mut origin = node + 1;
-        while origin != 0 && is_alias(origin - 1) {
-            origin = self.inputs[origin - 1][0];
+        let mut output = vec![None; values];
+        for (number, name) in graph.outputs.iter().enumerate() {
+            output[ids[name.as_str()]] = Some(number);
         }
-        is_alias(node) && !(origin == 0 && node + 1 == self.output)
-    }
-}
-
-/// Which values share memory: a flattened value is its image under another name.
-struct Storage {
-    /// The class of each value; the graph's input is in class 0.
-    class: Vec<usize>,
-    /// The last step that reads a value of the class; 0 if none does.
-    last_read: Vec<usize>,
-}
-
-impl Storage {
-    fn new(graph: &Graph, flow: &Flow, steps: &[Step]) -> Self {
-        let mut class: Vec<usize> = (0..=graph.nodes.len()).collect();
-        for node in 0..graph.nodes.len() {
-            if flow.is_free(graph, node) {
-                class[node + 1] = class[flow.inputs[node][0]];
+        let mut class: Vec<ValueId> = (0..values).collect();
+        let mut output_of = vec![None; values];
+        for (node, reads) in inputs.iter().enumerate() {
+            let value = graph_inputs + node;
+            if matches!(graph.nodes[node].op.role(), Role::Alias(_)) {
+                let origin = class[reads[0]];
+                // An output is a buffer of its own: neither the caller's input nor another output can stand for it.
+                let is_taken = origin < graph_inputs || output_of[origin].is_some();
+                class[value] = if output[value].is_some() && is_taken { value } else { origin };
+            }
+            if output[value].is_some() {
+                output_of[class[value]] = output[value];
             }
         }
-        let mut last_read = vec![0; class.len()];
-        for (at, step) in steps.iter().enumerate() {
-            step.inputs.iter().for_each(|&value| last_read[class[value]] = at);
-        }
-        Self { class, last_read }
+        let is_output = output.iter().map(Option::is_some).collect();
+        Self { inputs, readers, is_output, class, output_of, graph_inputs }
     }
+
+    /// The value of that node.
+    fn value_of(&self, node: usize) -> ValueId {
+        self.graph_inputs + node
+    }
+
+    /// Whether the node needs no work: its value is another one under its name.
+    fn is_free(&self, node: usize) -> bool {
+        self.class[self.value_of(node)] != self.value_of(node)
+    }
+}
+
+/// The last step that reads a value of each class; 0 if none does.
+fn last_reads(flow: &Flow, steps: &[Step]) -> Vec<usize> {
+    let mut last_read = vec![0; flow.class.len()];
+    for (at, step) in steps.iter().enumerate() {
+        step.inputs.iter().for_each(|&value| last_read[flow.class[value]] = at);
+    }
+    last_read
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) struct Budget {
 const PAGE: usize = 4096;
 
 /// Bytes of so many 32-bit values in pages.
-fn pages(len: usize) -> usize {
+pub(super) fn bytes_of_pages(len: usize) -> usize {
     len.saturating_mul(size_of::<f32>()).div_ceil(PAGE).saturating_mul(PAGE)
 }
 
@@ -50,12 +50,12 @@ impl Budget {
         let values = |value: &Value| match value.slot {
             Slot::Planes { words, .. } => words,
             Slot::Arena(_) => value.shape.len().saturating_mul(context(0).batch),
-            Slot::Input | Slot::Output => 0,
+            Slot::Input(_) | Slot::Output(_) => 0,
         };
         let share = |(index, need): (usize, &Memory)| {
             let layer = &plan.layers[index];
             let all = layer.inputs.iter().chain([&layer.output]);
-            let bytes = [need.words, need.floats].into_iter().chain(all.map(values)).map(pages);
+            let bytes = [need.words, need.floats].into_iter().chain(all.map(values)).map(bytes_of_pages);
             (bytes.fold(need.tables, usize::saturating_add), index)
         };
         let (layer_bytes, layer) = needs.iter().enumerate().map(share).max().unwrap_or((0, 0));
@@ -65,7 +65,7 @@ impl Budget {
 
     /// Bytes in all.
     pub(super) fn bytes(&self) -> usize {
-        let memory = self.memory.map(pages).into_iter().fold(0, usize::saturating_add);
+        let memory = self.memory.map(bytes_of_pages).into_iter().fold(0, usize::saturating_add);
         memory.saturating_mul(self.parallel).saturating_add(self.tables)
     }
 }

@@ -11,12 +11,12 @@ use crate::error::{InputError, ResourceError};
 use crate::ops;
 use crate::plan::Plan;
 use crate::threads::Executor;
-use crate::{BinaryProfile, Error, LayerProfile, Model, Order};
-use budget::Budget;
+use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Values};
+use budget::{Budget, bytes_of_pages};
 use context::context;
 use horq_kernels::float_env::in_default;
 use horq_kernels::{Isa, Parallel, StageClock};
-use pass::{PassMemory, Prepared, Run, lock};
+use pass::{Pass, PassMemory, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -53,8 +53,9 @@ pub struct Session {
     batch: usize,
     /// The most samples that go through the layers together.
     slice: usize,
-    input_len: usize,
-    output_len: usize,
+    /// Values of a sample of each input, and of each output.
+    input_lens: Vec<usize>,
+    output_lens: Vec<usize>,
     profiling: bool,
 }
 
@@ -92,7 +93,9 @@ impl Session {
             Plan::new(graph, model.shapes(), samples)
                 .ok_or(Error::Resource(ResourceError::Memory { bytes: usize::MAX }))
         };
-        let values = plan(1)?.arena_len + graph.input.shape.len() + model.output_shape().len();
+        let input_lens: Vec<usize> = model.inputs().map(|(_, shape)| shape.len()).collect();
+        let output_lens: Vec<usize> = model.outputs().map(|(_, shape)| shape.len()).collect();
+        let values = plan(1)?.arena_len + input_lens.iter().chain(&output_lens).sum::<usize>();
         let sample_bytes = values.saturating_mul(size_of::<f32>());
         let [slice, parallel] = passes(sample_bytes, options.batch, executor.threads());
         let plan = plan(slice)?;
@@ -142,13 +145,12 @@ impl Session {
                 wall_nanoseconds: AtomicU64::new(0),
             });
         }
-        let output = plan.layers.last().expect("a graph has at least one node").output.shape;
         let mut session = Self {
             orders: vec![1; layers.len()],
             layers,
             profiles,
             memories: (0..budget.parallel)
-                .map(|_| PassMemory::new(budget.memory).map(Mutex::new))
+                .map(|_| PassMemory::new(budget.memory, input_lens.len()).map(Mutex::new))
                 .collect::<Result<_, _>>()?,
             budget,
             executor,
@@ -157,15 +159,16 @@ impl Session {
             isa,
             batch: options.batch,
             slice,
-            input_len: graph.input.shape.len(),
-            output_len: output.len(),
+            input_lens,
+            output_lens,
             profiling: options.profile,
         };
         session.set_order(options.order.unwrap_or(Order::MAX));
         Ok(session)
     }
 
-    /// Computes the answers of n samples, n = `input.len()` / [`Self::input_len`], at most the session's batch.
+    /// Computes the answers of n samples, n = `input.len()` / [`Self::input_len`], at most the session's batch, for a model
+    /// with one input and one output.
     ///
     /// `input` holds the samples one after another, NHWC, unpadded; `output` takes [`Self::output_len`] values a sample.
     /// On the caller's thread alone ([`Threads::Inline`](crate::Threads::Inline)) a run that succeeds allocates nothing, takes no lock and makes no system
@@ -175,18 +178,45 @@ impl Session {
     ///
     /// # Errors
     /// [`InputError::InputLength`](crate::error::InputError::InputLength) and [`InputError::OutputLength`](crate::error::InputError::OutputLength) for lengths that do not fit; [`InputError::InputNotFinite`](crate::error::InputError::InputNotFinite) and
-    /// [`InputError::LayerNotFinite`](crate::error::InputError::LayerNotFinite) if a value is NaN or infinite or overflows on the way. After an error `output` is unspecified.
+    /// [`InputError::LayerNotFinite`](crate::error::InputError::LayerNotFinite) if a value is NaN or infinite or overflows on the way;
+    /// [`InputError::ValueCount`](crate::error::InputError::ValueCount) if the model has several inputs or outputs. After an error `output` is unspecified.
     pub fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
-        in_default(|| self.compute(input, output))
+        self.run_many(&[Values::F32(input)], &mut [output])
     }
 
-    fn compute(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
+    /// [`Self::run`] for a model with any number of inputs and outputs: one slice for each, in the model's order
+    /// ([`Model::inputs`], [`Model::outputs`]), all of the same number of samples.
+    ///
+    /// ```
+    /// use horq::graph::Shape;
+    /// use horq::ops::{Add, Relu};
+    /// use horq::{Builder, Model, Session, SessionOptions, Values};
+    ///
+    /// let mut builder = Builder::new("a", Shape::Flat(2));
+    /// builder.add_input("b", Shape::Flat(2))?;
+    /// builder.add("sum", &["a", "b"], Add)?.add("positive", &["sum"], Relu)?;
+    /// let model = Model::from_bytes(&builder.to_bytes_many(&["positive", "sum"])?)?;
+    /// let mut session = Session::new(&model, SessionOptions::new())?;
+    /// let (mut positive, mut sum) = ([0.0; 2], [0.0; 2]);
+    /// session.run_many(&[Values::F32(&[-9.0, 1.0]), Values::U8(&[7, 255])], &mut [&mut positive, &mut sum])?;
+    /// assert_eq!((positive, sum), ([0.0, 256.0], [-2.0, 256.0]));
+    /// # Ok::<(), horq::Error>(())
+    /// ```
+    ///
+    /// The first run that is given an input as [`Values::U8`] takes memory to make f32 of it; later ones allocate nothing.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; also [`InputError::ValueCount`](crate::error::InputError::ValueCount) for another number of slices than the model has inputs or outputs,
+    /// [`InputError::SamplesDiffer`](crate::error::InputError::SamplesDiffer) if two inputs have different numbers of samples, and
+    /// [`ResourceError::BytesMemory`](crate::error::ResourceError::BytesMemory) or [`ResourceError::Memory`](crate::error::ResourceError::Memory) if the memory for bytes is over the model's limit or cannot be had.
+    pub fn run_many(&mut self, inputs: &[Values<'_>], outputs: &mut [&mut [f32]]) -> Result<(), Error> {
+        in_default(|| self.compute(inputs, outputs))
+    }
+
+    fn compute(&mut self, inputs: &[Values<'_>], outputs: &mut [&mut [f32]]) -> Result<(), Error> {
         self.executor.follow_fork()?;
-        let samples = self.samples(input, output)?;
-        if let Some(index) = first_not_finite(input) {
-            let input_name = self.model.graph().input.name.clone();
-            return Err(InputError::InputNotFinite { input: input_name, index, value: input[index] }.into());
-        }
+        let samples = self.check(inputs, outputs)?;
+        self.make_room(inputs)?;
         let cycles = |(prepared, profile): (&Prepared, &LayerProfile)| prepared.cycles(profile);
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
         let (sample_cycles, longest) = (layers().fold(0, u64::saturating_add), layers().max().unwrap_or(0));
@@ -206,18 +236,19 @@ impl Session {
             profiles: &self.profiles,
             orders: &self.orders,
             profiling: self.profiling,
-            input_len: self.input_len,
+            inputs,
+            input_lens: &self.input_lens,
+            output_lens: &self.output_lens,
             cycles,
         };
-        let (executor, memories, lens) =
-            (&self.executor, &mut self.memories, [self.input_len * chunk, self.output_len * chunk]);
+        let (executor, memories) = (&self.executor, &mut self.memories);
         executor.enter(cycles, part, || {
-            let (inputs, outputs) =
-                (input.split_at(in_parallel * self.input_len), output.split_at_mut(in_parallel * self.output_len));
-            let chunks = |input, output| <[f32]>::chunks(input, lens[0]).zip(<[f32]>::chunks_mut(output, lens[1]));
-            run.side_by_side(chunks(inputs.0, outputs.0), in_parallel, executor, memories)?;
+            run.side_by_side(outputs, in_parallel, chunk, executor, memories)?;
             let memory = memories[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-            chunks(inputs.1, outputs.1).try_for_each(|(input, output)| run.pass(input, output, memory, executor))
+            (in_parallel..samples).step_by(chunk).try_for_each(|start| {
+                let samples = start..samples.min(start + chunk);
+                run.pass(Pass { samples, outputs: &mut *outputs, first: 0 }, memory, executor)
+            })
         })?;
         if self.profiling {
             for (prepared, profile) in self.layers.iter().zip(&mut self.profiles) {
@@ -227,9 +258,11 @@ impl Session {
                 profile.wall_nanoseconds = prepared.wall_nanoseconds.load(Relaxed);
             }
         }
-        match first_not_finite(output) {
+        match outputs.iter().position(|output| first_not_finite(output).is_some()) {
             None => Ok(()),
-            Some(_) => Err(InputError::LayerNotFinite { layer: self.model.graph().output.clone() }.into()),
+            Some(output) => {
+                Err(InputError::LayerNotFinite { layer: self.model.graph().outputs[output].clone() }.into())
+            }
         }
     }
 
@@ -303,14 +336,24 @@ impl Session {
         self.batch
     }
 
-    /// Values of one sample's input.
+    /// Values of one sample's input, of the first one where there are several.
     pub fn input_len(&self) -> usize {
-        self.input_len
+        self.input_lens[0]
     }
 
-    /// Values of one sample's output.
+    /// Values of one sample's output, of the first one where there are several.
     pub fn output_len(&self) -> usize {
-        self.output_len
+        self.output_lens[0]
+    }
+
+    /// Values of one sample of each input, in the model's order.
+    pub fn input_lens(&self) -> &[usize] {
+        &self.input_lens
+    }
+
+    /// Values of one sample of each output, in the model's order.
+    pub fn output_lens(&self) -> &[usize] {
+        &self.output_lens
     }
 
     /// Bytes of the activations between layers, for all samples that are worked on at a time; layers whose values live at
@@ -326,9 +369,11 @@ impl Session {
     }
 
     /// Bytes that count against [`crate::Limits::session_bytes`]: the arena and the scratch in whole pages, and the most that
-    /// the tables of the layers took while they were made.
+    /// the tables of the layers took while they were made; and the f32 of inputs that came as [`Values::U8`].
     pub fn memory_bytes(&self) -> usize {
-        self.budget.bytes()
+        let memory = lock(&self.memories[0]);
+        let converted: usize = memory.converted.iter().flatten().map(|values| bytes_of_pages(values.len())).sum();
+        self.budget.bytes().saturating_add(self.memories.len() * converted)
     }
 
     /// Bytes that the activations would take without sharing.
@@ -336,20 +381,69 @@ impl Session {
         self.memories.len() * self.plan.blocks.iter().map(|block| block.len * size_of::<f32>()).sum::<usize>()
     }
 
-    fn samples(&self, input: &[f32], output: &[f32]) -> Result<usize, Error> {
-        let samples = input.len() / self.input_len;
-        if !(1..=self.batch).contains(&samples) || !input.len().is_multiple_of(self.input_len) {
-            return Err(
-                InputError::InputLength { found: input.len(), sample: self.input_len, batch: self.batch }.into()
-            );
+    /// Checks what a caller passes; returns the number of samples.
+    fn check(&self, inputs: &[Values<'_>], outputs: &[&mut [f32]]) -> Result<usize, Error> {
+        let graph = self.model.graph();
+        let counts =
+            [("input", inputs.len(), self.input_lens.len()), ("output", outputs.len(), self.output_lens.len())];
+        for (kind, found, expected) in counts {
+            if found != expected {
+                let names: Vec<&str> = match kind {
+                    "input" => graph.inputs.iter().map(|input| input.name.as_str()).collect(),
+                    _ => graph.outputs.iter().map(String::as_str).collect(),
+                };
+                return Err(InputError::ValueCount { kind, found, expected, names: names.join(", ") }.into());
+            }
         }
-        if output.len() != samples * self.output_len {
-            let expected = samples * self.output_len;
-            return Err(
-                InputError::OutputLength { found: output.len(), expected, samples, sample: self.output_len }.into()
-            );
+        let (first, batch) = (inputs[0].len() / self.input_lens[0], self.batch);
+        for ((values, &sample), input) in inputs.iter().zip(&self.input_lens).zip(&graph.inputs) {
+            let (found, samples) = (values.len(), values.len() / sample);
+            if !(1..=batch).contains(&samples) || !found.is_multiple_of(sample) {
+                return Err(InputError::InputLength { input: input.name.clone(), found, sample, batch }.into());
+            }
+            if samples != first {
+                let (input, other) = (input.name.clone(), graph.input().name.clone());
+                return Err(InputError::SamplesDiffer { input, samples, other, expected: first }.into());
+            }
         }
-        Ok(samples)
+        for ((output, &sample), name) in outputs.iter().zip(&self.output_lens).zip(&graph.outputs) {
+            let (found, expected) = (output.len(), first * sample);
+            if found != expected {
+                let output = name.clone();
+                return Err(InputError::OutputLength { output, found, expected, samples: first, sample }.into());
+            }
+        }
+        for ((values, &len), input) in inputs.iter().zip(&self.input_lens).zip(&graph.inputs) {
+            let Values::F32(values) = values else { continue };
+            if let Some(index) = first_not_finite(values) {
+                let (input, sample) = (input.name.clone(), index / len);
+                return Err(InputError::InputNotFinite { input, index, sample, value: values[index] }.into());
+            }
+        }
+        Ok(first)
+    }
+
+    /// Takes the memory that inputs of bytes need and have not yet.
+    fn make_room(&mut self, inputs: &[Values<'_>]) -> Result<(), Error> {
+        for (number, values) in inputs.iter().enumerate() {
+            let Values::U8(_) = values else { continue };
+            let memory = self.memories[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+            // The first memory gets its share last: where it has it, all have.
+            if memory.converted[number].is_some() {
+                continue;
+            }
+            let len = self.slice * self.input_lens[number];
+            let taken = bytes_of_pages(len).saturating_mul(self.memories.len());
+            let (bytes, limit) = (self.memory_bytes().saturating_add(taken), self.model.session_bytes());
+            if bytes > limit {
+                let input = self.model.graph().inputs[number].name.clone();
+                return Err(ResourceError::BytesMemory { input, bytes, limit }.into());
+            }
+            for memory in self.memories.iter_mut().rev() {
+                memory.get_mut().unwrap_or_else(PoisonError::into_inner).make_room(number, len)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,11 +1,12 @@
 //! The passes of a run: some samples through all layers, in memory of their own.
 
 use crate::error::{CpuError, InputError, ResourceError};
-use crate::ops::{Call, Compute, LayerError, Operands};
+use crate::ops::{Call, Callers, Compute, LayerError, Operands};
 use crate::slot::{Slot, Value};
 use crate::threads::Executor;
-use crate::{Error, LayerProfile, Macs};
+use crate::{Error, LayerProfile, Macs, Values};
 use horq_kernels::{Aligned, Parallel, StageClock};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -36,11 +37,22 @@ pub(super) struct PassMemory {
     pub(super) arena: Aligned<f32>,
     pub(super) words: Aligned<u32>,
     pub(super) floats: Aligned<f32>,
+    /// Each input as f32 where it comes as bytes; none until it does.
+    pub(super) converted: Vec<Option<Aligned<f32>>>,
 }
 
 impl PassMemory {
-    pub(super) fn new([arena, words, floats]: [usize; 3]) -> Result<Self, Error> {
-        Ok(Self { arena: zeros(arena)?, words: zeros(words)?, floats: zeros(floats)? })
+    pub(super) fn new([arena, words, floats]: [usize; 3], inputs: usize) -> Result<Self, Error> {
+        let converted = (0..inputs).map(|_| None).collect();
+        Ok(Self { arena: zeros(arena)?, words: zeros(words)?, floats: zeros(floats)?, converted })
+    }
+
+    /// Takes the memory for `len` values of that input, unless it is there.
+    pub(super) fn make_room(&mut self, input: usize, len: usize) -> Result<(), Error> {
+        if self.converted[input].is_none() {
+            self.converted[input] = Some(zeros(len)?);
+        }
+        Ok(())
     }
 }
 
@@ -51,35 +63,59 @@ pub(super) struct Run<'a> {
     /// The present order of each layer; 1 for those without one.
     pub(super) orders: &'a [usize],
     pub(super) profiling: bool,
-    /// Values of a sample.
-    pub(super) input_len: usize,
+    /// The values of every sample, input by input.
+    pub(super) inputs: &'a [Values<'a>],
+    /// Values of a sample of each input.
+    pub(super) input_lens: &'a [usize],
+    /// Values of a sample of each output.
+    pub(super) output_lens: &'a [usize],
     /// Estimated cycles of the whole run.
     pub(super) cycles: u64,
 }
 
+/// Samples that go through the layers together, and where their answers go.
+pub(super) struct Pass<'a, 'o> {
+    /// Their numbers in the run.
+    pub(super) samples: Range<usize>,
+    /// A buffer for each output.
+    pub(super) outputs: &'a mut [&'o mut [f32]],
+    /// The number of the sample whose answers the buffers begin with.
+    pub(super) first: usize,
+}
+
 impl Run<'_> {
-    /// Runs passes of `in_parallel` samples in all side by side, each thread in memory of its own. Of several errors that of
-    /// the first pass counts.
-    pub(super) fn side_by_side<'a>(
+    /// Runs passes of `chunk` samples, `in_parallel` in all, side by side, each thread in memory of its own. Of several errors
+    /// that of the first pass counts.
+    pub(super) fn side_by_side(
         &self,
-        passes: impl Iterator<Item = (&'a [f32], &'a mut [f32])> + Send,
+        outputs: &mut [&mut [f32]],
         in_parallel: usize,
+        chunk: usize,
         executor: &Executor,
         memories: &[Mutex<PassMemory>],
     ) -> Result<(), Error> {
         if in_parallel == 0 {
             return Ok(());
         }
-        let passes = Mutex::new(passes.enumerate());
+        let mut rests: Vec<&mut [f32]> = outputs.iter_mut().map(|output| &mut **output).collect();
+        let starts = (0..in_parallel).step_by(chunk);
+        let passes = Mutex::new(starts.map(|start| {
+            let samples = start..in_parallel.min(start + chunk);
+            let cut = rests.iter_mut().zip(self.output_lens).map(|(rest, len)| cut(rest, samples.len() * len));
+            let outputs: Vec<&mut [f32]> = cut.collect();
+            (samples, outputs)
+        }));
         let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         executor.run(memories.len(), &|pass| {
             let mut memory = lock(&memories[pass]);
             loop {
-                let Some((number, (input, output))) = lock(&passes).next() else { return };
-                let Err(error) = self.pass(input, output, &mut memory, &Executor::Inline) else { continue };
+                let Some((samples, mut outputs)) = lock(&passes).next() else { return };
+                let first = samples.start;
+                let pass = Pass { samples, outputs: &mut outputs, first };
+                let Err(error) = self.pass(pass, &mut memory, &Executor::Inline) else { continue };
                 let mut failed = lock(&failed);
-                if failed.as_ref().is_none_or(|(first, _)| number < *first) {
-                    *failed = Some((number, error));
+                if failed.as_ref().is_none_or(|(earlier, _)| first < *earlier) {
+                    *failed = Some((first, error));
                 }
             }
         });
@@ -87,33 +123,53 @@ impl Run<'_> {
     }
 
     /// Takes some samples through all layers.
-    pub(super) fn pass(
-        &self,
-        input: &[f32],
-        output: &mut [f32],
-        memory: &mut PassMemory,
-        executor: &Executor,
-    ) -> Result<(), Error> {
-        let samples = input.len() / self.input_len;
+    pub(super) fn pass(&self, pass: Pass<'_, '_>, memory: &mut PassMemory, executor: &Executor) -> Result<(), Error> {
+        let Pass { samples, outputs, first } = pass;
+        let (first_input, first_output, samples) = (samples.start, samples.start - first, samples.len());
+        let converted = memory.converted.iter_mut().zip(self.inputs).zip(self.input_lens);
+        for ((converted, input), len) in converted {
+            if let (Values::U8(bytes), Some(converted)) = (input, converted) {
+                let bytes = &bytes[first_input * len..][..samples * len];
+                converted.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = f32::from(byte));
+            }
+        }
         for ((prepared, profile), &order) in self.layers.iter().zip(self.profiles).zip(self.orders) {
             let start = self.profiling.then(Instant::now);
-            // The layer's output is cut out of the arena, which leaves what lies on both sides of it for reading.
-            let (before, output, after, after_start) = match prepared.output.slot {
-                slot @ (Slot::Arena(start) | Slot::Planes { start, .. }) => {
-                    let len = match slot {
-                        Slot::Planes { words, .. } => words,
-                        _ => prepared.output.shape.len() * samples,
-                    };
+            // The layer's output is cut out of the arena, or out of the caller's outputs, which leaves what lies on both sides
+            // of it for reading.
+            let (written, place) = match prepared.output.slot {
+                Slot::Output(number) => (number, None),
+                Slot::Arena(start) => (outputs.len(), Some((start, prepared.output.shape.len() * samples))),
+                Slot::Planes { start, words } => (outputs.len(), Some((start, words))),
+                Slot::Input(_) => panic!("no plan writes the caller's input"),
+            };
+            let (outputs_before, rest) = outputs.split_at_mut(written);
+            let (own, outputs_after) = match rest.split_first_mut() {
+                Some((own, after)) => (Some(own), after),
+                None => (None, &mut [][..]),
+            };
+            let (before, output, after, after_start) = match (place, own) {
+                (None, Some(own)) => {
+                    let len = prepared.output.shape.len();
+                    (&*memory.arena, &mut own[first_output * len..][..samples * len], &[][..], 0)
+                }
+                (Some((start, len)), _) => {
                     let (before, rest) = memory.arena.split_at_mut(start);
                     let (output, after) = rest.split_at_mut(len);
-                    let after_start = start + output.len();
-                    (&*before, output, &*after, after_start)
+                    (&*before, output, &*after, start + len)
                 }
-                Slot::Output => (&*memory.arena, &mut *output, &[][..], 0),
-                Slot::Input => panic!("no plan writes the caller's input"),
+                (None, None) => panic!("the plan names an output that the graph has not"),
+            };
+            let callers = Callers {
+                inputs: self.inputs,
+                converted: &memory.converted,
+                first_input,
+                before: outputs_before,
+                after: outputs_after,
+                first_output,
             };
             let (values, orders) = (&prepared.inputs, self.orders);
-            let operands = Operands { values, samples, input, before, after, after_start, orders };
+            let operands = Operands { values, samples, callers, before, after, after_start, orders };
             let call = Call {
                 operands,
                 output,
@@ -140,6 +196,13 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Cuts the first `len` values off.
+fn cut<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+    let (first, others) = std::mem::take(rest).split_at_mut(len);
+    *rest = others;
+    first
 }
 
 /// Locks what a task that panicked leaves as good as before.

@@ -66,6 +66,22 @@ impl Content {
         }
     }
 
+    /// Whether a tensor of this content holds the same values as one of the other's, in the same places: whether the two are
+    /// the same but for the height and width of the image.
+    pub(crate) fn is_same_for_another_size(&self, other: &Self) -> bool {
+        let sizeless = |content: &Self| {
+            let of = |geometry: Geometry| Geometry { height: 1, width: 1, ..geometry };
+            match *content {
+                Self::BitPanels(geometry) => Self::BitPanels(of(geometry)),
+                Self::FloatPanels(geometry) => Self::FloatPanels(of(geometry)),
+                Self::CodePanels(geometry, entries) => Self::CodePanels(of(geometry), entries),
+                Self::Int8Panels(geometry) => Self::Int8Panels(of(geometry)),
+                Self::InputScale | Self::Vector(_) | Self::Scales(_) | Self::Positive(_) | Self::Table(..) => *content,
+            }
+        };
+        sizeless(self) == sizeless(other)
+    }
+
     /// The tensor's shape in the file.
     pub fn shape(&self) -> Vec<usize> {
         match *self {

@@ -65,7 +65,15 @@ impl Net {
     }
 
     pub fn builder(&self) -> Builder {
+        self.builder_with(&[])
+    }
+
+    /// The same with more inputs.
+    pub fn builder_with(&self, inputs: &[(&str, Shape)]) -> Builder {
         let mut builder = Builder::new("x", self.input);
+        for (name, shape) in inputs {
+            builder.add_input(name, *shape).unwrap();
+        }
         for (name, inputs, op) in &self.nodes {
             let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
             builder.add(name, &inputs, op.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -83,14 +91,24 @@ impl Net {
 
     /// The answer to any number of samples, binary layers at the order that `order` makes of their name and highest order.
     pub fn answer(&self, input: &[f32], order: impl Fn(&str, usize) -> usize) -> Vec<f32> {
-        let mut values = HashMap::from([("x", (self.input, input.to_vec()))]);
+        self.values(&[("x", self.input, input)], order).remove(self.output()).unwrap().1
+    }
+
+    /// The value of every node and input, given those of the inputs.
+    pub fn values(
+        &self,
+        inputs: &[(&str, Shape, &[f32])],
+        order: impl Fn(&str, usize) -> usize,
+    ) -> HashMap<String, (Shape, Vec<f32>)> {
+        let input = |&(name, shape, values): &(&str, Shape, &[f32])| (name.to_owned(), (shape, values.to_vec()));
+        let mut values: HashMap<String, (Shape, Vec<f32>)> = inputs.iter().map(input).collect();
         for (name, inputs, op) in &self.nodes {
             let inputs: Vec<&(Shape, Vec<f32>)> = inputs.iter().map(|input| &values[input.as_str()]).collect();
             let decides = if let Op::AffineByOrder(op) = op { &op.order_of } else { name };
             let value = interpret(op, &inputs, |highest| order(decides, highest));
-            values.insert(name, value);
+            values.insert(name.clone(), value);
         }
-        values.remove(self.output()).unwrap().1
+        values
     }
 }
 

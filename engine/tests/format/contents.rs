@@ -56,7 +56,7 @@ fn a_model_says_what_was_put_in() {
     assert_eq!(model.input_shape(), Shape::Image { height: 9, width: 7, channels: 5 });
     assert_eq!(model.output_shape(), Shape::Flat(10));
     let golden = model.golden().unwrap();
-    assert_eq!((golden.samples, golden.input, golden.output), (2, &every_op_input()[..], &noise(19, 20)[..]));
+    assert_eq!((golden.samples, golden.input(), golden.output()), (2, &every_op_input()[..], &noise(19, 20)[..]));
 
     let nodes = &model.graph().nodes;
     let shapes: Vec<_> = nodes.iter().map(|node| node.name.as_str()).zip(model.shapes().iter().copied()).collect();

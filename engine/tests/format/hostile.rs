@@ -87,6 +87,16 @@ fn models() -> Vec<(&'static str, Forge)> {
         }),
         changed("a note of escapes", &|forge| drop(forge.metadata.insert("note.a".into(), "\n".repeat(500_000)))),
         changed("a long producer", &|forge| drop(forge.metadata.insert("producer".into(), "\"".repeat(500_000)))),
+        changed("inputs of the graph", &|forge| {
+            forge.graph["more_inputs"] = Value::Array(vec![json!({ "name": "", "shape": [1] }); 30_000]);
+        }),
+        changed("outputs of the graph", &|forge| forge.graph["more_outputs"] = strings(200_000)),
+        changed("golden tensors", &|forge| {
+            let names = format!("[{}\"\"]", "\"\",".repeat(100_000));
+            let golden =
+                format!(r#"{{"samples":1,"input":"a","more_inputs":{names},"output":"b","more_outputs":{names}}}"#);
+            forge.metadata.insert("golden".into(), golden);
+        }),
         changed("golden values that are none", &|forge| {
             forge.metadata.insert("golden".into(), format!("[{}0]", "[0],".repeat(250_000)));
         }),

@@ -2,6 +2,7 @@
 //! shares no code with the library, so where both agree to the bit, the document says what the library does.
 
 mod functions;
+mod moving;
 mod sequences;
 
 use std::collections::HashMap;
@@ -53,15 +54,28 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn run(&self, sample: &[f32]) -> Vec<f32> {
-        let input = &self.graph["input"];
-        let shape: Vec<usize> = serde_json::from_value(input["shape"].clone()).unwrap();
-        let shape = if shape.len() == 1 { [1, 1, shape[0]] } else { [shape[0], shape[1], shape[2]] };
-        let mut values = HashMap::from([(input["name"].clone(), Tensor { shape, x: sample.to_vec() })]);
+        self.run_many(&[sample]).remove(0)
+    }
+
+    /// Section 3: a sample of each input to the answer of each output.
+    pub(crate) fn run_many(&self, samples: &[&[f32]]) -> Vec<Vec<f32>> {
+        let all = |first: &str, more: &str| {
+            let more = self.graph[more].as_array().cloned().unwrap_or_default();
+            std::iter::once(self.graph[first].clone()).chain(more).collect::<Vec<Value>>()
+        };
+        let inputs = all("input", "more_inputs");
+        assert_eq!(inputs.len(), samples.len());
+        let mut values = HashMap::new();
+        for (input, sample) in inputs.iter().zip(samples) {
+            let shape: Vec<usize> = serde_json::from_value(input["shape"].clone()).unwrap();
+            let shape = if shape.len() == 1 { [1, 1, shape[0]] } else { [shape[0], shape[1], shape[2]] };
+            values.insert(input["name"].clone(), Tensor { shape, x: sample.to_vec() });
+        }
         for node in self.graph["nodes"].as_array().unwrap() {
             let inputs: Vec<_> = node["inputs"].as_array().unwrap().iter().map(|name| values[name].clone()).collect();
             values.insert(node["name"].clone(), self.node(node, &inputs));
         }
-        values.remove(&self.graph["output"]).unwrap().x
+        all("output", "more_outputs").iter().map(|name| values[name].x.clone()).collect()
     }
 
     /// Section 4.
@@ -131,6 +145,7 @@ impl<'a> Reader<'a> {
                 Tensor { shape: x.shape, x: y.collect() }
             }
             op => functions::node(self, node, inputs)
+                .or_else(|| moving::node(self, node, inputs))
                 .or_else(|| sequences::node(self, node, inputs))
                 .unwrap_or_else(|| panic!("{op}")),
         }

@@ -3,7 +3,9 @@
 mod file;
 mod graph;
 mod json;
+mod moving;
 mod tensors;
+mod values;
 
 use horq::{Error, Model};
 

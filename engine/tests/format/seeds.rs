@@ -8,16 +8,17 @@ use std::path::PathBuf;
 
 use horq::graph::{Op, Shape};
 use horq::ops::{
-    Abs, Add, Affine, AffineByOrder, ArgMax, AveragePool, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d,
-    BinaryWeightDense, BroadcastAdd, Ceil, Clip, CodebookConv2d, CodebookDense, Concat, Conv2d, Cos, Dense, Divide,
-    Elu, Embedding, Equal, Erf, Exp, FakeQuantize, Flatten, Floor, Gelu, GeluTanh, GlobalAveragePool, Greater,
-    GroupNorm, HardSwish, Int8Conv2d, Int8Dense, Int8Quantize, LayerNorm, Less, Log, LogSoftmax, Lrn, MatMul, MaxPool,
-    Maximum, Minimum, Mish, MultiThreshold, Multiply, Power, Prelu, Quantizer, Reciprocal, ReduceL2, ReduceMax,
-    ReduceMean, ReduceMin, ReduceProduct, ReduceSum, Relu, RmsNorm, Round, Sigmoid, Sign, Silu, Sin, Softmax, Softplus,
-    Sqrt, Subtract, Tanh, TopK, Where,
+    Abs, AdaptiveAveragePool, AdaptiveMaxPool, Add, Affine, AffineByOrder, ArgMax, AveragePool, Basis, BinaryConv2d,
+    BinaryDense, BinaryWeightConv2d, BinaryWeightDense, Border, BroadcastAdd, Ceil, Clip, CodebookConv2d,
+    CodebookDense, Concat, Conv2d, Coordinates, Cos, Dense, Divide, Elu, Embedding, Equal, Erf, Exp, FakeQuantize,
+    Flatten, Floor, Gather, Gelu, GeluTanh, GlobalAveragePool, Greater, GroupNorm, HardSwish, Int8Conv2d, Int8Dense,
+    Int8Quantize, Join, LayerNorm, Less, Log, LogSoftmax, Lrn, MatMul, MaxPool, Maximum, Minimum, Mish, MultiThreshold,
+    Multiply, Outside, Pad, Power, Prelu, Quantizer, Rearrange, Reciprocal, ReduceL2, ReduceMax, ReduceMean, ReduceMin,
+    ReduceProduct, ReduceSum, Relu, Resize, RmsNorm, Round, Rounding, Sigmoid, Sign, Silu, Sin, Slice, Softmax,
+    Softplus, Sqrt, Subtract, Tanh, TopK, Where, ZeroInsert,
 };
 use horq::{
-    Builder, Limits, MAX_ORDER, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Window,
+    Builder, Limits, MAX_ORDER, Model, Order, Padding, PlainValues, ScaleMode, Session, SessionOptions, Values, Window,
 };
 
 use crate::reader::{Reader, is_open};
@@ -26,7 +27,7 @@ use crate::zoo::{noise, quantizer};
 /// The most bytes of a seed; what `fuzz/README.md` gives as `-max_len`.
 const MAX_BYTES: usize = 4096;
 
-/// A seed's name and bytes. Its last node is its output.
+/// A seed's name and bytes.
 type Seed = (&'static str, Vec<u8>);
 
 fn seeds() -> Vec<Seed> {
@@ -34,9 +35,16 @@ fn seeds() -> Vec<Seed> {
     seeds.extend(binary());
     seeds.extend(packed());
     seeds.extend(elementwise());
+    seeds.extend(moving());
     seeds.extend(pointwise());
     seeds.extend(sequences());
+    seeds.push(several());
     seeds
+}
+
+/// The bytes of the seed of that name.
+pub(crate) fn bytes(name: &str) -> Vec<u8> {
+    seeds().into_iter().find(|(other, _)| *other == name).unwrap_or_else(|| panic!("no seed {name}")).1
 }
 
 fn image(channels: usize) -> Builder {
@@ -145,6 +153,38 @@ fn elementwise() -> Vec<Seed> {
     vec![seed("affine_by_order", &orders, "y"), seed("elementwise", &steps, "y"), seed("pools", &pools, "y")]
 }
 
+/// Values that are moved, and images of another size.
+fn moving() -> Vec<Seed> {
+    let shape = |height, width, channels| Shape::Image { height, width, channels };
+    let mut moved = image(4);
+    // A shuffle of pixels, a view, parts and borders.
+    moved.add("pixels", &["x"], Rearrange::new([4, 3, 1, 2, 2], [0, 3, 1, 4, 2], shape(8, 6, 1))).unwrap();
+    moved.add("view", &["pixels"], Rearrange::reshape(shape(4, 6, 2))).unwrap();
+    let slice = Slice::new([0, 1, 0], [3, 6, 2]).step([2, 3, 1]).reverse([1, 0, 1]);
+    moved.add("part", &["view"], slice).unwrap();
+    moved.add("constant", &["part"], Pad::constant([0, 1, 0], [1, 0, 1], &[-0.5])).unwrap();
+    moved.add("reflect", &["constant"], Pad::of_image([2, 0, 1], [0, 3, 0], Border::Reflect)).unwrap();
+    moved.add("wrap", &["reflect"], Pad::of_image([0, 1, 0], [2, 0, 1], Border::Wrap)).unwrap();
+    moved.add("edge", &["wrap"], Pad::of_image([1, 0, 0], [0, 1, 1], Border::Edge)).unwrap();
+    moved.add("gather", &["edge"], Gather::new(2, [3, 0, 3, 1])).unwrap();
+    moved.add("zeros", &["gather"], ZeroInsert::new([2, 3])).unwrap();
+    moved.add("below", &["gather", "gather"], Join::new(0)).unwrap();
+    moved.add("flat", &["below"], Flatten).unwrap();
+    moved.add("rest", &["zeros"], Flatten).unwrap();
+    moved.add("y", &["flat", "rest"], Concat).unwrap();
+
+    let mut sizes = image(3);
+    let nearest = Resize::nearest([7, 2], Rounding::RoundPreferCeil).coordinates(Coordinates::HalfPixelSymmetric);
+    sizes.add("nearest", &["x"], nearest.scale(&[1.8, 0.75])).unwrap();
+    sizes.add("linear", &["nearest"], Resize::linear([3, 5])).unwrap();
+    let cubic = Resize::cubic([5, 5], &[-0.5], Outside::Exclude).coordinates(Coordinates::AlignCorners);
+    sizes.add("cubic", &["linear"], cubic).unwrap();
+    sizes.add("mean", &["cubic"], AdaptiveAveragePool::new([3, 2])).unwrap();
+    sizes.add("largest", &["cubic"], AdaptiveMaxPool::new([3, 7])).unwrap();
+    sizes.add("y", &["mean", "largest"], Join::new(1)).unwrap();
+    vec![seed("moving", &moved, "y"), seed("sizes", &sizes, "y")]
+}
+
 /// Functions of one value; of two and three, and reductions.
 fn pointwise() -> Vec<Seed> {
     let mut functions = Builder::new("x", Shape::Flat(3));
@@ -219,6 +259,18 @@ fn sequences() -> Vec<Seed> {
     vec![seed("attention", &attention, "y"), seed("norms", &norms, "y"), seed("steps", &steps, "y")]
 }
 
+/// Two inputs and three outputs, one of them on the way, with golden values of each.
+fn several() -> Seed {
+    let mut builder = image(2);
+    builder.add_input("z", Shape::Flat(2)).unwrap();
+    builder.add("act", &["x"], Relu).unwrap();
+    builder.add("mean", &["act"], GlobalAveragePool).unwrap();
+    builder.add("y", &["mean", "z"], Add).unwrap();
+    // The answers are made up: nothing compares them.
+    builder.golden_many(&[&noise(34, 24), &noise(35, 2)], &[&noise(36, 2), &noise(37, 2), &noise(38, 24)]);
+    ("several", builder.to_bytes_many(&["y", "mean", "act"]).unwrap())
+}
+
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(name).with_extension("horq")
 }
@@ -242,11 +294,17 @@ fn the_seeds_of_the_fuzzer_are_small_and_run() {
         let model = Model::from_bytes_with(&file, &Limits::new().value_elements(1 << 14)).unwrap();
         model.verify_digest().unwrap();
         let mut session = Session::new(&model, SessionOptions::new()).unwrap();
-        let mut output = vec![0.0; model.output_shape().len()];
-        session.run(&vec![0.5; model.input_shape().len()], &mut output).unwrap();
-        let sample = noise(40, model.input_shape().len());
-        session.run(&sample, &mut output).unwrap();
-        let expected = Reader::new(&file, MAX_ORDER).run(&sample);
+        let mut outputs: Vec<Vec<f32>> = model.outputs().map(|(_, shape)| vec![0.0; shape.len()]).collect();
+        let mut run = |samples: &[Vec<f32>]| {
+            let inputs: Vec<Values<'_>> = samples.iter().map(|values| Values::F32(values)).collect();
+            let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(|output| &mut output[..]).collect();
+            session.run_many(&inputs, &mut outputs).unwrap();
+        };
+        run(&model.inputs().map(|(_, shape)| vec![0.5; shape.len()]).collect::<Vec<_>>());
+        let samples: Vec<Vec<f32>> = model.inputs().map(|(_, shape)| noise(40, shape.len())).collect();
+        run(&samples);
+        let slices: Vec<&[f32]> = samples.iter().map(|values| &values[..]).collect();
+        let (output, expected) = (outputs.concat(), Reader::new(&file, MAX_ORDER).run_many(&slices).concat());
         // The specification leaves the last place of some functions open.
         let close = output.iter().zip(&expected).all(|(y, expected)| (y - expected).abs() <= 1e-6 * expected.abs());
         let open = model.graph().nodes.iter().any(|node| is_open(node.op.kind()));

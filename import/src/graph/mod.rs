@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The version of the ONNX operator set whose meaning the operations have.
-pub const OPSET: i64 = 23;
+pub const OPSET: i64 = 24;
 
 /// A network as data, not yet recognised.
 #[derive(Clone, Debug, Default)]

@@ -46,6 +46,73 @@ pub enum ElementType {
     UInt64,
 }
 
+impl ElementType {
+    /// The type that a number of `TensorProto.DataType` in `onnx.proto` means, if it is one of these.
+    pub fn of_code(code: i32) -> Option<Self> {
+        Some(match code {
+            1 => Self::Float32,
+            2 => Self::UInt8,
+            3 => Self::Int8,
+            4 => Self::UInt16,
+            5 => Self::Int16,
+            6 => Self::Int32,
+            7 => Self::Int64,
+            9 => Self::Bool,
+            10 => Self::Float16,
+            11 => Self::Float64,
+            12 => Self::UInt32,
+            13 => Self::UInt64,
+            16 => Self::BFloat16,
+            21 => Self::UInt4,
+            22 => Self::Int4,
+            _ => return None,
+        })
+    }
+
+    /// The number of the type in `TensorProto.DataType` of `onnx.proto`.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Float32 => 1,
+            Self::UInt8 => 2,
+            Self::Int8 => 3,
+            Self::UInt16 => 4,
+            Self::Int16 => 5,
+            Self::Int32 => 6,
+            Self::Int64 => 7,
+            Self::Bool => 9,
+            Self::Float16 => 10,
+            Self::Float64 => 11,
+            Self::UInt32 => 12,
+            Self::UInt64 => 13,
+            Self::BFloat16 => 16,
+            Self::UInt4 => 21,
+            Self::Int4 => 22,
+        }
+    }
+
+    /// The lowest and the highest whole number of the type, if it is one of whole numbers. Those of `UInt64` end at 2^63 - 1.
+    pub fn range(self) -> Option<(i64, i64)> {
+        Some(match self {
+            Self::Int4 => (-8, 7),
+            Self::Int8 => (i8::MIN.into(), i8::MAX.into()),
+            Self::Int16 => (i16::MIN.into(), i16::MAX.into()),
+            Self::Int32 => (i32::MIN.into(), i32::MAX.into()),
+            Self::Int64 => (i64::MIN, i64::MAX),
+            Self::UInt4 => (0, 15),
+            Self::UInt8 => (0, u8::MAX.into()),
+            Self::UInt16 => (0, u16::MAX.into()),
+            Self::UInt32 => (0, u32::MAX.into()),
+            Self::UInt64 => (0, i64::MAX),
+            _ => return None,
+        })
+    }
+
+    /// Whether it is a type of floats.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::Float16 | Self::BFloat16 | Self::Float32 | Self::Float64)
+    }
+}
+
 impl Tensor {
     /// A tensor of `Float32`.
     pub fn floats(values: ArrayD<f32>) -> Self {

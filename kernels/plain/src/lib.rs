@@ -11,8 +11,12 @@ pub mod embedding;
 pub mod matmul;
 pub mod norm;
 pub mod pointwise;
+pub mod pool;
 pub mod quantize;
 pub mod rank;
+pub mod rearrange;
 pub mod reduce;
+pub mod resize;
+pub mod select;
 
 pub use broadcast::{Broadcast, broadcast_shape};

@@ -33,7 +33,18 @@ const fn inverse_factorial(n: u32) -> f64 {
     1.0 / product
 }
 
-/// e^x = 2^n e^r and e^r - 1: 2^n and e^r - 1 with |r| <= ln(2) / 2, x held within 700 of 0, where an f64 has room.
+/// 1 / n! of each n, every other one with a minus: the coefficients of sine and cosine.
+const fn alternating<const N: usize>(n: [u32; N]) -> [f64; N] {
+    let (mut c, mut i) = ([0.0; N], 0);
+    while i < N {
+        let sign = if n[i] / 2 % 2 == 0 { 1.0 } else { -1.0 };
+        c[i] = sign * inverse_factorial(n[i]);
+        i += 1;
+    }
+    c
+}
+
+/// 2^n and e^r - 1 of e^x = 2^n e^r, |r| being at most ln(2) / 2, and x held within 700 of 0, where an f64 has room.
 #[inline(always)]
 fn exp_parts(x: f64) -> (f64, f64) {
     // Adding it to a small number rounds that to an integer, which then stands in the low bits.
@@ -287,13 +298,13 @@ fn quarter_turns(x: f32) -> (u32, f64) {
 /// The sine (`shift` 0) or the cosine (`shift` 1) of an angle.
 #[inline(always)]
 fn turn(x: f32, shift: u32) -> f32 {
+    // The series of sin(r) / r and cos(r) in r^2.
+    const SINE: [f64; 7] = alternating([13, 11, 9, 7, 5, 3, 1]);
+    const COSINE: [f64; 8] = alternating([14, 12, 10, 8, 6, 4, 2, 0]);
     let (quarter, r) = quarter_turns(x);
     let quarter = quarter.wrapping_add(shift);
     let square = r * r;
-    let sine = [13, 11, 9, 7, 5, 3, 1].map(|n| if n % 4 == 1 { inverse_factorial(n) } else { -inverse_factorial(n) });
-    let cosine =
-        [14, 12, 10, 8, 6, 4, 2, 0].map(|n| if n % 4 == 0 { inverse_factorial(n) } else { -inverse_factorial(n) });
-    let y = if quarter % 2 == 0 { polynomial(square, sine) * r } else { polynomial(square, cosine) };
+    let y = if quarter % 2 == 0 { polynomial(square, SINE) * r } else { polynomial(square, COSINE) };
     (if quarter & 2 == 0 { y } else { -y }) as f32
 }
 

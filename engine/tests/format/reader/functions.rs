@@ -107,13 +107,13 @@ fn of_all(op: &str, x: &[f64]) -> Option<f64> {
 }
 
 /// The places of an image of that shape, in memory order.
-fn places([height, width, channels]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+pub(super) fn places([height, width, channels]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
     (0..height).flat_map(move |h| (0..width).flat_map(move |w| (0..channels).map(move |c| [h, w, c])))
 }
 
 impl Tensor {
     /// The value at a place, or the one that stands for it.
-    fn at(&self, place: [usize; 3]) -> f32 {
+    pub(super) fn at(&self, place: [usize; 3]) -> f32 {
         let [h, w, c] = [0, 1, 2].map(|axis| if self.shape[axis] == 1 { 0 } else { place[axis] });
         self.x[(h * self.shape[1] + w) * self.shape[2] + c]
     }

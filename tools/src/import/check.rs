@@ -1,0 +1,138 @@
+//! The new file beside the original: both answer the same inputs.
+
+use crate::answer::top1;
+use crate::cli;
+use crate::failure::Failure;
+use crate::input;
+use horq::{Model, Session, SessionOptions, Values, escaped};
+use horq_import::{Imported, Port};
+use serde_json::json;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs the original in Python.
+const ORIGINAL: &str = include_str!("original.py");
+
+/// How the answers compare.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Agreement {
+    /// Samples that were compared.
+    pub(super) samples: usize,
+    /// The largest difference, relative to the largest value of its sample's answer.
+    pub(super) largest: f64,
+    /// Samples within [`CLOSE`].
+    pub(super) close: usize,
+    /// Samples whose first answer has its largest value at the same place.
+    pub(super) classes: usize,
+}
+
+/// How far f32 answers lie apart where sums are taken in another order.
+pub(super) const CLOSE: f64 = 1e-4;
+
+/// Runs both on `args.check` samples.
+pub(super) fn check(args: &cli::Import, imported: &Imported) -> Result<Agreement, Failure> {
+    let folder = tempfile::tempdir().map_err(|error| Failure::Failed(format!("no temporary folder: {error}")))?;
+    let shapes = |ports: &[Port]| ports.iter().map(|port| json!([port.name, port.shape])).collect::<Vec<_>>();
+    let names: Vec<&str> = imported.outputs.iter().map(|port| port.name.as_str()).collect();
+    let job = json!({ "inputs": shapes(&imported.inputs), "outputs": names }).to_string();
+    let mut command = Command::new(&args.python);
+    command.arg("-c").arg(ORIGINAL).arg(&args.file).arg(folder.path());
+    command.arg(args.check.to_string()).arg("1").arg(job).args(&args.samples);
+    let ran = command.output().map_err(|error| {
+        let python = escaped(&args.python);
+        Failure::Failed(format!("cannot run {python}: {error}; name a Python with onnxruntime by --python"))
+    })?;
+    if !ran.status.success() {
+        let said = String::from_utf8_lossy(&ran.stderr);
+        let last = said.trim().lines().last().unwrap_or("it said nothing").to_owned();
+        return Err(Failure::file(&args.file, format_args!("the original does not run: {last}")));
+    }
+    let read = |kind: &str, ports: &[Port]| -> Result<Vec<Vec<f32>>, Failure> {
+        (0..ports.len()).map(|place| floats(&folder.path().join(format!("{kind}_{place}.npy")))).collect()
+    };
+    let (inputs, outputs) = (read("input", &imported.inputs)?, read("output", &imported.outputs)?);
+    compare(imported, &inputs, &outputs).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn compare(imported: &Imported, inputs: &[Vec<f32>], outputs: &[Vec<f32>]) -> Result<Agreement, horq::Error> {
+    let model = Model::from_bytes(&imported.file)?;
+    let mut session = Session::new(&model, SessionOptions::new())?;
+    let mut agreement = Agreement { samples: inputs[0].len() / len(&imported.inputs[0]), ..Agreement::default() };
+    for sample in 0..agreement.samples {
+        let of = |port: &Port, values: &[f32]| {
+            let values = &values[sample * len(port)..][..len(port)];
+            moved(values, &port.shape, &port.order)
+        };
+        let given: Vec<Vec<f32>> = imported.inputs.iter().zip(inputs).map(|(port, values)| of(port, values)).collect();
+        let expected: Vec<Vec<f32>> =
+            imported.outputs.iter().zip(outputs).map(|(port, values)| of(port, values)).collect();
+        let mut found: Vec<Vec<f32>> = expected.iter().map(|values| vec![0.0; values.len()]).collect();
+        let given: Vec<Values<'_>> = given.iter().map(|values| Values::F32(values)).collect();
+        let mut slices: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
+        session.run_many(&given, &mut slices)?;
+        let worst = expected.iter().zip(&found).map(|(a, b)| relative(a, b)).fold(0.0, f64::max);
+        agreement.largest = agreement.largest.max(worst);
+        agreement.close += usize::from(worst <= CLOSE);
+        agreement.classes += usize::from(top1(&expected[0]) == top1(&found[0]));
+    }
+    Ok(agreement)
+}
+
+/// Values of one sample of a port.
+fn len(port: &Port) -> usize {
+    port.shape.iter().product::<usize>().max(1)
+}
+
+/// The largest difference of two answers, relative to the largest value of the first.
+fn relative(expected: &[f32], found: &[f32]) -> f64 {
+    let scale = expected.iter().fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()));
+    let difference = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).abs();
+    expected.iter().zip(found).map(difference).fold(0.0, f64::max) / f64::from(scale)
+}
+
+/// Row-major values of `shape`, their axes in another order: axis i of the result is axis `order[i]`.
+fn moved(values: &[f32], shape: &[usize], order: &[usize]) -> Vec<f32> {
+    let strides: Vec<usize> = (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
+    let (mut place, mut at) = (vec![0; order.len()], 0);
+    let mut result = Vec::with_capacity(values.len());
+    while result.len() < values.len() {
+        result.push(values[at]);
+        for (axis, &source) in order.iter().enumerate().rev() {
+            place[axis] += 1;
+            at += strides[source];
+            if place[axis] < shape[source] {
+                break;
+            }
+            at -= strides[source] * shape[source];
+            place[axis] = 0;
+        }
+    }
+    result
+}
+
+fn floats(path: &Path) -> Result<Vec<f32>, Failure> {
+    let array = input::read(path)?;
+    let mut values = vec![0.0; array.dims.iter().product()];
+    array.values.gather(0, 1, &mut values);
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_move() {
+        let values: Vec<f32> = (0..12_u8).map(f32::from).collect();
+        // [1, 2, 3, 2] with channels in front becomes [1, 3, 2, 2] with channels behind.
+        let expected = [0., 6., 1., 7., 2., 8., 3., 9., 4., 10., 5., 11.];
+        assert_eq!(moved(&values, &[1, 2, 3, 2], &[0, 2, 3, 1]), expected);
+        assert_eq!(moved(&values, &[1, 12], &[0, 1]), values);
+    }
+
+    #[test]
+    fn differences_are_relative_to_the_largest_value() {
+        assert_eq!(relative(&[1.0, -4.0], &[2.0, -4.0]), 0.25);
+        assert_eq!(relative(&[0.0], &[0.0]), 0.0);
+    }
+}

@@ -1,0 +1,72 @@
+//! `horq import`: an ONNX file becomes a `.horq` file.
+
+mod check;
+
+use crate::cli;
+use crate::failure::Failure;
+use check::{Agreement, CLOSE};
+use horq::replace_file;
+use horq_import::{Imported, onnx};
+use serde_json::json;
+use std::io::Write;
+
+/// Of a hundred samples, how many may change their class before the command fails: values that lie on a threshold can fall to its other
+/// side where sums are taken in another order.
+const CLASSES_THAT_MAY_CHANGE: usize = 1;
+
+/// Runs the command.
+pub(crate) fn import(args: &cli::Import, out: &mut dyn Write) -> Result<(), Failure> {
+    let fail = |error: horq_import::Error| Failure::file(&args.file, error);
+    let shapes = args.input.iter().cloned().collect();
+    let graph = onnx::read(&args.file, &onnx::Options { shapes }).map_err(fail)?;
+    let options = horq_import::Options { same_layout: args.same_layout, ..horq_import::Options::default() };
+    let imported = horq_import::import(graph, &options).map_err(fail)?;
+    replace_file(&args.output, &imported.file).map_err(|error| Failure::Failed(error.to_string()))?;
+    let agreement = (args.check > 0).then(|| check::check(args, &imported)).transpose()?;
+    if args.json {
+        let report = document(&imported, agreement);
+        writeln!(out, "{report}")?;
+    } else {
+        write!(out, "{}", imported.report)?;
+        if let Some(agreement) = agreement {
+            writeln!(out, "\n{}", sentence(agreement))?;
+        }
+    }
+    match agreement {
+        Some(agreement) if !agreement.holds() => {
+            Err(Failure::file(&args.output, "it does not answer as the original does; do not use it, and report this"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Agreement {
+    /// Whether the file can stand for the original.
+    fn holds(&self) -> bool {
+        self.classes * 100 >= self.samples * (100 - CLASSES_THAT_MAY_CHANGE)
+    }
+}
+
+fn sentence(agreement: Agreement) -> String {
+    let Agreement { samples, largest, close, classes } = agreement;
+    format!(
+        "beside the original, {samples} samples: same class {classes}, within {CLOSE:.0e} of the largest value {close}, \
+         largest difference {largest:.1e}"
+    )
+}
+
+fn document(imported: &Imported, agreement: Option<Agreement>) -> serde_json::Value {
+    let ports = |ports: &[horq_import::Port]| -> Vec<serde_json::Value> {
+        ports.iter().map(|port| json!({ "name": port.name, "shape": port.shape, "order": port.order })).collect()
+    };
+    let check = agreement.map(|Agreement { samples, largest, close, classes }| {
+        json!({ "samples": samples, "largest_difference": largest, "close": close, "same_class": classes })
+    });
+    json!({
+        "inputs": ports(&imported.inputs),
+        "outputs": ports(&imported.outputs),
+        "file_bytes": imported.file.len(),
+        "report": imported.report,
+        "check": check,
+    })
+}
