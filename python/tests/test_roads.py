@@ -36,7 +36,7 @@ def test_every_form_of_a_case_computes_the_same(tmp_path):
 
 
 def test_a_port_turns_values_there_and_back():
-    port = Port([1, 2, 3, 4], [0, 2, 3, 1], [3, 4, 2])
+    port = Port([1, 2, 3, 4], [0, 2, 3, 1], [3, 4, 2], "x")
     value = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
     turned = port.into(value)
     assert turned.shape == (3, 4, 2)
