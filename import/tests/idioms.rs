@@ -152,11 +152,8 @@ fn quant_of_qonnx() {
             binary_conv(bits, pads, |draft, x| {
                 let inputs = [x, draft.number(0.3), draft.number(0.0), draft.number(bits as f32)];
                 let mode = Attribute::Text("ROUND".into());
-                let attributes = [
-                    ("signed", Attribute::Int(signed)),
-                    ("narrow", Attribute::Int(narrow)),
-                    ("rounding_mode", mode),
-                ];
+                let attributes =
+                    [("signed", Attribute::Int(signed)), ("narrow", Attribute::Int(narrow)), ("rounding_mode", mode)];
                 draft.node("Quant", &inputs, &attributes)
             });
         }

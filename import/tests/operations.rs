@@ -25,12 +25,16 @@ fn convolutions() {
     let conv = |attributes: &'static [(&'static str, &'static [i64])], weights: &'static [usize], groups| {
         move |draft: &mut Draft, x| {
             let (w, b) = (draft.floats(weights), draft.floats(&weights[..1]));
-            let mut all: Vec<(&str, Attribute)> = attributes.iter().map(|(name, values)| (*name, ints(values))).collect();
+            let mut all: Vec<(&str, Attribute)> =
+                attributes.iter().map(|(name, values)| (*name, ints(values))).collect();
             all.push(("group", int(groups)));
             draft.node("Conv", &[x, w, b], &all)
         }
     };
-    assert_eq!(check(&[1, 3, 9, 8], conv(&[("pads", &[1, 0, 2, 1]), ("strides", &[2, 1])], &[5, 3, 3, 3], 1)), ["conv2d"]);
+    assert_eq!(
+        check(&[1, 3, 9, 8], conv(&[("pads", &[1, 0, 2, 1]), ("strides", &[2, 1])], &[5, 3, 3, 3], 1)),
+        ["conv2d"]
+    );
     check(&[1, 4, 9, 8], conv(&[("dilations", &[2, 2])], &[6, 2, 3, 2], 2));
     check(&[1, 4, 9, 8], conv(&[], &[4, 1, 3, 3], 4));
     check(&[1, 4, 12], conv(&[("pads", &[2, 0])], &[6, 4, 3], 1));
@@ -108,8 +112,30 @@ fn pools_of_every_kind() {
 #[test]
 fn functions_of_one_value() {
     let names = [
-        "Abs", "Ceil", "Cos", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Neg", "Relu",
-        "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Tanh", "ThresholdedRelu", "Celu", "Gelu",
+        "Abs",
+        "Ceil",
+        "Cos",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Floor",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "Mish",
+        "Neg",
+        "Relu",
+        "Round",
+        "Selu",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Softplus",
+        "Softsign",
+        "Tanh",
+        "ThresholdedRelu",
+        "Celu",
+        "Gelu",
     ];
     for op in names {
         check(&[1, 3, 4, 5], |draft, x| draft.node(op, &[x], &[]));
@@ -126,7 +152,15 @@ fn functions_of_one_value() {
 #[test]
 fn arithmetic_with_constants_in_every_shape() {
     for shape in [&[][..], &[1, 3, 1, 1], &[5], &[4, 1], &[1, 1, 4, 5], &[3, 4, 5], &[1, 3, 1, 5]] {
-        for (op, turned) in [("Add", false), ("Sub", false), ("Sub", true), ("Mul", true), ("Div", false), ("Max", true), ("PRelu", false)] {
+        for (op, turned) in [
+            ("Add", false),
+            ("Sub", false),
+            ("Sub", true),
+            ("Mul", true),
+            ("Div", false),
+            ("Max", true),
+            ("PRelu", false),
+        ] {
             check(&[1, 3, 4, 5], |draft, x| {
                 let c = draft.of(shape, &[0.5, 1.25, -0.75, 2.0]);
                 draft.node(op, &if turned { [c, x] } else { [x, c] }, &[])
@@ -142,7 +176,9 @@ fn arithmetic_with_constants_in_every_shape() {
 
 #[test]
 fn two_values_in_every_pattern() {
-    for (a, b) in [(&[1, 3, 4, 5][..], &[1, 3, 1, 1][..]), (&[1, 3, 1, 5], &[1, 1, 4, 1]), (&[1, 3, 4, 5], &[1, 1, 4, 1])] {
+    for (a, b) in
+        [(&[1, 3, 4, 5][..], &[1, 3, 1, 1][..]), (&[1, 3, 1, 5], &[1, 1, 4, 1]), (&[1, 3, 4, 5], &[1, 1, 4, 1])]
+    {
         for op in ["Add", "Sub", "Mul", "Min", "Max", "Greater", "LessOrEqual"] {
             let mut draft = Draft::new(5);
             let (x, y) = (draft.input(a), draft.input(b));
@@ -214,7 +250,9 @@ fn parts_and_wholes() {
 
 #[test]
 fn reductions_along_any_axes() {
-    for op in ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd", "ReduceL1", "ReduceLogSumExp"] {
+    for op in
+        ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd", "ReduceL1", "ReduceLogSumExp"]
+    {
         for axes in [&[1][..], &[2], &[2, 3], &[1, 3], &[1, 2, 3], &[3]] {
             for keep in [0, 1] {
                 check(&[1, 3, 4, 5], |draft, x| {

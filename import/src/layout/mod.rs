@@ -141,7 +141,8 @@ impl View {
         }
         let mut places: Vec<((usize, usize), usize)> = parts.iter().map(|&(place, size, _)| (place, size)).collect();
         places.sort_unstable();
-        let mut view = Self { factors: places.iter().map(|place| place.1).collect(), axes: vec![Vec::new(); shape.len()] };
+        let mut view =
+            Self { factors: places.iter().map(|place| place.1).collect(), axes: vec![Vec::new(); shape.len()] };
         for (place, _, axis) in parts {
             view.axes[axis].push(places.binary_search_by(|other| other.0.cmp(&place)).ok()?);
         }

@@ -86,11 +86,7 @@ impl Lowering<'_> {
     }
 
     /// A value whose channels are the axis along which constants differ, or any value where they don't.
-    fn by_channel(
-        &mut self,
-        node: &Node,
-        numbers: [&ArrayD<f64>; 4],
-    ) -> Result<(Placed, [Vec<f32>; 4]), Refusal> {
+    fn by_channel(&mut self, node: &Node, numbers: [&ArrayD<f64>; 4]) -> Result<(Placed, [Vec<f32>; 4]), Refusal> {
         let value = self.operand(node, 0)?;
         let mut placed = self.placed(value)?;
         let mut vectors = [const { Vec::new() }; 4];
@@ -103,7 +99,11 @@ impl Lowering<'_> {
         }
         let channels = sizes(placed.shape)[2];
         if vectors.iter().any(|vector| vector.len() != channels) {
-            return Err(Refusal::of(node, "its constants differ along different axes", "per tensor and per channel work"));
+            return Err(Refusal::of(
+                node,
+                "its constants differ along different axes",
+                "per tensor and per channel work",
+            ));
         }
         Ok((placed, vectors))
     }
@@ -157,7 +157,12 @@ impl Lowering<'_> {
         let one = scale.mapv(|scale| 1.0 / scale);
         let (placed, [by, zeros, low, high]) = self.by_channel(node, [&scale, &zero, &low, &high])?;
         let placed = self.step(node, "", placed, FakeQuantize::new(by, zeros, low, high))?;
-        let next = super::placed::Pending { scale: one, shift: zero, node: format!("{}/whole", node.name), op: node.op.clone() };
+        let next = super::placed::Pending {
+            scale: one,
+            shift: zero,
+            node: format!("{}/whole", node.name),
+            op: node.op.clone(),
+        };
         let view = placed.view.clone();
         self.alias(node, Placed { pending: Some(next), ..placed }, view);
         Ok(())
@@ -227,9 +232,11 @@ impl Lowering<'_> {
             }
             place
         };
-        let table: Vec<f32> = row_of.iter().flat_map(|&row| (0..steps).map(move |step| [row, step])).map(|at| {
-            first_above(thresholds[at.as_slice()], false)
-        }).collect();
+        let table: Vec<f32> = row_of
+            .iter()
+            .flat_map(|&row| (0..steps).map(move |step| [row, step]))
+            .map(|at| first_above(thresholds[at.as_slice()], false))
+            .collect();
         let (scale, bias) = (node.float("out_scale", 1.0), node.float("out_bias", 0.0));
         let view = placed.view.clone();
         let placed = self.step(node, "", placed, MultiThreshold::new(row_of.len(), table, scale, bias))?;

@@ -82,7 +82,8 @@ fn move_quantizer(graph: &mut Graph, analysis: &mut Analysis, node: &mut Node) {
 }
 
 /// Operations that change the places of elements, not the elements.
-pub(crate) const MOVES: &[&str] = &["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "DepthToSpace", "SpaceToDepth"];
+pub(crate) const MOVES: &[&str] =
+    &["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "DepthToSpace", "SpaceToDepth"];
 
 /// What a node makes known of its first result; and the source and stairs that shall be moved behind it.
 fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(ValueId, Function)>) {
@@ -93,7 +94,8 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
     let op = if node.domain.is_empty() || node.op == "MultiThreshold" { node.op.as_str() } else { "" };
     let first = runtime.first().map(|&id| analysis.of(id));
     if let (true, Some(facts)) = (MOVES.contains(&op) || op == "MaxPool", first) {
-        let moved = analysis.stairs(runtime[0]).filter(|(source, f)| *source != runtime[0] && (op != "MaxPool" || f.rises()));
+        let moved =
+            analysis.stairs(runtime[0]).filter(|(source, f)| *source != runtime[0] && (op != "MaxPool" || f.rises()));
         let facts = Facts { sources: own(), ..facts.clone() };
         return (facts, moved);
     }
@@ -117,9 +119,11 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
     let all = |fact: &dyn Fn(&Facts) -> bool| !runtime.is_empty() && runtime.iter().all(|&id| fact(analysis.of(id)));
     let positive = match op {
         "Sigmoid" | "Softmax" | "Exp" | "Sqrt" | "Softplus" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => true,
-        "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin"
-        | "Slice" | "Split" | "Gather" | "Expand" | "Tile" | "Concat" | "Add" | "Mul" | "Min" | "Resize" => {
-            all(&|facts| facts.positive) && runtime.len() == node.inputs.iter().flatten().count().min(runtime.len().max(1))
+        "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceSum" | "ReduceMax"
+        | "ReduceMin" | "Slice" | "Split" | "Gather" | "Expand" | "Tile" | "Concat" | "Add" | "Mul" | "Min"
+        | "Resize" => {
+            all(&|facts| facts.positive)
+                && runtime.len() == node.inputs.iter().flatten().count().min(runtime.len().max(1))
         }
         _ => false,
     };

@@ -135,7 +135,8 @@ mod tests {
             let planes = planes(&levels, 8).unwrap();
             for level in &levels {
                 let signs = planes.signs(*level);
-                let sum: f64 = planes.scales.iter().enumerate().map(|(k, b)| if signs >> k & 1 == 1 { -b } else { *b }).sum();
+                let sum: f64 =
+                    planes.scales.iter().enumerate().map(|(k, b)| if signs >> k & 1 == 1 { -b } else { *b }).sum();
                 assert!((sum + planes.center - level).abs() < 1e-12, "{n} levels, {level}");
             }
         }

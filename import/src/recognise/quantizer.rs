@@ -45,7 +45,8 @@ pub(crate) fn quantized(analysis: &Analysis, value: ValueId) -> Option<Quantized
         let planes = planes(&levels, MAX_ORDER)?;
         let center = planes.center;
         let greedy = Greedy::of(&planes.scales);
-        let exact = |level: &f64| (greedy.0.value(level - center) - (level - center)).abs() <= 1e-5 * step_or_one(&levels);
+        let exact =
+            |level: &f64| (greedy.0.value(level - center) - (level - center)).abs() <= 1e-5 * step_or_one(&levels);
         levels.iter().all(exact).then(|| Quantized {
             source: value,
             ratio: 1.0,
@@ -73,7 +74,11 @@ pub(crate) fn undecided(f: &Function) -> bool {
 pub(crate) fn first_above(x: f64, strict: bool) -> f32 {
     let near = x as f32;
     let exact = (f64::from(near) - x).abs() <= 1e-12 * x.abs();
-    if strict && (exact || f64::from(near) <= x) || !strict && !exact && f64::from(near) < x { near.next_up() } else { near }
+    if strict && (exact || f64::from(near) <= x) || !strict && !exact && f64::from(near) < x {
+        near.next_up()
+    } else {
+        near
+    }
 }
 
 /// The residual quantizer with constant scales, as a function.

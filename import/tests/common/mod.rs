@@ -90,8 +90,12 @@ impl Draft {
 
     /// Random values of every input.
     pub(crate) fn random_inputs(&mut self) -> Vec<ArrayD<f32>> {
-        let shapes: Vec<Vec<usize>> =
-            self.graph.inputs.iter().map(|&input| self.graph.value(input).shape.clone().expect("inputs have one")).collect();
+        let shapes: Vec<Vec<usize>> = self
+            .graph
+            .inputs
+            .iter()
+            .map(|&input| self.graph.value(input).shape.clone().expect("inputs have one"))
+            .collect();
         let random = &mut self.random;
         shapes.iter().map(|shape| ArrayD::from_shape_fn(IxDyn(shape), |_| random.random_range(-2.0..2.0))).collect()
     }
