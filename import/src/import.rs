@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Refusal};
 use crate::fold::fold;
-use crate::fold::fold;
 use crate::graph::Graph;
 pub use crate::lower::{Golden, Port, operations};
 use crate::lower::{Settings, lower};
