@@ -15,4 +15,5 @@ pub mod report;
 mod shim;
 pub mod simplify;
 
+pub use error::{Error, Refusal};
 pub use import::{Imported, Options, Port, import, operations};

@@ -23,6 +23,7 @@ mod infer;
 mod integers;
 mod linear;
 mod movement;
+mod moves;
 mod norm;
 mod order;
 mod quantize;
@@ -145,6 +146,11 @@ impl Folder<'_> {
         for (place, kind) in kinds.into_iter().enumerate() {
             let Some(id) = node.output(place) else { continue };
             let value = self.graph.value_mut(id);
+            if value.shape.as_ref().is_some_and(|told| *told != kind.shape) {
+                let reason = format!("its result has the shape {:?} where the file says {:?}", kind.shape, value.shape);
+                let instead = "a batch is built into the network: export it with a batch of one";
+                return Err(Refusal::of(node, reason, instead));
+            }
             (value.element, value.shape) = (Some(kind.element), Some(kind.shape));
         }
         match computed {
@@ -175,7 +181,9 @@ impl Folder<'_> {
         self.work = self.work.saturating_add(if shapes_alone { 1 } else { evaluate::work(&view, kinds) });
         if largest > self.limits.elements || self.work > self.limits.work {
             let instead = format!("constants of up to {} elements can be computed", self.limits.elements);
-            return Err(view.refuse(format!("computing its constant of shape {:?} takes too much", kinds[0].shape), instead));
+            return Err(
+                view.refuse(format!("computing its constant of shape {:?} takes too much", kinds[0].shape), instead)
+            );
         }
         let tensors = evaluate::evaluate(&view, kinds)?;
         debug_assert!(tensors.iter().flatten().zip(kinds).all(|(tensor, kind)| tensor.shape() == kind.shape));
