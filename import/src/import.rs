@@ -1,8 +1,9 @@
 //! From a folded graph to a `.horq` file and a report.
 
 use crate::error::{Error, Refusal};
+use crate::fold::fold;
 use crate::graph::Graph;
-pub use crate::lower::{Port, operations};
+pub use crate::lower::{Golden, Port, operations};
 use crate::lower::{Settings, lower};
 use crate::recognise::analyse;
 use crate::report::Report;
@@ -19,6 +20,10 @@ pub struct Options {
     pub same_layout: bool,
     /// Notes for the file, by key.
     pub notes: BTreeMap<String, String>,
+    /// What the file names as its producer; horq itself if nothing is given.
+    pub producer: Option<String>,
+    /// Values for a self-test.
+    pub golden: Option<Golden>,
 }
 
 /// A network that has come in.
@@ -35,17 +40,23 @@ pub struct Imported {
     pub outputs: Vec<Port>,
 }
 
-/// Makes a file of a graph that [`fold`](crate::fold) has gone through: its constants are known, and all shapes.
+/// Makes a file of a graph. Detours of training code are taken out first, then constants are computed ([`fold`]).
 ///
 /// The file's notes `onnx.inputs` and `onnx.outputs` say how the network's values lie in the file's, as JSON of [`Port`]s.
 ///
 /// # Errors
 /// [`Error::Refused`] with everything in the network that cannot be had.
 pub fn import(mut graph: Graph, options: &Options) -> Result<Imported, Error> {
-    xnor_products(&mut graph);
     straight_through(&mut graph);
+    fold(&mut graph)?;
+    xnor_products(&mut graph);
     let analysis = analyse(&mut graph);
-    let settings = Settings { same_layout: options.same_layout, notes: &options.notes };
+    let settings = Settings {
+        same_layout: options.same_layout,
+        notes: &options.notes,
+        producer: options.producer.as_deref(),
+        golden: options.golden.as_ref(),
+    };
     let lowered = lower(&graph, &analysis, &settings)?;
     let model = Model::from_bytes(&lowered.file);
     let model = model.map_err(|error| Refusal::at("", "model", format!("the engine refuses it: {error}"), ""))?;

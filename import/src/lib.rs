@@ -12,8 +12,7 @@ mod lower;
 pub mod onnx;
 mod recognise;
 pub mod report;
-mod shim;
 pub mod simplify;
 
 pub use error::{Error, Refusal};
-pub use import::{Imported, Options, Port, import, operations};
+pub use import::{Golden, Imported, Options, Port, import, operations};

@@ -7,6 +7,7 @@ mod broadcast;
 mod elementwise;
 mod moves;
 mod norms;
+mod own;
 mod placed;
 mod pools;
 mod ports;
@@ -22,7 +23,7 @@ use crate::recognise::{Analysis, Function};
 use horq::graph::Op;
 use horq::{Builder, PlainValues};
 use placed::Placed;
-pub use ports::Port;
+pub use ports::{Golden, Port};
 pub(crate) use products::rates;
 use std::collections::{HashMap, HashSet};
 
@@ -109,6 +110,10 @@ pub(crate) struct Settings<'a> {
     pub(crate) same_layout: bool,
     /// Notes for the file.
     pub(crate) notes: &'a std::collections::BTreeMap<String, String>,
+    /// What the file names as its producer.
+    pub(crate) producer: Option<&'a str>,
+    /// Values for a self-test.
+    pub(crate) golden: Option<&'a Golden>,
 }
 
 /// Builds the network.
@@ -122,17 +127,18 @@ pub(crate) fn lower(graph: &Graph, analysis: &Analysis, settings: &Settings<'_>)
     for node in graph.nodes.iter().rev() {
         let needed = node.outputs.iter().flatten().any(|output| needs.contains_key(output));
         let plan = if needed { plan(graph, analysis, node) } else { Ok(Plan::Nothing) };
+        let of_node = || node.inputs.iter().flatten().copied().filter(|&id| graph.value(id).constant.is_none());
+        let read: Vec<ValueId> = match &plan {
+            Ok(Plan::Nothing) => Vec::new(),
+            Ok(Plan::Stairs(source, _)) => vec![*source],
+            Ok(Plan::Product(product)) => vec![product.operand],
+            // What is before a refused node may be refused as well, and is to be told, too.
+            Ok(Plan::Rule) | Err(_) => of_node().collect(),
+        };
         let plan = plan.unwrap_or_else(|refusal| {
             refusals.push(refusal);
             Plan::Nothing
         });
-        let of_node = || node.inputs.iter().flatten().copied().filter(|&id| graph.value(id).constant.is_none());
-        let read: Vec<ValueId> = match &plan {
-            Plan::Nothing => Vec::new(),
-            Plan::Stairs(source, _) => vec![*source],
-            Plan::Product(product) => vec![product.operand],
-            Plan::Rule => of_node().collect(),
-        };
         for value in read {
             *needs.entry(value).or_default() += 1;
         }
@@ -159,7 +165,7 @@ fn plan(graph: &Graph, analysis: &Analysis, node: &Node) -> Result<Plan, Refusal
     let made = stairs.filter(|(source, f)| node.output(0) != Some(*source) && quantizers::can_make(f));
     match made {
         Some((source, f)) => Ok(Plan::Stairs(source, f)),
-        None if rule(node).is_some() => Ok(Plan::Rule),
+        None if rule(node).is_some() || node.domain == own::DOMAIN => Ok(Plan::Rule),
         None => {
             let what = if node.domain.is_empty() { String::new() } else { format!(" of `{}`", node.domain) };
             let reason = format!("there is no such operation{what} here");
@@ -169,7 +175,9 @@ fn plan(graph: &Graph, analysis: &Analysis, node: &Node) -> Result<Plan, Refusal
 }
 
 fn rule(node: &Node) -> Option<&'static Rule> {
-    let known = node.domain.is_empty() || !["", "horq"].contains(&node.domain.as_str());
+    // QONNX's operations have gone by several names of their operator set.
+    let quantizers = ["qonnx", "finn", "brevitas"].iter().any(|name| node.domain.contains(name));
+    let known = quantizers || ["", "ai.onnx", "horq"].contains(&node.domain.as_str());
     FAMILIES.iter().flat_map(|family| family.iter()).find(|rule| known && rule.0 == node.op)
 }
 
@@ -179,6 +187,7 @@ impl<'g> Lowering<'g> {
             Plan::Nothing => Ok(()),
             Plan::Stairs(source, f) => self.stairs(node, source, &f),
             Plan::Product(product) => self.product(node, *product),
+            Plan::Rule if node.domain == own::DOMAIN => self.own(node),
             Plan::Rule => {
                 let Some((_, lower)) = rule(node) else { return Ok(()) };
                 lower(self, node)
