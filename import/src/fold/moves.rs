@@ -62,7 +62,7 @@ fn reshape(view: &View<'_>) -> Result<Movement, Refusal> {
     let mut sizes = view.bounded(sizes)?;
     let (count, rest) = (shape.iter().product::<usize>(), sizes.iter().product::<usize>());
     if let Some(axis) = open {
-        sizes[axis] = if rest == 0 { 0 } else { count / rest };
+        sizes[axis] = count.checked_div(rest).unwrap_or(0);
     }
     if sizes.iter().product::<usize>() != count {
         let instead = "if the size of a batch is part of it, export the network with a batch of one";
