@@ -3,7 +3,7 @@
 use crate::error::{Error, Refusal};
 use crate::fold::fold;
 use crate::graph::Graph;
-pub use crate::lower::{Port, operations};
+pub use crate::lower::{Golden, Port, operations};
 use crate::lower::{Settings, lower};
 use crate::recognise::analyse;
 use crate::report::Report;
@@ -20,6 +20,10 @@ pub struct Options {
     pub same_layout: bool,
     /// Notes for the file, by key.
     pub notes: BTreeMap<String, String>,
+    /// What the file names as its producer; horq itself if nothing is given.
+    pub producer: Option<String>,
+    /// Values for a self-test.
+    pub golden: Option<Golden>,
 }
 
 /// A network that has come in.
@@ -47,7 +51,12 @@ pub fn import(mut graph: Graph, options: &Options) -> Result<Imported, Error> {
     fold(&mut graph)?;
     xnor_products(&mut graph);
     let analysis = analyse(&mut graph);
-    let settings = Settings { same_layout: options.same_layout, notes: &options.notes };
+    let settings = Settings {
+        same_layout: options.same_layout,
+        notes: &options.notes,
+        producer: options.producer.as_deref(),
+        golden: options.golden.as_ref(),
+    };
     let lowered = lower(&graph, &analysis, &settings)?;
     let model = Model::from_bytes(&lowered.file);
     let model = model.map_err(|error| Refusal::at("", "model", format!("the engine refuses it: {error}"), ""))?;

@@ -15,4 +15,4 @@ pub mod report;
 pub mod simplify;
 
 pub use error::Error;
-pub use import::{Imported, Options, Port, import, operations};
+pub use import::{Golden, Imported, Options, Port, import, operations};

@@ -78,6 +78,13 @@ const VALUES_A_CLOCK: f64 = 4.0;
 const LAYER_CLOCKS: f64 = 200.0;
 
 impl Report {
+    /// What the layers of a file are, of which nothing is known but the file.
+    pub fn of(model: &Model) -> Self {
+        let file = Vec::new();
+        let lowered = Lowered { file, layers: Vec::new(), inputs: Vec::new(), outputs: Vec::new() };
+        Self { file_bytes: model.file_len(), ..Self::new(model, &lowered) }
+    }
+
     pub(crate) fn new(model: &Model, lowered: &Lowered) -> Self {
         let graph = model.graph();
         let mut shapes: HashMap<&str, Shape> = model.inputs().collect();

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use horq_import::graph::{self, Attribute, Data, ElementType, Node, Tensor, Value, ValueId};
 use horq_import::report::Report;
-use horq_import::{Golden, Options};
+use horq_import::{Golden, Options, onnx};
 use ndarray::ArrayD;
 use numpy::prelude::*;
 use numpy::{Element, PyReadonlyArrayDyn, PyUntypedArray, dtype};
@@ -119,7 +119,7 @@ impl Graph {
             options.notes = notes;
             options.producer = Some(producer);
             options.golden = Some(golden);
-            imported(py, py.detach(|| horq_import::import_graph(graph, &options)))
+            imported(py, py.detach(|| horq_import::import(graph, &options)))
         })
     }
 
@@ -255,11 +255,9 @@ fn imported<'py>(
             let rows = refusals.into_iter().map(|one| (one.place, one.what, one.reason, one.instead));
             Ok(PyList::new(py, rows.collect::<Vec<_>>())?.into_any())
         }
-        Err(horq_import::error::Error::Io { path, source }) => Err(engine(horq::error::FileError::Io {
-            action: "read",
-            path,
-            source,
-        }.into())),
+        Err(horq_import::error::Error::Io { path, source }) => {
+            Err(engine(horq::error::FileError::Io { action: "read", path, source }.into()))
+        }
         Err(error) => Err(refused(error)),
     }
 }
@@ -287,12 +285,13 @@ pub(crate) fn import_onnx<'py>(
         let mut options = Options::default();
         options.notes = notes;
         options.same_layout = same_layout;
+        let given = onnx::Options { shapes: inputs };
         let result = if let Ok(bytes) = source.cast::<PyBytes>() {
-            let bytes = bytes.as_bytes();
-            py.detach(|| horq_import::import_bytes(bytes, &inputs, &options))
+            let bytes = bytes.as_bytes().to_vec();
+            py.detach(|| onnx::parse(bytes, None, &given).and_then(|graph| horq_import::import(graph, &options)))
         } else {
             let path = arguments::path(source)?;
-            py.detach(|| horq_import::import_file(&path, &inputs, &options))
+            py.detach(|| onnx::read(path, &given).and_then(|graph| horq_import::import(graph, &options)))
         };
         imported(py, result)
     })

@@ -33,6 +33,11 @@ pub(crate) struct Model {
 }
 
 impl Model {
+    /// The engine's model.
+    pub(crate) fn inner(&self) -> &horq::Model {
+        &self.model
+    }
+
     /// The model that `read` reads, unless its sessions could not be had.
     fn wrap(
         read: impl FnOnce() -> Result<horq::Model, horq::Error>,

@@ -11,7 +11,7 @@ use super::scatter;
 use super::view::{Kind, View};
 use super::window::{self, Window};
 use crate::error::Refusal;
-use crate::graph::{ElementType, Graph, Node};
+use crate::graph::{ElementType, Graph, Node, Value};
 
 /// What can be had, for refusals of what cannot.
 const INSTEAD: &str = "it must be written in other operations, or left out of the exported network";
@@ -98,6 +98,12 @@ pub(super) fn infer(view: &View<'_>) -> Result<Vec<Kind>, Refusal> {
         }
         ("", "LSTM" | "GRU" | "RNN") => Err(view.refuse("recurrent layers cannot be had", INSTEAD)),
         ("", _) => Err(view.refuse("this operation cannot be had", INSTEAD)),
+        // Whoever puts the engine's own operations into a graph says what they give.
+        ("horq", _) => {
+            let told = |value: &Value| Some(Kind { element: value.element?, shape: value.shape.clone()? });
+            let kinds = node.outputs.iter().flatten().map(|&id| told(view.graph.value(id)));
+            kinds.collect::<Option<_>>().ok_or_else(|| view.broken("the shape of its result is not given"))
+        }
         (domain, _) => Err(view.refuse(format!("operations of the domain `{domain}` cannot be had"), INSTEAD)),
     }
 }

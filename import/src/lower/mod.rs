@@ -7,6 +7,7 @@ mod broadcast;
 mod elementwise;
 mod moves;
 mod norms;
+mod own;
 mod placed;
 mod pools;
 mod ports;
@@ -22,7 +23,7 @@ use crate::recognise::{Analysis, Function};
 use horq::graph::Op;
 use horq::{Builder, PlainValues};
 use placed::Placed;
-pub use ports::Port;
+pub use ports::{Golden, Port};
 pub(crate) use products::rates;
 use std::collections::{HashMap, HashSet};
 
@@ -109,6 +110,10 @@ pub(crate) struct Settings<'a> {
     pub(crate) same_layout: bool,
     /// Notes for the file.
     pub(crate) notes: &'a std::collections::BTreeMap<String, String>,
+    /// What the file names as its producer.
+    pub(crate) producer: Option<&'a str>,
+    /// Values for a self-test.
+    pub(crate) golden: Option<&'a Golden>,
 }
 
 /// Builds the network.
@@ -160,7 +165,7 @@ fn plan(graph: &Graph, analysis: &Analysis, node: &Node) -> Result<Plan, Refusal
     let made = stairs.filter(|(source, f)| node.output(0) != Some(*source) && quantizers::can_make(f));
     match made {
         Some((source, f)) => Ok(Plan::Stairs(source, f)),
-        None if rule(node).is_some() => Ok(Plan::Rule),
+        None if rule(node).is_some() || node.domain == own::DOMAIN => Ok(Plan::Rule),
         None => {
             let what = if node.domain.is_empty() { String::new() } else { format!(" of `{}`", node.domain) };
             let reason = format!("there is no such operation{what} here");
@@ -182,6 +187,7 @@ impl<'g> Lowering<'g> {
             Plan::Nothing => Ok(()),
             Plan::Stairs(source, f) => self.stairs(node, source, &f),
             Plan::Product(product) => self.product(node, *product),
+            Plan::Rule if node.domain == own::DOMAIN => self.own(node),
             Plan::Rule => {
                 let Some((_, lower)) = rule(node) else { return Ok(()) };
                 lower(self, node)

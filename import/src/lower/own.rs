@@ -8,8 +8,9 @@ use super::Lowering;
 use crate::error::Refusal;
 use crate::graph::{Attribute, Data, Node, Tensor};
 use crate::layout::View;
+use horq::PlainValues;
 use horq::graph::{Op, Shape};
-use horq::ops::{Fields, PlainValues};
+use horq::ops::Fields;
 use serde::de::DeserializeOwned;
 
 /// The domain of such nodes.
@@ -88,11 +89,7 @@ impl<'a> Fields<PlainValues<'a>> for Attributes<'a> {
         usize::try_from(*value).map_err(|_| self.wrong(name))
     }
 
-    fn counts<const N: usize>(
-        &self,
-        name: &'static str,
-        default: Option<[usize; N]>,
-    ) -> Result<[usize; N], Refusal>
+    fn counts<const N: usize>(&self, name: &'static str, default: Option<[usize; N]>) -> Result<[usize; N], Refusal>
     where
         [usize; N]: DeserializeOwned,
     {

@@ -9,7 +9,17 @@ use crate::recognise::{Analysis, MOVES};
 use horq::Builder;
 use horq::graph::Shape;
 use horq::ops::Rearrange;
+use ndarray::ArrayD;
 use std::collections::{HashMap, HashSet};
+
+/// Values of the inputs and of the answers to them, each as the network lays it out: samples along the first axis.
+#[derive(Clone, Debug, Default)]
+pub struct Golden {
+    /// Of each input, in order.
+    pub inputs: Vec<ArrayD<f32>>,
+    /// Of each answer, in order.
+    pub outputs: Vec<ArrayD<f32>>,
+}
 
 /// An input or an output: how the network's values lie in the engine's.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -113,6 +123,16 @@ impl<'g> Lowering<'g> {
             let text = serde_json::to_string(ports).expect("names and numbers are JSON");
             self.builder.note(key, &text);
         }
+        if let Some(producer) = settings.producer {
+            self.builder.producer(producer);
+        }
+        if let Some(golden) = settings.golden {
+            let [inputs, outputs] =
+                [(&inputs, &golden.inputs), (&outputs, &golden.outputs)].map(|(ports, values)| arranged(ports, values));
+            let [inputs, outputs] =
+                [&inputs, &outputs].map(|values| values.iter().map(Vec::as_slice).collect::<Vec<&[f32]>>());
+            self.builder.golden_many(&inputs, &outputs);
+        }
         let names: Vec<&str> = outputs.iter().map(|port: &Port| port.engine_name.as_str()).collect();
         let file = self.builder.to_bytes_many(&names);
         let file = file.map_err(|error| Refusal::at("", "model", format!("the engine refuses it: {error}"), ""))?;
@@ -147,6 +167,20 @@ impl<'g> Lowering<'g> {
         self.outputs.insert(placed.name.clone());
         Ok(Port { name, engine_name: placed.name, shape: shape.to_vec(), order, engine_shape: placed.shape.into() })
     }
+}
+
+/// Samples of the network's values in the order of the engine's memory. Values of other shapes than the ports say stay as they
+/// are; the engine refuses them.
+fn arranged(ports: &[Port], values: &[ArrayD<f32>]) -> Vec<Vec<f32>> {
+    let arrange = |(port, values): (&Port, &ArrayD<f32>)| {
+        let mut order = port.order.clone();
+        let fits = values.shape().get(1..) == port.shape.get(1..) && order.first() == Some(&0);
+        if !fits {
+            order = (0..values.ndim()).collect();
+        }
+        values.view().permuted_axes(order).iter().copied().collect()
+    };
+    ports.iter().zip(values).map(arrange).collect()
 }
 
 /// The order of a value's axes in memory: the network's own if it is that one; otherwise, unless that is wanted, the one it is.
