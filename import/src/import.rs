@@ -2,13 +2,12 @@
 
 use crate::error::{Error, Refusal};
 use crate::graph::Graph;
-pub use crate::lower::{Port, operations};
+pub use crate::lower::{Golden, Port, operations};
 use crate::lower::{Settings, lower};
 use crate::recognise::analyse;
 use crate::report::Report;
 use crate::simplify::{straight_through, xnor_products};
 use horq::Model;
-use ndarray::ArrayD;
 use std::collections::BTreeMap;
 
 /// How to import.
@@ -24,15 +23,6 @@ pub struct Options {
     pub producer: Option<String>,
     /// Values for a self-test.
     pub golden: Option<Golden>,
-}
-
-/// Values of the inputs and of the answers to them, each as the network lays it out: samples along the first axis.
-#[derive(Clone, Debug, Default)]
-pub struct Golden {
-    /// Of each input, in order.
-    pub inputs: Vec<ArrayD<f32>>,
-    /// Of each answer, in order.
-    pub outputs: Vec<ArrayD<f32>>,
 }
 
 /// A network that has come in.

@@ -23,7 +23,7 @@ use crate::recognise::{Analysis, Function};
 use horq::graph::Op;
 use horq::{Builder, PlainValues};
 use placed::Placed;
-pub use ports::Port;
+pub use ports::{Golden, Port};
 pub(crate) use products::rates;
 use std::collections::{HashMap, HashSet};
 
@@ -113,7 +113,7 @@ pub(crate) struct Settings<'a> {
     /// What the file names as its producer.
     pub(crate) producer: Option<&'a str>,
     /// Values for a self-test.
-    pub(crate) golden: Option<&'a crate::import::Golden>,
+    pub(crate) golden: Option<&'a Golden>,
 }
 
 /// Builds the network.

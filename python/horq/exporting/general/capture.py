@@ -70,9 +70,7 @@ class Captured:
         """Which of the graph's outputs the module returns."""
 
 
-def captured(
-    module: nn.Module, arguments: Sequence[Any], keywords: dict[str, Any], known: Container[str]
-) -> Captured:
+def captured(module: nn.Module, arguments: Sequence[Any], keywords: dict[str, Any], known: Container[str]) -> Captured:
     """What `module`, in eval mode, computes for arguments of these shapes. Operations that are not `known`, and those
     that change values in place, become others that they are made of.
 
