@@ -223,7 +223,8 @@ impl Builder {
         let input_names = self.inputs.iter().map(|input| &input.name);
         let names: [Vec<&String>; 2] = [input_names.collect(), outputs.iter().collect()];
         let mut golden = GoldenRef { samples: 0, inputs: Vec::new(), outputs: Vec::new() };
-        for (kind, names, values) in [("input", &names[0], inputs), ("output", &names[1], answers)] {
+        let both = [("golden input", &names[0], inputs), ("golden output", &names[1], answers)];
+        for (kind, names, values) in both {
             if values.len() != names.len() {
                 let all = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
                 let (found, expected) = (values.len(), names.len());
@@ -239,13 +240,11 @@ impl Builder {
                     let (value, samples) = (name.clone(), golden.samples);
                     return Err(InputError::GoldenLength { value, found, sample, samples }.into());
                 }
-                let tensor = match number {
-                    0 => format!("golden.{kind}"),
-                    number => format!("golden.{kind}.{number}"),
-                };
+                let field = kind.replace(' ', ".");
+                let tensor = if number == 0 { field } else { format!("{field}.{number}") };
                 let values = padded(values)?;
                 tensors.push((tensor.clone(), vec![values.len()], TensorData::F32(values)));
-                if kind == "input" { &mut golden.inputs } else { &mut golden.outputs }.push(tensor);
+                if kind == "golden input" { &mut golden.inputs } else { &mut golden.outputs }.push(tensor);
             }
         }
         Ok(Some(golden))

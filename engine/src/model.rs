@@ -340,8 +340,8 @@ fn same_tensors(node: &Node, made_for: Shape, shape: Shape) -> Result<(), Error>
     match before.into_iter().zip(after).find(differs) {
         None => Ok(()),
         Some((tensor, _)) => {
-            let (node, op, tensor) = (node.name.clone(), node.op.kind(), tensor.name.to_owned());
-            Err(GraphError::Resized { node, op, tensor, shape, made_for }.into())
+            let (node, tensor) = (node.name.clone(), tensor.name.to_owned());
+            Err(GraphError::Resized { node, tensor, shape, made_for }.into())
         }
     }
 }

@@ -3,9 +3,12 @@
 mod common;
 
 use common::random::MODES;
-use common::{isas, lenet::lenet, options, random, run};
+use common::{Net, isas, lenet::lenet, options, random, run};
 use horq::graph::Shape;
-use horq::ops::{Add, Basis, BinaryDense, Conv2d, Dense, Flatten, GlobalAveragePool, Quantizer};
+use horq::ops::{
+    Add, ArgMax, Basis, BinaryDense, Conv2d, Dense, Embedding, FakeQuantize, Flatten, GlobalAveragePool, GroupNorm,
+    LayerNorm, LogSoftmax, Lrn, MatMul, MultiThreshold, Quantizer, RmsNorm, Sign, TopK,
+};
 use horq::{Model, Order, Session, SessionOptions, Values};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -126,6 +129,33 @@ fn runs_of_several_inputs_and_outputs_and_of_bytes_allocate_nothing() {
             run(&mut session, samples, Values::F32(&floats[..samples * shape.len()]));
         }
         assert_eq!(CALLS.get() - before, 0, "profile {profile}: calls of the allocator");
+    }
+}
+
+#[test]
+fn products_of_values_norms_and_steps_allocate_nothing() {
+    let net = Net::new(Shape::Image { height: 2, width: 6, channels: 6 })
+        .node("scores", &["x", "x"], MatMul::transposed())
+        .node("mixed", &["scores", "x"], MatMul::new())
+        .then("layer", LayerNorm::new(1e-5))
+        .then("groups", GroupNorm::new(3, 1e-5))
+        .then("root", RmsNorm::new(1e-5))
+        .then("neighbours", Lrn::new(3, 1.0, 0.75, 1.0))
+        .then("log", LogSoftmax)
+        .then("rounded", FakeQuantize::new(&[0.5], &[0.0], &[-8.0], &[7.0]))
+        .then("counted", MultiThreshold::new(1, &[-2.0, -1.0], 1.0, -1.0))
+        .then("signs", Sign)
+        .then("best", ArgMax)
+        .then("rows", Embedding::new(4, vec![0.5; 24]))
+        .then("places", TopK::new(2));
+    let model = net.model();
+    for isa in isas() {
+        let mut session = Session::new(&model, options(3, isa)).unwrap();
+        let input = random::values(&mut random::rng(3), 3 * net.input.len());
+        let mut output = run(&mut session, &input);
+        let before = CALLS.get();
+        session.run(&input, &mut output).unwrap();
+        assert_eq!(CALLS.get() - before, 0, "{isa}");
     }
 }
 

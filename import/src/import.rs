@@ -1,6 +1,7 @@
 //! From a folded graph to a `.horq` file and a report.
 
 use crate::error::{Error, Refusal};
+use crate::fold::fold;
 use crate::graph::Graph;
 pub use crate::lower::{Golden, Port, operations};
 use crate::lower::{Settings, lower};
@@ -39,15 +40,16 @@ pub struct Imported {
     pub outputs: Vec<Port>,
 }
 
-/// Makes a file of a graph that [`fold`](crate::fold) has gone through: its constants are known, and all shapes.
+/// Makes a file of a graph. Detours of training code are taken out first, then constants are computed ([`fold`]).
 ///
 /// The file's notes `onnx.inputs` and `onnx.outputs` say how the network's values lie in the file's, as JSON of [`Port`]s.
 ///
 /// # Errors
 /// [`Error::Refused`] with everything in the network that cannot be had.
 pub fn import(mut graph: Graph, options: &Options) -> Result<Imported, Error> {
-    xnor_products(&mut graph);
     straight_through(&mut graph);
+    fold(&mut graph)?;
+    xnor_products(&mut graph);
     let analysis = analyse(&mut graph);
     let settings = Settings {
         same_layout: options.same_layout,

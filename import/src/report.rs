@@ -1,6 +1,5 @@
 //! What became of a network, layer by layer.
 
-#[allow(unused)]
 use crate::lower::{Lowered, rates};
 use horq::graph::{Content, Op, Shape};
 use horq::{Macs, Model};
@@ -131,7 +130,9 @@ fn cycles(op: &Op, macs: Macs, input: Shape, output: Shape) -> f64 {
         + macs.float as f64 / rates::FLOAT;
     match op {
         // Steps of the layer before them, most of the time.
-        Op::Affine(_) | Op::Relu(_) | Op::Prelu(_) | Op::Clip(_) | Op::Add(_) => output.len() as f64 / (8.0 * VALUES_A_CLOCK),
+        Op::Affine(_) | Op::Relu(_) | Op::Prelu(_) | Op::Clip(_) | Op::Add(_) => {
+            output.len() as f64 / (8.0 * VALUES_A_CLOCK)
+        }
         Op::Flatten(_) => 0.0,
         Op::Rearrange(op) if op.order.iter().enumerate().all(|(i, &axis)| i == axis) => 0.0,
         _ => products + LAYER_CLOCKS + (input.len() + output.len()) as f64 / VALUES_A_CLOCK,
@@ -165,7 +166,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = ["layer", "was", "became", "shape", "bytes", "MACs", "time", "note"].map(String::from);
         let row = |row: &Row| {
-            let became = if row.kind.is_empty() { row.became.clone() } else { format!("{} ({})", row.became, row.kind) };
+            let became =
+                if row.kind.is_empty() { row.became.clone() } else { format!("{} ({})", row.became, row.kind) };
             let macs = [row.macs.bit, row.macs.binary_weight, row.macs.codebook, row.macs.int8, row.macs.float];
             let count = |count: u64| if count == 0 { String::new() } else { count.to_string() };
             [

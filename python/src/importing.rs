@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
-use horq_import::fold::fold;
 use horq_import::graph::{self, Attribute, Data, ElementType, Node, Tensor, Value, ValueId};
 use horq_import::report::Report;
 use horq_import::{Golden, Options, onnx};
@@ -120,7 +119,7 @@ impl Graph {
             options.notes = notes;
             options.producer = Some(producer);
             options.golden = Some(golden);
-            imported(py, py.detach(|| file_of(graph, &options)))
+            imported(py, py.detach(|| horq_import::import(graph, &options)))
         })
     }
 
@@ -191,12 +190,6 @@ fn attribute(value: &Bound<'_, PyAny>) -> PyResult<Attribute> {
     })
 }
 
-/// Folds a graph and makes a file of it.
-fn file_of(mut graph: graph::Graph, options: &Options) -> Result<horq_import::Imported, horq_import::error::Error> {
-    fold(&mut graph)?;
-    horq_import::import(graph, options)
-}
-
 /// A network that has become a file.
 #[pyclass(frozen, module = "horq._core")]
 pub(crate) struct Imported(horq_import::Imported);
@@ -262,11 +255,9 @@ fn imported<'py>(
             let rows = refusals.into_iter().map(|one| (one.place, one.what, one.reason, one.instead));
             Ok(PyList::new(py, rows.collect::<Vec<_>>())?.into_any())
         }
-        Err(horq_import::error::Error::Io { path, source }) => Err(engine(horq::error::FileError::Io {
-            action: "read",
-            path,
-            source,
-        }.into())),
+        Err(horq_import::error::Error::Io { path, source }) => {
+            Err(engine(horq::error::FileError::Io { action: "read", path, source }.into()))
+        }
         Err(error) => Err(refused(error)),
     }
 }
@@ -297,10 +288,10 @@ pub(crate) fn import_onnx<'py>(
         let given = onnx::Options { shapes: inputs };
         let result = if let Ok(bytes) = source.cast::<PyBytes>() {
             let bytes = bytes.as_bytes().to_vec();
-            py.detach(|| onnx::parse(bytes, None, &given).and_then(|graph| file_of(graph, &options)))
+            py.detach(|| onnx::parse(bytes, None, &given).and_then(|graph| horq_import::import(graph, &options)))
         } else {
             let path = arguments::path(source)?;
-            py.detach(|| onnx::read(path, &given).and_then(|graph| file_of(graph, &options)))
+            py.detach(|| onnx::read(path, &given).and_then(|graph| horq_import::import(graph, &options)))
         };
         imported(py, result)
     })

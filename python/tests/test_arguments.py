@@ -138,7 +138,7 @@ ARRAYS = {
 }
 
 
-@pytest.mark.parametrize("kind", ARRAYS)
+@pytest.mark.parametrize("kind", [kind for kind in ARRAYS if kind != "float16"])
 def test_inputs(kind, model):
     refuses("input", model.run, ARRAYS[kind])
     refuses("input", model.session().run, ARRAYS[kind])
@@ -401,7 +401,7 @@ def test_a_panic_is_an_error_of_ours():
 
 def test_every_door_of_the_compiled_part_is_guarded():
     """Each function that Python can call runs its body in `guard`, but for those that only read a field."""
-    fields = {"producer", "digest", "file_len", "input_shape", "output_shape", "notes", "__repr__"}
+    fields = {"producer", "digest", "file_len", "inputs", "outputs", "input_shape", "output_shape", "notes", "__repr__"}
     source = Path(__file__).parent.parent / "src"
     for file in ("model.rs", "session.rs", "builder.rs"):
         text = (source / file).read_text()

@@ -144,7 +144,7 @@ def test_golden_values_of_all(model, tmp_path):
     for found, given in zip((*inputs, *outputs), (left, right, *answers), strict=True):
         assert np.array_equal(found, given)
     builder.golden(left, answers)
-    with pytest.raises(horq.Error, match="1 inputs were given, but the model has 2: left, right"):
+    with pytest.raises(horq.Error, match="1 golden inputs were given, but the model has 2: left, right"):
         builder.to_bytes(["mean", "sum"])
 
 
@@ -159,7 +159,7 @@ def test_sizes_can_be_chosen(sums):
     assert sums.resized({"right": (1, 1, 3), "left": (1, 1, 3)}).input_shape == (1, 1, 3)
     with pytest.raises(horq.Error, match=r"`sum` \(add\).*9x9x3 and 9x11x3"):
         sums.resized((9, 9, 3), (9, 11, 3))
-    with pytest.raises(horq.Error, match=r"`conv` \(conv2d\) cannot read a value of shape 6x5x4"):
+    with pytest.raises(horq.Error, match=r"`conv` cannot read a value of shape 6x5x4"):
         sums.resized((6, 5, 4), (6, 5, 3))
     with pytest.raises(horq.Error, match="1 inputs were given, but the model has 2"):
         sums.resized((6, 5, 3))

@@ -151,15 +151,13 @@ pub enum GraphError {
     },
     /// A node that cannot work on inputs of other sizes, because its tensors are those of one size.
     #[error(
-        "node `{}` ({op}) cannot read a value of shape {shape}: its tensor `{}` is made for shape {made_for}; give inputs whose size comes to that here, or export the model for the other size",
+        "node `{}` cannot read a value of shape {shape}: its tensor `{}` is made for shape {made_for}; give inputs whose size comes to that here, or export the model for the other size",
         escaped(node),
         escaped(tensor)
     )]
     Resized {
         /// The node.
         node: String,
-        /// Its operation.
-        op: &'static str,
         /// The tensor.
         tensor: String,
         /// The shape of its first input at the new sizes.

@@ -56,7 +56,7 @@ pub enum InputError {
         escaped(names)
     )]
     ValueCount {
-        /// `input` or `output`.
+        /// `input`, `output`, `golden input` or `golden output`.
         kind: &'static str,
         /// How many were given.
         found: usize,

@@ -1,5 +1,6 @@
 //! A session: a model made ready to run on this CPU, with all the memory it needs.
 
+mod arguments;
 mod budget;
 mod context;
 mod options;
@@ -12,6 +13,7 @@ use crate::ops;
 use crate::plan::Plan;
 use crate::threads::Executor;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Values};
+use arguments::{check, first_not_finite};
 use budget::{Budget, bytes_of_pages};
 use context::context;
 use horq_kernels::float_env::in_default;
@@ -215,7 +217,8 @@ impl Session {
 
     fn compute(&mut self, inputs: &[Values<'_>], outputs: &mut [&mut [f32]]) -> Result<(), Error> {
         self.executor.follow_fork()?;
-        let samples = self.check(inputs, outputs)?;
+        let lens = [&self.input_lens[..], &self.output_lens];
+        let samples = check(self.model.graph(), lens, self.batch, inputs, outputs)?;
         self.make_room(inputs)?;
         let cycles = |(prepared, profile): (&Prepared, &LayerProfile)| prepared.cycles(profile);
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
@@ -381,48 +384,6 @@ impl Session {
         self.memories.len() * self.plan.blocks.iter().map(|block| block.len * size_of::<f32>()).sum::<usize>()
     }
 
-    /// Checks what a caller passes; returns the number of samples.
-    fn check(&self, inputs: &[Values<'_>], outputs: &[&mut [f32]]) -> Result<usize, Error> {
-        let graph = self.model.graph();
-        let counts =
-            [("input", inputs.len(), self.input_lens.len()), ("output", outputs.len(), self.output_lens.len())];
-        for (kind, found, expected) in counts {
-            if found != expected {
-                let names: Vec<&str> = match kind {
-                    "input" => graph.inputs.iter().map(|input| input.name.as_str()).collect(),
-                    _ => graph.outputs.iter().map(String::as_str).collect(),
-                };
-                return Err(InputError::ValueCount { kind, found, expected, names: names.join(", ") }.into());
-            }
-        }
-        let (first, batch) = (inputs[0].len() / self.input_lens[0], self.batch);
-        for ((values, &sample), input) in inputs.iter().zip(&self.input_lens).zip(&graph.inputs) {
-            let (found, samples) = (values.len(), values.len() / sample);
-            if !(1..=batch).contains(&samples) || !found.is_multiple_of(sample) {
-                return Err(InputError::InputLength { input: input.name.clone(), found, sample, batch }.into());
-            }
-            if samples != first {
-                let (input, other) = (input.name.clone(), graph.input().name.clone());
-                return Err(InputError::SamplesDiffer { input, samples, other, expected: first }.into());
-            }
-        }
-        for ((output, &sample), name) in outputs.iter().zip(&self.output_lens).zip(&graph.outputs) {
-            let (found, expected) = (output.len(), first * sample);
-            if found != expected {
-                let output = name.clone();
-                return Err(InputError::OutputLength { output, found, expected, samples: first, sample }.into());
-            }
-        }
-        for ((values, &len), input) in inputs.iter().zip(&self.input_lens).zip(&graph.inputs) {
-            let Values::F32(values) = values else { continue };
-            if let Some(index) = first_not_finite(values) {
-                let (input, sample) = (input.name.clone(), index / len);
-                return Err(InputError::InputNotFinite { input, index, sample, value: values[index] }.into());
-            }
-        }
-        Ok(first)
-    }
-
     /// Takes the memory that inputs of bytes need and have not yet.
     fn make_room(&mut self, inputs: &[Values<'_>]) -> Result<(), Error> {
         for (number, values) in inputs.iter().enumerate() {
@@ -457,16 +418,6 @@ impl std::fmt::Debug for Session {
             .field("threads", &self.executor)
             .finish_non_exhaustive()
     }
-}
-
-/// The first value that is NaN or infinite.
-fn first_not_finite(values: &[f32]) -> Option<usize> {
-    /// The bits of infinity; what is not finite has at least these, the sign left out.
-    const INFINITY: i32 = 0x7f80_0000;
-    // Blocks without an early exit, which the compiler turns into vector code.
-    let dirty = |block: &[f32]| block.iter().fold(false, |any, x| any | ((x.to_bits() as i32 & i32::MAX) >= INFINITY));
-    let block = values.chunks(1024).position(dirty)?;
-    values[block * 1024..].iter().position(|x| !x.is_finite()).map(|i| block * 1024 + i)
 }
 
 const _: () = {

@@ -21,7 +21,8 @@ pub(super) fn rewrite(graph: &mut Graph, node: &Node) -> Result<Vec<Node>, Refus
         let instead = "equations without repeated letters in a term can be had";
         view.refuse(format!("its equation `{equation}` {reason}"), instead)
     };
-    let (left, right) = equation.split_once("->").map_or((equation.as_str(), None), |(left, right)| (left, Some(right)));
+    let (left, right) =
+        equation.split_once("->").map_or((equation.as_str(), None), |(left, right)| (left, Some(right)));
     let inputs: Vec<&str> = left.split(',').collect();
     if inputs.len() != view.len() {
         return Err(refuse("does not fit its inputs"));
@@ -44,7 +45,9 @@ pub(super) fn rewrite(graph: &mut Graph, node: &Node) -> Result<Vec<Node>, Refus
         terms.push(Term { id: node.input(place), letters });
     }
     let result = match right {
-        Some(text) => letters(text, if text.contains("...") { widest } else { 0 }).ok_or_else(|| refuse("cannot be had"))?,
+        Some(text) => {
+            letters(text, if text.contains("...") { widest } else { 0 }).ok_or_else(|| refuse("cannot be had"))?
+        }
         // The letters that stand once, in their order, behind those of the dots.
         None => {
             let once = |letter: &char| terms.iter().filter(|term| term.letters.contains(letter)).count() == 1;

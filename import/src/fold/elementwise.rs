@@ -28,12 +28,11 @@ pub(super) fn gives(node: &Node) -> Option<Gives> {
         return None;
     }
     Some(match node.op.as_str() {
-        "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" | "Not" | "IsNaN" | "IsInf" => {
-            Gives::Truth
-        }
+        "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" | "Not" | "IsNaN"
+        | "IsInf" => Gives::Truth,
         "Where" => Gives::Second,
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Min" | "Max" | "Sum" | "Mean" | "PRelu" | "Clip" | "BitwiseAnd"
-        | "BitwiseOr" | "BitwiseXor" | "BitwiseNot" | "BitShift" => Gives::Same,
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Min" | "Max" | "Sum" | "Mean" | "PRelu" | "Clip"
+        | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitwiseNot" | "BitShift" => Gives::Same,
         _ => return function(node).map(|_| Gives::Same),
     })
 }
@@ -45,7 +44,15 @@ fn function(node: &Node) -> Option<Function> {
         "Identity" => Box::new(|x| x),
         "Abs" => Box::new(f64::abs),
         "Neg" => Box::new(|x| -x),
-        "Sign" => Box::new(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }),
+        "Sign" => Box::new(|x| {
+            if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                -1.0
+            } else {
+                x
+            }
+        }),
         "Floor" => Box::new(f64::floor),
         "Ceil" => Box::new(f64::ceil),
         "Round" => Box::new(f64::round_ties_even),
@@ -107,7 +114,15 @@ fn function(node: &Node) -> Option<Function> {
         "Gelu" => Box::new(|x| 0.5 * x * (1.0 + libm::erf(x / std::f64::consts::SQRT_2))),
         "Shrink" => {
             let (bias, limit) = (f64::from(node.float("bias", 0.0)), f64::from(node.float("lambd", 0.5)));
-            Box::new(move |x| if x < -limit { x + bias } else if x > limit { x - bias } else { 0.0 })
+            Box::new(move |x| {
+                if x < -limit {
+                    x + bias
+                } else if x > limit {
+                    x - bias
+                } else {
+                    0.0
+                }
+            })
         }
         _ => return None,
     })
@@ -122,7 +137,11 @@ fn softplus(x: f64) -> f64 {
 }
 
 /// The result of an elementwise operation on constants, which has this shape; none if it knows no such elements.
-pub(super) fn evaluate(view: &View<'_>, inputs: &[Option<&Tensor>], shape: &[usize]) -> Result<Option<Tensor>, Refusal> {
+pub(super) fn evaluate(
+    view: &View<'_>,
+    inputs: &[Option<&Tensor>],
+    shape: &[usize],
+) -> Result<Option<Tensor>, Refusal> {
     let node = view.node;
     let Some(first) = inputs.first().copied().flatten() else { return Ok(None) };
     if node.op == "Identity" {
@@ -199,7 +218,9 @@ fn binary(view: &View<'_>, a: &Tensor, b: &Tensor, shape: &[usize]) -> Result<Op
             let values = zip(x, y, shape, whole);
             let Some(values) = values else { return Ok(None) };
             if values.iter().any(Option::is_none) {
-                return Err(view.refuse("it divides by zero or goes beyond 64 bits", "the network computes no such value"));
+                return Err(
+                    view.refuse("it divides by zero or goes beyond 64 bits", "the network computes no such value")
+                );
             }
             Some(Tensor { element, data: Data::Int(values.mapv(|value| wrapped(element, value.unwrap_or(0)))) })
         }
@@ -242,7 +263,9 @@ fn whole_operation(node: &Node) -> Option<fn(i64, i64) -> Option<i64>> {
         "BitwiseAnd" => |a, b| Some(a & b),
         "BitwiseOr" => |a, b| Some(a | b),
         "BitwiseXor" => |a, b| Some(a ^ b),
-        "BitShift" if node.text("direction", "") == "LEFT" => |a, b| Some(u32::try_from(b).ok().and_then(|b| a.checked_shl(b)).unwrap_or(0)),
+        "BitShift" if node.text("direction", "") == "LEFT" => {
+            |a, b| Some(u32::try_from(b).ok().and_then(|b| a.checked_shl(b)).unwrap_or(0))
+        }
         "BitShift" => |a, b| Some(u32::try_from(b).ok().and_then(|b| a.checked_shr(b)).unwrap_or(0)),
         _ => return None,
     })

@@ -69,7 +69,8 @@ pub(super) fn evaluate(view: &View<'_>, kind: &Kind) -> Result<Option<Tensor>, R
         "OneHot" => one_hot(view, kind)?,
         "NonZero" => view.constant(0).and_then(|x| {
             let list = places(x);
-            let columns: Vec<i64> = (0..x.shape().len()).flat_map(|axis| list.iter().map(move |at| at[axis] as i64)).collect();
+            let columns: Vec<i64> =
+                (0..x.shape().len()).flat_map(|axis| list.iter().map(move |at| at[axis] as i64)).collect();
             ArrayD::from_shape_vec(shape, columns).ok().map(Tensor::ints)
         }),
         _ => None,
@@ -104,7 +105,9 @@ fn element_attribute(view: &View<'_>) -> Result<Option<ElementType>, Refusal> {
 /// The type that a number of an attribute means, as in `onnx.proto`.
 pub(super) fn element_of(view: &View<'_>, code: i64) -> Result<ElementType, Refusal> {
     let known = i32::try_from(code).ok().and_then(ElementType::of_code);
-    known.ok_or_else(|| view.refuse(format!("it asks for elements of type {code}"), "numbers of up to 64 bits can be had"))
+    known.ok_or_else(|| {
+        view.refuse(format!("it asks for elements of type {code}"), "numbers of up to 64 bits can be had")
+    })
 }
 
 /// How many numbers a `Range` has.
@@ -151,9 +154,21 @@ fn trilu(view: &View<'_>) -> Result<Option<Tensor>, Refusal> {
     };
     let mut x = x.clone();
     match &mut x.data {
-        Data::Float(values) => values.indexed_iter_mut().for_each(|(at, value)| if !keeps(&at) { *value = 0.0 }),
-        Data::Double(values) => values.indexed_iter_mut().for_each(|(at, value)| if !keeps(&at) { *value = 0.0 }),
-        Data::Int(values) => values.indexed_iter_mut().for_each(|(at, value)| if !keeps(&at) { *value = 0 }),
+        Data::Float(values) => values.indexed_iter_mut().for_each(|(at, value)| {
+            if !keeps(&at) {
+                *value = 0.0
+            }
+        }),
+        Data::Double(values) => values.indexed_iter_mut().for_each(|(at, value)| {
+            if !keeps(&at) {
+                *value = 0.0
+            }
+        }),
+        Data::Int(values) => values.indexed_iter_mut().for_each(|(at, value)| {
+            if !keeps(&at) {
+                *value = 0
+            }
+        }),
         Data::Bool(values) => values.indexed_iter_mut().for_each(|(at, value)| *value &= keeps(&at)),
     }
     Ok(Some(x))

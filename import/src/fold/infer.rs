@@ -43,7 +43,9 @@ pub(super) fn infer(view: &View<'_>) -> Result<Vec<Kind>, Refusal> {
         return quantizer(view);
     }
     match (node.domain.as_str(), node.op.as_str()) {
-        ("", "MatMul") | (quantize::QONNX, "XnorPopcountMatMul") => one(view.element(0)?, linear::matmul_shape(view, 0, 1)?),
+        ("", "MatMul") | (quantize::QONNX, "XnorPopcountMatMul") => {
+            one(view.element(0)?, linear::matmul_shape(view, 0, 1)?)
+        }
         ("", "Gemm") => one(view.element(0)?, linear::gemm_shape(view)?),
         ("", "Cast") => one(generate::element_of(view, node.int("to", 0))?, view.shape(0)?.to_vec()),
         ("", "QuantizeLinear") => one(quantize::quantized_element(view)?, view.shape(0)?.to_vec()),
@@ -162,7 +164,10 @@ fn batch_norm(view: &View<'_>) -> Result<Vec<Kind>, Refusal> {
     let channels = shape.get(1).copied().unwrap_or(1);
     for place in 1..5 {
         if view.shape(place)? != [channels] {
-            return Err(view.broken(format!("its input {place} of shape {:?} does not fit {channels} channels", view.shape(place)?)));
+            return Err(view.broken(format!(
+                "its input {place} of shape {:?} does not fit {channels} channels",
+                view.shape(place)?
+            )));
         }
     }
     one(view.element(0)?, shape.to_vec())
@@ -204,7 +209,11 @@ fn resized(view: &View<'_>) -> Result<Vec<usize>, Refusal> {
             if policy != "stretch" {
                 let old = view.shape(0)?;
                 let ratios = axes.iter().map(|&axis| shape[axis] as f32 / old[axis].max(1) as f32);
-                let ratio = if policy == "not_larger" { ratios.fold(f32::INFINITY, f32::min) } else { ratios.fold(0.0, f32::max) };
+                let ratio = if policy == "not_larger" {
+                    ratios.fold(f32::INFINITY, f32::min)
+                } else {
+                    ratios.fold(0.0, f32::max)
+                };
                 for &axis in &axes {
                     shape[axis] = (ratio * old[axis] as f32 + 0.5).floor() as usize;
                 }

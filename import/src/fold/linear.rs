@@ -93,7 +93,8 @@ fn product<T: LinalgScalar>(a: &ArrayD<T>, b: &ArrayD<T>, shape: &[usize]) -> Op
     let n = wide_b[wide_b.len() - 1];
     let count = shape.iter().product::<usize>().checked_div(m * n)?;
     // The axes before the matrices, broadcast.
-    let outer = if shape.len() + 2 >= wide_a.len().max(wide_b.len()) { outer_shape(&wide_a, &wide_b)? } else { return None };
+    let outer =
+        if shape.len() + 2 >= wide_a.len().max(wide_b.len()) { outer_shape(&wide_a, &wide_b)? } else { return None };
     let spread = |values: &ArrayD<T>, wide: &[usize]| {
         let matrix = &wide[wide.len() - 2..];
         let whole = values.as_standard_layout().into_owned().into_shape_with_order(IxDyn(wide)).ok()?;
@@ -104,7 +105,8 @@ fn product<T: LinalgScalar>(a: &ArrayD<T>, b: &ArrayD<T>, shape: &[usize]) -> Op
     debug_assert_eq!(a.shape()[2], k);
     let mut values = Vec::with_capacity(count * m * n);
     for place in 0..count {
-        let (a, b): (ArrayView2<'_, T>, ArrayView2<'_, T>) = (a.index_axis(Axis(0), place), b.index_axis(Axis(0), place));
+        let (a, b): (ArrayView2<'_, T>, ArrayView2<'_, T>) =
+            (a.index_axis(Axis(0), place), b.index_axis(Axis(0), place));
         values.extend(a.dot(&b).iter().copied());
     }
     ArrayD::from_shape_vec(IxDyn(shape), values).ok()

@@ -175,7 +175,9 @@ impl Folder<'_> {
         self.work = self.work.saturating_add(if shapes_alone { 1 } else { evaluate::work(&view, kinds) });
         if largest > self.limits.elements || self.work > self.limits.work {
             let instead = format!("constants of up to {} elements can be computed", self.limits.elements);
-            return Err(view.refuse(format!("computing its constant of shape {:?} takes too much", kinds[0].shape), instead));
+            return Err(
+                view.refuse(format!("computing its constant of shape {:?} takes too much", kinds[0].shape), instead)
+            );
         }
         let tensors = evaluate::evaluate(&view, kinds)?;
         debug_assert!(tensors.iter().flatten().zip(kinds).all(|(tensor, kind)| tensor.shape() == kind.shape));

@@ -123,7 +123,9 @@ impl Movement {
         let shape = source.shape();
         match self {
             Self::Reshape(shape) => reshaped(source.clone(), shape),
-            Self::Transpose(order) => Some(source.view().permuted_axes(order.as_slice()).as_standard_layout().into_owned()),
+            Self::Transpose(order) => {
+                Some(source.view().permuted_axes(order.as_slice()).as_standard_layout().into_owned())
+            }
             Self::Concat(axis) => {
                 let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
                 concatenate(Axis(*axis), &views).ok().map(|joined| joined.as_standard_layout().into_owned())
@@ -287,9 +289,9 @@ fn reshape(view: &View<'_>) -> Result<Movement, Refusal> {
                 open = Some(axis);
                 1
             }
-            0 if !keeps_zero => {
-                *shape.get(axis).ok_or_else(|| view.broken(format!("its shape {wanted:?} copies an axis that is not there")))?
-            }
+            0 if !keeps_zero => *shape
+                .get(axis)
+                .ok_or_else(|| view.broken(format!("its shape {wanted:?} copies an axis that is not there")))?,
             size => view.size(size)?,
         });
     }
@@ -397,7 +399,9 @@ fn pad(view: &View<'_>) -> Result<Movement, Refusal> {
         "reflect" => Edge::Reflect,
         "edge" => Edge::Repeat,
         "wrap" => Edge::Wrap,
-        other => return Err(view.refuse(format!("its mode is `{other}`"), "constant, reflect, edge and wrap can be had")),
+        other => {
+            return Err(view.refuse(format!("its mode is `{other}`"), "constant, reflect, edge and wrap can be had"));
+        }
     };
     view.known(2, "constants outside")?;
     let pads = view.ints(1, "pads")?.ok_or_else(|| view.broken("it has no pads"))?;

@@ -11,7 +11,8 @@ pub(super) const QONNX: &str = "qonnx.custom_op.general";
 
 /// Whether an operation of QONNX gives a value of its first input's shape.
 pub(super) fn is_quantizer(view: &View<'_>) -> bool {
-    view.node.domain == QONNX && matches!(view.node.op.as_str(), "Quant" | "IntQuant" | "BipolarQuant" | "Trunc" | "MultiThreshold")
+    view.node.domain == QONNX
+        && matches!(view.node.op.as_str(), "Quant" | "IntQuant" | "BipolarQuant" | "Trunc" | "MultiThreshold")
 }
 
 /// The type that `QuantizeLinear` gives.
@@ -101,7 +102,11 @@ pub(super) fn dynamic(x: &Tensor) -> Option<Vec<Tensor>> {
 }
 
 /// A quantizer of QONNX on constants.
-pub(super) fn evaluate(view: &View<'_>, inputs: &[Option<&Tensor>], shape: &[usize]) -> Result<Option<Tensor>, Refusal> {
+pub(super) fn evaluate(
+    view: &View<'_>,
+    inputs: &[Option<&Tensor>],
+    shape: &[usize],
+) -> Result<Option<Tensor>, Refusal> {
     let operands: Option<Vec<ArrayD<f32>>> = inputs.iter().map(|input| input.map(Tensor::singles)).collect();
     let Some(operands) = operands else { return Ok(None) };
     let element = view.element(0)?;
@@ -171,7 +176,9 @@ fn trunc(
     let round = rounding(view, "FLOOR")?;
     let mut values = join(view, x, scale, shape, |x, scale| x / scale)?;
     values = join(view, &values, point, shape, |x, point| (x + point).round_ties_even())?;
-    let lost = join(view, bits, out_bits, &view.broadcast([bits.shape(), out_bits.shape()])?, |bits, out| libm::exp2f(bits - out))?;
+    let lost = join(view, bits, out_bits, &view.broadcast([bits.shape(), out_bits.shape()])?, |bits, out| {
+        libm::exp2f(bits - out)
+    })?;
     values = join(view, &values, &lost, shape, |x, lost| x / lost)?;
     values.mapv_inplace(round);
     values = join(view, &values, point, shape, |x, point| x - point)?;
@@ -213,7 +220,11 @@ fn join(
     f: impl Fn(f32, f32) -> f32,
 ) -> Result<ArrayD<f32>, Refusal> {
     let (Some(a), Some(b)) = (a.broadcast(IxDyn(shape)), b.broadcast(IxDyn(shape))) else {
-        return Err(view.broken(format!("its inputs of shapes {:?} and {:?} do not fit {shape:?}", a.shape(), b.shape())));
+        return Err(view.broken(format!(
+            "its inputs of shapes {:?} and {:?} do not fit {shape:?}",
+            a.shape(),
+            b.shape()
+        )));
     };
     Ok(Zip::from(a).and(b).map_collect(|&a, &b| f(a, b)))
 }

@@ -8,7 +8,11 @@ use ndarray::{Array1, ArrayD, ArrayView1, Axis, IxDyn};
 
 /// Whether an operation reduces over axes that its second input names.
 pub(super) fn is_reduction(node: &Node) -> bool {
-    node.domain.is_empty() && matches!(node.op.as_str(), "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2")
+    node.domain.is_empty()
+        && matches!(
+            node.op.as_str(),
+            "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2"
+        )
 }
 
 /// Whether an operation finds places of extremes.
@@ -82,8 +86,12 @@ fn number(op: &str) -> Option<fn(ArrayView1<'_, f64>) -> f64> {
     Some(match op {
         "ReduceSum" => |row| row.sum(),
         "ReduceMean" => |row| row.sum() / row.len() as f64,
-        "ReduceMax" => |row| row.fold(f64::NEG_INFINITY, |max, &value| if value > max || value.is_nan() { value } else { max }),
-        "ReduceMin" => |row| row.fold(f64::INFINITY, |min, &value| if value < min || value.is_nan() { value } else { min }),
+        "ReduceMax" => {
+            |row| row.fold(f64::NEG_INFINITY, |max, &value| if value > max || value.is_nan() { value } else { max })
+        }
+        "ReduceMin" => {
+            |row| row.fold(f64::INFINITY, |min, &value| if value < min || value.is_nan() { value } else { min })
+        }
         "ReduceProd" => |row| row.product(),
         "ReduceL2" => |row| row.fold(0.0, |sum, value| sum + value * value).sqrt(),
         _ => return None,

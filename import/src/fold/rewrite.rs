@@ -1,12 +1,12 @@
 //! Operations that are others in disguise.
 
 use super::infer::resize_axes;
-use super::{einsum, integers};
 use super::movement::Movement;
 use super::quantize::QONNX;
 use super::reduce;
 use super::view::View;
 use super::window::{self, Window};
+use super::{einsum, integers};
 use crate::error::Refusal;
 use crate::graph::{Attribute, Graph, Node, Tensor, Value, ValueId};
 use ndarray::Array1;
@@ -149,7 +149,8 @@ pub(super) fn explicit(graph: &mut Graph, node: &Node) -> Result<Node, Refusal> 
     }
     let mut whole = node.clone();
     match node.op.as_str() {
-        "Softmax" | "LogSoftmax" | "Hardmax" | "LpNormalization" | "LayerNormalization" | "RMSNormalization" | "TopK" => {
+        "Softmax" | "LogSoftmax" | "Hardmax" | "LpNormalization" | "LayerNormalization" | "RMSNormalization"
+        | "TopK" => {
             let axis = view.axis(node.int("axis", -1), view.shape(0)?.len())?;
             whole.attributes.insert("axis".into(), Attribute::Int(axis as i64));
             whole.attributes.remove("flat");
@@ -208,7 +209,8 @@ fn split(graph: &mut Graph, node: &Node) -> Result<Vec<Node>, Refusal> {
             (0..count).map(|at| part.min(size - at * part)).collect()
         }
     };
-    let fits = sizes.iter().all(|part| (0..=size).contains(part)) && sizes.iter().map(|&part| i128::from(part)).sum::<i128>() == size.into();
+    let fits = sizes.iter().all(|part| (0..=size).contains(part))
+        && sizes.iter().map(|&part| i128::from(part)).sum::<i128>() == size.into();
     if !fits || sizes.len() != node.outputs.len() {
         return Err(view.broken(format!("it splits {size} elements into {sizes:?}")));
     }

@@ -6,7 +6,8 @@ use crate::error::Refusal;
 use crate::graph::{Data, Tensor};
 use ndarray::{ArrayD, Dimension, IxDyn};
 
-const INSTEAD: &str = "places that are constants can be had, and only in constants: write it with Slice, Concat or Where";
+const INSTEAD: &str =
+    "places that are constants can be had, and only in constants: write it with Slice, Concat or Where";
 
 /// The kind of the result, or none for another operation.
 pub(super) fn kind(view: &View<'_>) -> Result<Option<Kind>, Refusal> {
@@ -124,7 +125,8 @@ fn typed<T: Held>(
                     let rest: Vec<usize> = (0..rest.ndim()).map(|axis| rest[axis]).collect();
                     let (here, there) = ([here.as_slice(), &rest].concat(), [there.as_slice(), &rest].concat());
                     if op == "GatherND" {
-                        *result.get_mut(here.as_slice()).ok_or_else(unfit)? = *source.get(there.as_slice()).ok_or_else(unfit)?;
+                        *result.get_mut(here.as_slice()).ok_or_else(unfit)? =
+                            *source.get(there.as_slice()).ok_or_else(unfit)?;
                     } else {
                         let new = updates.and_then(|updates| updates.get(here.as_slice())).ok_or_else(unfit)?;
                         write(&mut result, &there, *new)?;

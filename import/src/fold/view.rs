@@ -74,7 +74,8 @@ impl<'a> View<'a> {
         }
         let known = self.constant(place).map(Some);
         known.ok_or_else(|| {
-            let instead = "a network whose shapes do not depend on what it is given can be had: export it with fixed sizes";
+            let instead =
+                "a network whose shapes do not depend on what it is given can be had: export it with fixed sizes";
             self.refuse(format!("its {what} depend on the network's input"), instead)
         })
     }
@@ -130,9 +131,8 @@ impl<'a> View<'a> {
         let mut result: Vec<usize> = Vec::new();
         for shape in shapes {
             let rank = result.len().max(shape.len());
-            let size = |shape: &[usize], axis: usize| {
-                (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis])
-            };
+            let size =
+                |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis]);
             result = (0..rank)
                 .map(|axis| match (size(&result, axis), size(shape, axis)) {
                     (a, b) if a == b || b == 1 => Ok(a),

@@ -17,8 +17,7 @@ pub(super) struct Window {
 
 /// Whether an operation has a window.
 pub(super) fn is_windowed(node: &Node) -> bool {
-    let windowed =
-        matches!(node.op.as_str(), "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "LpPool");
+    let windowed = matches!(node.op.as_str(), "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "LpPool");
     node.domain.is_empty() && windowed
 }
 
@@ -48,7 +47,9 @@ impl Window {
                 .map(|&value| usize::try_from(value).ok().filter(|&size| (least..1 << 31).contains(&size)))
                 .collect();
             sizes.filter(|sizes| sizes.len() == axes).ok_or_else(|| {
-                view.broken(format!("its {name} {values:?} do not fit an input of {axes} axes behind batch and channels"))
+                view.broken(format!(
+                    "its {name} {values:?} do not fit an input of {axes} axes behind batch and channels"
+                ))
             })
         };
         let size = list("kernel_shape", Some(&size), 1, 1)?;
@@ -184,7 +185,10 @@ fn channels(view: &View<'_>) -> Result<usize, Refusal> {
         _ => (weights[0], weights[1].saturating_mul(groups)),
     };
     if read != shape[1] || weights[0] % groups != 0 {
-        let reason = format!("weights of shape {weights:?} in {groups} groups do not fit the {} channels of its input", shape[1]);
+        let reason = format!(
+            "weights of shape {weights:?} in {groups} groups do not fit the {} channels of its input",
+            shape[1]
+        );
         return Err(view.broken(reason));
     }
     if view.has(2) && view.shape(2)? != [made] {

@@ -42,7 +42,12 @@ impl Lowering<'_> {
     }
 
     /// A constant as a value: 0 times something, plus the constant.
-    pub(super) fn constant_value(&mut self, node: &Node, shape: &[usize], numbers: Vec<f32>) -> Result<Placed, Refusal> {
+    pub(super) fn constant_value(
+        &mut self,
+        node: &Node,
+        shape: &[usize],
+        numbers: Vec<f32>,
+    ) -> Result<Placed, Refusal> {
         let input = self.graph.inputs[0];
         let start = self.placed(input)?;
         let len = start.shape.len();

@@ -6,12 +6,12 @@ use super::{Lowering, Rule};
 use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
 use crate::recognise::{Function, first_above};
-use horq::graph::Op;
 use horq::PlainValues;
+use horq::graph::Op;
 use horq::ops::{
     Abs, Add, BroadcastAdd, Ceil, Clip, Cos, Divide, Elu, Equal, Erf, Exp, Floor, Gelu, GeluTanh, Greater, HardSwish,
-    Less, Log, Maximum, Minimum, Mish, MultiThreshold, Multiply, Power, Prelu, Reciprocal, Relu, Round,
-    Sigmoid, Silu, Sin, Softplus, Sqrt, Subtract, Tanh, Where,
+    Less, Log, Maximum, Minimum, Mish, MultiThreshold, Multiply, Power, Prelu, Reciprocal, Relu, Round, Sigmoid, Silu,
+    Sin, Softplus, Sqrt, Subtract, Tanh, Where,
 };
 use ndarray::{ArrayD, IxDyn};
 

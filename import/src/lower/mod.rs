@@ -127,17 +127,18 @@ pub(crate) fn lower(graph: &Graph, analysis: &Analysis, settings: &Settings<'_>)
     for node in graph.nodes.iter().rev() {
         let needed = node.outputs.iter().flatten().any(|output| needs.contains_key(output));
         let plan = if needed { plan(graph, analysis, node) } else { Ok(Plan::Nothing) };
+        let of_node = || node.inputs.iter().flatten().copied().filter(|&id| graph.value(id).constant.is_none());
+        let read: Vec<ValueId> = match &plan {
+            Ok(Plan::Nothing) => Vec::new(),
+            Ok(Plan::Stairs(source, _)) => vec![*source],
+            Ok(Plan::Product(product)) => vec![product.operand],
+            // What is before a refused node may be refused as well, and is to be told, too.
+            Ok(Plan::Rule) | Err(_) => of_node().collect(),
+        };
         let plan = plan.unwrap_or_else(|refusal| {
             refusals.push(refusal);
             Plan::Nothing
         });
-        let of_node = || node.inputs.iter().flatten().copied().filter(|&id| graph.value(id).constant.is_none());
-        let read: Vec<ValueId> = match &plan {
-            Plan::Nothing => Vec::new(),
-            Plan::Stairs(source, _) => vec![*source],
-            Plan::Product(product) => vec![product.operand],
-            Plan::Rule => of_node().collect(),
-        };
         for value in read {
             *needs.entry(value).or_default() += 1;
         }
@@ -174,7 +175,9 @@ fn plan(graph: &Graph, analysis: &Analysis, node: &Node) -> Result<Plan, Refusal
 }
 
 fn rule(node: &Node) -> Option<&'static Rule> {
-    let known = node.domain.is_empty() || !["", "horq"].contains(&node.domain.as_str());
+    // QONNX's operations have gone by several names of their operator set.
+    let quantizers = ["qonnx", "finn", "brevitas"].iter().any(|name| node.domain.contains(name));
+    let known = quantizers || ["", "ai.onnx", "horq"].contains(&node.domain.as_str());
     FAMILIES.iter().flat_map(|family| family.iter()).find(|rule| known && rule.0 == node.op)
 }
 

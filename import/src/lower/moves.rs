@@ -98,7 +98,8 @@ impl Lowering<'_> {
         let len = placed.shape.len();
         let placed = self.rearranged(placed, &sequence, Shape::Flat(len))?;
         let view = placed.view.reshaped(shape);
-        let view = view.ok_or_else(|| Refusal::of(node, format!("{len} values do not make the shape {shape:?}"), ""))?;
+        let view =
+            view.ok_or_else(|| Refusal::of(node, format!("{len} values do not make the shape {shape:?}"), ""))?;
         Ok(Placed { view, ..placed })
     }
 
@@ -178,7 +179,8 @@ impl Lowering<'_> {
         let mut shape = placed.view.shape();
         shape[axis] = indices.len();
         let along = self.along_axis(placed, axis)?;
-        let name = self.emit(node, &format!("/axis {axis}"), &[&along.placed.name], Gather::new(along.axis, indices))?;
+        let name =
+            self.emit(node, &format!("/axis {axis}"), &[&along.placed.name], Gather::new(along.axis, indices))?;
         self.made(name, &shape, &along.order)
     }
 
@@ -261,7 +263,8 @@ impl Lowering<'_> {
         let at = order.iter().position(|&other| other == place).unwrap_or(0);
         let outer: usize = order[..at].iter().map(|&axis| result[axis]).product();
         let inner: usize = order[at + 1..].iter().map(|&axis| result[axis]).product();
-        let like = operands.iter().map(|placed| sizes(placed.shape)).find(|size| inner == 1 && size[0] * size[1] == outer);
+        let like =
+            operands.iter().map(|placed| sizes(placed.shape)).find(|size| inner == 1 && size[0] * size[1] == outer);
         let mut names = Vec::new();
         for placed in operands {
             let block = placed.view.size(&placed.view.axes[place]) * inner;
@@ -286,7 +289,13 @@ impl Lowering<'_> {
     }
 
     /// Parts of a value along some of its axes.
-    fn sliced(&mut self, node: &Node, suffix: &str, placed: Placed, parts: &[(usize, Taken)]) -> Result<Placed, Refusal> {
+    fn sliced(
+        &mut self,
+        node: &Node,
+        suffix: &str,
+        placed: Placed,
+        parts: &[(usize, Taken)],
+    ) -> Result<Placed, Refusal> {
         let mut placed = placed;
         for &(axis, taken) in parts {
             let mut shape = placed.view.shape();
@@ -367,7 +376,13 @@ impl Lowering<'_> {
             "reflect" => Border::Reflect,
             "edge" => Border::Edge,
             "wrap" => Border::Wrap,
-            other => return Err(Refusal::of(node, format!("its mode is `{other}`"), "constant, reflect, edge and wrap work")),
+            other => {
+                return Err(Refusal::of(
+                    node,
+                    format!("its mode is `{other}`"),
+                    "constant, reflect, edge and wrap work",
+                ));
+            }
         };
         if pads.len() != 2 * axes.len() {
             return Err(Refusal::of(node, "its pads are not two for each axis", ""));
@@ -395,7 +410,8 @@ impl Lowering<'_> {
                 let own = [h, w, c].map(|axis| wanted[axis]);
                 if own != [(0, 0); 3] {
                     let name = self.emit(node, "", &[&placed.name], op(own.map(|p| p.0), own.map(|p| p.1)))?;
-                    let order: Vec<usize> = (0..shape.len()).filter(|axis| ![h, w, c].contains(axis)).chain([h, w, c]).collect();
+                    let order: Vec<usize> =
+                        (0..shape.len()).filter(|axis| ![h, w, c].contains(axis)).chain([h, w, c]).collect();
                     placed = self.made(name, self.result_shape(node)?, &order)?;
                 }
                 let view = placed.view.clone();
@@ -424,7 +440,12 @@ fn taken(start: i64, stop: i64, step: i64, size: usize) -> Option<Taken> {
     let place = |at: i64, low: i64, high: i64| (if at < 0 { at.saturating_add(len) } else { at }).clamp(low, high);
     if step > 0 {
         let (start, stop) = (place(start, 0, len), place(stop, 0, len));
-        return (start < stop).then_some(Taken { start: start as usize, stop: stop as usize, step: step as usize, reverse: false });
+        return (start < stop).then_some(Taken {
+            start: start as usize,
+            stop: stop as usize,
+            step: step as usize,
+            reverse: false,
+        });
     }
     let (first, end) = (place(start, 0, len - 1), place(stop, -1, len - 1));
     let step = usize::try_from(step.checked_neg()?).ok().filter(|&step| step > 0)?;

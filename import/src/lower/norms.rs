@@ -6,8 +6,8 @@ use super::placed::{Placed, sizes};
 use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::Node;
-use horq::graph::Op;
 use horq::PlainValues;
+use horq::graph::Op;
 use horq::ops::{Abs, GroupNorm, LayerNorm, LogSoftmax, Lrn, ReduceL2, ReduceSum, RmsNorm, Softmax};
 use ndarray::{ArrayD, IxDyn};
 
@@ -39,7 +39,9 @@ impl Lowering<'_> {
     }
 
     fn batch_norm(&mut self, node: &Node) -> Result<(), Refusal> {
-        if node.int("training_mode", 0) != 0 || node.outputs.iter().skip(1).flatten().any(|id| self.needs.contains_key(id)) {
+        if node.int("training_mode", 0) != 0
+            || node.outputs.iter().skip(1).flatten().any(|id| self.needs.contains_key(id))
+        {
             let reason = "it is in training mode";
             return Err(Refusal::of(node, reason, "export the network in its mode for inference"));
         }

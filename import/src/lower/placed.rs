@@ -115,11 +115,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// Scale and shift along the innermost axis of the engine, the value under a shape whose innermost axis is that long.
-    pub(super) fn along(
-        &mut self,
-        placed: Placed,
-        pending: &Pending,
-    ) -> Result<(Placed, Vec<f32>, Vec<f32>), Refusal> {
+    pub(super) fn along(&mut self, placed: Placed, pending: &Pending) -> Result<(Placed, Vec<f32>, Vec<f32>), Refusal> {
         let (scale, shift) = vectors(&placed, pending);
         let (len, total) = (scale.len(), placed.shape.len());
         if len == sizes(placed.shape)[2] {
@@ -170,12 +166,7 @@ impl<'g> Lowering<'g> {
 
     /// The value in the order of these axes, as an image of three groups of them; a vector where but one value is outside of the
     /// last group and `flat` is set. All axes larger than 1 are in the groups.
-    pub(super) fn grouped(
-        &mut self,
-        value: ValueId,
-        groups: [&[usize]; 3],
-        flat: bool,
-    ) -> Result<Placed, Refusal> {
+    pub(super) fn grouped(&mut self, value: ValueId, groups: [&[usize]; 3], flat: bool) -> Result<Placed, Refusal> {
         let placed = self.placed(value)?;
         self.grouped_placed(placed, groups, flat)
     }
@@ -237,7 +228,8 @@ fn vectors(placed: &Placed, pending: &Pending) -> (Vec<f32>, Vec<f32>) {
             index[axis] = factors.iter().fold(0, |sum, &factor| sum * view.factors[factor] + parts[factor]);
         }
         let at = |array: &ArrayD<f64>| {
-            let place: Vec<usize> = index.iter().zip(array.shape()).map(|(&i, &size)| if size > 1 { i } else { 0 }).collect();
+            let place: Vec<usize> =
+                index.iter().zip(array.shape()).map(|(&i, &size)| if size > 1 { i } else { 0 }).collect();
             array[IxDyn(&place)]
         };
         rounded(at(&pending.scale), at(&pending.shift))

@@ -6,12 +6,10 @@ use super::{Lowering, Rule};
 use crate::error::Refusal;
 use crate::graph::Node;
 use crate::layout::View;
-use horq::graph::{Op, Shape};
 use horq::PlainValues;
-use horq::ops::{
-    AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool, Pad, ReduceMax,
-};
 use horq::Window;
+use horq::graph::{Op, Shape};
+use horq::ops::{AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool, Pad, ReduceMax};
 
 pub(super) const RULES: &[Rule] = &[
     ("AdaptiveAveragePool", |to, node| to.adaptive(node, AdaptiveAveragePool::new)),

@@ -6,7 +6,6 @@ use crate::error::{Error, Refusal, Refusals};
 use crate::graph::{Graph, ValueId};
 use crate::layout::View;
 use crate::recognise::{Analysis, MOVES};
-#[allow(unused)]
 use horq::Builder;
 use horq::graph::Shape;
 use horq::ops::Rearrange;
@@ -58,7 +57,8 @@ impl<'g> Lowering<'g> {
                 refusals.push(Refusal::at(&value.name, "input", reason, "export it with a batch of 1"));
                 continue;
             }
-            let order = if settings.same_layout { (0..shape.len()).collect() } else { input_order(graph, input, shape.len()) };
+            let order =
+                if settings.same_layout { (0..shape.len()).collect() } else { input_order(graph, input, shape.len()) };
             let view = View::ordered(shape, &order);
             let engine_shape = engine_shape(shape, &order);
             let mut name = super::clean_name(&value.name);
@@ -165,13 +165,7 @@ impl<'g> Lowering<'g> {
             placed.name = self.emit_as(&name, "Identity", "", &[&placed.name], op, "")?;
         }
         self.outputs.insert(placed.name.clone());
-        Ok(Port {
-            name,
-            engine_name: placed.name,
-            shape: shape.to_vec(),
-            order,
-            engine_shape: placed.shape.into(),
-        })
+        Ok(Port { name, engine_name: placed.name, shape: shape.to_vec(), order, engine_shape: placed.shape.into() })
     }
 }
 

@@ -4,17 +4,19 @@ use super::placed::{Placed, sizes};
 use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
-use crate::recognise::{Function, Rounding, first_above, quant_range, quant_rounding};
+use crate::recognise::{Function, Rounding, first_above, quant_range, quant_rounding, trunc_rounding};
 use horq::graph::Shape;
-use horq::ops::{FakeQuantize, MultiThreshold, Sign};
+use horq::ops::{Ceil, FakeQuantize, Floor, MultiThreshold, Round, Sign};
 use ndarray::ArrayD;
 
 pub(super) const RULES: &[Rule] = &[
     ("BipolarQuant", |to, node| to.bipolar(node)),
     ("DequantizeLinear", |to, node| to.dequantize(node)),
     ("MultiThreshold", |to, node| to.multi_threshold(node)),
+    ("IntQuant", |to, node| to.quant(node)),
     ("Quant", |to, node| to.quant(node)),
     ("QuantizeLinear", |to, node| to.quantize(node)),
+    ("Trunc", |to, node| to.trunc(node)),
 ];
 
 /// Thresholds beyond which a rounding is faster than comparisons.
@@ -84,11 +86,7 @@ impl Lowering<'_> {
     }
 
     /// A value whose channels are the axis along which constants differ, or any value where they don't.
-    fn by_channel(
-        &mut self,
-        node: &Node,
-        numbers: [&ArrayD<f64>; 4],
-    ) -> Result<(Placed, [Vec<f32>; 4]), Refusal> {
+    fn by_channel(&mut self, node: &Node, numbers: [&ArrayD<f64>; 4]) -> Result<(Placed, [Vec<f32>; 4]), Refusal> {
         let value = self.operand(node, 0)?;
         let mut placed = self.placed(value)?;
         let mut vectors = [const { Vec::new() }; 4];
@@ -101,7 +99,11 @@ impl Lowering<'_> {
         }
         let channels = sizes(placed.shape)[2];
         if vectors.iter().any(|vector| vector.len() != channels) {
-            return Err(Refusal::of(node, "its constants differ along different axes", "per tensor and per channel work"));
+            return Err(Refusal::of(
+                node,
+                "its constants differ along different axes",
+                "per tensor and per channel work",
+            ));
         }
         Ok((placed, vectors))
     }
@@ -155,7 +157,12 @@ impl Lowering<'_> {
         let one = scale.mapv(|scale| 1.0 / scale);
         let (placed, [by, zeros, low, high]) = self.by_channel(node, [&scale, &zero, &low, &high])?;
         let placed = self.step(node, "", placed, FakeQuantize::new(by, zeros, low, high))?;
-        let next = super::placed::Pending { scale: one, shift: zero, node: format!("{}/whole", node.name), op: node.op.clone() };
+        let next = super::placed::Pending {
+            scale: one,
+            shift: zero,
+            node: format!("{}/whole", node.name),
+            op: node.op.clone(),
+        };
         let view = placed.view.clone();
         self.alias(node, Placed { pending: Some(next), ..placed }, view);
         Ok(())
@@ -176,6 +183,30 @@ impl Lowering<'_> {
         self.affine(node, result, scale, ArrayD::zeros(ndarray::IxDyn(&[])))
     }
 
+    /// Bits cut off below: rounded, scaled down, and rounded in the node's way.
+    fn trunc(&mut self, node: &Node) -> Result<(), Refusal> {
+        let number = |place| {
+            let number = self.number(node, place)?;
+            number.ok_or_else(|| Refusal::of(node, format!("its input {place} is missing"), ""))
+        };
+        let (scale, zero, lost) = (number(1)?, number(2)?, (number(3)? - number(4)?).exp2());
+        let value = self.operand(node, 0)?;
+        let placed = self.placed(value)?;
+        let steps = self.pending(node, placed, 1.0 / scale, zero);
+        let whole = self.step(node, "/whole", steps, Round)?;
+        let less = self.pending(node, whole, 1.0 / lost, 0.0);
+        let cut = match trunc_rounding(node) {
+            Some(Rounding::HalfEven) => self.step(node, "/cut", less, Round)?,
+            Some(Rounding::Floor) => self.step(node, "/cut", less, Floor)?,
+            Some(Rounding::Ceil) => self.step(node, "/cut", less, Ceil)?,
+            _ => return Err(Refusal::of(node, "it rounds in a way of its own", "FLOOR, ROUND and CEIL work")),
+        };
+        let done = self.pending(node, cut, scale, -zero * scale);
+        let view = done.view.clone();
+        self.alias(node, done, view);
+        Ok(())
+    }
+
     fn multi_threshold(&mut self, node: &Node) -> Result<(), Refusal> {
         let thresholds = self.constant(node, 1)?.ok_or_else(|| Refusal::of(node, "its thresholds are missing", ""))?;
         let [rows, steps] = thresholds.shape()[..] else {
@@ -184,7 +215,8 @@ impl Lowering<'_> {
         let value = self.operand(node, 0)?;
         let mut placed = self.placed(value)?;
         let rank = placed.view.axes.len();
-        let channels = if node.text("data_layout", "NCHW").ends_with('C') { rank - 1 } else { 1.min(rank - 1) };
+        let layout = node.text("data_layout", if rank == 3 { "NWC" } else { "NC" });
+        let channels = layout.find('C').unwrap_or(1).min(rank - 1);
         let row_of: Vec<usize> = if rows == 1 {
             vec![0]
         } else {
@@ -200,9 +232,11 @@ impl Lowering<'_> {
             }
             place
         };
-        let table: Vec<f32> = row_of.iter().flat_map(|&row| (0..steps).map(move |step| [row, step])).map(|at| {
-            first_above(thresholds[at.as_slice()], false)
-        }).collect();
+        let table: Vec<f32> = row_of
+            .iter()
+            .flat_map(|&row| (0..steps).map(move |step| [row, step]))
+            .map(|at| first_above(thresholds[at.as_slice()], false))
+            .collect();
         let (scale, bias) = (node.float("out_scale", 1.0), node.float("out_bias", 0.0));
         let view = placed.view.clone();
         let placed = self.step(node, "", placed, MultiThreshold::new(row_of.len(), table, scale, bias))?;

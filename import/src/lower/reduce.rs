@@ -7,11 +7,10 @@ use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::Node;
 use crate::layout::View;
-use horq::graph::{Op, Shape};
 use horq::PlainValues;
+use horq::graph::{Op, Shape};
 use horq::ops::{
-    Abs, Exp, GlobalAveragePool, Log, Multiply, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceProduct,
-    ReduceSum,
+    Abs, Exp, GlobalAveragePool, Log, Multiply, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceProduct, ReduceSum,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -27,10 +26,12 @@ pub(super) const RULES: &[Rule] = &[
     }),
     ("ReduceLogSumExp", |to, node| to.log_sum_exp(node)),
     ("ReduceMax", |to, node| to.reduce(node, |axes| ReduceMax::new(axes).into())),
-    ("ReduceMean", |to, node| to.reduce(node, |axes| match axes {
-        [true, true, false] => GlobalAveragePool.into(),
-        _ => ReduceMean::new(axes).into(),
-    })),
+    ("ReduceMean", |to, node| {
+        to.reduce(node, |axes| match axes {
+            [true, true, false] => GlobalAveragePool.into(),
+            _ => ReduceMean::new(axes).into(),
+        })
+    }),
     ("ReduceMin", |to, node| to.reduce(node, |axes| ReduceMin::new(axes).into())),
     ("ReduceProd", |to, node| to.reduce(node, |axes| ReduceProduct::new(axes).into())),
     ("ReduceSum", |to, node| to.reduce(node, |axes| ReduceSum::new(axes).into())),
@@ -107,15 +108,17 @@ impl Lowering<'_> {
             }
         };
         let (flags, [h, w, c]) = cut(&placed, axes).ok_or_else(|| Refusal::of(node, "its axes lie apart", ""))?;
+        if flags == [false; 3] {
+            return Ok(placed); // axes of size 1 alone
+        }
         let placed = if sizes(placed.shape) == [h, w, c] { placed } else { self.reshaped(placed, image(h, w, c))? };
         let placed = match (flags, placed.shape) {
             ([true, true, false], Shape::Flat(_)) => self.reshaped(placed, image(h, w, c))?,
             _ => placed,
         };
         let name = self.emit(node, suffix, &[&placed.name], op(flags))?;
-        let kept: Vec<usize> = (0..placed.view.factors.len())
-            .filter(|&factor| !axes.contains(&placed.view.axis_of(factor)))
-            .collect();
+        let kept: Vec<usize> =
+            (0..placed.view.factors.len()).filter(|&factor| !axes.contains(&placed.view.axis_of(factor))).collect();
         let place = |factor: &usize| kept.iter().position(|other| other == factor);
         let view = View {
             factors: kept.iter().map(|&factor| placed.view.factors[factor]).collect(),
@@ -125,7 +128,11 @@ impl Lowering<'_> {
         let done = Placed { name, shape, view, pending: None };
         // Numbers along one axis are a vector.
         let len = done.shape.len();
-        if sizes(done.shape)[2] == len || done.view.factors.len() <= 1 { self.reshaped(done, Shape::Flat(len)) } else { Ok(done) }
+        if sizes(done.shape)[2] == len || done.view.factors.len() <= 1 {
+            self.reshaped(done, Shape::Flat(len))
+        } else {
+            Ok(done)
+        }
     }
 
     fn log_sum_exp(&mut self, node: &Node) -> Result<(), Refusal> {

@@ -14,7 +14,9 @@ impl Lowering<'_> {
         let value = self.operand(node, 0)?;
         let (input, result) = (self.shape(value)?, self.result_shape(node)?);
         let rank = input.len();
-        if !(3..=4).contains(&rank) || input[..2] != result[..2] && !(rank == 4 && input[0] == result[0] && input[3] == result[3]) {
+        if !(3..=4).contains(&rank)
+            || input[..2] != result[..2] && !(rank == 4 && input[0] == result[0] && input[3] == result[3])
+        {
             let reason = format!("it makes {result:?} of {input:?}");
             return Err(Refusal::of(node, reason, "rows and columns of an image work"));
         }

@@ -158,8 +158,7 @@ impl Converter<'_> {
     }
 
     fn outputs(&mut self, node: &mut Node, source: &schema::Node) {
-        node.outputs =
-            source.output.iter().map(|name| (!name.is_empty()).then(|| self.bodies.name(name))).collect();
+        node.outputs = source.output.iter().map(|name| (!name.is_empty()).then(|| self.bodies.name(name))).collect();
     }
 
     /// An operation that is no function: its newest form.

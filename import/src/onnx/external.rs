@@ -23,7 +23,8 @@ pub(super) fn read(tensor: &schema::Tensor, len: usize, folder: Option<&Path>) -
             (format!("the {key} `{text}` of its external data is no number"), "write the file anew".to_owned())
         }),
     };
-    let location = entry("location").ok_or_else(|| refused("its external data has no location", "write the file anew"))?;
+    let location =
+        entry("location").ok_or_else(|| refused("its external data has no location", "write the file anew"))?;
     let folder = folder.ok_or_else(|| {
         let instead = "give the path of the model instead of its bytes, or save it as one file";
         (format!("its elements lie in another file, `{location}`"), instead.to_owned())

@@ -42,7 +42,11 @@ pub(super) fn read(info: &schema::ValueInfo, options: &Options) -> Result<(Eleme
         let example: Vec<String> = sizes
             .iter()
             .enumerate()
-            .map(|(place, size)| if place == 0 { "1".into() } else { size.map_or("SIZE".into(), |size| size.to_string()) })
+            .map(
+                |(place, size)| {
+                    if place == 0 { "1".into() } else { size.map_or("SIZE".into(), |size| size.to_string()) }
+                },
+            )
             .collect();
         let instead = format!("give its sizes: --input {name}={}", example.join("x"));
         refuse(format!("its shape {} leaves sizes open", described(shape)), &instead)

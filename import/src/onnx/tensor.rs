@@ -32,8 +32,9 @@ pub(super) fn read(tensor: &schema::Tensor, folder: Option<&Path>) -> Result<Ten
     let element = element_type(tensor.data_type.unwrap_or(0)).map_err(refuse)?;
     let (shape, count) = shape(&tensor.dims).map_err(refuse)?;
     let data = if tensor.data_location == Some(1) {
-        let bytes = external::read(tensor, byte_len(element, count).ok_or("it is too large".into()).map_err(refuse)?, folder)
-            .map_err(|(reason, instead)| Refusal::at(name, "tensor", reason, instead))?;
+        let bytes =
+            external::read(tensor, byte_len(element, count).ok_or("it is too large".into()).map_err(refuse)?, folder)
+                .map_err(|(reason, instead)| Refusal::at(name, "tensor", reason, instead))?;
         from_bytes(element, &shape, count, &bytes)
     } else if let Some(bytes) = &tensor.raw_data {
         from_bytes(element, &shape, count, bytes)
@@ -89,23 +90,16 @@ fn from_bytes(element: ElementType, shape: &[usize], count: usize, bytes: &[u8])
         ElementType::UInt8 => ints(shape, numbers(bytes, |b| u8::from_le_bytes(b).into())),
         ElementType::UInt16 => ints(shape, numbers(bytes, |b| u16::from_le_bytes(b).into())),
         ElementType::UInt32 => ints(shape, numbers(bytes, |b| u32::from_le_bytes(b).into())),
-        ElementType::UInt64 => {
-            bytes.chunks_exact(8).map(|b| unsigned(u64::from_le_bytes(b.try_into().expect("8 bytes")))).collect::<Result<
-                Vec<i64>,
-                String,
-            >>()
-            .and_then(|values| ints(shape, values))
-        }
+        ElementType::UInt64 => bytes
+            .chunks_exact(8)
+            .map(|b| unsigned(u64::from_le_bytes(b.try_into().expect("8 bytes"))))
+            .collect::<Result<Vec<i64>, String>>()
+            .and_then(|values| ints(shape, values)),
     }
 }
 
 /// Elements from the field that holds that type.
-fn from_fields(
-    element: ElementType,
-    shape: &[usize],
-    count: usize,
-    tensor: &schema::Tensor,
-) -> Result<Data, String> {
+fn from_fields(element: ElementType, shape: &[usize], count: usize, tensor: &schema::Tensor) -> Result<Data, String> {
     let packed = matches!(element, ElementType::Int4 | ElementType::UInt4);
     let stored = match element {
         ElementType::Float32 => tensor.float_data.len(),

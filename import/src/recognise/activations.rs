@@ -82,7 +82,8 @@ fn move_quantizer(graph: &mut Graph, analysis: &mut Analysis, node: &mut Node) {
 }
 
 /// Operations that change the places of elements, not the elements.
-pub(crate) const MOVES: &[&str] = &["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "DepthToSpace", "SpaceToDepth"];
+pub(crate) const MOVES: &[&str] =
+    &["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "DepthToSpace", "SpaceToDepth"];
 
 /// What a node makes known of its first result; and the source and stairs that shall be moved behind it.
 fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(ValueId, Function)>) {
@@ -93,7 +94,8 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
     let op = if node.domain.is_empty() || node.op == "MultiThreshold" { node.op.as_str() } else { "" };
     let first = runtime.first().map(|&id| analysis.of(id));
     if let (true, Some(facts)) = (MOVES.contains(&op) || op == "MaxPool", first) {
-        let moved = analysis.stairs(runtime[0]).filter(|(source, f)| *source != runtime[0] && (op != "MaxPool" || f.rises()));
+        let moved =
+            analysis.stairs(runtime[0]).filter(|(source, f)| *source != runtime[0] && (op != "MaxPool" || f.rises()));
         let facts = Facts { sources: own(), ..facts.clone() };
         return (facts, moved);
     }
@@ -105,16 +107,23 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
         let positive = sources.iter().any(positive);
         let levels = sources.iter().find_map(|(source, f)| {
             let of_source = || Some(analysis.of(*source).levels.as_ref()?.iter().map(|&l| f.value(l)).collect());
-            sorted(f.steps().or_else(of_source)?)
+            let mut levels = f.steps().or_else(of_source)?;
+            if analysis.of(*source).given {
+                // A value at a break is no accident there: inputs are often exactly 0.
+                levels.extend(f.steps().map(|_| &f.at).into_iter().flatten());
+            }
+            sorted(levels)
         });
         return (Facts { sources, levels, positive, given: false }, None);
     }
     let all = |fact: &dyn Fn(&Facts) -> bool| !runtime.is_empty() && runtime.iter().all(|&id| fact(analysis.of(id)));
     let positive = match op {
         "Sigmoid" | "Softmax" | "Exp" | "Sqrt" | "Softplus" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => true,
-        "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin"
-        | "Slice" | "Split" | "Gather" | "Expand" | "Tile" | "Concat" | "Add" | "Mul" | "Min" | "Resize" => {
-            all(&|facts| facts.positive) && runtime.len() == node.inputs.iter().flatten().count().min(runtime.len().max(1))
+        "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceSum" | "ReduceMax"
+        | "ReduceMin" | "Slice" | "Split" | "Gather" | "Expand" | "Tile" | "Concat" | "Add" | "Mul" | "Min"
+        | "Resize" => {
+            all(&|facts| facts.positive)
+                && runtime.len() == node.inputs.iter().flatten().count().min(runtime.len().max(1))
         }
         _ => false,
     };
@@ -289,10 +298,17 @@ fn by_elements(graph: &Graph, node: &Node, operand: &dyn Fn(usize) -> Option<Fun
             let scale = number(1)?;
             x.then(&Function::two(0.0, -scale, scale, scale))?
         }
-        (_, "Quant") => {
+        (_, "Quant" | "IntQuant") => {
             let Uniform { scale, zero, low, high, rounding } = Uniform::of(node, &number)?;
             let q = x.divided(scale).plus(&constant(zero), 1.0)?.then(&Function::clip(Some(low), Some(high)))?;
             q.then(&Function::round(rounding))?.plus(&constant(-zero), 1.0)?.times(&constant(scale))?
+        }
+        (_, "Trunc") => {
+            let (scale, zero) = (number(1)?, number(2)?);
+            let lost = (number(3)? - number(4)?).exp2();
+            let whole = x.divided(scale).plus(&constant(zero), 1.0)?.then(&Function::round(Rounding::HalfEven))?;
+            let less = whole.divided(lost).then(&Function::round(trunc_rounding(node)?))?;
+            less.plus(&constant(-zero), 1.0)?.times(&constant(scale))?
         }
         (_, "MultiThreshold") => {
             let thresholds = graph.value(node.input(1)?).constant.as_ref()?.doubles();
@@ -363,7 +379,16 @@ pub(crate) fn quant_range(node: &Node, bits: f64) -> (f64, f64) {
 
 /// How a `Quant` node rounds, if it is one of the ways that are followed.
 pub(crate) fn quant_rounding(node: &Node) -> Option<Rounding> {
-    Some(match node.text("rounding_mode", "ROUND").to_ascii_uppercase().as_str() {
+    rounding(node.text("rounding_mode", "ROUND"))
+}
+
+/// How a `Trunc` node rounds what it cuts off.
+pub(crate) fn trunc_rounding(node: &Node) -> Option<Rounding> {
+    rounding(node.text("rounding_mode", "FLOOR"))
+}
+
+fn rounding(mode: &str) -> Option<Rounding> {
+    Some(match mode.to_ascii_uppercase().as_str() {
         "ROUND" | "HALF_EVEN" => Rounding::HalfEven,
         "FLOOR" => Rounding::Floor,
         "CEIL" => Rounding::Ceil,

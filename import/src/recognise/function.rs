@@ -282,12 +282,11 @@ impl Function {
         breaks.dedup();
         exact.sort_by(|a, b| a.0.total_cmp(&b.0));
         let inner = self.cut(&breaks);
-        let at = breaks.iter().zip(&inner.at).map(|(&b, &inside)| {
-            match exact.binary_search_by(|(x, _)| x.total_cmp(&b)) {
+        let at =
+            breaks.iter().zip(&inner.at).map(|(&b, &inside)| match exact.binary_search_by(|(x, _)| x.total_cmp(&b)) {
                 Ok(i) if !self.breaks.contains(&b) => exact[i].1,
                 _ => outer.value(inside),
-            }
-        });
+            });
         let at: Vec<f64> = at.collect();
         let mut pieces = Vec::with_capacity(inner.pieces.len());
         for (i, p) in inner.pieces.iter().enumerate() {

@@ -31,11 +31,6 @@ impl Quantized {
     pub(crate) fn step(&self) -> Option<f64> {
         step(&self.levels)
     }
-
-    /// Whether the value is the one whose planes are taken.
-    pub(crate) fn is_of_itself(&self, value: ValueId) -> bool {
-        self.source == value
-    }
 }
 
 /// The value as planes, if it can be had: of what it was quantized from, or of its own levels.
@@ -50,7 +45,8 @@ pub(crate) fn quantized(analysis: &Analysis, value: ValueId) -> Option<Quantized
         let planes = planes(&levels, MAX_ORDER)?;
         let center = planes.center;
         let greedy = Greedy::of(&planes.scales);
-        let exact = |level: &f64| (greedy.0.value(level - center) - (level - center)).abs() <= 1e-5 * step_or_one(&levels);
+        let exact =
+            |level: &f64| (greedy.0.value(level - center) - (level - center)).abs() <= 1e-5 * step_or_one(&levels);
         levels.iter().all(exact).then(|| Quantized {
             source: value,
             ratio: 1.0,
@@ -78,7 +74,11 @@ pub(crate) fn undecided(f: &Function) -> bool {
 pub(crate) fn first_above(x: f64, strict: bool) -> f32 {
     let near = x as f32;
     let exact = (f64::from(near) - x).abs() <= 1e-12 * x.abs();
-    if strict && (exact || f64::from(near) <= x) || !strict && !exact && f64::from(near) < x { near.next_up() } else { near }
+    if strict && (exact || f64::from(near) <= x) || !strict && !exact && f64::from(near) < x {
+        near.next_up()
+    } else {
+        near
+    }
 }
 
 /// The residual quantizer with constant scales, as a function.
@@ -122,7 +122,6 @@ fn of_stairs(source: ValueId, f: &Function) -> Option<Quantized> {
     let greedy = Greedy::of(&scales).0;
     let own_steps = greedy.steps()?;
     let noise = 1e-5 * step_or_one(&steps);
-    let level = |level: f64| if gain < 0.0 { -level } else { level };
     let same = own_steps.len() == steps.len()
         && own_steps.iter().zip(&steps).all(|(own, step)| (own + center - step).abs() <= noise);
     if !same {
@@ -143,7 +142,6 @@ fn of_stairs(source: ValueId, f: &Function) -> Option<Quantized> {
     if !own.iter().zip(&f.breaks).all(fits) {
         return None;
     }
-    let _ = level;
     // Planes take ties away from the middle. If all of these go towards it, a factor just below 1 takes them along.
     let inward = |i: usize| if own[i] < 0.0 { at_right(i) } else { !at_right(i) };
     let all_inward = (0..f.at.len()).all(inward) && !undecided(f);

@@ -139,7 +139,7 @@ impl Sums {
             }
         }
         terms.retain(|term| term.1 != 0);
-        if terms.len() > MAX_TERMS || terms.is_empty() {
+        if terms.len() > MAX_TERMS {
             return;
         }
         if cancels {
@@ -220,7 +220,10 @@ mod tests {
         draft.0.outputs = vec![sum];
         straight_through(&mut draft.0);
         let last = draft.0.nodes.last().unwrap();
-        assert_eq!((last.op.as_str(), &last.inputs[..], &last.outputs[..]), ("Identity", &[Some(y)][..], &[Some(sum)][..]));
+        assert_eq!(
+            (last.op.as_str(), &last.inputs[..], &last.outputs[..]),
+            ("Identity", &[Some(y)][..], &[Some(sum)][..])
+        );
     }
 
     #[test]

@@ -31,7 +31,8 @@ fn expand(graph: &mut Graph, node: Node) {
     let step = |graph: &mut Graph, op: &str, inputs: [ValueId; 2], shape: Option<Vec<usize>>, end: Option<ValueId>| {
         let name = format!("{}/{op}", node.name);
         let element = Some(ElementType::Float32);
-        let output = end.unwrap_or_else(|| graph.add_value(Value { name: name.clone(), element, shape, constant: None }));
+        let output =
+            end.unwrap_or_else(|| graph.add_value(Value { name: name.clone(), element, shape, constant: None }));
         let inputs = inputs.map(Some).to_vec();
         graph.nodes.push(Node { name, op: op.into(), inputs, outputs: vec![Some(output)], ..Node::default() });
         output

@@ -8,19 +8,19 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// A network under construction.
-pub struct Draft {
-    pub graph: Graph,
-    pub random: StdRng,
+pub(crate) struct Draft {
+    pub(crate) graph: Graph,
+    pub(crate) random: StdRng,
 }
 
 impl Draft {
     /// A network without nodes.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { graph: Graph::default(), random: StdRng::seed_from_u64(seed) }
     }
 
     /// An input.
-    pub fn input(&mut self, shape: &[usize]) -> ValueId {
+    pub(crate) fn input(&mut self, shape: &[usize]) -> ValueId {
         let name = format!("x{}", self.graph.inputs.len());
         let (element, shape) = (Some(ElementType::Float32), Some(shape.to_vec()));
         let input = self.graph.add_value(Value { name, constant: None, element, shape });
@@ -29,44 +29,44 @@ impl Draft {
     }
 
     /// A constant.
-    pub fn constant(&mut self, shape: &[usize], values: &[f32]) -> ValueId {
+    pub(crate) fn constant(&mut self, shape: &[usize], values: &[f32]) -> ValueId {
         let name = format!("c{}", self.graph.values.len());
         let values = ArrayD::from_shape_vec(IxDyn(shape), values.to_vec()).expect("as many values");
         self.graph.add_constant(name, Tensor::floats(values))
     }
 
     /// A constant of one number.
-    pub fn number(&mut self, value: f32) -> ValueId {
+    pub(crate) fn number(&mut self, value: f32) -> ValueId {
         self.constant(&[], &[value])
     }
 
     /// A constant of whole numbers.
-    pub fn whole(&mut self, values: &[i64]) -> ValueId {
+    pub(crate) fn whole(&mut self, values: &[i64]) -> ValueId {
         let name = format!("c{}", self.graph.values.len());
         let values = ArrayD::from_shape_vec(IxDyn(&[values.len()]), values.to_vec()).expect("one axis");
         self.graph.add_constant(name, Tensor::ints(values))
     }
 
     /// A constant of random numbers from -1 to 1.
-    pub fn floats(&mut self, shape: &[usize]) -> ValueId {
+    pub(crate) fn floats(&mut self, shape: &[usize]) -> ValueId {
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| self.random.random_range(-1.0..1.0)).collect();
         self.constant(shape, &values)
     }
 
     /// A constant of random values out of some.
-    pub fn of(&mut self, shape: &[usize], values: &[f32]) -> ValueId {
+    pub(crate) fn of(&mut self, shape: &[usize], values: &[f32]) -> ValueId {
         let chosen = (0..shape.iter().product()).map(|_| values[self.random.random_range(0..values.len())]);
         let chosen: Vec<f32> = chosen.collect();
         self.constant(shape, &chosen)
     }
 
     /// A node with one result.
-    pub fn node(&mut self, op: &str, inputs: &[ValueId], attributes: &[(&str, Attribute)]) -> ValueId {
+    pub(crate) fn node(&mut self, op: &str, inputs: &[ValueId], attributes: &[(&str, Attribute)]) -> ValueId {
         self.nodes(op, inputs, attributes, 1)[0]
     }
 
     /// A node with several results.
-    pub fn nodes(
+    pub(crate) fn nodes(
         &mut self,
         op: &str,
         inputs: &[ValueId],
@@ -76,11 +76,10 @@ impl Draft {
         let place = self.graph.nodes.len();
         let result = |i: usize| Value { name: format!("{op}{place}.{i}"), ..Value::default() };
         let results: Vec<ValueId> = (0..results).map(|i| self.graph.add_value(result(i))).collect();
-        let custom = ["BipolarQuant", "Quant", "Trunc"].contains(&op);
-        let finn = ["MultiThreshold", "XnorPopcountMatMul"].contains(&op);
+        let custom = ["BipolarQuant", "Quant", "Trunc", "MultiThreshold", "XnorPopcountMatMul"].contains(&op);
         self.graph.nodes.push(Node {
             name: format!("{op}_{place}"),
-            domain: if custom { "qonnx.custom_op.general" } else if finn { "finn.custom_op.general" } else { "" }.into(),
+            domain: if custom { "qonnx.custom_op.general" } else { "" }.into(),
             op: op.into(),
             inputs: inputs.iter().copied().map(Some).collect(),
             outputs: results.iter().copied().map(Some).collect(),
@@ -90,15 +89,19 @@ impl Draft {
     }
 
     /// Random values of every input.
-    pub fn random_inputs(&mut self) -> Vec<ArrayD<f32>> {
-        let shapes: Vec<Vec<usize>> =
-            self.graph.inputs.iter().map(|&input| self.graph.value(input).shape.clone().expect("inputs have one")).collect();
+    pub(crate) fn random_inputs(&mut self) -> Vec<ArrayD<f32>> {
+        let shapes: Vec<Vec<usize>> = self
+            .graph
+            .inputs
+            .iter()
+            .map(|&input| self.graph.value(input).shape.clone().expect("inputs have one"))
+            .collect();
         let random = &mut self.random;
         shapes.iter().map(|shape| ArrayD::from_shape_fn(IxDyn(shape), |_| random.random_range(-2.0..2.0))).collect()
     }
 
     /// What the network answers by the evaluator of constants: its inputs become some.
-    pub fn reference(&self, inputs: &[ArrayD<f32>]) -> Vec<ArrayD<f32>> {
+    pub(crate) fn reference(&self, inputs: &[ArrayD<f32>]) -> Vec<ArrayD<f32>> {
         let mut graph = self.graph.clone();
         for (&id, input) in self.graph.inputs.iter().zip(inputs) {
             graph.value_mut(id).constant = Some(Tensor::floats(input.clone()).into());
@@ -110,20 +113,17 @@ impl Draft {
     }
 
     /// Imports the network.
-    pub fn import(&self) -> Imported {
+    pub(crate) fn import(&self) -> Imported {
         self.try_import().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Imports the network, or not.
-    pub fn try_import(&self) -> Result<Imported, horq_import::error::Error> {
-        let mut graph = self.graph.clone();
-        horq_import::simplify::straight_through(&mut graph);
-        fold::fold(&mut graph)?;
-        import(graph, &Options::default())
+    pub(crate) fn try_import(&self) -> Result<Imported, horq_import::error::Error> {
+        import(self.graph.clone(), &Options::default())
     }
 
     /// Imports the network, compares answers on random inputs, and gives what became of it.
-    pub fn check(&mut self, tolerance: f32) -> Imported {
+    pub(crate) fn check(&mut self, tolerance: f32) -> Imported {
         let imported = self.import();
         for _ in 0..3 {
             let inputs = self.random_inputs();
@@ -133,7 +133,7 @@ impl Draft {
     }
 
     /// Compares answers on some inputs.
-    pub fn compare(&self, imported: &Imported, inputs: &[ArrayD<f32>], tolerance: f32) {
+    pub(crate) fn compare(&self, imported: &Imported, inputs: &[ArrayD<f32>], tolerance: f32) {
         let expected = self.reference(inputs);
         let answers = run(imported, inputs);
         for ((expected, answer), port) in expected.iter().zip(&answers).zip(&imported.outputs) {
@@ -147,7 +147,7 @@ impl Draft {
 }
 
 /// What a file answers, in the network's order.
-pub fn run(imported: &Imported, inputs: &[ArrayD<f32>]) -> Vec<ArrayD<f32>> {
+pub(crate) fn run(imported: &Imported, inputs: &[ArrayD<f32>]) -> Vec<ArrayD<f32>> {
     let model = Model::from_bytes(&imported.file).expect("a valid file");
     let mut session = Session::new(&model, SessionOptions::new()).expect("a session");
     let turned: Vec<Vec<f32>> = inputs
@@ -155,9 +155,11 @@ pub fn run(imported: &Imported, inputs: &[ArrayD<f32>]) -> Vec<ArrayD<f32>> {
         .zip(&imported.inputs)
         .map(|(input, port)| input.view().permuted_axes(port.order.clone()).iter().copied().collect())
         .collect();
+    let values: Vec<horq::Values<'_>> = turned.iter().map(|values| horq::Values::F32(values)).collect();
     let len = |port: &horq_import::Port| port.shape.iter().product();
     let mut outputs: Vec<Vec<f32>> = imported.outputs.iter().map(|port| vec![0.0; len(port)]).collect();
-    session.run(&turned[0], &mut outputs[0]).expect("an answer");
+    let mut slices: Vec<&mut [f32]> = outputs.iter_mut().map(|output| &mut output[..]).collect();
+    session.run_many(&values, &mut slices).expect("an answer");
     let back = |(values, port): (Vec<f32>, &horq_import::Port)| {
         let shape: Vec<usize> = port.order.iter().map(|&axis| port.shape[axis]).collect();
         let memory = ArrayD::from_shape_vec(IxDyn(&shape), values).expect("as many values");
@@ -169,11 +171,11 @@ pub fn run(imported: &Imported, inputs: &[ArrayD<f32>]) -> Vec<ArrayD<f32>> {
 }
 
 /// The engine's operations of a network, in order.
-pub fn became(imported: &Imported) -> Vec<&str> {
+pub(crate) fn became(imported: &Imported) -> Vec<&str> {
     imported.report.layers.iter().map(|row| row.became.as_str()).collect()
 }
 
 /// Whole numbers as an attribute.
-pub fn ints(values: &[i64]) -> Attribute {
+pub(crate) fn ints(values: &[i64]) -> Attribute {
     Attribute::Ints(values.to_vec())
 }

@@ -6,6 +6,8 @@ use crate::cli;
 use crate::failure::Failure;
 use check::{Agreement, CLOSE};
 use horq::replace_file;
+use horq_import::fold::fold;
+use horq_import::simplify::straight_through;
 use horq_import::{Imported, onnx};
 use serde_json::json;
 use std::io::Write;
@@ -16,10 +18,13 @@ const CLASSES_THAT_MAY_CHANGE: usize = 1;
 
 /// Runs the command.
 pub(crate) fn import(args: &cli::Import, out: &mut dyn Write) -> Result<(), Failure> {
-    let fail = |error: horq_import::Error| Failure::file(&args.file, error);
+    let fail = |error: horq_import::error::Error| Failure::file(&args.file, error);
     let shapes = args.input.iter().cloned().collect();
-    let graph = onnx::read(&args.file, &onnx::Options { shapes }).map_err(fail)?;
-    let options = horq_import::Options { same_layout: args.same_layout, ..horq_import::Options::default() };
+    let mut graph = onnx::read(&args.file, &onnx::Options { shapes }).map_err(fail)?;
+    let mut options = horq_import::Options::default();
+    options.same_layout = args.same_layout;
+    straight_through(&mut graph);
+    fold(&mut graph).map_err(fail)?;
     let imported = horq_import::import(graph, &options).map_err(fail)?;
     replace_file(&args.output, &imported.file).map_err(|error| Failure::Failed(error.to_string()))?;
     let agreement = (args.check > 0).then(|| check::check(args, &imported)).transpose()?;

@@ -1,12 +1,13 @@
 //! What the fields of operations that move values must be: each number may be anything, also in sizes whose product overflows.
 
-use horq::Error;
 use horq::error::{FileError, GraphError, TensorError};
+use horq::{Error, Limits, Model};
 use serde_json::{Value, json};
 
 use super::{assert_refused, refused_of};
 use crate::forge::Forge;
 use crate::seeds;
+use crate::zoo::{answers, noise};
 
 /// The error about the seed of that name, one field of one of its nodes set to something else; null takes it out.
 fn refused(name: &str, node: &str, field: &str, value: Value) -> (Error, String) {
@@ -154,5 +155,44 @@ fn a_resize_has_the_fields_of_its_mode_and_sizes_that_can_be() {
     for value in [0.0, -1.0, -f32::MIN_POSITIVE] {
         let scale = refused_of(seeds::bytes("sizes"), |forge| forge.set("nearest.scale", 1, value.to_bits()));
         assert_refused!(scale, Error::Tensor(TensorError::ScaleNotPositive { index: 1, .. }), "`nearest.scale`");
+    }
+}
+
+/// Each number of the graph in turn is another: the file is refused, or opens and runs. None of it panics.
+#[test]
+fn every_number_may_be_anything() {
+    let limits = Limits::new().value_elements(1 << 14).session_bytes(1 << 24);
+    let (mut changed, mut opened) = (0, 0);
+    for name in ["moving", "sizes"] {
+        let forge = Forge::open(&seeds::bytes(name));
+        let mut places = Vec::new();
+        numbers(&forge.graph, String::new(), &mut places);
+        for place in places {
+            for value in [0, 1, 2, 3, 5, 64, 1 << 18, 1 << 31, 1 << 32, 1 << 63, HUGE] {
+                let mut forge = forge.clone();
+                *forge.graph.pointer_mut(&place).unwrap() = json!(value);
+                changed += 1;
+                let Ok(model) = Model::from_bytes_with(&forge.seal(), &limits) else { continue };
+                opened += 1;
+                let input = noise(1, model.input_shape().len());
+                let Ok(answer) = answers(&model, 1, &input) else { continue };
+                assert!(answer.iter().all(|y| y.is_finite()), "{name} {place} {value}: {answer:?}");
+            }
+        }
+    }
+    assert!(changed > 800 && opened > 200, "{opened} of {changed} opened");
+}
+
+/// The places of all numbers of a JSON value.
+fn numbers(value: &Value, at: String, places: &mut Vec<String>) {
+    match value {
+        Value::Number(_) => places.push(at),
+        Value::Array(values) => {
+            values.iter().enumerate().for_each(|(i, value)| numbers(value, format!("{at}/{i}"), places));
+        }
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| numbers(value, format!("{at}/{name}"), places));
+        }
+        _ => {}
     }
 }

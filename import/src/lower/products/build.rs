@@ -9,11 +9,11 @@ use crate::layout::View;
 use crate::lower::Lowering;
 use crate::lower::placed::{Pending, Placed, image, sizes};
 use crate::recognise::Quantized;
-use horq::graph::{Op, Shape};
 use horq::PlainValues;
+use horq::graph::{Op, Shape};
 use horq::ops::{
-    Affine, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense, Clip, CodebookConv2d, CodebookDense,
-    Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Pad, Quantizer, ZeroInsert,
+    Affine, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense, Clip, CodebookConv2d,
+    CodebookDense, Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Pad, Quantizer, ZeroInsert,
 };
 use horq::{Order, ScaleMode, Window};
 
@@ -98,7 +98,8 @@ impl Lowering<'_> {
             let flat = Placed { name, shape, view: View::row_major(&[shape.len()]), pending: None };
             let flat = self.reshaped(flat, Shape::Flat(map.len()))?;
             let affine = Affine::new(vec![1.0; map.len()], map);
-            let sum = self.emit_as(&node.name, &node.op, "/offset", &[&flat.name], affine, "what padded taps leave out")?;
+            let sum =
+                self.emit_as(&node.name, &node.op, "/offset", &[&flat.name], affine, "what padded taps leave out")?;
             let back = Placed { name: sum, shape: Shape::Flat(shape.len()), ..flat };
             name = self.reshaped(back, shape)?.name;
         }
@@ -125,9 +126,10 @@ impl Lowering<'_> {
                 let spatial: Vec<usize> = (2..placed.view.axes.len()).collect();
                 let (rows, columns) = spatial.split_at(spatial.len() - 1);
                 let outer = placed.view.sequence(&spatial);
-                let in_place = placed.view.innermost(1).filter(|_| {
-                    site.groups == 1 && outer.iter().enumerate().all(|(i, &factor)| i == factor)
-                });
+                let in_place = placed
+                    .view
+                    .innermost(1)
+                    .filter(|_| site.groups == 1 && outer.iter().enumerate().all(|(i, &factor)| i == factor));
                 let order: Vec<usize> = std::iter::once(0).chain(spatial.iter().copied()).chain([1]).collect();
                 let view = View::ordered(result, &order);
                 let [h, w, c] = [rows, columns, &[1]].map(|axes| placed.view.size(&placed.view.sequence(axes)));
@@ -164,7 +166,8 @@ impl Lowering<'_> {
                 let view = with_filters(&placed.view, axis, site.filters);
                 let view = if transposed { view.transposed(&[1, 0]) } else { view };
                 let shaped = view.reshaped(result);
-                let view = shaped.ok_or_else(|| Refusal::of(node, "its result has a shape that does not follow", ""))?;
+                let view =
+                    shaped.ok_or_else(|| Refusal::of(node, "its result has a shape that does not follow", ""))?;
                 Ok((placed, permuted(channels), view))
             }
         }
@@ -174,7 +177,8 @@ impl Lowering<'_> {
     fn bytes(&mut self, node: &Node, operand: ValueId, quantized: &Quantized) -> Result<Placed, Refusal> {
         let shift = quantized.shift + quantized.center;
         let noise = 1e-6 * quantized.levels.iter().fold(0.0, |m: f64, l| m.max(l.abs()));
-        let mut placed = self.affine_of(operand, quantized.ratio, if shift.abs() < noise { 0.0 } else { shift }, node)?;
+        let mut placed =
+            self.affine_of(operand, quantized.ratio, if shift.abs() < noise { 0.0 } else { shift }, node)?;
         let levels = &quantized.levels;
         let own = self.analysis.of(operand).levels.as_ref() == Some(levels);
         if !own && levels.len() < 256 {
@@ -227,13 +231,7 @@ fn level_of_zero(quantized: &Quantized) -> Option<f64> {
 }
 
 /// What a constant offset of the activations adds to each value of the result: `offset` times the sum of the weights on valid taps.
-fn offsets(
-    tap_sums: &[f64],
-    window: &Window,
-    input: Shape,
-    offset: f64,
-    filters: usize,
-) -> Result<Vec<f32>, Refusal> {
+fn offsets(tap_sums: &[f64], window: &Window, input: Shape, offset: f64, filters: usize) -> Result<Vec<f32>, Refusal> {
     let [height, width, _] = sizes(input);
     let output = window.output(height, width);
     let [rows, columns] = output.map_err(|error| Refusal::at("", "Conv", error.to_string(), ""))?;
@@ -282,7 +280,9 @@ fn operation(
             };
             let bases: Vec<Basis<PlainValues<'static>>> = bases
                 .into_iter()
-                .map(|base| Basis::new(taken(base.signs, columns), singles(base.alpha.iter().map(|a| a * factor * gain))))
+                .map(|base| {
+                    Basis::new(taken(base.signs, columns), singles(base.alpha.iter().map(|a| a * factor * gain)))
+                })
                 .collect();
             if flat {
                 BinaryDense::new(filters, quantizer, bases).maybe_bias(bias).into()

@@ -8,10 +8,10 @@ use super::{Lowering, Rule};
 use crate::error::Refusal;
 use crate::graph::{Graph, Node, ValueId};
 use crate::recognise::{Analysis, kinds, quantized};
-use choose::{Form, choose};
-use sites::{Site, site};
 pub(crate) use choose::rates;
+use choose::{Form, choose};
 pub(super) use sites::window;
+use sites::{Site, site};
 
 /// What no plan has taken has weights that are computed.
 pub(super) const RULES: &[Rule] =

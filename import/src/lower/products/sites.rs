@@ -56,7 +56,9 @@ pub(super) fn site(graph: &Graph, node: &Node) -> Result<Option<Found>, Refusal>
         }
         "Gemm" => {
             let (alpha, beta) = (node.float("alpha", 1.0), node.float("beta", 1.0));
-            let turned = |place: usize, name: &str| constant(place).map(|w| if node.int(name, 0) != 0 { w.reversed_axes() } else { w });
+            let turned = |place: usize, name: &str| {
+                constant(place).map(|w| if node.int(name, 0) != 0 { w.reversed_axes() } else { w })
+            };
             let trans_a = node.int("transA", 0) != 0;
             let bias = match node.input(2) {
                 None => None,
@@ -106,7 +108,12 @@ pub(super) fn site(graph: &Graph, node: &Node) -> Result<Option<Found>, Refusal>
             if let (Some(value), Some(w)) = (computed(0), constant(1).and_then(matrix)) {
                 let Some(rank) = rank(value).filter(|&rank| rank > 0) else { return Ok(None) };
                 let w = if w.ndim() == 1 { w.insert_axis(Axis(1)) } else { w };
-                return Ok(Some(product(value, &w.reversed_axes(), Vec::new(), Kind::Axis { axis: rank - 1, transposed: false })));
+                return Ok(Some(product(
+                    value,
+                    &w.reversed_axes(),
+                    Vec::new(),
+                    Kind::Axis { axis: rank - 1, transposed: false },
+                )));
             }
             if let (Some(value), Some(w)) = (computed(1), constant(0).and_then(matrix)) {
                 let Some(rank) = rank(value).filter(|&rank| rank > 0) else { return Ok(None) };
@@ -169,7 +176,11 @@ pub(in crate::lower) fn window(
         let values = node.ints(name).map_or_else(|| vec![1; axes], <[i64]>::to_vec);
         let sizes: Vec<usize> = values.iter().filter_map(|&n| usize::try_from(n).ok().filter(|&n| n > 0)).collect();
         if sizes.len() != axes {
-            return Err(Refusal::of(node, format!("its `{name}` is {values:?}"), "give a positive number for each axis"));
+            return Err(Refusal::of(
+                node,
+                format!("its `{name}` is {values:?}"),
+                "give a positive number for each axis",
+            ));
         }
         Ok(sizes)
     };
