@@ -119,6 +119,8 @@ class _Recorder:
 
     def add(self, inputs: list[_Value], op: str, *, like: Any = None, part: str = "", **fields: Any) -> _Value:
         shape = self.e.result.shape
+        if op == "add":  # of the bases of a weight
+            return _Value(self.e.op("Add", *(value.ref for value in inputs), shape=shape))
         ref = self.e.op(op, *(value.ref for value in inputs), shape=shape, domain="horq", **_attributes(fields))
         return _Value(ref)
 
