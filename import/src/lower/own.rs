@@ -89,11 +89,7 @@ impl<'a> Fields<PlainValues<'a>> for Attributes<'a> {
         usize::try_from(*value).map_err(|_| self.wrong(name))
     }
 
-    fn counts<const N: usize>(
-        &self,
-        name: &'static str,
-        default: Option<[usize; N]>,
-    ) -> Result<[usize; N], Refusal>
+    fn counts<const N: usize>(&self, name: &'static str, default: Option<[usize; N]>) -> Result<[usize; N], Refusal>
     where
         [usize; N]: DeserializeOwned,
     {
