@@ -12,6 +12,15 @@ use horq::ops::Rearrange;
 use ndarray::ArrayD;
 use std::collections::{HashMap, HashSet};
 
+/// Values of the inputs and of the answers to them, each as the network lays it out: samples along the first axis.
+#[derive(Clone, Debug, Default)]
+pub struct Golden {
+    /// Of each input, in order.
+    pub inputs: Vec<ArrayD<f32>>,
+    /// Of each answer, in order.
+    pub outputs: Vec<ArrayD<f32>>,
+}
+
 /// An input or an output: how the network's values lie in the engine's.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Port {

@@ -29,6 +29,7 @@ class Port:
     shape: list[int]
     order: list[int]
     engine_shape: list[int]
+    engine_name: str
 
     def into(self, value: np.ndarray) -> np.ndarray:
         """The network's value as the engine takes it."""
@@ -48,31 +49,47 @@ class Imported:
     def __init__(self, path: Path) -> None:
         self.model = horq.Model(path)
         self.session = self.model.session(threads=1)
-        self.inputs, self.outputs = (
-            [Port(port["shape"], port["order"], port["engine_shape"]) for port in json.loads(self.model.notes[key])]
-            for key in ("onnx.inputs", "onnx.outputs")
-        )
+        self.inputs, self.outputs = (self.ports(key) for key in ("onnx.inputs", "onnx.outputs"))
+
+    def ports(self, key: str) -> list[Port] | None:
+        """What the file says of its inputs or outputs; nothing where the exact road of export wrote it."""
+        note = self.model.notes.get(key)
+        if note is None:
+            return None
+        return [
+            Port(port["shape"], port["order"], port["engine_shape"], port["engine_name"]) for port in json.loads(note)
+        ]
+
+    def given(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """One sample as the engine takes it."""
+        ports = self.inputs or [
+            plain(name, value, shape) for (name, shape), value in zip(self.model.inputs.items(), inputs, strict=True)
+        ]
+        return {port.engine_name: port.into(value) for port, value in zip(ports, inputs, strict=True)}
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """One sample."""
-        names = self.model.inputs
-        given = {name: port.into(value) for name, port, value in zip(names, self.inputs, inputs, strict=True)}
-        answers = self.session.run(given, as_dict=True)
-        return [port.out(value) for port, value in zip(self.outputs, answers.values(), strict=True)]
+        answers = self.session.run(self.given(inputs), as_dict=True)
+        ports = self.outputs or [plain(name, value[None], value.shape) for name, value in answers.items()]
+        return [port.out(answers[port.engine_name]) for port in ports]
+
+    def seconds(self, inputs: Sequence[np.ndarray]) -> float:
+        """How long one run takes."""
+        given = self.given(inputs)
+        start = time.perf_counter()
+        self.session.run(given, as_dict=True)
+        return time.perf_counter() - start
 
     def kinds(self) -> dict[str, int]:
         """How many layers with weights there are of each operation."""
         ops = (node["op"] for node in self.model.graph["nodes"])
         return dict(sorted(Counter(op for op in ops if op.endswith(WEIGHTED)).items()))
 
-    def seconds(self, inputs: Sequence[np.ndarray]) -> float:
-        """How long one run takes."""
-        given = {
-            name: port.into(value) for name, port, value in zip(self.model.inputs, self.inputs, inputs, strict=True)
-        }
-        start = time.perf_counter()
-        self.session.run(given, as_dict=True)
-        return time.perf_counter() - start
+
+def plain(name: str, value: np.ndarray, engine_shape: Sequence[int]) -> Port:
+    """A port of the exact road: images have their channels last in the engine."""
+    order = [0, *range(2, value.ndim), 1] if value.ndim > 2 else list(range(value.ndim))
+    return Port(list(value.shape), order, list(engine_shape), name)
 
 
 def from_onnx(model: Path | bytes, out: Path) -> Imported:

@@ -67,7 +67,7 @@ def one(attempt: Attempt, rtol: float, atol: float) -> dict[str, Any]:
 def measure(root: Path, out: Path | None, only: str = "") -> dict[str, dict[str, Any]]:
     """All cases; `out` receives the outcomes as JSON."""
     index = json.loads((root / "index.json").read_text())
-    worker, found = Worker(60), {}
+    root, worker, found = root.resolve(), Worker(60), {}
     for name in sorted(name for name in index if only in name):
         entry = index[name]
         answer = worker.ask({"kind": "node", "folder": str(root / name), "rtol": entry["rtol"], "atol": entry["atol"]})

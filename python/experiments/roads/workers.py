@@ -8,7 +8,11 @@ import selectors
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
+
+HERE = Path(__file__).resolve().parents[2]
+"""From here Python finds `experiments`."""
 
 
 class Worker:
@@ -24,7 +28,7 @@ class Worker:
         if self.process is None:
             command = [sys.executable, "-m", "experiments.roads", "worker"]
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=os.environ
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=HERE
             )
         assert self.process.stdin
         assert self.process.stdout
