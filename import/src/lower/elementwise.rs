@@ -134,14 +134,14 @@ impl Lowering<'_> {
     }
 
     /// The value as it is, or settled where others need it as well.
-    fn to_continue(&mut self, value: ValueId) -> Result<Placed, Refusal> {
+    fn continued(&mut self, value: ValueId) -> Result<Placed, Refusal> {
         if self.needed_once(value) { self.lookup(value) } else { self.placed(value) }
     }
 
     /// A node that is a scale and a shift.
     pub(super) fn scaled(&mut self, node: &Node, scale: f64, shift: f64) -> Result<(), Refusal> {
         let value = self.operand(node, 0)?;
-        let placed = self.to_continue(value)?;
+        let placed = self.continued(value)?;
         let placed = self.pending(node, placed, scale, shift);
         self.keep(node, placed)
     }
@@ -159,7 +159,7 @@ impl Lowering<'_> {
             let reason = format!("one of its constants is {bad}, and no value here may be infinite");
             return Err(Refusal::of(node, reason, "a mask of -1e9 does what one of -inf does"));
         }
-        let mut placed = self.to_continue(value)?;
+        let mut placed = self.continued(value)?;
         if placed.view.shape() != shape {
             placed = self.settled(placed)?;
             placed = self.expanded(node, placed, shape)?;
@@ -206,8 +206,8 @@ impl Lowering<'_> {
     fn several(&mut self, node: &Node, two: Two) -> Result<(), Refusal> {
         if let Some((place, bounds)) = self.bound(node, two) {
             let clip = match bounds {
-                (Some(0.0), None) => Op::from(Relu),
-                (low, high) => Clip::new(low.unwrap_or(f32::MIN), high.unwrap_or(f32::MAX)).into(),
+                [Some(0.0), None] => Op::from(Relu),
+                [low, high] => Clip::new(low.unwrap_or(f32::MIN), high.unwrap_or(f32::MAX)).into(),
             };
             let value = self.operand(node, place)?;
             let placed = self.placed(value)?;
@@ -241,7 +241,7 @@ impl Lowering<'_> {
     }
 
     /// The bounds that a `Max` or `Min` with one number sets, and the place of its other input.
-    fn bound(&self, node: &Node, two: Two) -> Option<(usize, (Option<f32>, Option<f32>))> {
+    fn bound(&self, node: &Node, two: Two) -> Option<(usize, [Option<f32>; 2])> {
         let place = match (self.known(node, 0), self.known(node, 1)) {
             (None, Some(_)) => 0,
             (Some(_), None) => 1,
@@ -250,8 +250,8 @@ impl Lowering<'_> {
         let number = crate::recognise::scalar(self.graph, node.input(1 - place)?)? as f32;
         let same = self.result_shape(node).ok() == self.shape(node.input(place)?).ok();
         match two {
-            Two::Maximum if node.inputs.len() == 2 && same => Some((place, (Some(number), None))),
-            Two::Minimum if node.inputs.len() == 2 && same => Some((place, (None, Some(number)))),
+            Two::Maximum if node.inputs.len() == 2 && same => Some((place, [Some(number), None])),
+            Two::Minimum if node.inputs.len() == 2 && same => Some((place, [None, Some(number)])),
             _ => None,
         }
     }
@@ -284,7 +284,7 @@ impl Lowering<'_> {
     /// A node that changes nothing.
     pub(super) fn identity(&mut self, node: &Node) -> Result<(), Refusal> {
         let value = self.operand(node, 0)?;
-        let placed = self.to_continue(value)?;
+        let placed = self.continued(value)?;
         self.keep(node, placed)
     }
 
@@ -330,7 +330,7 @@ impl Lowering<'_> {
     fn celu(&mut self, node: &Node) -> Result<(), Refusal> {
         let alpha = f64::from(node.float("alpha", 1.0));
         let value = self.operand(node, 0)?;
-        let placed = self.to_continue(value)?;
+        let placed = self.continued(value)?;
         let placed = self.pending(node, placed, 1.0 / alpha, 0.0);
         let placed = self.step(node, "", placed, Elu::new(1.0))?;
         let placed = self.pending(node, placed, alpha, 0.0);
@@ -348,7 +348,7 @@ impl Lowering<'_> {
 
     fn hard_sigmoid(&mut self, node: &Node) -> Result<(), Refusal> {
         let value = self.operand(node, 0)?;
-        let placed = self.to_continue(value)?;
+        let placed = self.continued(value)?;
         let placed = self.pending(node, placed, node.float("alpha", 0.2).into(), node.float("beta", 0.5).into());
         let placed = self.step(node, "", placed, Clip::new(0.0, 1.0))?;
         self.keep(node, placed)
@@ -389,7 +389,7 @@ impl Lowering<'_> {
             }
             (Some(base), None) if base > 0.0 => {
                 let value = self.operand(node, 1)?;
-                let placed = self.to_continue(value)?;
+                let placed = self.continued(value)?;
                 let placed = self.pending(node, placed, base.ln(), 0.0);
                 let placed = self.step(node, "", placed, Exp)?;
                 self.keep(node, placed)

@@ -405,19 +405,19 @@ impl Lowering<'_> {
             Border::Constant => Pad::constant(before, after, vec![number]),
             mode => Pad::of_image(before, after, mode),
         };
-        if let Some([h, w, c]) = image_axes(&placed) {
-            if wanted.iter().enumerate().all(|(axis, pads)| *pads == (0, 0) || [h, w, c].contains(&axis)) {
-                let own = [h, w, c].map(|axis| wanted[axis]);
-                if own != [(0, 0); 3] {
-                    let name = self.emit(node, "", &[&placed.name], op(own.map(|p| p.0), own.map(|p| p.1)))?;
-                    let order: Vec<usize> =
-                        (0..shape.len()).filter(|axis| ![h, w, c].contains(axis)).chain([h, w, c]).collect();
-                    placed = self.made(name, self.result_shape(node)?, &order)?;
-                }
-                let view = placed.view.clone();
-                self.alias(node, placed, view);
-                return Ok(());
+        let in_one = image_axes(&placed).filter(|own| {
+            wanted.iter().enumerate().all(|(axis, pads)| *pads == (0, 0) || own.contains(&axis))
+        });
+        if let Some(own) = in_one {
+            let pads = own.map(|axis| wanted[axis]);
+            if pads != [(0, 0); 3] {
+                let name = self.emit(node, "", &[&placed.name], op(pads.map(|p| p.0), pads.map(|p| p.1)))?;
+                let order: Vec<usize> = (0..shape.len()).filter(|axis| !own.contains(axis)).chain(own).collect();
+                placed = self.made(name, self.result_shape(node)?, &order)?;
             }
+            let view = placed.view.clone();
+            self.alias(node, placed, view);
+            return Ok(());
         }
         for (axis, &(before, after)) in wanted.iter().enumerate().filter(|(_, pads)| **pads != (0, 0)) {
             let mut shape = placed.view.shape();

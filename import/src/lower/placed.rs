@@ -216,7 +216,7 @@ fn vectors(placed: &Placed, pending: &Pending) -> (Vec<f32>, Vec<f32>) {
     let outermost = axes.iter().position(|&axis| varies(axis)).unwrap_or(axes.len());
     let inner: usize = view.factors[outermost..].iter().product();
     let channels = sizes(placed.shape)[2];
-    let len = if channels % inner == 0 { channels } else { inner };
+    let len = if channels.is_multiple_of(inner) { channels } else { inner };
     let mut index = vec![0; view.axes.len()];
     let vector = |place: usize, index: &mut Vec<usize>| {
         let mut parts = vec![0; view.factors.len()];

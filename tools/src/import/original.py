@@ -16,8 +16,8 @@ except ModuleNotFoundError as error:
 CUSTOM = ("qonnx", "finn", "onnx.brevitas")
 
 
-def by_runtime(path, model):
-    """The file in ONNX Runtime, which is given every sample as often as the file's batch is large."""
+def by_runtime(path):
+    """The file in ONNX Runtime, which is given every sample as often as the file's batch is large; no ranges."""
     try:
         import onnxruntime
     except ModuleNotFoundError:
@@ -37,11 +37,11 @@ def by_runtime(path, model):
         results = session.run(wanted, feeds)
         return [result[:1] if batch > 1 and result.ndim and len(result) == batch else result for result in results]
 
-    return run
+    return run, {}
 
 
-def by_qonnx(path, model):
-    """The file in the executor of qonnx, which knows the operations of QONNX and FINN."""
+def by_qonnx(path):
+    """The file in the executor of qonnx, which knows the operations of QONNX and FINN; the ranges of whole numbers."""
     try:
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.core.onnx_exec import execute_onnx
@@ -54,7 +54,8 @@ def by_qonnx(path, model):
         results = execute_onnx(wrapped, feeds)
         return [results[name] for name in wanted]
 
-    return run
+    kinds = {value.name: wrapped.get_tensor_datatype(value.name) for value in wrapped.graph.input}
+    return run, {name: (int(kind.min()), int(kind.max())) for name, kind in kinds.items() if kind.is_integer()}
 
 
 def types(model):
@@ -65,7 +66,9 @@ def types(model):
     }
 
 
-def sample(generator, shape, dtype):
+def sample(generator, shape, dtype, whole):
+    if whole is not None:
+        return generator.integers(*whole, shape, endpoint=True).astype(dtype)
     if np.issubdtype(dtype, np.floating):
         return generator.standard_normal(shape).astype(dtype)
     if dtype == np.bool_:
@@ -79,7 +82,7 @@ def main():
     model = onnx.load(path)
     dtypes = types(model)
     domains = {node.domain for node in model.graph.node}
-    run = (by_qonnx if any(domain.startswith(CUSTOM) for domain in domains) else by_runtime)(path, model)
+    run, ranges = (by_qonnx if any(domain.startswith(CUSTOM) for domain in domains) else by_runtime)(path)
     inputs = []
     for place, (name, shape) in enumerate(job["inputs"]):
         files = sys.argv[6:]
@@ -89,13 +92,13 @@ def main():
                 sys.exit(f"{files[place]}: a sample of input {name} has shape {shape}, the file holds {values.shape}")
             values = values[:count].reshape(-1, *shape).astype(dtypes[name])
         else:
-            values = np.stack([sample(generator, shape, dtypes[name]) for _ in range(count)])
+            values = np.stack([sample(generator, shape, dtypes[name], ranges.get(name)) for _ in range(count)])
         inputs.append(values)
     samples = min(len(values) for values in inputs)
     outputs = [[] for _ in job["outputs"]]
     for i in range(samples):
-        feeds = {name: values[i] for (name, _), values in zip(job["inputs"], inputs)}
-        for kept, result in zip(outputs, run(feeds, job["outputs"])):
+        feeds = {name: values[i] for (name, _), values in zip(job["inputs"], inputs, strict=True)}
+        for kept, result in zip(outputs, run(feeds, job["outputs"]), strict=True):
             kept.append(np.asarray(result, dtype=np.float32).reshape(1, -1))
     for place, values in enumerate(inputs):
         np.save(f"{folder}/input_{place}.npy", values[:samples].astype(np.float32).reshape(samples, -1))

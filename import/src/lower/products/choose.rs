@@ -79,10 +79,11 @@ pub(super) fn choose(kinds: Kinds, weights: Vec<f32>, quantized: Option<Quantize
     if let Some(bases) = bases.as_ref().filter(|_| single && channels > 1) {
         offer(Form::BinaryWeight(bases[0].clone()), clocks(rates::BINARY_WEIGHT));
     }
-    if let (Some(quantized), Some((whole, scales))) = (&quantized, integers) {
-        if depth <= MAX_INT8_DEPTH && zero_point(quantized).is_some() {
-            offer(Form::Int8(quantized.clone(), whole, scales), clocks(rates::INT8));
-        }
+    if let (Some(quantized), Some((whole, scales))) = (&quantized, integers)
+        && depth <= MAX_INT8_DEPTH
+        && zero_point(quantized).is_some()
+    {
+        offer(Form::Int8(quantized.clone(), whole, scales), clocks(rates::INT8));
     }
     if let (Some(quantized), Some(bases)) = (&quantized, bases) {
         let clocks = binary_clocks(&bases, quantized);
