@@ -138,7 +138,7 @@ fn objects_and_words_must_be_written_as_such() {
     let input = refused(|forge| forge.graph["input"] = json!(["x", [4, 4, 2]]));
     assert_refused!(input, Error::File(FileError::Malformed { key: "graph", .. }), "an object");
     let nodes = refused(|forge| forge.graph["nodes"] = json!({ "a": 1 }));
-    assert_refused!(nodes, Error::File(FileError::Malformed { key: "graph", .. }), "an array of nodes");
+    assert_refused!(nodes, Error::File(FileError::Malformed { key: "graph", .. }), "an array");
     let node = refused(|forge| forge.graph["nodes"][2] = json!(["flat", ["binary"], "flatten"]));
     assert_refused!(node, Error::File(FileError::NodeMalformed { index: 2, .. }), "node 2");
     let base = refused(|forge| forge.node("binary")["bases"] = json!([["binary.weight.0", "binary.alpha.0"]]));
