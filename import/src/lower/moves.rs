@@ -405,9 +405,8 @@ impl Lowering<'_> {
             Border::Constant => Pad::constant(before, after, vec![number]),
             mode => Pad::of_image(before, after, mode),
         };
-        let in_one = image_axes(&placed).filter(|own| {
-            wanted.iter().enumerate().all(|(axis, pads)| *pads == (0, 0) || own.contains(&axis))
-        });
+        let in_one = image_axes(&placed)
+            .filter(|own| wanted.iter().enumerate().all(|(axis, pads)| *pads == (0, 0) || own.contains(&axis)));
         if let Some(own) = in_one {
             let pads = own.map(|axis| wanted[axis]);
             if pads != [(0, 0); 3] {
