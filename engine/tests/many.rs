@@ -141,12 +141,12 @@ fn passes_side_by_side_cut_every_output() {
         .node("sum", &["mean", "vector"], Add);
     let file = net.builder_with(&[("vector", Shape::Flat(16))]).to_bytes_many(&["sum", "first"]).unwrap();
     let model = Model::from_bytes(&file).unwrap();
-    let inputs = samples(&model, 23);
-    let bytes: Vec<u8> = (0..23 * shape.len()).map(|i| (i * 7) as u8).collect();
+    let inputs = samples(&model, 11);
+    let bytes: Vec<u8> = (0..11 * shape.len()).map(|i| (i * 7) as u8).collect();
     for first in [Values::F32(&inputs[0]), Values::U8(&bytes)] {
         let given = [first, Values::F32(&inputs[1])];
         let answers = [Threads::Inline, Threads::Own(2), Threads::Own(4)].map(|threads| {
-            let mut session = Session::new(&model, SessionOptions::new().batch(23).threads(threads)).unwrap();
+            let mut session = Session::new(&model, SessionOptions::new().batch(11).threads(threads)).unwrap();
             run_many(&mut session, &given).unwrap()
         });
         assert!(answers[0].iter().flatten().all(|value| value.is_finite()));

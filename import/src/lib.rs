@@ -14,5 +14,5 @@ mod recognise;
 pub mod report;
 pub mod simplify;
 
-pub use error::Error;
+pub use error::{Error, Refusal};
 pub use import::{Golden, Imported, Options, Port, import, operations};

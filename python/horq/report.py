@@ -25,8 +25,8 @@ class Report:
     largest_difference: float = 0.0
     """The largest difference from the module's own answers, as a share of an answer's largest value, ties left out."""
     ties: int = 0
-    """Samples whose answer lies farther off, since a value lies so near a threshold that the module's own answer moves as
-    far when its weights change in their last bits."""
+    """Samples whose answer lies farther off, since a value lies so near a threshold that the module's own answer moves
+    as far when its weights change in their last bits."""
 
     def __str__(self) -> str:
         if not self.samples:

@@ -21,6 +21,9 @@ use crate::model::Model;
 /// A result of a node: its name, its shape with the batch of one, and the number that ONNX has for its type.
 type Made = (String, Vec<usize>, i32);
 
+/// A node: its name, its domain, its operation and the names of what it reads.
+type NodeOf = (String, String, String, Vec<String>);
+
 /// A network as data, on its way into a file: values and operations of the ONNX operator set, by number.
 #[pyclass(frozen, module = "horq._core")]
 pub(crate) struct Graph(Mutex<graph::Graph>);
@@ -124,7 +127,7 @@ impl Graph {
     }
 
     /// The nodes: of each its name, its domain, its operation and the names of what it reads.
-    fn nodes(&self) -> PyResult<Vec<(String, String, String, Vec<String>)>> {
+    fn nodes(&self) -> PyResult<Vec<NodeOf>> {
         guard(|| {
             let graph = self.lock()?;
             let read = |node: &Node| {

@@ -165,7 +165,9 @@ ACTIVATIONS = {
 }
 
 LAYERS = {
-    **{name: (lambda kind=kind: nn.Sequential(nn.Conv2d(4, 4, 1), kind()), IMAGE) for name, kind in ACTIVATIONS.items()},
+    **{
+        name: (lambda kind=kind: nn.Sequential(nn.Conv2d(4, 4, 1), kind()), IMAGE) for name, kind in ACTIVATIONS.items()
+    },
     "GELU by tanh": (lambda: nn.Sequential(nn.Linear(12, 5), nn.GELU("tanh")), VECTOR),
     "Threshold": (lambda: nn.Sequential(nn.Linear(12, 5), nn.Threshold(0.1, 2.0)), VECTOR),
     "GLU": (lambda: nn.Sequential(nn.Conv2d(4, 4, 1), nn.GLU(1)), IMAGE),
@@ -178,7 +180,10 @@ LAYERS = {
     "Conv2d padding same, even": (lambda: nn.Sequential(nn.Conv2d(4, 4, 4, padding="same")), IMAGE),
     "Conv2d padding valid": (lambda: nn.Sequential(nn.Conv2d(4, 4, 3, padding="valid")), IMAGE),
     **{
-        f"Conv2d padding {mode}": (lambda mode=mode: nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, padding_mode=mode)), IMAGE)
+        f"Conv2d padding {mode}": (
+            lambda mode=mode: nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, padding_mode=mode)),
+            IMAGE,
+        )
         for mode in ("reflect", "replicate", "circular")
     },
     "Conv2d in groups": (lambda: nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, padding=2, dilation=2, groups=2)), IMAGE),
@@ -239,14 +244,32 @@ LAYERS = {
     "CosineSimilarity": (lambda: Code(lambda m, x: nn.CosineSimilarity(1)(x, x.relu() + 0.1)), IMAGE),
     "Fold": (lambda: nn.Sequential(nn.Unfold(2, stride=2), nn.Fold((8, 6), 2, stride=2)), IMAGE),
     "Unfold": (lambda: nn.Sequential(nn.Unfold(3, padding=1)), IMAGE),
-    "MultiheadAttention": (lambda: Code(lambda m, x: m.attention(x, x, x)[0], nn.Linear(8, 8), attention=nn.MultiheadAttention(8, 2, batch_first=True)), SEQUENCE),
+    "MultiheadAttention": (
+        lambda: Code(
+            lambda m, x: m.attention(x, x, x)[0],
+            nn.Linear(8, 8),
+            attention=nn.MultiheadAttention(8, 2, batch_first=True),
+        ),
+        SEQUENCE,
+    ),
     "TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), SEQUENCE),
-    "TransformerEncoder": (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True), 2, enable_nested_tensor=False), SEQUENCE),
-    "LSTM": (lambda: Code(lambda m, x: m.memory(x)[0][:, -1], nn.Linear(8, 8), memory=nn.LSTM(8, 5, batch_first=True)), SEQUENCE),
-    "GRU": (lambda: Code(lambda m, x: m.memory(x)[0][:, -1], nn.Linear(8, 8), memory=nn.GRU(8, 5, batch_first=True)), SEQUENCE),
+    "TransformerEncoder": (
+        lambda: nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True), 2, enable_nested_tensor=False
+        ),
+        SEQUENCE,
+    ),
+    "LSTM": (
+        lambda: Code(lambda m, x: m.memory(x)[0][:, -1], nn.Linear(8, 8), memory=nn.LSTM(8, 5, batch_first=True)),
+        SEQUENCE,
+    ),
+    "GRU": (
+        lambda: Code(lambda m, x: m.memory(x)[0][:, -1], nn.Linear(8, 8), memory=nn.GRU(8, 5, batch_first=True)),
+        SEQUENCE,
+    ),
     "GRUCell": (lambda: Code(lambda m, x: m.cell(x), nn.Linear(12, 8), cell=nn.GRUCell(8, 5)), VECTOR),
     "Conv3d": (lambda: nn.Sequential(nn.Conv3d(2, 3, 3, padding=1)), random(2, 2, 4, 5, 6)),
-}  # fmt: skip
+}
 
 FUNCTIONS = {
     "x + 1": code(lambda x: x + 1),
@@ -284,13 +307,21 @@ FUNCTIONS = {
     "not equal and or": code(lambda x: ((x > 0.3) | (x < -0.3)).float() + (x != 0).float()),
     "constant tensor": code(lambda x: x + torch.linspace(0, 1, 4).view(4, 1, 1)),
     "parameter": own(lambda m, x: x * m.gain + m.gain.sum(), gain=lambda: nn.Parameter(torch.rand(4, 1, 1))),
-    "buffer": own(lambda m, x: (x - m.mean[:, None, None]) / 2, norm=lambda: nn.BatchNorm2d(4), mean=lambda: nn.Buffer(torch.rand(4))),
+    "buffer": own(
+        lambda m, x: (x - m.mean[:, None, None]) / 2,
+        norm=lambda: nn.BatchNorm2d(4),
+        mean=lambda: nn.Buffer(torch.rand(4)),
+    ),
     "parameters of a norm": own(lambda m, x: m.norm(x) * m.norm.weight[:, None, None], norm=lambda: nn.BatchNorm2d(4)),
     "weights used twice": own(lambda m, x: F.conv2d(x, m.layer.weight.relu(), None, padding=1)),
     "two values": code(lambda x: x * x.sigmoid() - x.relu() / 2),
     "broadcast over channels": code(lambda x: x * x.mean((2, 3), keepdim=True).sigmoid()),
     "broadcast over places": code(lambda x: x * x.mean(1, keepdim=True)),
-    "squeeze and excite": own(lambda m, x: x * m.up(F.relu(m.down(F.adaptive_avg_pool2d(x, 1)))).sigmoid(), down=lambda: nn.Conv2d(4, 2, 1), up=lambda: nn.Conv2d(2, 4, 1)),
+    "squeeze and excite": own(
+        lambda m, x: x * m.up(F.relu(m.down(F.adaptive_avg_pool2d(x, 1)))).sigmoid(),
+        down=lambda: nn.Conv2d(4, 2, 1),
+        up=lambda: nn.Conv2d(2, 4, 1),
+    ),
     "chunk": code(by_groups),
     "split": code(lambda x: torch.split(x, [1, 3], 1)[1]),
     "unbind": code(lambda x: sum(x.unbind(1))[:, None]),
@@ -315,7 +346,9 @@ FUNCTIONS = {
     "expand": code(lambda x: x.mean((2, 3), keepdim=True).expand(-1, -1, 5, 5)),
     "view": own(lambda m, x: m.last(x.view(x.size(0), -1)), last=lambda: nn.Linear(192, 3)),
     "flatten by words": own(lambda m, x: m.last(torch.flatten(input=x, start_dim=1)), last=lambda: nn.Linear(192, 3)),
-    "squeeze": own(lambda m, x: m.last(x.mean((2, 3), keepdim=True).squeeze(-1).squeeze(-1)), last=lambda: nn.Linear(4, 3)),
+    "squeeze": own(
+        lambda m, x: m.last(x.mean((2, 3), keepdim=True).squeeze(-1).squeeze(-1)), last=lambda: nn.Linear(4, 3)
+    ),
     "unsqueeze": code(lambda x: x.mean((2, 3)).unsqueeze(-1).unsqueeze(-1) + x),
     "permute": code(lambda x: x.permute(0, 2, 3, 1)),
     "transpose of rows and columns": code(lambda x: x.transpose(2, 3)),
@@ -372,7 +405,7 @@ FUNCTIONS = {
     "control flow": code(lambda x: x if x.sum() > 0 else -x),
     "numpy inside": code(lambda x: torch.from_numpy(x.numpy() * 2)),
     "mixing the batch": code(lambda x: x - x.mean(0, keepdim=True)),
-}  # fmt: skip
+}
 
 MODULES = {
     "optional arguments": (Optional, VECTOR),
@@ -391,7 +424,10 @@ MODULES = {
         lambda: changed(lambda layer: parametrize.register_parametrization(layer, "weight", nn.Softplus())),
         IMAGE,
     ),
-    "channels last": (lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.GELU()), IMAGE.to(memory_format=torch.channels_last)),
+    "channels last": (
+        lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.GELU()),
+        IMAGE.to(memory_format=torch.channels_last),
+    ),
     "a numpy example": (lambda: nn.Sequential(nn.Conv2d(4, 6, 3), nn.GELU()), IMAGE.numpy()),
 }
 

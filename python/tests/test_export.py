@@ -204,7 +204,7 @@ def test_a_switchable_norm_needs_a_layer_of_as_many_orders(tmp_path):
     model = engine(net.eval(), torch.randn(2, 4), tmp_path)  # goes by the layer behind it
     assert model.output_shape == (5,)
     with pytest.raises(horq.ExportError, match=r"node `1` .*each of 3 orders, but no binary layer has that many"):
-        horq.export(net[:2], torch.randn(2, 4), tmp_path / "net.horq")
+        horq.export(net[:2], torch.randn(2, 4), tmp_path / "net.horq", general=False)
 
 
 def test_a_switchable_norm_beside_the_binary_layers_goes_by_the_first(tmp_path):
@@ -314,7 +314,7 @@ def added_under_a_second_name(x):
 def test_export_refuses_by_name(module, words, tmp_path):
     path = tmp_path / "net.horq"
     with pytest.raises(horq.Error, match=words):
-        horq.export(module, torch.randn(2, 2, 4, 4), path)
+        horq.export(module, torch.randn(2, 2, 4, 4), path, general=False)
     assert not path.exists()
 
 
@@ -329,4 +329,4 @@ def test_code_in_place_is_exported_where_nobody_reads_what_it_changed(tmp_path):
 
 def test_export_refuses_examples_without_a_batch(tmp_path):
     with pytest.raises(horq.ExportError, match=r"example must be \[N, C, H, W\]"):
-        horq.export(hn.HorqLinear(4, 4), torch.randn(4), tmp_path / "x")
+        horq.export(hn.HorqLinear(4, 4), torch.randn(4), tmp_path / "x", general=False)

@@ -24,6 +24,7 @@ REFUSED = {
     "grid_sample": r"`grid_sampler`.*no such operation",
     "cumsum": r"`cumsum`.*no such operation",
     "sort": r"`sort`.*no such operation",
+    "topk": r"`topk` \(topk\) at .*kinds.py:\d+: TopK: ",
     "half": r"float16, but the engine computes float32",
     "dropout in eval mode": r"drops values in eval mode|answers a second call otherwise",
     "control flow": r"cannot capture Code at .*kinds.py:\d+: .*control flow",

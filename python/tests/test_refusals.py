@@ -154,14 +154,14 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("example", "words"),
     [
-        (IMAGE.numpy(), "one torch.Tensor, not ndarray.*torch.from_numpy"),
-        ((IMAGE,), "one torch.Tensor, not tuple.*one input"),
+        ((IMAGE, IMAGE), "takes one tensor"),
         (None, "not NoneType"),
+        ("image", "must be a tensor, a numpy array, or a tuple of them for several inputs, not str"),
         (IMAGE[0], r"must be \[N, C, H, W\]"),
-        (IMAGE[:0], r"must be \[N, C, H, W\] .* not \[0, 2, 5, 5\]"),
-        (IMAGE.to(torch.complex64), "dense tensor of real numbers"),
-        (IMAGE.to_sparse(), "dense tensor of real numbers"),
-        (IMAGE.to("meta"), "dense tensor of real numbers, not .* on meta"),
+        (IMAGE[:0], r"same batch of N >= 1 first, not \[0, 2, 5, 5\]"),
+        (IMAGE.to(torch.complex64), "dense tensors of real numbers"),
+        (IMAGE.to_sparse(), "dense tensors of real numbers"),
+        (IMAGE.to("meta"), "dense tensors of real numbers, not .* on meta"),
         (IMAGE / 0, "must be finite"),
     ],
 )
@@ -234,7 +234,7 @@ def test_an_earlier_file_survives_a_refusal_and_a_missing_folder_is_an_os_error(
     horq.export(net, IMAGE, tmp_path / "net.horq")
     before = (tmp_path / "net.horq").read_bytes()
     with pytest.raises(horq.ExportError):
-        horq.export(nn.Sequential(nn.GELU()), IMAGE, tmp_path / "net.horq")
+        horq.export(nn.Sequential(nn.GELU()), IMAGE, tmp_path / "net.horq", general=False)
     assert (tmp_path / "net.horq").read_bytes() == before
     with pytest.raises(FileNotFoundError) as caught:
         horq.export(net, IMAGE, tmp_path / "nowhere" / "net.horq")

@@ -75,7 +75,8 @@ pub(super) fn rewrite(graph: &mut Graph, node: &Node) -> Result<Vec<Node>, Refus
 
 /// The letters of a term; those that dots stand for are digits, the last of them 9.
 fn letters(text: &str, dots: usize) -> Option<Vec<char>> {
-    let hidden: String = (0..dots).map(|at| char::from_digit(10 - (dots - at) as u32, 10)).collect::<Option<_>>()?;
+    let hidden: String =
+        (0..dots).map(|at| char::from_digit(10u32.checked_sub((dots - at) as u32)?, 10)).collect::<Option<_>>()?;
     let letters: Vec<char> = text.replacen("...", &hidden, 1).chars().collect();
     let plain = letters.iter().all(|letter| letter.is_ascii_alphabetic() || letter.is_ascii_digit());
     let once = letters.iter().enumerate().all(|(place, letter)| !letters[..place].contains(letter));

@@ -23,6 +23,7 @@ mod infer;
 mod integers;
 mod linear;
 mod movement;
+mod moves;
 mod norm;
 mod order;
 mod quantize;
@@ -142,9 +143,15 @@ impl Folder<'_> {
         let view = View { graph: self.graph, node };
         let kinds = infer::infer(&view)?;
         let computed = self.compute(node, &kinds)?;
+        let told = self.graph.outputs.clone();
         for (place, kind) in kinds.into_iter().enumerate() {
             let Some(id) = node.output(place) else { continue };
             let value = self.graph.value_mut(id);
+            if told.contains(&id) && value.shape.as_ref().is_some_and(|told| *told != kind.shape) {
+                let reason = format!("its result has the shape {:?} where the file says {:?}", kind.shape, value.shape);
+                let instead = "a batch is built into the network: export it with a batch of one";
+                return Err(Refusal::of(node, reason, instead));
+            }
             (value.element, value.shape) = (Some(kind.element), Some(kind.shape));
         }
         match computed {

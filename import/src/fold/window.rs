@@ -97,7 +97,7 @@ impl Window {
             ("VALID", None) => return Ok(()),
             ("NOTSET" | "", None) => {
                 let pads = node.ints("pads").map_or_else(|| vec![0; 2 * axes], <[i64]>::to_vec);
-                if pads.len() != 2 * axes || pads.iter().any(|pad| pad.abs() >= 1 << 31) {
+                if pads.len() != 2 * axes || pads.iter().any(|pad| pad.unsigned_abs() >= 1 << 31) {
                     return Err(view.broken(format!("its pads {pads:?} do not fit {axes} axes")));
                 }
                 self.pads = (0..axes).map(|axis| (pads[axis], pads[axis + axes])).collect();

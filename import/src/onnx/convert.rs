@@ -4,7 +4,7 @@ use super::body::{Bodies, Names};
 use super::functions::{Functions, Versions, domain};
 use super::{Options, input, normalise, schema, tensor};
 use crate::error::{Error, Refusal, Refusals};
-use crate::graph::{Attribute, Data, ElementType, Graph, Node, OPSET, Tensor, Value};
+use crate::graph::{Attribute, Graph, Node, OPSET, Tensor, Value};
 use ndarray::{ArrayD, IxDyn, arr0};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +27,8 @@ struct Converter<'a> {
     versions: Versions,
     bodies: Bodies,
     refusals: Refusals,
+    /// The batch that the file fixes, of which one sample is taken.
+    batch: Option<usize>,
     depth: usize,
     /// How many calls of functions we are in, and what they have cost so far.
     calls: usize,
@@ -42,6 +44,7 @@ pub(super) fn convert(model: &schema::Model, folder: Option<&Path>, options: &Op
         versions: Versions::of(&model.opset_import),
         bodies: Bodies::default(),
         refusals: Refusals::default(),
+        batch: None,
         depth: 0,
         calls: 0,
         cost: 0,
@@ -56,6 +59,7 @@ pub(super) fn convert(model: &schema::Model, folder: Option<&Path>, options: &Op
     converter.constants(graph);
     converter.inputs(graph, options);
     converter.body(graph, &Attributes::new());
+    converter.take_one_sample(graph);
     converter.bodies.check(&mut converter.refusals);
     let (graph, _) = converter.bodies.leave();
     converter.refusals.finish()?;
@@ -65,10 +69,11 @@ pub(super) fn convert(model: &schema::Model, folder: Option<&Path>, options: &Op
 impl Converter<'_> {
     fn constants(&mut self, graph: &schema::Graph) {
         for tensor in &graph.initializer {
-            match tensor::read(tensor, self.folder) {
-                Ok(value) => self.bodies.constant(tensor.name.as_deref().unwrap_or(""), value),
-                Err(refusal) => self.refusals.push(refusal),
-            }
+            let value = tensor::read(tensor, self.folder).unwrap_or_else(|refusal| {
+                self.refusals.push(refusal);
+                nothing()
+            });
+            self.bodies.constant(tensor.name.as_deref().unwrap_or(""), value);
         }
         for tensor in &graph.sparse_initializer {
             let name = tensor.values.as_ref().and_then(|values| values.name.as_deref()).unwrap_or("");
@@ -85,6 +90,7 @@ impl Converter<'_> {
                 continue;
             }
             names.push(name);
+            self.batch = self.batch.or(input::batch(info, options));
             let value = Value { name: name.to_owned(), ..Value::default() };
             match input::read(info, options) {
                 Ok((element, shape)) => {
@@ -110,6 +116,34 @@ impl Converter<'_> {
         for output in &graph.output {
             let id = self.bodies.read(output.name.as_deref().unwrap_or(""));
             self.bodies.graph().outputs.extend(id);
+        }
+    }
+
+    /// Where the file fixes a batch, the shapes that name it name one sample, and the answers must have the shapes of one.
+    fn take_one_sample(&mut self, source: &schema::Graph) {
+        let Some(batch) = self.batch else { return };
+        let graph = self.bodies.graph();
+        let one = |node: &Node| {
+            let shape = node.input(1).filter(|_| node.op == "Reshape" && node.domain.is_empty())?;
+            let mut sizes = graph.value(shape).constant.as_deref()?.whole()?.clone();
+            let first = sizes.first_mut().filter(|size| **size == batch as i64)?;
+            *first = 1;
+            (sizes.len() > 1).then_some(sizes)
+        };
+        let shapes: Vec<Option<ArrayD<i64>>> = graph.nodes.iter().map(one).collect();
+        for (place, shape) in shapes.into_iter().enumerate() {
+            let Some(shape) = shape else { continue };
+            let id = self.bodies.hidden(Tensor::ints(shape));
+            self.bodies.graph().nodes[place].inputs[1] = Some(id);
+        }
+        for (output, place) in source.output.iter().zip(0..) {
+            let sizes: Option<Vec<usize>> = input::shape(output).and_then(|sizes| sizes.into_iter().collect());
+            let Some(mut sizes) = sizes.filter(|sizes| sizes.first() == Some(&batch)) else { continue };
+            sizes[0] = 1;
+            let graph = self.bodies.graph();
+            if let Some(&id) = graph.outputs.get::<usize>(place) {
+                graph.value_mut(id).shape.get_or_insert(sizes);
+            }
         }
     }
 
@@ -239,8 +273,7 @@ impl Converter<'_> {
         match tensor {
             Some(tensor) => self.bodies.constant(output, tensor),
             None => {
-                // So that only the cause is listed, not what reads it.
-                self.bodies.constant(output, Tensor { element: ElementType::Float32, data: Data::Float(list(vec![])) });
+                self.bodies.constant(output, nothing());
                 self.refusals.push(Refusal::of(node, "its value is no dense tensor of numbers", ""));
             }
         }
@@ -335,6 +368,11 @@ fn guess(attribute: &schema::Attribute) -> i32 {
     ];
     // An empty list has no field at all.
     has.into_iter().find(|(_, there)| *there).map_or(7, |(kind, _)| kind)
+}
+
+/// What stands for a constant that is refused, so that only the cause is listed and not what reads it.
+fn nothing() -> Tensor {
+    Tensor::floats(list(vec![]))
 }
 
 fn list<T>(values: Vec<T>) -> ArrayD<T> {

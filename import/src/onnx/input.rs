@@ -4,8 +4,22 @@ use super::{Options, schema, tensor};
 use crate::error::Refusal;
 use crate::graph::ElementType;
 
+/// The most elements of an input.
+const MOST_ELEMENTS: usize = 1 << 31;
+
 /// The type and the shape of an input.
 pub(super) fn read(info: &schema::ValueInfo, options: &Options) -> Result<(ElementType, Vec<usize>), Refusal> {
+    let (element, shape) = kind(info, options)?;
+    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+    if count.is_none_or(|count| count > MOST_ELEMENTS) {
+        let name = info.name.as_deref().unwrap_or("");
+        let reason = format!("its shape {} is too large", text(&shape));
+        return Err(Refusal::at(name, "input", reason, "inputs of up to 2^31 elements can be had"));
+    }
+    Ok((element, shape))
+}
+
+fn kind(info: &schema::ValueInfo, options: &Options) -> Result<(ElementType, Vec<usize>), Refusal> {
     let name = info.name.as_deref().unwrap_or("");
     let refuse = |reason: String, instead: &str| Refusal::at(name, "input", reason, instead);
     let tensor = info.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
@@ -54,8 +68,21 @@ pub(super) fn read(info: &schema::ValueInfo, options: &Options) -> Result<(Eleme
     Ok((element, shape))
 }
 
+/// The batch that a file fixes for an input, if it is more than one sample.
+pub(super) fn batch(info: &schema::ValueInfo, options: &Options) -> Option<usize> {
+    let given = options.shapes.contains_key(info.name.as_deref().unwrap_or(""));
+    let sizes = shape(info).filter(|sizes| sizes.len() > 1 && !given)?;
+    sizes[0].filter(|&batch| batch > 1)
+}
+
+/// The sizes of an input or output that the file fixes.
+pub(super) fn shape(info: &schema::ValueInfo) -> Option<Vec<Option<usize>>> {
+    let tensor = info.r#type.as_ref()?.tensor_type.as_ref()?;
+    Some(tensor.shape.as_ref()?.dim.iter().map(fixed).collect())
+}
+
 /// The size of an axis, unless the file leaves it open. Some writers say 0 or -1 for that.
-pub(super) fn fixed(dimension: &schema::Dimension) -> Option<usize> {
+fn fixed(dimension: &schema::Dimension) -> Option<usize> {
     dimension.dim_value.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0)
 }
 

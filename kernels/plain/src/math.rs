@@ -37,7 +37,7 @@ const fn inverse_factorial(n: u32) -> f64 {
 const fn alternating<const N: usize>(n: [u32; N]) -> [f64; N] {
     let (mut c, mut i) = ([0.0; N], 0);
     while i < N {
-        let sign = if n[i] / 2 % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if (n[i] / 2).is_multiple_of(2) { 1.0 } else { -1.0 };
         c[i] = sign * inverse_factorial(n[i]);
         i += 1;
     }
@@ -304,7 +304,7 @@ fn turn(x: f32, shift: u32) -> f32 {
     let (quarter, r) = quarter_turns(x);
     let quarter = quarter.wrapping_add(shift);
     let square = r * r;
-    let y = if quarter % 2 == 0 { polynomial(square, SINE) * r } else { polynomial(square, COSINE) };
+    let y = if quarter.is_multiple_of(2) { polynomial(square, SINE) * r } else { polynomial(square, COSINE) };
     (if quarter & 2 == 0 { y } else { -y }) as f32
 }
 

@@ -32,15 +32,16 @@ class Port:
     engine_name: str
 
     def into(self, value: np.ndarray) -> np.ndarray:
-        """The network's value as the engine takes it."""
-        return np.ascontiguousarray(
-            value.reshape(self.shape).transpose(self.order).reshape(self.engine_shape), np.float32
-        )
+        """The network's value as the engine takes it, samples first: a first size other than 1 counts samples."""
+        samples = value.reshape([-1, *self.shape])
+        turned = samples.transpose([0, *(axis + 1 for axis in self.order)])
+        return np.ascontiguousarray(turned.reshape([-1, *self.engine_shape]), np.float32)
 
     def out(self, value: np.ndarray) -> np.ndarray:
-        """The engine's value as the network gives it."""
-        turned = value.reshape([self.shape[axis] for axis in self.order])
-        return turned.transpose(np.argsort(self.order))
+        """The engine's samples as the network gives them."""
+        turned = value.reshape([-1, *(self.shape[axis] for axis in self.order)])
+        samples = turned.transpose([0, *(np.argsort(self.order) + 1)])
+        return samples.reshape([-1, *self.shape[1:]]) if self.shape and self.shape[0] == 1 else samples[0]
 
 
 class Imported:
@@ -70,7 +71,7 @@ class Imported:
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """One sample."""
         answers = self.session.run(self.given(inputs), as_dict=True)
-        ports = self.outputs or [plain(name, value[None], value.shape) for name, value in answers.items()]
+        ports = self.outputs or [plain(name, value, value.shape[1:]) for name, value in answers.items()]
         return [port.out(answers[port.engine_name]) for port in ports]
 
     def seconds(self, inputs: Sequence[np.ndarray]) -> float:

@@ -55,6 +55,7 @@ def checked(imported: Imported, folder: Path, road: str, limit: int, seconds: fl
     if found["beyond"] and has_model:
         try:
             nearest = margins(folder / "model.onnx", [samples[place] for place in found["beyond"][:50]])
+            found["exact_ties"] = sum(value == 0 for value in nearest)
             found["ties"] = sum(value < TIE for value in nearest)
             found["margins"] = sorted(nearest)
         except Exception as error:
@@ -112,6 +113,8 @@ def line(name: str, road: str, found: dict[str, Any]) -> str:
     if found["outcome"] != "imported":
         return f"| {name} | {road} | {found['outcome']}: {' '.join(found['text'].split())} |"
     ties = found.get("ties", "" if not found["beyond"] else "?")
+    if found.get("exact_ties"):
+        ties = f"{ties} ({found['exact_ties']} exact)"
     theirs = found["theirs_milliseconds"]
     beside = "" if theirs is None else f"{theirs:.3f}"
     kinds = ", ".join(f"{count} {op}" for op, count in found["kinds"].items())

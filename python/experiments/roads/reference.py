@@ -67,7 +67,6 @@ def margins(path: Path, samples: list[list[np.ndarray]]) -> list[float]:
 
 
 def _least(distance: np.ndarray, value: np.ndarray | None = None) -> float:
-    """The least distance that is not exactly 0, of the largest magnitude."""
+    """The least distance, of the largest magnitude: 0 for an exact tie."""
     scale = float(np.abs(distance if value is None else value).max(initial=0)) or 1.0
-    apart = np.abs(distance)[distance != 0]
-    return float(apart.min(initial=np.inf)) / scale
+    return float(np.abs(distance).min(initial=np.inf)) / scale

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from .._core import Error, Model, __version__, write_file
 from ..errors import ExportError
+from ..report import Report, report_of_model
 from .answers import Reference, rows
 from .fields import channels_last
 from .folding import copied, folded, trace
 from .general.modules import Example, example_of
 from .general.road import Refused, made
-from ..report import Report, report_of_model
 from .walk import walked
 
 
@@ -49,15 +49,16 @@ def export(
     A `SwitchableBatchNorm` goes by the order of the nearest binary layer before it that has as many orders, or else of
     the nearest behind, or else of any; a session whose layers all have one order cannot tell.
 
-    Images lie NHWC in the engine, so weights are permuted on the way, also those of a dense layer after a flatten; users
-    of the file feed [N, H, W, C], or run it with ``layout="nchw"``. After such a flatten the means of a `HorqLinear` in
-    mode ``image`` or ``window`` are summed in another order than in PyTorch, so their last bit may differ.
+    Images lie NHWC in the engine, so weights are permuted on the way, also those of a dense layer after a flatten;
+    users of the file feed [N, H, W, C], or run it with ``layout="nchw"``. After such a flatten the means of a
+    `HorqLinear` in mode ``image`` or ``window`` are summed in another order than in PyTorch, so their last bit may
+    differ.
 
-    Before the file is written, its bytes answer the samples that they store, at every order of the dial, beside `module`
-    itself in eval mode: each answer within 1e-4 of its largest value, but for samples whose answer the module itself
-    changes as far when its weights change in their last bits, which the report counts. Raises `ExportError` for what no
-    file can express, naming every operation and its line in the module's code. After an error nothing is written: the
-    file appears whole or not at all. Raises `FileError` if it cannot be written.
+    Before the file is written, its bytes answer the samples that they store, at every order of the dial, beside
+    `module` itself in eval mode: each answer within 1e-4 of its largest value, but for samples whose answer the module
+    itself changes as far when its weights change in their last bits, which the report counts. Raises `ExportError` for
+    what no file can express, naming every operation and its line in the module's code. After an error nothing is
+    written: the file appears whole or not at all. Raises `FileError` if it cannot be written.
     """
     path = os.fspath(path)
     notes = notes or {}
@@ -90,8 +91,8 @@ class Check:
 def check(module: nn.Module, example: Any, *, golden: int = 4) -> Check:
     """Finds out whether `module` can be exported and what it would become, before it is trained: nothing is written.
 
-    `example` and `golden` are those of `export`. All refusals are listed, not the first alone. Raises `ExportError` only
-    for an example that no module can take.
+    `example` and `golden` are those of `export`. All refusals are listed, not the first alone. Raises `ExportError`
+    only for an example that no module can take.
     """
     _check_options({}, golden)
     given = example_of(example)

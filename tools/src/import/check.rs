@@ -44,8 +44,10 @@ pub(super) fn check(args: &cli::Import, imported: &Imported) -> Result<Agreement
     })?;
     if !ran.status.success() {
         let said = String::from_utf8_lossy(&ran.stderr);
-        let last = said.trim().lines().last().unwrap_or("it said nothing").to_owned();
-        return Err(Failure::file(&args.file, format_args!("the original does not run: {last}")));
+        // The reason stands at the end of what Python says, which may take several lines.
+        let lines: Vec<&str> = said.trim().lines().map(str::trim).collect();
+        let reason = lines[lines.len().saturating_sub(3)..].join(" ");
+        return Err(Failure::file(&args.file, format_args!("the original does not run: {reason}")));
     }
     let read = |kind: &str, ports: &[Port]| -> Result<Vec<Vec<f32>>, Failure> {
         (0..ports.len()).map(|place| floats(&folder.path().join(format!("{kind}_{place}.npy")))).collect()

@@ -11,13 +11,15 @@ try:
     import numpy as np
     import onnx
 except ModuleNotFoundError as error:
-    sys.exit(f"the check needs the Python package {error.name}: pip install onnx onnxruntime numpy")
+    sys.exit(
+        f"the check needs the Python package {error.name}: pip install onnx onnxruntime numpy"
+    )
 
 CUSTOM = ("qonnx", "finn", "onnx.brevitas")
 
 
-def by_runtime(path, model):
-    """The file in ONNX Runtime, which is given every sample as often as the file's batch is large."""
+def by_runtime(path):
+    """The file in ONNX Runtime, which is given every sample as often as the file's batch is large; no ranges."""
     try:
         import onnxruntime
     except ModuleNotFoundError:
@@ -25,47 +27,71 @@ def by_runtime(path, model):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"]
+    )
     batches = {}
     for value in session.get_inputs():
         first = value.shape[0] if value.shape else 1
-        batches[value.name] = first if isinstance(first, int) and first > 0 and len(value.shape) > 1 else 1
+        batches[value.name] = (
+            first
+            if isinstance(first, int) and first > 0 and len(value.shape) > 1
+            else 1
+        )
 
     def run(feeds, wanted):
-        feeds = {name: np.repeat(feed, batches[name], axis=0) for name, feed in feeds.items()}
+        feeds = {
+            name: np.repeat(feed, batches[name], axis=0) for name, feed in feeds.items()
+        }
         batch = max(batches.values())
         results = session.run(wanted, feeds)
-        return [result[:1] if batch > 1 and result.ndim and len(result) == batch else result for result in results]
+        return [
+            result[:1] if batch > 1 and result.ndim and len(result) == batch else result
+            for result in results
+        ]
 
-    return run
+    return run, {}
 
 
-def by_qonnx(path, model):
-    """The file in the executor of qonnx, which knows the operations of QONNX and FINN."""
+def by_qonnx(path):
+    """The file in the executor of qonnx, which knows the operations of QONNX and FINN; the ranges of whole numbers."""
     try:
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.core.onnx_exec import execute_onnx
         from qonnx.transformation.infer_shapes import InferShapes
     except ModuleNotFoundError:
-        sys.exit("the file has operations of QONNX, so the check runs the original in qonnx: pip install qonnx")
+        sys.exit(
+            "the file has operations of QONNX, so the check runs the original in qonnx: pip install qonnx"
+        )
     wrapped = ModelWrapper(path).transform(InferShapes())
 
     def run(feeds, wanted):
         results = execute_onnx(wrapped, feeds)
         return [results[name] for name in wanted]
 
-    return run
+    kinds = {
+        value.name: wrapped.get_tensor_datatype(value.name)
+        for value in wrapped.graph.input
+    }
+    return run, {
+        name: (int(kind.min()), int(kind.max()))
+        for name, kind in kinds.items()
+        if kind.is_integer()
+    }
 
 
 def types(model):
     """The numpy type of each input."""
     helper = onnx.helper
     return {
-        value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in model.graph.input
+        value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        for value in model.graph.input
     }
 
 
-def sample(generator, shape, dtype):
+def sample(generator, shape, dtype, whole):
+    if whole is not None:
+        return generator.integers(*whole, shape, endpoint=True).astype(dtype)
     if np.issubdtype(dtype, np.floating):
         return generator.standard_normal(shape).astype(dtype)
     if dtype == np.bool_:
@@ -75,30 +101,49 @@ def sample(generator, shape, dtype):
 
 def main():
     path, folder, count, seed, job = sys.argv[1:6]
-    job, count, generator = json.loads(job), int(count), np.random.default_rng(int(seed))
+    job, count, generator = (
+        json.loads(job),
+        int(count),
+        np.random.default_rng(int(seed)),
+    )
     model = onnx.load(path)
     dtypes = types(model)
     domains = {node.domain for node in model.graph.node}
-    run = (by_qonnx if any(domain.startswith(CUSTOM) for domain in domains) else by_runtime)(path, model)
+    run, ranges = (
+        by_qonnx if any(domain.startswith(CUSTOM) for domain in domains) else by_runtime
+    )(path)
     inputs = []
     for place, (name, shape) in enumerate(job["inputs"]):
         files = sys.argv[6:]
         if files:
             values = np.load(files[place], allow_pickle=False)
             if values[:1].size != np.prod(shape):
-                sys.exit(f"{files[place]}: a sample of input {name} has shape {shape}, the file holds {values.shape}")
+                sys.exit(
+                    f"{files[place]}: a sample of input {name} has shape {shape}, the file holds {values.shape}"
+                )
             values = values[:count].reshape(-1, *shape).astype(dtypes[name])
         else:
-            values = np.stack([sample(generator, shape, dtypes[name]) for _ in range(count)])
+            values = np.stack(
+                [
+                    sample(generator, shape, dtypes[name], ranges.get(name))
+                    for _ in range(count)
+                ]
+            )
         inputs.append(values)
     samples = min(len(values) for values in inputs)
     outputs = [[] for _ in job["outputs"]]
     for i in range(samples):
-        feeds = {name: values[i] for (name, _), values in zip(job["inputs"], inputs)}
-        for kept, result in zip(outputs, run(feeds, job["outputs"])):
+        feeds = {
+            name: values[i]
+            for (name, _), values in zip(job["inputs"], inputs, strict=True)
+        }
+        for kept, result in zip(outputs, run(feeds, job["outputs"]), strict=True):
             kept.append(np.asarray(result, dtype=np.float32).reshape(1, -1))
     for place, values in enumerate(inputs):
-        np.save(f"{folder}/input_{place}.npy", values[:samples].astype(np.float32).reshape(samples, -1))
+        np.save(
+            f"{folder}/input_{place}.npy",
+            values[:samples].astype(np.float32).reshape(samples, -1),
+        )
     for place, values in enumerate(outputs):
         np.save(f"{folder}/output_{place}.npy", np.concatenate(values))
 

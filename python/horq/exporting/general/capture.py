@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import operator
 import os
 import re
 import warnings
 from collections.abc import Container, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from typing import Any
 
 import torch
@@ -70,9 +71,7 @@ class Captured:
         """Which of the graph's outputs the module returns."""
 
 
-def captured(
-    module: nn.Module, arguments: Sequence[Any], keywords: dict[str, Any], known: Container[str]
-) -> Captured:
+def captured(module: nn.Module, arguments: Sequence[Any], keywords: dict[str, Any], known: Container[str]) -> Captured:
     """What `module`, in eval mode, computes for arguments of these shapes. Operations that are not `known`, and those
     that change values in place, become others that they are made of.
 
@@ -87,6 +86,7 @@ def captured(
         symbols = logging.getLogger("torch.fx.experimental.symbolic_shapes")  # it prints pages of what the error says
         stack.callback(setattr, symbols, "disabled", symbols.disabled)
         symbols.disabled = True
+        stack.enter_context(redirect_stdout(io.StringIO()))  # and graphs, where it fails
         torch.backends.mha.set_fastpath_enabled(False)  # it hides attention in one operation without a name
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         try:

@@ -124,10 +124,10 @@ class Answers:
             if (share > allowed).any():
                 sample = int((share - allowed).argmax())
                 raise ExportError(
-                    f"at order {order} the engine's answer to sample {sample} of the example lies {share[sample]:.2g} of "
-                    f"its largest value off the module's own, where {allowed[sample]:.2g} may come of rounding: answers "
-                    f"that hang on the other samples of the batch, or {ORIGINS}; if the module has none of these, please "
-                    "report it"
+                    f"at order {order} the engine's answer to sample {sample} of the example lies {share[sample]:.2g} "
+                    f"of its largest value off the module's own, where {allowed[sample]:.2g} may come of rounding: "
+                    f"answers that hang on the other samples of the batch, or {ORIGINS}; if the module has none of "
+                    "these, please report it"
                 )
             close = share <= TOLERANCE
             largest = max(largest, float(share[close].max(initial=0.0)))
@@ -161,8 +161,8 @@ class Answers:
 
 
 def _shares(own: np.ndarray, other: Any) -> np.ndarray:
-    """The largest difference of each sample as a share of its largest value, or of a hundredth of the batch's if that is
-    larger: an answer near 0 need not be that exact."""
+    """The largest difference of each sample as a share of its largest value, or of a hundredth of the batch's if that
+    is larger: an answer near 0 need not be that exact."""
     own = own.reshape(len(own), -1).astype(np.float64)
     gap = np.abs(np.asarray(other).reshape(own.shape) - own).max(1, initial=0.0)
     size = np.abs(own).max(1, initial=0.0)

@@ -140,9 +140,7 @@ class Emitter:
         ]
         given = {key: value for key, value in attributes.items() if value is not None}
         ids = self.graph.node(name, op, numbers, made, given, domain)
-        return [
-            Ref(number, tuple(shape), dtype) for number, (shape, dtype) in zip(ids, results, strict=True)
-        ]
+        return [Ref(number, tuple(shape), dtype) for number, (shape, dtype) in zip(ids, results, strict=True)]
 
     def _id(self, value: Operand) -> int:
         if isinstance(value, Ref):

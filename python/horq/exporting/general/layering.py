@@ -279,5 +279,3 @@ HANDLERS: dict[str, Handler] = {
     **_resizes(),
     "aten.embedding.default": _embedding,
 }
-
-

@@ -83,8 +83,8 @@ def _tensor(value: Any) -> Any:
 
 @contextmanager
 def ready(module: nn.Module) -> Iterator[nn.Module]:
-    """A float32 copy of `module` on the CPU in eval mode, its binary layers at their highest order; or the module itself
-    for so long, if it cannot be copied.
+    """A float32 copy of `module` on the CPU in eval mode, its binary layers at their highest order; or the module
+    itself for so long, if it cannot be copied.
 
     Raises `ExportError` for what is no module, or has no weights yet.
     """

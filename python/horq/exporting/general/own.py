@@ -19,9 +19,10 @@ from .emitter import Emitter, Ref, Refusal
 
 KINDS = (
     *(hn.HorqConv2d, hn.HorqLinear, hn.BinaryWeight, hn.Codebook, hn.Inq, hn.Int8, hn.PowerOfTwo),
-    *(hn.AffineByOrder, hn.SwitchableBatchNorm, hn.PReLU, hn.RPReLU),
+    *(hn.AffineByOrder, hn.SwitchableBatchNorm, hn.PReLU, hn.RPReLU, nn.LocalResponseNorm),
 )
-"""The layers that stay whole; the others of horq.nn are products and sums, which are captured as such."""
+"""The layers that stay whole; the others of horq.nn are products and sums, which are captured as such. PyTorch writes a
+response norm as a pool over five axes."""
 
 _LAYERS: dict[int, nn.Module] = {}
 """The layers of the module that is being captured, by number."""
@@ -47,7 +48,7 @@ def _(x: Tensor, number: int) -> Tensor:
 @contextmanager
 def whole(module: nn.Module) -> Iterator[dict[int, nn.Module]]:
     """While this lasts, own layers inside `module` are one operation each, by the numbers that it gives."""
-    found = [layer for layer in module.modules() if type(layer) in KINDS]
+    found = [layer for layer in module.modules() if _stays_whole(layer)]
     inside = {part for layer in found for part in layer.modules() if part is not layer}
     layers = {number: layer for number, layer in enumerate(layer for layer in found if layer not in inside)}
     forwards = {}
@@ -63,6 +64,11 @@ def whole(module: nn.Module) -> Iterator[dict[int, nn.Module]]:
             if forwards[number] is None:
                 del layer.forward
         _LAYERS.clear()
+
+
+def _stays_whole(layer: nn.Module) -> bool:
+    # Windows of an even size lie otherwise in PyTorch than in ONNX.
+    return type(layer) in KINDS and not (isinstance(layer, nn.LocalResponseNorm) and layer.size % 2 == 0)
 
 
 class _Call:
@@ -113,6 +119,8 @@ class _Recorder:
 
     def add(self, inputs: list[_Value], op: str, *, like: Any = None, part: str = "", **fields: Any) -> _Value:
         shape = self.e.result.shape
+        if op == "add":  # of the bases of a weight
+            return _Value(self.e.op("Add", *(value.ref for value in inputs), shape=shape))
         ref = self.e.op(op, *(value.ref for value in inputs), shape=shape, domain="horq", **_attributes(fields))
         return _Value(ref)
 
@@ -147,6 +155,9 @@ def emitted(e: Emitter, layer: nn.Module, x: Ref, binary: dict[str, int]) -> Ref
     """The nodes of an own layer; `binary` has the orders of the binary layers by the names of their nodes."""
     if isinstance(layer, hn.PReLU):
         return _prelu(e, layer, x)
+    if isinstance(layer, nn.LocalResponseNorm):
+        fields = {"alpha": float(layer.alpha), "beta": float(layer.beta), "bias": float(layer.k)}
+        return e.op("LRN", x, size=layer.size, **fields)
     recorder, value = _Recorder(e, binary), _Value(x)
     if isinstance(layer, hn.SwitchableBatchNorm):
         layer = hn.AffineByOrder(hn.Affine(*affine_of(norm)) for norm in layer.norms)

@@ -42,9 +42,7 @@ def _extreme(op: str, index: str) -> Handler:
 
 
 def _place(e: Emitter, op: str, x: Ref, axis: int, keep: bool, shape: Sequence[int]) -> Ref:
-    return e.op(
-        op, e.number(x), shape=shape, dtype=torch.int64, axis=axis, keepdims=int(keep), select_last_index=0
-    )
+    return e.op(op, e.number(x), shape=shape, dtype=torch.int64, axis=axis, keepdims=int(keep), select_last_index=0)
 
 
 def _arg(op: str) -> Handler:
@@ -84,9 +82,7 @@ def _variance(
     return variance, mean
 
 
-def _norm(
-    e: Emitter, x: Ref, order: float = 2, axes: Any = None, keep: bool = False, *, dtype: Any = None
-) -> Ref:
+def _norm(e: Emitter, x: Ref, order: float = 2, axes: Any = None, keep: bool = False, *, dtype: Any = None) -> Ref:
     axes = _axes(x, axes)
     if order == 2:
         return e.reduce("ReduceL2", x, axes, keep)
@@ -121,9 +117,7 @@ def _layer_norm(
 ) -> Ref:
     scale = torch.ones(tuple(sizes)) if weight is None else weight
     epsilon = float(rest[0]) if rest else 1e-5
-    return e.op(
-        "LayerNormalization", e.number(x), scale, bias, axis=-len(sizes), epsilon=epsilon, stash_type=1
-    )
+    return e.op("LayerNormalization", e.number(x), scale, bias, axis=-len(sizes), epsilon=epsilon, stash_type=1)
 
 
 def _native_layer_norm(
@@ -169,9 +163,7 @@ def _instance_norm(
     return e.op("InstanceNormalization", e.number(x), scale, shift, epsilon=float(epsilon))
 
 
-def _batch_norm(
-    e: Emitter, x: Ref, weight: Any, bias: Any, mean: Operand, variance: Operand, epsilon: float
-) -> Ref:
+def _batch_norm(e: Emitter, x: Ref, weight: Any, bias: Any, mean: Operand, variance: Operand, epsilon: float) -> Ref:
     channels = x.shape[1]
     scale = torch.ones(channels) if weight is None else weight
     shift = torch.zeros(channels) if bias is None else bias

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -86,5 +85,3 @@ def _all_refusals(walk: Walk, others: list[tuple[str, str, str, str]]) -> list[s
         text = f"{origin or f'`{place}` ({what})'}: {f'{what}: ' if origin else ''}{reason}"
         found.append(f"{text}; {instead}" if instead else text)
     return list(dict.fromkeys(found))
-
-

@@ -98,7 +98,7 @@ class Walk:
         return self._stand_in(node.meta.get("val"))
 
     def _stand_in(self, result: Any) -> Any:
-        """Values in place of those of an operation that was refused, so that what stands behind it is looked at, too."""
+        """Values in place of those of a refused operation, so that what stands behind it is looked at, too."""
         if isinstance(result, list | tuple):
             return [self._stand_in(part) for part in result]
         if not isinstance(result, Tensor):
@@ -159,5 +159,3 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [leaf for part in value.values() for leaf in _leaves(part)]
     return [value]
-
-
