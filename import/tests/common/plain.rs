@@ -18,13 +18,10 @@ pub(crate) fn evaluate(node: &Node, inputs: &[ArrayD<f64>], shape: &[usize]) -> 
         "LRN" => lrn(node, &inputs[0]),
         "LpNormalization" => lp(node, &inputs[0]),
         "Resize" => resize(node, &inputs[0], shape),
-        "XnorPopcountMatMul" => {
-            let equal = |at: IxDyn| {
-                (0..inputs[1].shape()[0])
-                    .filter(|&k| inputs[0][[at[0], k].as_slice()] == inputs[1][[k, at[1]].as_slice()])
-            };
-            ArrayD::from_shape_fn(IxDyn(shape), |at| equal(at).count() as f64)
-        }
+        "XnorPopcountMatMul" => ArrayD::from_shape_fn(IxDyn(shape), |at| {
+            let equal = |k: &usize| inputs[0][[at[0], *k].as_slice()] == inputs[1][[*k, at[1]].as_slice()];
+            (0..inputs[1].shape()[0]).filter(equal).count() as f64
+        }),
         other => panic!("no plain {other}"),
     }
 }
