@@ -48,8 +48,10 @@ impl Lowering<'_> {
         shape: &[usize],
         numbers: Vec<f32>,
     ) -> Result<Placed, Refusal> {
-        let input = self.graph.inputs[0];
-        let start = self.placed(input)?;
+        let input = self.graph.inputs.iter().copied().find(|input| self.values.contains_key(input));
+        let start = self.placed(input.ok_or_else(|| Refusal::of(node, "the network has no input", ""))?)?;
+        let numbers: Vec<f32> =
+            numbers.into_iter().map(|number| super::elementwise::finite(number.into()) as f32).collect();
         let len = start.shape.len();
         let flat = self.reshaped(start, Shape::Flat(len))?;
         let mut name = flat.name;

@@ -155,6 +155,7 @@ impl Lowering<'_> {
         shift: ArrayD<f64>,
     ) -> Result<(), Refusal> {
         let shape = self.result_shape(node)?;
+        let shift = shift.mapv(finite);
         if let Some(bad) = scale.iter().chain(&shift).find(|v| !(**v as f32).is_finite()) {
             let reason = format!("one of its constants is {bad}, and no value here may be infinite");
             return Err(Refusal::of(node, reason, "a mask of -1e9 does what one of -inf does"));
@@ -449,6 +450,11 @@ impl Lowering<'_> {
         self.place(node, name, operands.view);
         Ok(())
     }
+}
+
+/// What is added for -inf, which masks add where a softmax shall have 0: no value here may be infinite, and this leaves 0 as well.
+pub(super) fn finite(value: f64) -> f64 {
+    if value < f64::from(f32::MIN) / 2.0 { f64::from(f32::MIN) / 2.0 } else { value }
 }
 
 /// Two operands are always two; a refusal costs less than a proof.

@@ -180,6 +180,10 @@ impl<'g> Lowering<'g> {
     ) -> Result<Placed, Refusal> {
         let view = &placed.view;
         let sequence: Vec<usize> = groups.iter().flat_map(|axes| view.sequence(axes)).collect();
+        if sequence.len() != view.factors.len() {
+            let reason = format!("it has the shape {:?} where a batch of one is needed", view.shape());
+            return Err(Refusal::at(&placed.name, "value's shape", reason, "keep the first axis for the batch"));
+        }
         let [h, w, c] = groups.map(|axes| view.size(&view.sequence(axes)));
         let shape = if flat && h == 1 && w == 1 { Shape::Flat(c) } else { image(h, w, c) };
         self.rearranged(placed, &sequence, shape)

@@ -47,6 +47,10 @@ impl<'g> Lowering<'g> {
         let mut builder: Option<Builder> = None;
         let (mut values, mut names) = (HashMap::new(), HashSet::new());
         for &input in &graph.inputs {
+            // The engine has no inputs that nobody reads.
+            if !needs.contains_key(&input) {
+                continue;
+            }
             let value = graph.value(input);
             let Some(shape) = value.shape.as_deref().filter(|shape| shape.iter().all(|&size| size > 0)) else {
                 refusals.push(Refusal::at(&value.name, "input", "its sizes are not known", "give it fixed ones"));
@@ -103,7 +107,8 @@ impl<'g> Lowering<'g> {
             }
         }
         refusals.finish()?;
-        let inputs = self.graph.inputs.iter().map(|&input| {
+        let read = self.graph.inputs.iter().filter(|input| self.values.contains_key(input));
+        let inputs = read.map(|&input| {
             let (value, placed) = (self.graph.value(input), &self.values[&input]);
             let shape = value.shape.clone().unwrap_or_default();
             let order = order_of(&placed.view, false).unwrap_or_default();
@@ -159,7 +164,13 @@ impl<'g> Lowering<'g> {
         };
         placed = self.reshaped(placed, engine_shape(shape, &order))?;
         let taken = self.outputs.contains(&placed.name);
-        if taken || self.graph.inputs.iter().any(|input| self.values[input].name == placed.name) {
+        if taken
+            || self
+                .graph
+                .inputs
+                .iter()
+                .any(|input| self.values.get(input).is_some_and(|other| other.name == placed.name))
+        {
             // An input or another output under a name of its own.
             let op = Rearrange::reshape(placed.shape);
             placed.name = self.emit_as(&name, "Identity", "", &[&placed.name], op, "")?;

@@ -18,8 +18,8 @@ pub(crate) struct Facts {
     pub(crate) levels: Option<Vec<f64>>,
     /// Whether no element is negative.
     pub(crate) positive: bool,
-    /// Whether it is an input of the network or one that was but moved.
-    pub(crate) given: bool,
+    /// Whether elements that are exactly 0 are common: of an input, behind a rectifier or padding. What a sign makes of 0 then counts.
+    pub(crate) zeros: bool,
 }
 
 /// Facts of all values of a graph, by value.
@@ -49,7 +49,7 @@ pub(crate) fn analyse(graph: &mut Graph) -> Analysis {
     let mut analysis = Analysis(vec![Facts::default(); graph.values.len()]);
     for &input in &graph.inputs {
         analysis.0[input.0 as usize] =
-            Facts { sources: vec![(input, Function::identity())], given: true, ..Facts::default() };
+            Facts { sources: vec![(input, Function::identity())], zeros: true, ..Facts::default() };
     }
     let nodes = std::mem::take(&mut graph.nodes);
     for mut node in nodes {
@@ -108,13 +108,17 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
         let levels = sources.iter().find_map(|(source, f)| {
             let of_source = || Some(analysis.of(*source).levels.as_ref()?.iter().map(|&l| f.value(l)).collect());
             let mut levels = f.steps().or_else(of_source)?;
-            if analysis.of(*source).given {
+            if analysis.of(*source).zeros {
                 // A value at a break is no accident there: inputs are often exactly 0.
                 levels.extend(f.steps().map(|_| &f.at).into_iter().flatten());
             }
             sorted(levels)
         });
-        return (Facts { sources, levels, positive, given: false }, None);
+        let zeros = sources.iter().any(|(source, f)| {
+            let level = f.pieces.iter().any(|p| p.iter().all(|&c| c == 0.0));
+            level || analysis.of(*source).zeros && f.value(0.0) == 0.0
+        });
+        return (Facts { sources, levels, positive, zeros }, None);
     }
     let all = |fact: &dyn Fn(&Facts) -> bool| !runtime.is_empty() && runtime.iter().all(|&id| fact(analysis.of(id)));
     let positive = match op {
@@ -143,8 +147,16 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
         "MultiThreshold" => of_thresholds(graph, node),
         _ => None,
     };
-    let given = matches!(op, "Slice" | "Pad" | "Gather") && first.is_some_and(|facts| facts.given);
-    (Facts { sources: own(), levels, positive, given }, None)
+    let any = runtime.iter().any(|&id| analysis.of(id).zeros);
+    let zeros = match op {
+        "HardSwish" | "ThresholdedRelu" => true,
+        "Pad" => any || padded(graph, node).flatten() == Some(0.0),
+        "Slice" | "Split" | "Gather" | "Expand" | "Tile" | "Concat" | "Mul" | "PRelu" | "Elu" | "Selu" | "Celu" => any,
+        // Of rectified values, windows of nothing but zeros are common.
+        "AveragePool" | "GlobalMaxPool" | "ReduceMax" | "Resize" => positive && any,
+        _ => false,
+    };
+    (Facts { sources: own(), levels, positive, zeros }, None)
 }
 
 /// Distinct values in rising order, unless they are too many.

@@ -36,8 +36,8 @@ impl Quantized {
 /// The value as planes, if it can be had: of what it was quantized from, or of its own levels.
 pub(crate) fn quantized(analysis: &Analysis, value: ValueId) -> Option<Quantized> {
     let of_source = analysis.stairs(value).and_then(|(source, f)| {
-        // A sign of what is often exactly 0 has three values: that of an input is (torch.sign(0) is 0).
-        let zeros = analysis.of(source).given && undecided(&f);
+        // A sign of what is often exactly 0 has three values (torch.sign(0) is 0).
+        let zeros = analysis.of(source).zeros && undecided(&f);
         if zeros { None } else { of_stairs(source, &f) }
     });
     of_source.or_else(|| {

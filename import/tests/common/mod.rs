@@ -1,5 +1,7 @@
 //! Small networks by hand, and what they answer by the evaluator that folds constants.
 
+mod plain;
+
 use horq::{Model, Session, SessionOptions};
 use horq_import::graph::{Attribute, ElementType, Graph, Node, Tensor, Value, ValueId};
 use horq_import::{Imported, Options, fold, import};
@@ -107,7 +109,22 @@ impl Draft {
             graph.value_mut(id).constant = Some(Tensor::floats(input.clone()).into());
         }
         graph.inputs.clear();
-        fold::fold(&mut graph).expect("the evaluator knows all of it");
+        loop {
+            fold::fold(&mut graph).expect("the evaluator knows all of it");
+            let known = |id: &Option<ValueId>| id.is_none_or(|id| graph.value(id).constant.is_some());
+            let Some(place) = graph.nodes.iter().position(|node| node.inputs.iter().all(known)) else { break };
+            let node = graph.nodes.remove(place);
+            let inputs: Vec<ArrayD<f64>> = node
+                .inputs
+                .iter()
+                .flatten()
+                .filter_map(|&id| Some(graph.value(id).constant.as_ref()?.doubles()))
+                .collect();
+            let result = node.outputs[0].expect("it has a result");
+            let shape = graph.value(result).shape.clone().expect("it is known");
+            let values = plain::evaluate(&node, &inputs, &shape).mapv(|value| value as f32);
+            graph.value_mut(result).constant = Some(Tensor::floats(values).into());
+        }
         let answer = |&id: &ValueId| graph.value(id).constant.as_ref().expect("it is computed").singles();
         graph.outputs.iter().map(answer).collect()
     }

@@ -12,8 +12,8 @@ use crate::recognise::Quantized;
 use horq::PlainValues;
 use horq::graph::{Op, Shape};
 use horq::ops::{
-    Affine, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense, Clip, CodebookConv2d,
-    CodebookDense, Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Pad, Quantizer, ZeroInsert,
+    Add, Affine, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense, Clip, CodebookConv2d,
+    CodebookDense, Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Pad, Quantizer, Slice, ZeroInsert,
 };
 use horq::{Order, ScaleMode, Window};
 
@@ -78,7 +78,7 @@ impl Lowering<'_> {
                     placed.name = self.emit(node, "/pad", &[&placed.name], pad)?;
                     window.padding = [0; 4];
                 } else {
-                    map = Some(offsets(&tap_sums, &window, self.engine_shape(&placed.name), offset, site.filters)?);
+                    map = Some(self.offsets(node, &placed.name, &tap_sums, window, offset)?);
                 }
             }
             if offset != 0.0 && map.is_none() {
@@ -94,17 +94,30 @@ impl Lowering<'_> {
         let op = operation(form, &site, window, flat, columns.as_deref(), bias)?;
         let mut name = self.emit_as(&node.name, &node.op, "", &[&placed.name], op, &note)?;
         if let Some(map) = map {
-            let shape = self.engine_shape(&name);
-            let flat = Placed { name, shape, view: View::row_major(&[shape.len()]), pending: None };
-            let flat = self.reshaped(flat, Shape::Flat(map.len()))?;
-            let affine = Affine::new(vec![1.0; map.len()], map);
-            let sum =
-                self.emit_as(&node.name, &node.op, "/offset", &[&flat.name], affine, "what padded taps leave out")?;
-            let back = Placed { name: sum, shape: Shape::Flat(shape.len()), ..flat };
-            name = self.reshaped(back, shape)?.name;
+            name = self.emit(node, "/sum", &[&name, &map], Add)?;
         }
         self.place(node, name, view);
         Ok(())
+    }
+
+    /// What a constant offset of the activations adds to each value of the result: `offset` times the sum of the weights on valid
+    /// taps, which is a convolution of an image of ones.
+    fn offsets(
+        &mut self,
+        node: &Node,
+        operand: &str,
+        tap_sums: &[f64],
+        window: Window,
+        offset: f64,
+    ) -> Result<String, Refusal> {
+        let [height, width, _] = sizes(self.engine_shape(operand));
+        let part = self.emit(node, "/pixels", &[operand], Slice::new([0; 3], [height, width, 1]))?;
+        let ones = self.emit(node, "/ones", &[&part], Affine::new(vec![0.0], vec![1.0]))?;
+        let weights = singles(tap_sums.iter().map(|sum| offset * sum));
+        let filters = tap_sums.len() / window.taps();
+        let note = "what the offset of the input's levels adds, which padded taps leave out";
+        let op = Conv2d::new(window, filters, weights);
+        self.emit_as(&node.name, &node.op, "/offset", &[&ones], op, note)
     }
 
     /// The engine's shape of a value that it has.
@@ -228,34 +241,6 @@ fn level_of_zero(quantized: &Quantized) -> Option<f64> {
     let scale = quantized.levels.iter().fold(0.0f64, |m, l| m.max(l.abs()));
     let there = quantized.levels.iter().any(|level| level.abs() <= 1e-6 * scale);
     there.then_some(-quantized.center * quantized.gain)
-}
-
-/// What a constant offset of the activations adds to each value of the result: `offset` times the sum of the weights on valid taps.
-fn offsets(tap_sums: &[f64], window: &Window, input: Shape, offset: f64, filters: usize) -> Result<Vec<f32>, Refusal> {
-    let [height, width, _] = sizes(input);
-    let output = window.output(height, width);
-    let [rows, columns] = output.map_err(|error| Refusal::at("", "Conv", error.to_string(), ""))?;
-    let taps = window.taps();
-    let mut map = Vec::with_capacity(rows * columns * filters);
-    let valid = |axis: usize, place: usize, tap: usize, size: usize| {
-        let at = place * window.stride[axis] + tap * window.dilation[axis];
-        (window.padding[axis]..window.padding[axis] + size).contains(&at)
-    };
-    for row in 0..rows {
-        for column in 0..columns {
-            for sums in tap_sums.chunks_exact(taps) {
-                let mut sum = 0.0;
-                for (tap, tap_sum) in sums.iter().enumerate() {
-                    let (i, j) = (tap / window.kernel[1], tap % window.kernel[1]);
-                    if valid(0, row, i, height) && valid(1, column, j, width) {
-                        sum += tap_sum;
-                    }
-                }
-                map.push((offset * sum) as f32);
-            }
-        }
-    }
-    Ok(map)
 }
 
 /// The operation, its channels in the order of memory.
