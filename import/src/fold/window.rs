@@ -105,6 +105,12 @@ impl Window {
             }
             (other, None) => return Err(view.broken(format!("its auto_pad is `{other}`"))),
         };
+        if wanted.is_some() {
+            // What is wanted beyond the natural size lies at the ends.
+            for (padding, total) in self.output_padding.iter_mut().zip(&total) {
+                *padding += usize::try_from(-total).unwrap_or(0);
+            }
+        }
         let lower = auto == "SAME_LOWER";
         self.pads = total
             .into_iter()

@@ -182,6 +182,11 @@ impl Lowering<'_> {
 
     /// A node on two values, one of which may be a constant.
     fn arithmetic(&mut self, node: &Node, two: Two) -> Result<(), Refusal> {
+        let element = node.output(0).and_then(|id| self.graph.value(id).element);
+        if two == Two::Divide && element.is_some_and(|element| !element.is_float()) {
+            let instead = "divide floats and round with Floor, or leave it out";
+            return Err(Refusal::of(node, "it divides whole numbers, towards 0", instead));
+        }
         let constants = [self.known(node, 0), self.known(node, 1)];
         let number = |value: f64| ArrayD::from_elem(IxDyn(&[]), value);
         match (two, constants) {
@@ -296,6 +301,10 @@ impl Lowering<'_> {
         let bool = Some(crate::graph::ElementType::Bool);
         if from == bool || from == to || is_float(to) || !is_float(from) && to != bool {
             return self.identity(node);
+        }
+        if matches!(to, Some(crate::graph::ElementType::Int4 | crate::graph::ElementType::UInt4)) {
+            let reason = "whole numbers of 4 bits keep only the lowest bits of what does not fit";
+            return Err(Refusal::of(node, reason, "cast to int8, or clip and round"));
         }
         let value = self.operand(node, 0)?;
         let placed = self.placed(value)?;

@@ -4,9 +4,9 @@ use super::placed::{Placed, sizes};
 use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
-use crate::recognise::{Function, Rounding, first_above, quant_range, quant_rounding, trunc_rounding};
+use crate::recognise::{Cut, Function, Rounding, first_above, quant_range, quant_rounding, trunc_rounding};
 use horq::graph::Shape;
-use horq::ops::{Ceil, FakeQuantize, Floor, MultiThreshold, Round, Sign};
+use horq::ops::{Ceil, Clip, FakeQuantize, Floor, MultiThreshold, Round, Sign};
 use ndarray::ArrayD;
 
 pub(super) const RULES: &[Rule] = &[
@@ -189,19 +189,29 @@ impl Lowering<'_> {
             let number = self.number(node, place)?;
             number.ok_or_else(|| Refusal::of(node, format!("its input {place} is missing"), ""))
         };
-        let (scale, zero, lost) = (number(1)?, number(2)?, (number(3)? - number(4)?).exp2());
+        let needed = if node.inputs.len() < 6 { 1..5 } else { 1..6 };
+        for place in needed {
+            number(place)?;
+        }
+        let known = |place: usize| number(place).ok();
+        let Some(Cut { scale, zero, lost, range, result_scale, result_zero }) = Cut::of(node, &known) else {
+            return Err(Refusal::of(node, "its numbers are missing", ""));
+        };
         let value = self.operand(node, 0)?;
         let placed = self.placed(value)?;
         let steps = self.pending(node, placed, 1.0 / scale, zero);
         let whole = self.step(node, "/whole", steps, Round)?;
-        let less = self.pending(node, whole, 1.0 / lost, 0.0);
+        let mut less = self.pending(node, whole, 1.0 / lost, 0.0);
+        if let Some((low, high)) = range {
+            less = self.step(node, "/kept", less, Clip::new(low as f32, high as f32))?;
+        }
         let cut = match trunc_rounding(node) {
             Some(Rounding::HalfEven) => self.step(node, "/cut", less, Round)?,
             Some(Rounding::Floor) => self.step(node, "/cut", less, Floor)?,
             Some(Rounding::Ceil) => self.step(node, "/cut", less, Ceil)?,
             _ => return Err(Refusal::of(node, "it rounds in a way of its own", "FLOOR, ROUND and CEIL work")),
         };
-        let done = self.pending(node, cut, scale, -zero * scale);
+        let done = self.pending(node, cut, result_scale, -result_zero * result_scale);
         let view = done.view.clone();
         self.alias(node, done, view);
         Ok(())

@@ -272,7 +272,8 @@ fn by_elements(graph: &Graph, node: &Node, operand: &dyn Fn(usize) -> Option<Fun
         ("", "Add") => x.plus(&operand(1)?, 1.0)?,
         ("", "Sub") => x.plus(&operand(1)?, -1.0)?,
         ("", "Mul" | "And") => x.times(&operand(1)?)?,
-        ("", "Div") => {
+        // Whole numbers are divided towards 0.
+        ("", "Div") if graph.value(node.output(0)?).element.is_none_or(ElementType::is_float) => {
             let by = number(1).filter(|by| *by != 0.0)?;
             x.divided(by)
         }
@@ -316,11 +317,14 @@ fn by_elements(graph: &Graph, node: &Node, operand: &dyn Fn(usize) -> Option<Fun
             q.then(&Function::round(rounding))?.plus(&constant(-zero), 1.0)?.times(&constant(scale))?
         }
         (_, "Trunc") => {
-            let (scale, zero) = (number(1)?, number(2)?);
-            let lost = (number(3)? - number(4)?).exp2();
+            let Cut { scale, zero, lost, range, result_scale, result_zero } = Cut::of(node, &number)?;
             let whole = x.divided(scale).plus(&constant(zero), 1.0)?.then(&Function::round(Rounding::HalfEven))?;
-            let less = whole.divided(lost).then(&Function::round(trunc_rounding(node)?))?;
-            less.plus(&constant(-zero), 1.0)?.times(&constant(scale))?
+            let mut less = whole.divided(lost);
+            if let Some((low, high)) = range {
+                less = less.then(&Function::clip(Some(low), Some(high)))?;
+            }
+            let less = less.then(&Function::round(trunc_rounding(node)?))?;
+            less.plus(&constant(-result_zero), 1.0)?.times(&constant(result_scale))?
         }
         (_, "MultiThreshold") => {
             let thresholds = graph.value(node.input(1)?).constant.as_ref()?.doubles();
@@ -346,6 +350,9 @@ fn cast(graph: &Graph, node: &Node, x: Function) -> Option<Function> {
     if to == ElementType::Bool {
         // Not 0: of 0 and 1 that is the value itself.
         return if from == ElementType::Bool { Some(x) } else { x.then(&Function::two(0.0, 1.0, 0.0, 1.0)) };
+    }
+    if from.is_float() && matches!(to, ElementType::Int4 | ElementType::UInt4) {
+        return None;
     }
     if from.is_float() && !to.is_float() { x.then(&Function::round(Rounding::Truncate)) } else { Some(x) }
 }
@@ -373,9 +380,42 @@ impl Uniform {
     }
 }
 
+/// What a `Trunc` node does with the whole numbers that it cuts bits off.
+pub(crate) struct Cut {
+    /// The step of what it reads.
+    pub(crate) scale: f64,
+    /// The whole number of 0 in what it reads.
+    pub(crate) zero: f64,
+    /// What it divides by.
+    pub(crate) lost: f64,
+    /// The lowest and the highest number that it makes, where it has a range.
+    pub(crate) range: Option<(f64, f64)>,
+    /// The step of what it makes.
+    pub(crate) result_scale: f64,
+    /// The number of 0 in what it makes.
+    pub(crate) result_zero: f64,
+}
+
+impl Cut {
+    /// Of version 1, whose inputs are x, scale, zero point, bits and the bits left, or of version 2, which has the scale
+    /// of its result before the bits left, and a range.
+    pub(crate) fn of(node: &Node, number: &dyn Fn(usize) -> Option<f64>) -> Option<Self> {
+        let (scale, zero) = (number(1)?, number(2)?);
+        if node.inputs.len() < 6 {
+            let lost = (number(3)? - number(4)?).exp2();
+            return Some(Self { scale, zero, lost, range: None, result_scale: scale, result_zero: zero });
+        }
+        let (result_scale, bits) = (number(4)?, number(5)?);
+        let lost = (result_scale / scale).log2().round_ties_even().exp2();
+        let range = Some(quant_range(node, bits));
+        Some(Self { scale, zero, lost, range, result_scale, result_zero: zero / lost })
+    }
+}
+
 /// The lowest and the highest whole number of a `Quant` node.
 pub(crate) fn quant_range(node: &Node, bits: f64) -> (f64, f64) {
-    let (signed, narrow) = (node.int("signed", 1) != 0, node.int("narrow", 0) != 0);
+    // Both must be there; qonnx takes these where they are not.
+    let (signed, narrow) = (node.int("signed", 1) != 0, node.int("narrow", i64::from(node.op != "Trunc")) != 0);
     let low = match (signed, narrow) {
         (true, true) => -(bits - 1.0).exp2() + 1.0,
         (true, false) => -(bits - 1.0).exp2(),

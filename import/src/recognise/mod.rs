@@ -6,7 +6,7 @@ mod planes;
 mod quantizer;
 mod weights;
 
-pub(crate) use activations::{Analysis, MOVES, analyse, quant_range, quant_rounding, scalar, trunc_rounding};
+pub(crate) use activations::{Analysis, Cut, MOVES, analyse, quant_range, quant_rounding, scalar, trunc_rounding};
 pub(crate) use function::{Function, Rounding};
 pub(crate) use quantizer::{Quantized, first_above, quantized};
 pub(crate) use weights::{Base, Kinds, kinds};
