@@ -36,15 +36,6 @@ pub struct Port {
     pub engine_shape: Vec<usize>,
 }
 
-/// Values of the inputs and of the answers to them, each as the network lays it out: samples along the first axis.
-#[derive(Clone, Debug, Default)]
-pub struct Golden {
-    /// Of each input, in order.
-    pub inputs: Vec<ArrayD<f32>>,
-    /// Of each answer, in order.
-    pub outputs: Vec<ArrayD<f32>>,
-}
-
 impl<'g> Lowering<'g> {
     pub(super) fn new(
         graph: &'g Graph,
