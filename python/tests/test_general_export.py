@@ -128,7 +128,8 @@ BINARY = {
     "binary MLP": 2,
     "our HorqConv2d": 1,
 }
-"""How many layers run on binary kernels in some kinds. A `torch.sign` that may see a 0 has three values: bytes hold those."""
+"""How many layers run on binary kernels in some kinds. A `torch.sign` that may see a 0 has three values, which go into
+bytes."""
 
 
 @pytest.mark.parametrize("name", BINARY)
