@@ -76,7 +76,8 @@ def _all_refusals(walk: Walk, others: list[tuple[str, str, str, str]]) -> list[s
     """The refusals of both stages, those of the second with the lines of the user's code."""
     found = [f"{what}: {why}" for what, why in walk.refusals]
     for place, what, reason, instead in others:
-        if place in walk.stand_ins:
+        # Where operations are missing, a word on the graph as a whole says nothing about the module.
+        if place in walk.stand_ins or (walk.refusals and not place):
             continue
         origin = walk.origins.get(place, "")
         text = f"{origin or f'`{place}` ({what})'}: {f'{what}: ' if origin else ''}{reason}"
