@@ -113,7 +113,7 @@ class Graph:
         *,
         producer: str,
         notes: Mapping[str, str],
-        golden: tuple[Sequence[NDArray[np.float32]], Sequence[NDArray[np.float32]]],
+        golden: tuple[Sequence[NDArray[np.float32]], Sequence[NDArray[np.float32]]] | None,
     ) -> Imported | list[tuple[str, str, str, str]]: ...
     def nodes(self) -> list[tuple[str, str, str, list[str]]]: ...
 

@@ -112,16 +112,18 @@ impl Graph {
         py: Python<'py>,
         producer: String,
         notes: BTreeMap<String, String>,
-        golden: (Vec<Bound<'py, PyAny>>, Vec<Bound<'py, PyAny>>),
+        golden: Option<(Vec<Bound<'py, PyAny>>, Vec<Bound<'py, PyAny>>)>,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
             let read = |arrays: &[Bound<'py, PyAny>]| arrays.iter().map(elements).collect::<PyResult<Vec<_>>>();
-            let golden = Golden { inputs: read(&golden.0)?, outputs: read(&golden.1)? };
+            let golden = golden
+                .map(|(inputs, outputs)| Ok::<_, PyErr>(Golden { inputs: read(&inputs)?, outputs: read(&outputs)? }))
+                .transpose()?;
             let graph = self.lock()?.clone();
             let mut options = Options::default();
             options.notes = notes;
             options.producer = Some(producer);
-            options.golden = Some(golden);
+            options.golden = golden;
             imported(py, py.detach(|| horq_import::import(graph, &options)))
         })
     }

@@ -45,11 +45,8 @@ def made(module: nn.Module, example: Example, notes: Mapping[str, str], golden: 
     with ready(module) as copy:
         answers = Answers(copy, inputs)
         walk = _walked(copy, example.part(0, 1))
-        with torch.no_grad():
-            stored = (
-                [tensor.float().numpy() for tensor in inputs.tensors],
-                [rows.copy() for rows in answers.tensors()],
-            )
+        # Where operations are missing, inputs stand in for them: the graph is looked at, but is no file.
+        stored = None if walk.refusals else ([tensor.float().numpy() for tensor in inputs.tensors], answers.tensors())
         imported = walk.e.graph.to_horq(
             producer=f"horq {__version__} (PyTorch {torch.__version__}, torch.export)", notes=dict(notes), golden=stored
         )
@@ -79,7 +76,8 @@ def _all_refusals(walk: Walk, others: list[tuple[str, str, str, str]]) -> list[s
     """The refusals of both stages, those of the second with the lines of the user's code."""
     found = [f"{what}: {why}" for what, why in walk.refusals]
     for place, what, reason, instead in others:
-        if place in walk.stand_ins:
+        # Where operations are missing, a word on the graph as a whole says nothing about the module.
+        if place in walk.stand_ins or (walk.refusals and not place):
             continue
         origin = walk.origins.get(place, "")
         text = f"{origin or f'`{place}` ({what})'}: {f'{what}: ' if origin else ''}{reason}"
