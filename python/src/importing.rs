@@ -21,6 +21,9 @@ use crate::model::Model;
 /// A result of a node: its name, its shape with the batch of one, and the number that ONNX has for its type.
 type Made = (String, Vec<usize>, i32);
 
+/// Arrays of the inputs and of the answers.
+type GoldenOf<'py> = (Vec<Bound<'py, PyAny>>, Vec<Bound<'py, PyAny>>);
+
 /// A node: its name, its domain, its operation and the names of what it reads.
 type NodeOf = (String, String, String, Vec<String>);
 
@@ -112,7 +115,7 @@ impl Graph {
         py: Python<'py>,
         producer: String,
         notes: BTreeMap<String, String>,
-        golden: Option<(Vec<Bound<'py, PyAny>>, Vec<Bound<'py, PyAny>>)>,
+        golden: Option<GoldenOf<'py>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
             let read = |arrays: &[Bound<'py, PyAny>]| arrays.iter().map(elements).collect::<PyResult<Vec<_>>>();
