@@ -35,8 +35,11 @@ fn places(shape: &[usize]) -> Vec<Vec<usize>> {
     ndarray::indices(IxDyn(shape)).into_iter().map(|place| place.as_array_view().to_vec()).collect()
 }
 
+/// A tap of a window: its place in the kernel, and in the input if it lies there.
+type Tap = (Vec<usize>, Option<Vec<usize>>);
+
 /// Where each tap of a window lies, none for a padded one; and how many taps lie on the padded image.
-fn taps(node: &Node, kernel: &[usize], at: &[usize], size: &[usize]) -> (Vec<(Vec<usize>, Option<Vec<usize>>)>, usize) {
+fn taps(node: &Node, kernel: &[usize], at: &[usize], size: &[usize]) -> (Vec<Tap>, usize) {
     let axes = kernel.len();
     let (strides, dilations) = (list(node, "strides", 1, axes), list(node, "dilations", 1, axes));
     let pads = list(node, "pads", 0, 2 * axes);
