@@ -70,7 +70,7 @@ def test_the_layout_of_the_network_can_stay():
 
 
 def test_everything_that_is_refused_is_named():
-    with pytest.raises(horq.ExportError, match="`c` .GRU|GRU"):
+    with pytest.raises(horq.ExportError, match="GRU"):
         horq.from_onnx(network("GRU"))
     with pytest.raises(horq.Error):
         horq.from_onnx(b"<!DOCTYPE html>")
