@@ -76,7 +76,7 @@ def test_the_project_names_every_package_that_it_and_its_tests_import():
     needed, extras = packages(project["dependencies"]), project["optional-dependencies"]
     wheel, experiments = third_party(ROOT / "horq"), third_party(ROOT / "experiments") - {"experiments"}
     assert wheel <= needed | packages(extras["train"])
-    assert wheel | experiments <= needed | packages(extras["experiments"])
+    assert wheel | experiments <= needed | packages(extras["experiments"]) | packages(extras["roads"])
     test = packages(extras["test"])
     assert wheel | experiments | third_party(ROOT / "tests") - {"experiments"} | {"pytest"} <= needed | test
 

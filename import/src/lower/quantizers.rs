@@ -226,7 +226,12 @@ impl Lowering<'_> {
         let mut placed = self.placed(value)?;
         let rank = placed.view.axes.len();
         let layout = node.text("data_layout", if rank == 3 { "NWC" } else { "NC" });
-        let channels = layout.find('C').unwrap_or(1).min(rank - 1);
+        let channels = layout.find('C').unwrap_or(1).min(rank.saturating_sub(1));
+        let found = self.shape(value)?.get(channels).copied().unwrap_or(1);
+        if rows != 1 && rows != found {
+            let reason = format!("it has thresholds for {rows} channels, and its input has {found}");
+            return Err(Refusal::of(node, reason, "one row, or a row for each channel, works"));
+        }
         let row_of: Vec<usize> = if rows == 1 {
             vec![0]
         } else {
