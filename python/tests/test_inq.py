@@ -134,7 +134,7 @@ def test_it_compiles_whole():
 def test_files_hold_what_is_frozen_whole(tmp_path):
     model, x = horq.convert(net(), "inq").eval(), torch.randn(3, 3, 4, 5)
     hn.freeze_(model, 0.75)
-    with pytest.raises(horq.ExportError, match=r"node `0` .*only 75\.\d% of the weights are frozen; call freeze\(1\)"):
+    with pytest.raises(horq.ExportError, match=r"`0` .*only 75\.\d% of the weights are frozen; call freeze\(1\)"):
         horq.export(model, x, tmp_path / "net.horq")
     hn.freeze_(model, 1)
     horq.export(model, x, tmp_path / "net.horq")
