@@ -107,6 +107,10 @@ pub(super) fn cast(tensor: &Tensor, element: ElementType) -> Tensor {
         (_, to) if to.is_float() => return float_tensor(to, tensor.doubles()),
         (Data::Int(values), to) => Data::Int(values.mapv(|value| wrapped(to, value))),
         (Data::Bool(values), _) => Data::Int(values.mapv(i64::from)),
+        // Of 4 bits ONNX keeps the lowest, of more it leaves open what becomes of values that do not fit.
+        (_, to @ (ElementType::Int4 | ElementType::UInt4)) => {
+            Data::Int(tensor.doubles().mapv(|value| wrapped(to, value as i64)))
+        }
         (_, to) => Data::Int(tensor.doubles().mapv(|value| saturated(to, value))),
     };
     Tensor { element, data }

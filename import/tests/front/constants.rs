@@ -28,6 +28,13 @@ fn row(values: &[f32]) -> Tensor {
 }
 
 #[test]
+fn whole_numbers_of_4_bits_keep_the_lowest() {
+    let x = row(&[-9.5, -8.0, 7.9, 8.0, 20.0]);
+    check("Cast", std::slice::from_ref(&x), &[int("to", 22)], &[7.0, -8.0, 7.0, -8.0, 4.0]);
+    check("Cast", &[x], &[int("to", 21)], &[7.0, 8.0, 7.0, 8.0, 4.0]);
+}
+
+#[test]
 fn functions_of_floats() {
     let x = [-2.0, -0.5, 0.0, 0.5, 2.5];
     let apply = |op: &str, attributes: &[Attribute], f: &dyn Fn(f64) -> f64| {
