@@ -17,6 +17,14 @@ pub(crate) fn top(outputs: &[f32], n: usize) -> Vec<usize> {
     classes
 }
 
+/// The largest difference of two answers: absolute, and relative to the largest value of the first.
+pub(crate) fn difference(expected: &[f32], found: &[f32]) -> [f64; 2] {
+    let scale = expected.iter().fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()));
+    let apart = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).abs();
+    let largest = expected.iter().zip(found).map(apart).fold(0.0, f64::max);
+    [largest, largest / f64::from(scale)]
+}
+
 /// Turns the outputs of a model into probabilities.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Confidence {
@@ -53,6 +61,12 @@ mod tests {
         assert_eq!(top1(&[1.0, 3.0, 3.0, 2.0]), 1);
         assert_eq!(top(&[1.0, 3.0, 3.0, 2.0], 3), [1, 2, 3]);
         assert_eq!(top(&[1.0], 5), [0]);
+    }
+
+    #[test]
+    fn differences_are_relative_to_the_largest_value() {
+        assert_eq!(difference(&[1.0, -4.0], &[2.0, -4.0]), [1.0, 0.25]);
+        assert_eq!(difference(&[0.0], &[0.0]), [0.0, 0.0]);
     }
 
     #[test]

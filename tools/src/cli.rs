@@ -55,10 +55,14 @@ pub(crate) struct Inspect {
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// The .onnx file.
-    pub(crate) file: PathBuf,
+    #[arg(required_unless_present = "operations")]
+    pub(crate) file: Option<PathBuf>,
     /// The .horq file to write.
-    #[arg(short, long, value_name = "FILE.horq")]
-    pub(crate) output: PathBuf,
+    #[arg(short, long, value_name = "FILE.horq", required_unless_present = "operations")]
+    pub(crate) output: Option<PathBuf>,
+    /// List the operations that may stand in a file, and do nothing else.
+    #[arg(long)]
+    pub(crate) operations: bool,
     /// The shape of an input whose sizes the file leaves open, with a batch of 1; may be given several times.
     #[arg(long, value_name = "NAME=1x3x224x224", value_parser = input_shape)]
     pub(crate) input: Vec<(String, Vec<usize>)>,

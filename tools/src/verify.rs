@@ -1,5 +1,6 @@
 //! `horq verify`: is this file whole, and does this machine compute what its maker computed?
 
+use crate::answer::difference as apart;
 use crate::cli;
 use crate::failure::Failure;
 use crate::isa;
@@ -85,11 +86,8 @@ fn difference(golden: &Golden<'_>, answers: &[Vec<f32>]) -> (f64, f64) {
     for (stored, answer) in golden.outputs.iter().zip(answers) {
         let len = stored.len() / golden.samples;
         for (stored, found) in stored.chunks_exact(len).zip(answer.chunks_exact(len)) {
-            let scale = stored.iter().fold(f32::MIN_POSITIVE, |max, v| max.max(v.abs()));
-            for (&a, &b) in stored.iter().zip(found) {
-                let difference = (f64::from(a) - f64::from(b)).abs();
-                worst = (worst.0.max(difference), worst.1.max(difference / f64::from(scale)));
-            }
+            let [largest, relative] = apart(stored, found);
+            worst = (worst.0.max(largest), worst.1.max(relative));
         }
     }
     worst

@@ -52,6 +52,17 @@ fn refusals_name_the_node_and_leave_no_file() {
 }
 
 #[test]
+fn the_operations_that_may_stand_in_a_file_are_listed() {
+    let said = horq(&["import", "--operations"]).ok();
+    let names: Vec<&str> = said.lines().collect();
+    assert!(names.is_sorted() && names.len() >= 60, "{names:?}");
+    for name in ["BipolarQuant", "Conv", "MultiThreshold", "Sign"] {
+        assert!(names.contains(&name), "{name}");
+    }
+    horq(&["import"]).fails(2, &["--output", "FILE"]);
+}
+
+#[test]
 fn a_check_without_python_says_what_is_missing() {
     let files = Files::new();
     let (file, output, python) = (seed("conv"), files.path("out.horq"), files.path("no-python"));

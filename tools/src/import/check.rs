@@ -1,6 +1,6 @@
 //! The new file beside the original: both answer the same inputs.
 
-use crate::answer::top1;
+use crate::answer::{difference, top1};
 use crate::cli;
 use crate::failure::Failure;
 use crate::input;
@@ -22,6 +22,8 @@ pub(super) struct Agreement {
     pub(super) largest: f64,
     /// Samples within [`CLOSE`].
     pub(super) close: usize,
+    /// Samples further off than [`FAR`].
+    pub(super) far: usize,
     /// Samples whose first answer has its largest value at the same place.
     pub(super) classes: usize,
 }
@@ -29,14 +31,17 @@ pub(super) struct Agreement {
 /// How far f32 answers lie apart where sums are taken in another order.
 pub(super) const CLOSE: f64 = 1e-4;
 
+/// More than single values that fall to the other side of a threshold make of most answers.
+pub(super) const FAR: f64 = 1e-2;
+
 /// Runs both on `args.check` samples.
-pub(super) fn check(args: &cli::Import, imported: &Imported) -> Result<Agreement, Failure> {
+pub(super) fn check(args: &cli::Import, file: &Path, imported: &Imported) -> Result<Agreement, Failure> {
     let folder = tempfile::tempdir().map_err(|error| Failure::Failed(format!("no temporary folder: {error}")))?;
     let shapes = |ports: &[Port]| ports.iter().map(|port| json!([port.name, port.shape])).collect::<Vec<_>>();
     let names: Vec<&str> = imported.outputs.iter().map(|port| port.name.as_str()).collect();
     let job = json!({ "inputs": shapes(&imported.inputs), "outputs": names }).to_string();
     let mut command = Command::new(&args.python);
-    command.arg("-c").arg(ORIGINAL).arg(&args.file).arg(folder.path());
+    command.arg("-c").arg(ORIGINAL).arg(file).arg(folder.path());
     command.arg(args.check.to_string()).arg("1").arg(job).args(&args.samples);
     let ran = command.output().map_err(|error| {
         let python = escaped(&args.python);
@@ -47,7 +52,7 @@ pub(super) fn check(args: &cli::Import, imported: &Imported) -> Result<Agreement
         // The reason stands at the end of what Python says, which may take several lines.
         let lines: Vec<&str> = said.trim().lines().map(str::trim).collect();
         let reason = lines[lines.len().saturating_sub(3)..].join(" ");
-        return Err(Failure::file(&args.file, format_args!("the original does not run: {reason}")));
+        return Err(Failure::file(file, format_args!("the original does not run: {reason}")));
     }
     let read = |kind: &str, ports: &[Port]| -> Result<Vec<Vec<f32>>, Failure> {
         (0..ports.len()).map(|place| floats(&folder.path().join(format!("{kind}_{place}.npy")))).collect()
@@ -72,9 +77,10 @@ fn compare(imported: &Imported, inputs: &[Vec<f32>], outputs: &[Vec<f32>]) -> Re
         let given: Vec<Values<'_>> = given.iter().map(|values| Values::F32(values)).collect();
         let mut slices: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
         session.run_many(&given, &mut slices)?;
-        let worst = expected.iter().zip(&found).map(|(a, b)| relative(a, b)).fold(0.0, f64::max);
+        let worst = expected.iter().zip(&found).map(|(a, b)| difference(a, b)[1]).fold(0.0, f64::max);
         agreement.largest = agreement.largest.max(worst);
         agreement.close += usize::from(worst <= CLOSE);
+        agreement.far += usize::from(worst > FAR);
         agreement.classes += usize::from(top1(&expected[0]) == top1(&found[0]));
     }
     Ok(agreement)
@@ -83,13 +89,6 @@ fn compare(imported: &Imported, inputs: &[Vec<f32>], outputs: &[Vec<f32>]) -> Re
 /// Values of one sample of a port.
 fn len(port: &Port) -> usize {
     port.shape.iter().product::<usize>().max(1)
-}
-
-/// The largest difference of two answers, relative to the largest value of the first.
-fn relative(expected: &[f32], found: &[f32]) -> f64 {
-    let scale = expected.iter().fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()));
-    let difference = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).abs();
-    expected.iter().zip(found).map(difference).fold(0.0, f64::max) / f64::from(scale)
 }
 
 /// Row-major values of `shape`, their axes in another order: axis i of the result is axis `order[i]`.
@@ -130,11 +129,5 @@ mod tests {
         let expected = [0., 6., 1., 7., 2., 8., 3., 9., 4., 10., 5., 11.];
         assert_eq!(moved(&values, &[1, 2, 3, 2], &[0, 2, 3, 1]), expected);
         assert_eq!(moved(&values, &[1, 12], &[0, 1]), values);
-    }
-
-    #[test]
-    fn differences_are_relative_to_the_largest_value() {
-        assert_eq!(relative(&[1.0, -4.0], &[2.0, -4.0]), 0.25);
-        assert_eq!(relative(&[0.0], &[0.0]), 0.0);
     }
 }

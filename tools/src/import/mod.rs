@@ -6,7 +6,7 @@ use crate::cli;
 use crate::failure::Failure;
 use check::{Agreement, CLOSE};
 use horq::replace_file;
-use horq_import::{Imported, onnx};
+use horq_import::{Error, Imported, onnx};
 use serde_json::json;
 use std::io::Write;
 
@@ -14,16 +14,25 @@ use std::io::Write;
 /// side where sums are taken in another order.
 const CLASSES_THAT_MAY_CHANGE: usize = 1;
 
+/// Of a hundred samples, how many may lie further off than [`check::FAR`]: more is no chance but another network.
+const FAR_THAT_MAY_BE: usize = 10;
+
 /// Runs the command.
 pub(crate) fn import(args: &cli::Import, out: &mut dyn Write) -> Result<(), Failure> {
-    let fail = |error: horq_import::error::Error| Failure::file(&args.file, error);
+    let (Some(file), Some(output), false) = (&args.file, &args.output, args.operations) else {
+        return Ok(writeln!(out, "{}", horq_import::operations().join("\n"))?);
+    };
+    let fail = |error| match error {
+        Error::Io { .. } => Failure::Failed(error.to_string()), // names its file itself
+        error => Failure::file(file, error),
+    };
     let shapes = args.input.iter().cloned().collect();
-    let graph = onnx::read(&args.file, &onnx::Options { shapes }).map_err(fail)?;
+    let graph = onnx::read(file, &onnx::Options { shapes }).map_err(fail)?;
     let mut options = horq_import::Options::default();
     options.same_layout = args.same_layout;
     let imported = horq_import::import(graph, &options).map_err(fail)?;
-    replace_file(&args.output, &imported.file).map_err(|error| Failure::Failed(error.to_string()))?;
-    let agreement = (args.check > 0).then(|| check::check(args, &imported)).transpose()?;
+    replace_file(output, &imported.file).map_err(|error| Failure::Failed(error.to_string()))?;
+    let agreement = (args.check > 0).then(|| check::check(args, file, &imported)).transpose()?;
     if args.json {
         let report = document(&imported, agreement);
         writeln!(out, "{report}")?;
@@ -35,7 +44,7 @@ pub(crate) fn import(args: &cli::Import, out: &mut dyn Write) -> Result<(), Fail
     }
     match agreement {
         Some(agreement) if !agreement.holds() => {
-            Err(Failure::file(&args.output, "it does not answer as the original does; do not use it, and report this"))
+            Err(Failure::file(output, "it does not answer as the original does; do not use it, and report this"))
         }
         _ => Ok(()),
     }
@@ -44,12 +53,13 @@ pub(crate) fn import(args: &cli::Import, out: &mut dyn Write) -> Result<(), Fail
 impl Agreement {
     /// Whether the file can stand for the original.
     fn holds(&self) -> bool {
-        self.classes * 100 >= self.samples * (100 - CLASSES_THAT_MAY_CHANGE)
+        let samples = self.samples;
+        self.classes * 100 >= samples * (100 - CLASSES_THAT_MAY_CHANGE) && self.far * 100 <= samples * FAR_THAT_MAY_BE
     }
 }
 
 fn sentence(agreement: Agreement) -> String {
-    let Agreement { samples, largest, close, classes } = agreement;
+    let Agreement { samples, largest, close, classes, .. } = agreement;
     format!(
         "beside the original, {samples} samples: same class {classes}, within {CLOSE:.0e} of the largest value {close}, \
          largest difference {largest:.1e}"
@@ -60,8 +70,8 @@ fn document(imported: &Imported, agreement: Option<Agreement>) -> serde_json::Va
     let ports = |ports: &[horq_import::Port]| -> Vec<serde_json::Value> {
         ports.iter().map(|port| json!({ "name": port.name, "shape": port.shape, "order": port.order })).collect()
     };
-    let check = agreement.map(|Agreement { samples, largest, close, classes }| {
-        json!({ "samples": samples, "largest_difference": largest, "close": close, "same_class": classes })
+    let check = agreement.map(|Agreement { samples, largest, close, far, classes }| {
+        json!({ "samples": samples, "largest_difference": largest, "close": close, "far": far, "same_class": classes })
     });
     json!({
         "inputs": ports(&imported.inputs),
