@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import horq
+from horq import nn as hn
 
 ALL = {**KINDS, **IDIOMS}
 REFUSED = {
@@ -182,3 +183,13 @@ def test_the_script_of_the_page_runs_from_training_to_answers(tmp_path, monkeypa
     assert len(shares) == 3
     assert shares[2] > 90
     assert min(shares) > 60
+
+
+def test_a_layer_of_ours_may_be_the_whole_module(tmp_path):
+    """By the general road: the exact one refuses hooks."""
+    torch.manual_seed(5)
+    layer = hn.HorqConv2d(3, 8, 3, padding=1, order=2).eval()
+    layer.register_forward_hook(lambda module, inputs, y: y.permute(0, 2, 3, 1).relu())
+    report = horq.export(layer, torch.randn(3, 3, 6, 6), tmp_path / "net.horq")
+    assert report.road == "general"
+    assert [row["became"] for row in report.layers].count("binary_conv2d") == 1

@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="eight planes"):
         hn.image8(hn.HorqLinear(4, 2, order=2), 4)
     with pytest.raises(horq.ExportError, match="flatten it first"):
-        horq.export(hn.Int8(nn.Linear(5, 2), 0, 1), random(2, 3, 4, 5), tmp_path / "x", general=False)
+        horq.export(hn.Int8(nn.Linear(5, 2), 0, 1), random(2, 3, 4, 5), tmp_path / "x")
 
 
 def test_the_builder_names_what_is_wrong():

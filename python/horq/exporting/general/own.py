@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,7 +56,7 @@ def whole(module: nn.Module) -> Iterator[dict[int, nn.Module]]:
         forwards[number] = vars(layer).get("forward")
         if forwards[number] is None:
             _LAYERS[number] = _unhooked(layer)
-            layer.forward = _Call(number)  # type: ignore[assignment]
+            layer.forward = _called(number)  # type: ignore[assignment]
     try:
         yield layers
     finally:
@@ -71,14 +71,13 @@ def _stays_whole(layer: nn.Module) -> bool:
     return type(layer) in KINDS and not (isinstance(layer, nn.LocalResponseNorm) and layer.size % 2 == 0)
 
 
-class _Call:
-    """The forward of a layer while it is captured."""
+def _called(number: int) -> Callable[[Tensor], Tensor]:
+    """The forward of a layer while it is captured; a function, since PyTorch looks into that of the module itself."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def forward(x: Tensor) -> Tensor:
+        return torch.ops.horq.layer(x, number)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.ops.horq.layer(x, self.number)
+    return forward
 
 
 def _unhooked(layer: nn.Module) -> nn.Module:
