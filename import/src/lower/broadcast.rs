@@ -1,7 +1,7 @@
 //! Values of different shapes and orders, brought together.
 
 use super::Lowering;
-use super::placed::{Pending, Placed, image, sizes};
+use super::placed::{Pending, Placed, image};
 use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
 use crate::layout::View;
@@ -117,7 +117,7 @@ impl Lowering<'_> {
         let axes: Vec<usize> = order.iter().copied().filter(|&axis| shape[axis] > 1).collect();
         let has = |axis: usize| -> Vec<bool> { operands.iter().map(|placed| size(axis, placed) > 1).collect() };
         let groups = leader
-            .and_then(|leader| cut_like(&axes, &shape, sizes(operands[leader].shape)))
+            .and_then(|leader| cut_like(&axes, &shape, operands[leader].shape.sizes()))
             .filter(|groups| groups.iter().all(|group| group.windows(2).all(|pair| has(pair[0]) == has(pair[1]))))
             .or_else(|| {
                 let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -147,7 +147,7 @@ impl Lowering<'_> {
         let mut values = Vec::new();
         for placed in operands {
             let [h, w, c] = [0, 1, 2].map(|i| groups[i].iter().map(|&axis| size(axis, &placed)).product::<usize>());
-            let shape = if sizes(placed.shape) == [h, w, c] { placed.shape } else { image(h, w, c) };
+            let shape = if placed.shape.sizes() == [h, w, c] { placed.shape } else { image(h, w, c) };
             let sequence = placed.view.sequence(&order);
             values.push(self.rearranged(placed, &sequence, shape)?);
         }

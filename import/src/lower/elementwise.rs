@@ -1,7 +1,7 @@
 //! Operations by elements.
 
 use super::broadcast::Two;
-use super::placed::{Pending, Placed, sizes};
+use super::placed::{Pending, Placed};
 use super::{Lowering, Rule};
 use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
@@ -367,7 +367,7 @@ impl Lowering<'_> {
     fn leaky_relu(&mut self, node: &Node) -> Result<(), Refusal> {
         let value = self.operand(node, 0)?;
         let placed = self.placed(value)?;
-        let channels = sizes(placed.shape)[2];
+        let channels = placed.shape.sizes()[2];
         self.unary(node, Prelu::new(vec![node.float("alpha", 0.01); channels]))
     }
 

@@ -1,6 +1,6 @@
 //! Operations that move values: most of them are a change of the view.
 
-use super::placed::{Placed, image, sizes};
+use super::placed::{Placed, image};
 use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::Node;
@@ -63,7 +63,7 @@ impl Lowering<'_> {
         let place = order.iter().position(|&other| other == axis).unwrap_or(0);
         let product = |axes: &[usize]| placed.view.size(&placed.view.sequence(axes));
         let (outer, size, inner) = (product(&order[..place]), product(&[axis]), product(&order[place + 1..]));
-        let [height, width, channels] = sizes(placed.shape);
+        let [height, width, channels] = placed.shape.sizes();
         // The shape that it has is best: what follows can then be fused with what came before.
         if inner == 1 && channels == size {
             return Ok(Along { placed, axis: 2, order });
@@ -264,7 +264,7 @@ impl Lowering<'_> {
         let outer: usize = order[..at].iter().map(|&axis| result[axis]).product();
         let inner: usize = order[at + 1..].iter().map(|&axis| result[axis]).product();
         let like =
-            operands.iter().map(|placed| sizes(placed.shape)).find(|size| inner == 1 && size[0] * size[1] == outer);
+            operands.iter().map(|placed| placed.shape.sizes()).find(|size| inner == 1 && size[0] * size[1] == outer);
         let mut names = Vec::new();
         for placed in operands {
             let block = placed.view.size(&placed.view.axes[place]) * inner;
@@ -304,7 +304,7 @@ impl Lowering<'_> {
             }
             shape[axis] = taken.len();
             let along = self.along_axis(placed, axis)?;
-            let (mut start, mut stop, mut step, mut reverse) = ([0; 3], sizes(along.placed.shape), [1; 3], [0; 3]);
+            let (mut start, mut stop, mut step, mut reverse) = ([0; 3], along.placed.shape.sizes(), [1; 3], [0; 3]);
             (start[along.axis], stop[along.axis], step[along.axis]) = (taken.start, taken.stop, taken.step);
             reverse[along.axis] = usize::from(taken.reverse);
             let op = Slice::new(start, stop).step(step).reverse(reverse);
@@ -463,7 +463,7 @@ pub(super) fn image_axes(placed: &Placed) -> Option<[usize; 3]> {
     };
     let fits = |axes: &&[usize; 3]| {
         let size = axes.map(|axis| placed.view.size(&placed.view.axes[axis]));
-        placed.view.lies(&placed.view.sequence(&axes[..])) && size == sizes(placed.shape)
+        placed.view.lies(&placed.view.sequence(&axes[..])) && size == placed.shape.sizes()
     };
     candidates.iter().find(fits).copied()
 }

@@ -2,7 +2,7 @@
 
 use super::broadcast::Two;
 use super::elementwise::operation;
-use super::placed::{Placed, sizes};
+use super::placed::Placed;
 use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::Node;
@@ -72,7 +72,7 @@ impl Lowering<'_> {
         let sequence = placed.view.sequence(&inner);
         let start = placed.view.factors.len() - sequence.len();
         if sequence.iter().enumerate().all(|(i, &factor)| factor == start + i) {
-            if sizes(placed.shape)[2] == inner_len {
+            if placed.shape.sizes()[2] == inner_len {
                 return Ok(placed);
             }
             let positions = placed.shape.len() / inner_len;
@@ -135,7 +135,7 @@ impl Lowering<'_> {
 
     fn group_norm(&mut self, node: &Node, groups: Option<usize>, epsilon: f32) -> Result<(), Refusal> {
         let placed = self.channels_last(node)?;
-        let channels = sizes(placed.shape)[2];
+        let channels = placed.shape.sizes()[2];
         let groups = groups.unwrap_or(channels);
         let mut op = GroupNorm::new(groups, epsilon);
         let by_channel = |numbers: Option<ArrayD<f64>>| -> Option<Vec<f32>> {
@@ -193,7 +193,7 @@ impl Lowering<'_> {
         let (size, own) = (view.size(&view.axes[axis]), view.axes[axis].clone());
         let start = view.factors.len() - own.len();
         let inside = own.iter().enumerate().all(|(i, &factor)| factor == start + i);
-        if inside && sizes(placed.shape)[2] == size {
+        if inside && placed.shape.sizes()[2] == size {
             return Ok(placed);
         }
         let positions = placed.shape.len() / size;

@@ -60,17 +60,9 @@ fn rounded(scale: f64, shift: f64) -> (f32, f32) {
     (scale32, if exact && near { product } else { shift as f32 })
 }
 
-/// The three sizes of a shape, a vector like an image of one pixel.
-pub(super) fn sizes(shape: Shape) -> [usize; 3] {
-    match shape {
-        Shape::Flat(features) => [1, 1, features],
-        Shape::Image { height, width, channels } => [height, width, channels],
-    }
-}
-
 /// A shape as numbers: its sizes, and whether it is an image.
 fn key_of(shape: Shape) -> [usize; 4] {
-    let [height, width, channels] = sizes(shape);
+    let [height, width, channels] = shape.sizes();
     [height, width, channels, usize::from(matches!(shape, Shape::Image { .. }))]
 }
 
@@ -118,7 +110,7 @@ impl<'g> Lowering<'g> {
     pub(super) fn along(&mut self, placed: Placed, pending: &Pending) -> Result<(Placed, Vec<f32>, Vec<f32>), Refusal> {
         let (scale, shift) = vectors(&placed, pending);
         let (len, total) = (scale.len(), placed.shape.len());
-        if len == sizes(placed.shape)[2] {
+        if len == placed.shape.sizes()[2] {
             return Ok((placed, scale, shift));
         }
         let shape = if total == len { Shape::Flat(len) } else { image(1, total / len, len) };
@@ -219,7 +211,7 @@ fn vectors(placed: &Placed, pending: &Pending) -> (Vec<f32>, Vec<f32>) {
     let varies = |axis: usize| pending.scale.shape()[axis] > 1 || pending.shift.shape()[axis] > 1;
     let outermost = axes.iter().position(|&axis| varies(axis)).unwrap_or(axes.len());
     let inner: usize = view.factors[outermost..].iter().product();
-    let channels = sizes(placed.shape)[2];
+    let channels = placed.shape.sizes()[2];
     let len = if channels.is_multiple_of(inner) { channels } else { inner };
     let mut index = vec![0; view.axes.len()];
     let vector = |place: usize, index: &mut Vec<usize>| {

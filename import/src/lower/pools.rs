@@ -1,6 +1,6 @@
 //! Pooling.
 
-use super::placed::{Placed, sizes};
+use super::placed::Placed;
 use super::products::window;
 use super::{Lowering, Rule};
 use crate::error::Refusal;
@@ -9,11 +9,9 @@ use crate::layout::View;
 use horq::PlainValues;
 use horq::Window;
 use horq::graph::{Op, Shape};
-use horq::ops::{AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool, Pad, ReduceMax};
+use horq::ops::{AveragePool, GlobalAveragePool, MaxPool, Pad, ReduceMax};
 
 pub(super) const RULES: &[Rule] = &[
-    ("AdaptiveAveragePool", |to, node| to.adaptive(node, AdaptiveAveragePool::new)),
-    ("AdaptiveMaxPool", |to, node| to.adaptive(node, AdaptiveMaxPool::new)),
     ("AveragePool", |to, node| to.average_pool(node)),
     ("GlobalAveragePool", |to, node| to.global(node, GlobalAveragePool)),
     ("GlobalMaxPool", |to, node| to.global(node, ReduceMax::new([true, true, false]))),
@@ -57,7 +55,7 @@ impl Lowering<'_> {
 
     fn max_pool(&mut self, node: &Node) -> Result<(), Refusal> {
         let (placed, mut window) = self.pooled(node)?;
-        let [height, width, _] = sizes(placed.shape);
+        let [height, width, _] = placed.shape.sizes();
         let more = self.reaching(node, &window, [height, width])?;
         window.padding[2] += more[0];
         window.padding[3] += more[1];
@@ -69,7 +67,7 @@ impl Lowering<'_> {
 
     fn average_pool(&mut self, node: &Node) -> Result<(), Refusal> {
         let (mut placed, mut window) = self.pooled(node)?;
-        let [height, width, _] = sizes(placed.shape);
+        let [height, width, _] = placed.shape.sizes();
         let more = self.reaching(node, &window, [height, width])?;
         if node.int("count_include_pad", 0) != 0 && window.padding != [0; 4] {
             // The zeros count; what a window of ceil_mode reaches beyond them does not.
@@ -88,7 +86,7 @@ impl Lowering<'_> {
 
     fn global(&mut self, node: &Node, op: impl Into<Op<PlainValues<'static>>>) -> Result<(), Refusal> {
         let placed = self.channels_last(node)?;
-        let channels = sizes(placed.shape)[2];
+        let channels = placed.shape.sizes()[2];
         let name = self.emit(node, "", &[&placed.name], op)?;
         let result = View::row_major(self.result_shape(node)?);
         self.place(node, name, result);
@@ -97,25 +95,6 @@ impl Lowering<'_> {
             let flat = self.reshaped(placed, Shape::Flat(channels))?;
             self.values.insert(value, flat);
         }
-        Ok(())
-    }
-
-    /// A pool of horq's own graph: its attribute `size` is that of the result.
-    fn adaptive<O: Into<Op<PlainValues<'static>>>>(
-        &mut self,
-        node: &Node,
-        op: impl Fn([usize; 2]) -> O,
-    ) -> Result<(), Refusal> {
-        let placed = self.channels_last(node)?;
-        let result = self.result_shape(node)?;
-        let size = match result[..] {
-            [_, _, height, width] => [height, width],
-            [_, _, width] => [1, width],
-            _ => return Err(Refusal::of(node, "its input is no image", "")),
-        };
-        let name = self.emit(node, "", &[&placed.name], op(size))?;
-        let view = self.spatial_view(node)?;
-        self.place(node, name, view);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Staircases and uniform quantizers whose values are needed as floats.
 
-use super::placed::{Placed, sizes};
+use super::placed::Placed;
 use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
@@ -97,7 +97,7 @@ impl Lowering<'_> {
         for (vector, numbers) in vectors.iter_mut().zip(numbers) {
             (placed, *vector) = self.vector_of(node, placed, numbers.clone())?;
         }
-        let channels = sizes(placed.shape)[2];
+        let channels = placed.shape.sizes()[2];
         if vectors.iter().any(|vector| vector.len() != channels) {
             return Err(Refusal::of(
                 node,
@@ -240,7 +240,7 @@ impl Lowering<'_> {
                 placed = self.grouped_placed(placed, [&[], &rest, &[channels]], true)?;
             }
             let place = placed.view.innermost(channels).unwrap_or_default();
-            if sizes(placed.shape)[2] != rows {
+            if placed.shape.sizes()[2] != rows {
                 let positions = placed.shape.len() / rows;
                 let shape = if positions == 1 { Shape::Flat(rows) } else { super::placed::image(1, positions, rows) };
                 placed = self.reshaped(placed, shape)?;

@@ -2,7 +2,7 @@
 
 use super::broadcast::Two;
 use super::elementwise::operation;
-use super::placed::{Placed, image, sizes};
+use super::placed::{Placed, image};
 use super::{Lowering, Rule, axis};
 use crate::error::Refusal;
 use crate::graph::Node;
@@ -111,7 +111,7 @@ impl Lowering<'_> {
         if flags == [false; 3] {
             return Ok(placed); // axes of size 1 alone
         }
-        let placed = if sizes(placed.shape) == [h, w, c] { placed } else { self.reshaped(placed, image(h, w, c))? };
+        let placed = if placed.shape.sizes() == [h, w, c] { placed } else { self.reshaped(placed, image(h, w, c))? };
         let placed = match (flags, placed.shape) {
             ([true, true, false], Shape::Flat(_)) => self.reshaped(placed, image(h, w, c))?,
             _ => placed,
@@ -128,7 +128,7 @@ impl Lowering<'_> {
         let done = Placed { name, shape, view, pending: None };
         // Numbers along one axis are a vector.
         let len = done.shape.len();
-        if sizes(done.shape)[2] == len || done.view.factors.len() <= 1 {
+        if done.shape.sizes()[2] == len || done.view.factors.len() <= 1 {
             self.reshaped(done, Shape::Flat(len))
         } else {
             Ok(done)
@@ -163,7 +163,7 @@ impl Lowering<'_> {
 fn cut(placed: &Placed, axes: &[usize]) -> Option<([bool; 3], [usize; 3])> {
     let goes: Vec<bool> = (0..placed.view.factors.len()).map(|f| axes.contains(&placed.view.axis_of(f))).collect();
     // As the engine has it, if its axes are parts that go or stay as a whole.
-    let own = sizes(placed.shape);
+    let own = placed.shape.sizes();
     let mut rest: Vec<(bool, usize)> = goes.iter().copied().zip(placed.view.factors.iter().copied()).collect();
     let mut flags = [false; 3];
     let fits = (0..3).rev().all(|i| {

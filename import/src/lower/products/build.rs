@@ -7,7 +7,7 @@ use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
 use crate::layout::View;
 use crate::lower::Lowering;
-use crate::lower::placed::{Pending, Placed, image, sizes};
+use crate::lower::placed::{Pending, Placed, image};
 use crate::recognise::Quantized;
 use horq::PlainValues;
 use horq::graph::{Op, Shape};
@@ -64,7 +64,7 @@ impl Lowering<'_> {
                 placed.name = self.emit(node, "/zeros", &[&placed.name], ZeroInsert::new(upsampled))?;
             }
             if node.op == "ConvTranspose" {
-                window.padding = turned_padding(node, &window, sizes(self.engine_shape(&placed.name)), &view)?;
+                window.padding = turned_padding(node, &window, self.engine_shape(&placed.name).sizes(), &view)?;
             }
         }
         let mut map = None;
@@ -110,7 +110,7 @@ impl Lowering<'_> {
         window: Window,
         offset: f64,
     ) -> Result<String, Refusal> {
-        let [height, width, _] = sizes(self.engine_shape(operand));
+        let [height, width, _] = self.engine_shape(operand).sizes();
         let part = self.emit(node, "/pixels", &[operand], Slice::new([0; 3], [height, width, 1]))?;
         let ones = self.emit(node, "/ones", &[&part], Affine::new(vec![0.0], vec![1.0]))?;
         let weights = singles(tap_sums.iter().map(|sum| offset * sum));
@@ -170,7 +170,7 @@ impl Lowering<'_> {
                 let channels = placed.view.innermost(axis).unwrap_or_default();
                 let depth = channels.len();
                 let positions = placed.shape.len() / depth;
-                if sizes(placed.shape)[2] != depth {
+                if placed.shape.sizes()[2] != depth {
                     let shape = if positions == 1 { Shape::Flat(depth) } else { image(1, positions, depth) };
                     placed = self.reshaped(placed, shape)?;
                 } else if positions == 1 {

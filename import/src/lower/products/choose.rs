@@ -28,7 +28,7 @@ impl Form {
     }
 }
 
-/// Products a clock cycle, about, of a core with 256-bit vectors (`horq-bench gemm`); only their ratios count here.
+/// Products a clock cycle that a core with 256-bit vectors is taken to make: estimates, not measurements. Only their ratios count here.
 pub(crate) mod rates {
     pub(crate) const BIT: f64 = 180.0;
     pub(crate) const INT8: f64 = 26.0;
