@@ -154,6 +154,20 @@ class XnorBlock(nn.Module):
         return self.relu(y)
 
 
+class Clamping(nn.Module):
+    """A forward that changes the weights of its norm, as XNOR-Net's NIN does: calls after the first change nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = XnorBlock()
+
+    def forward(self, x):
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.data.clamp_(min=0.7)
+        return self.block(x)
+
+
 class ErrorDecay(nn.Conv2d):
     """IR-Net: weights standardized, signs of both, powers of two as scales."""
 

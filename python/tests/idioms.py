@@ -6,6 +6,7 @@ from blocks import (
     Approximate,
     BinaryConnect,
     BiReal,
+    Clamping,
     Code1d,
     DoReFa,
     ErrorDecay,
@@ -44,6 +45,7 @@ IDIOMS = {
     "ReActNet block, doubled": (lambda: React(doubled=True), IMAGE),
     "XNOR-Net block": (XnorBlock, IMAGE),
     "XNOR-Net block with means": (lambda: XnorBlock(mean=True), IMAGE),
+    "XNOR-Net, norms clamped in forward": (Clamping, IMAGE),
     "IR-Net": (
         lambda: nn.Sequential(ErrorDecay(4, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.Hardtanh()),
         IMAGE,

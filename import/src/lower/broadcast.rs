@@ -1,7 +1,7 @@
 //! Values of different shapes and orders, brought together.
 
 use super::Lowering;
-use super::placed::{Pending, Placed, image};
+use super::placed::{Pending, Placed, image, narrowed};
 use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
 use crate::layout::View;
@@ -165,7 +165,7 @@ impl Lowering<'_> {
         let mut sizes = vec![1; rank.saturating_sub(numbers.ndim())];
         sizes.extend(numbers.shape());
         let refused = |_| Refusal::of(node, "its constant has more axes than its input", "");
-        let scale = numbers.into_shape_with_order(IxDyn(&sizes)).map_err(refused)?;
+        let scale = narrowed(numbers.into_shape_with_order(IxDyn(&sizes)).map_err(refused)?);
         if sizes.len() != rank {
             return Err(Refusal::of(node, "its constant has more axes than its input", ""));
         }

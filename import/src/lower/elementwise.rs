@@ -1,7 +1,7 @@
 //! Operations by elements.
 
 use super::broadcast::Two;
-use super::placed::{Pending, Placed};
+use super::placed::{Pending, Placed, narrowed};
 use super::{Lowering, Rule};
 use crate::error::Refusal;
 use crate::graph::{Node, ValueId};
@@ -172,6 +172,7 @@ impl Lowering<'_> {
         };
         let refused = |_| Refusal::of(node, "its constant has more axes than its result", "");
         let (scale, shift) = (ranked(scale).map_err(refused)?, ranked(shift).map_err(refused)?);
+        let (scale, shift) = (narrowed(scale), narrowed(shift));
         let next = Pending { scale, shift, node: node.name.clone(), op: node.op.clone() };
         let pending = match placed.pending {
             Some(before) => before.then(next),

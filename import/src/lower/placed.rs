@@ -6,7 +6,7 @@ use crate::graph::{Node, ValueId};
 use crate::layout::View;
 use horq::graph::Shape;
 use horq::ops::{Affine, Rearrange};
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, Axis, IxDyn};
 
 /// A value of the network in the engine.
 #[derive(Clone, Debug)]
@@ -58,6 +58,19 @@ fn rounded(scale: f64, shift: f64) -> (f32, f32) {
     let product = -(zero32 * scale32);
     let near = (f64::from(product) - shift).abs() <= 1e-6 * shift.abs();
     (scale32, if exact && near { product } else { shift as f32 })
+}
+
+/// A constant with one value where an axis repeats it, as `expand_as` leaves a bias of channels: that of an image's size would
+/// otherwise be held for each pixel.
+pub(super) fn narrowed(mut numbers: ArrayD<f64>) -> ArrayD<f64> {
+    for axis in (0..numbers.ndim()).map(Axis) {
+        let mut slices = numbers.axis_iter(axis);
+        let first = slices.next();
+        if numbers.len_of(axis) > 1 && slices.all(|slice| first.as_ref() == Some(&slice)) {
+            numbers.slice_axis_inplace(axis, ndarray::Slice::from(..1));
+        }
+    }
+    numbers
 }
 
 /// A shape as numbers: its sizes, and whether it is an image.

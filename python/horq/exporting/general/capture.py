@@ -8,8 +8,8 @@ import operator
 import os
 import re
 import warnings
-from collections.abc import Container, Sequence
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Container, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any
 
 import torch
@@ -90,7 +90,7 @@ def captured(module: nn.Module, arguments: Sequence[Any], keywords: dict[str, An
         torch.backends.mha.set_fastpath_enabled(False)  # it hides attention in one operation without a name
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         try:
-            program = torch.export.export(module, tuple(arguments), keywords or None, strict=False)
+            program = _program(module, tuple(arguments), keywords)
             return Captured(program if _is_plain(program, known) else program.run_decompositions(_decompositions()))
         except ExportError:
             raise
@@ -99,6 +99,36 @@ def captured(module: nn.Module, arguments: Sequence[Any], keywords: dict[str, An
                 f"torch.export cannot capture {type(module).__name__}{_line_in(error)}: {_short(error)}; keep control "
                 "flow that depends on values, and what leaves PyTorch, such as numpy, out of forward"
             ) from error
+
+
+def _program(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> ExportedProgram:
+    """The program of torch.export. It cannot follow a forward that changes its own weights by `weight.data.clamp_()`,
+    so such a module runs once, which changes them, and is captured as if they were changed already.
+    """
+    try:
+        return torch.export.export(module, arguments, keywords or None, strict=False)
+    except Exception as first:
+        try:
+            module(*arguments, **keywords)
+            with _data_apart():
+                return torch.export.export(module, arguments, keywords or None, strict=False)
+        except Exception:
+            raise first from None
+
+
+@contextmanager
+def _data_apart() -> Iterator[None]:
+    """Within it, a tensor's `data` are a copy: changes of them in place change no tensor."""
+    plain = torch._C.TensorBase.data
+
+    def apart(tensor: Tensor) -> Tensor:
+        return tensor.detach().clone()
+
+    torch.Tensor.data = property(apart, plain.__set__)
+    try:
+        yield
+    finally:
+        del torch.Tensor.data
 
 
 def _decompositions() -> Any:
