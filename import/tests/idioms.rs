@@ -146,6 +146,55 @@ fn uniform_quantizers_are_planes() {
 }
 
 #[test]
+fn roundings_of_wide_sums() {
+    // The mean of 16 numbers of 8 bits, cut to 8 bits again: ties are as frequent as whole numbers, and both roundings count.
+    let mut draft = Draft::new(19);
+    let x = draft.input(&[1, 4, 12, 12]);
+    let (wide, fine, coarse) = (draft.number(3000.0), draft.number(1.0), draft.number(16.0));
+    let x = draft.node("Mul", &[x, wide], &[]);
+    let x = draft.node("Div", &[x, fine], &[]);
+    let whole = draft.node("Round", &[x], &[]);
+    let cut = draft.node("Div", &[whole, coarse], &[]);
+    let (low, high) = (draft.number(0.0), draft.number(127.0));
+    let cut = draft.node("Clip", &[cut, low, high], &[]);
+    let y = draft.node("Round", &[cut], &[]);
+    draft.graph.outputs = vec![y];
+    draft.check(0.0);
+}
+
+#[test]
+fn biases_that_were_repeated_are_held_once() {
+    let mut draft = Draft::new(23);
+    let x = draft.input(&[1, 8, 20, 20]);
+    let bias: Vec<f32> = (0..8 * 400).map(|i| (i / 400) as f32 * 0.125 - 0.5).collect();
+    let bias = draft.constant(&[1, 8, 20, 20], &bias);
+    let y = draft.node("Add", &[x, bias], &[]);
+    draft.graph.outputs = vec![y];
+    let imported = draft.check(0.0);
+    assert_eq!(became(&imported), ["affine"]);
+    assert!(imported.report.layers[0].bytes <= 128, "{}", imported.report);
+}
+
+#[test]
+fn the_nearest_of_some_levels_by_their_distances() {
+    // APoT: distances to all levels, the place of the least, the level there.
+    let mut draft = Draft::new(29);
+    let x = draft.input(&[1, 16, 16, 16]);
+    let levels = [0.0, 0.125, 0.25, 0.625];
+    let (column, level) = (draft.constant(&[4, 1], &levels), draft.constant(&[4], &levels));
+    let (shape, back) = (draft.whole(&[1, -1]), draft.whole(&[1, 16, 16, 16]));
+    let row = draft.node("Reshape", &[x, shape], &[]);
+    let off = draft.node("Sub", &[row, column], &[]);
+    let off = draft.node("Abs", &[off], &[]);
+    let place = draft.node("ArgMin", &[off], &[("axis", Attribute::Int(0)), ("keepdims", Attribute::Int(0))]);
+    let nearest = draft.node("Gather", &[level, place], &[]);
+    let y = draft.node("Reshape", &[nearest, back], &[]);
+    draft.graph.outputs = vec![y];
+    let imported = draft.check(0.0);
+    assert!(imported.report.layers.iter().all(|row| row.bytes <= 128), "{}", imported.report);
+}
+
+#[test]
 fn quant_of_qonnx() {
     for (bits, signed, narrow) in [(2, 1, 1), (2, 1, 0), (2, 0, 0), (3, 1, 1), (3, 0, 0)] {
         for pads in [NONE, ONE] {

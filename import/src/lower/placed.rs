@@ -42,6 +42,11 @@ impl Pending {
         self.scale.iter().all(|&s| s == 1.0) && self.shift.iter().all(|&s| s == 0.0)
     }
 
+    /// Whether a constant differs along an axis.
+    fn varies(&self, axis: usize) -> bool {
+        self.scale.shape()[axis] > 1 || self.shift.shape()[axis] > 1
+    }
+
     /// This and then another.
     pub(super) fn then(self, next: Self) -> Self {
         let scale = &self.scale * &next.scale;
@@ -59,6 +64,11 @@ fn rounded(scale: f64, shift: f64) -> (f32, f32) {
     let near = (f64::from(product) - shift).abs() <= 1e-6 * shift.abs();
     (scale32, if exact && near { product } else { shift as f32 })
 }
+
+/// Constants of an affine from which on it matters that most of them repeat others.
+const LONG: usize = 4096;
+/// As often as that.
+const WASTEFUL: usize = 16;
 
 /// A constant with one value where an axis repeats it, as `expand_as` leaves a bias of channels: that of an image's size would
 /// otherwise be held for each pixel.
@@ -120,7 +130,22 @@ impl<'g> Lowering<'g> {
     }
 
     /// Scale and shift along the innermost axis of the engine, the value under a shape whose innermost axis is that long.
-    pub(super) fn along(&mut self, placed: Placed, pending: &Pending) -> Result<(Placed, Vec<f32>, Vec<f32>), Refusal> {
+    ///
+    /// Constants that differ along outer axes alone would be held for every place inside, so long ones have those axes moved in.
+    pub(super) fn along(
+        &mut self,
+        mut placed: Placed,
+        pending: &Pending,
+    ) -> Result<(Placed, Vec<f32>, Vec<f32>), Refusal> {
+        let view = &placed.view;
+        let (varying, even): (Vec<usize>, Vec<usize>) =
+            (0..view.factors.len()).partition(|&factor| pending.varies(view.axis_of(factor)));
+        let held: usize = varying.first().map_or(1, |&outermost| view.factors[outermost..].iter().product());
+        if held >= LONG && held >= WASTEFUL * view.size(&varying) {
+            let (len, all) = (view.size(&varying), placed.shape.len());
+            placed = Placed { pending: None, ..placed };
+            placed = self.rearranged(placed, &[even, varying].concat(), image(1, all / len, len))?;
+        }
         let (scale, shift) = vectors(&placed, pending);
         let (len, total) = (scale.len(), placed.shape.len());
         if len == placed.shape.sizes()[2] {
@@ -221,8 +246,7 @@ impl<'g> Lowering<'g> {
 fn vectors(placed: &Placed, pending: &Pending) -> (Vec<f32>, Vec<f32>) {
     let view = &placed.view;
     let axes: Vec<usize> = (0..view.factors.len()).map(|factor| view.axis_of(factor)).collect();
-    let varies = |axis: usize| pending.scale.shape()[axis] > 1 || pending.shift.shape()[axis] > 1;
-    let outermost = axes.iter().position(|&axis| varies(axis)).unwrap_or(axes.len());
+    let outermost = axes.iter().position(|&axis| pending.varies(axis)).unwrap_or(axes.len());
     let inner: usize = view.factors[outermost..].iter().product();
     let channels = placed.shape.sizes()[2];
     let len = if channels.is_multiple_of(inner) { channels } else { inner };

@@ -106,7 +106,8 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
         };
         let positive = sources.iter().any(positive);
         let levels = sources.iter().find_map(|(source, f)| {
-            let of_source = || Some(analysis.of(*source).levels.as_ref()?.iter().map(|&l| f.value(l)).collect());
+            let of_source =
+                || Some(analysis.of(*source).levels.as_ref()?.iter().map(|&l| f.value(l)).collect::<Option<_>>()?);
             let mut levels = f.steps().or_else(of_source)?;
             if analysis.of(*source).zeros {
                 // A value at a break is no accident there: inputs are often exactly 0.
@@ -116,7 +117,7 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
         });
         let zeros = sources.iter().any(|(source, f)| {
             let level = f.pieces.iter().any(|p| p.iter().all(|&c| c == 0.0));
-            level || analysis.of(*source).zeros && f.value(0.0) == 0.0
+            level || analysis.of(*source).zeros && f.value(0.0).is_none_or(|value| value == 0.0)
         });
         return (Facts { sources, levels, positive, zeros }, None);
     }

@@ -10,7 +10,7 @@ pub(crate) type Polynomial = [f64; DEGREE + 1];
 const DEGREE: usize = 3;
 /// More breaks than an 8-bit quantizer with its straight-through detour makes.
 const MAX_BREAKS: usize = 1200;
-/// Beyond the steps of 8 bits, rounding is not followed: the outer pieces stay lines, and only a clip makes an end of them.
+/// Beyond the steps of 8 bits, rounding is not followed: the outer pieces are lines near it, and only a clip makes an end of them.
 const MAX_STEP: f64 = 300.0;
 /// Relative: coefficients that sums of the same numbers have left.
 const NOISE: f64 = 1e-9;
@@ -24,6 +24,8 @@ pub(crate) struct Function {
     pub(crate) at: Vec<f64>,
     /// The pieces, one more than breaks, each open at both ends.
     pub(crate) pieces: Vec<Polynomial>,
+    /// How far from each piece the function may be: 0 where the piece is exact.
+    errors: Vec<f64>,
 }
 
 /// How a whole number is made of another.
@@ -83,30 +85,34 @@ impl Function {
     }
 
     fn polynomial(p: Polynomial) -> Self {
-        Self { breaks: Vec::new(), at: Vec::new(), pieces: vec![p] }
+        Self { breaks: Vec::new(), at: Vec::new(), pieces: vec![p], errors: vec![0.0] }
     }
 
     /// Slope and shift, if it is one line that is not level.
     pub(crate) fn line(&self) -> Option<[f64; 2]> {
-        let [p] = self.pieces[..] else { return None };
-        (degree(&p) == 1).then_some([p[1], p[0]])
+        let ([p], [0.0]) = (&self.pieces[..], &self.errors[..]) else { return None };
+        (degree(p) == 1).then_some([p[1], p[0]])
     }
 
     /// Its value, if it has but one.
     pub(crate) fn only(&self) -> Option<f64> {
-        let [p] = self.pieces[..] else { return None };
-        (degree(&p) == 0).then_some(p[0])
+        let ([p], [0.0]) = (&self.pieces[..], &self.errors[..]) else { return None };
+        (degree(p) == 0).then_some(p[0])
     }
 
     /// The value of each piece from left to right, if all are level.
     pub(crate) fn steps(&self) -> Option<Vec<f64>> {
-        self.pieces.iter().map(|p| (degree(p) == 0).then_some(p[0])).collect()
+        let level = |(p, error): (&Polynomial, &f64)| (degree(p) == 0 && *error == 0.0).then_some(p[0]);
+        self.pieces.iter().zip(&self.errors).map(level).collect()
     }
 
-    /// Its value at x.
-    pub(crate) fn value(&self, x: f64) -> f64 {
+    /// Its value at x, where it is known exactly.
+    pub(crate) fn value(&self, x: f64) -> Option<f64> {
         let piece = self.breaks.partition_point(|&b| b < x);
-        if self.breaks.get(piece) == Some(&x) { self.at[piece] } else { value(&self.pieces[piece], x) }
+        if self.breaks.get(piece) == Some(&x) {
+            return Some(self.at[piece]);
+        }
+        (self.errors[piece] == 0.0).then(|| value(&self.pieces[piece], x))
     }
 
     /// Whether it never falls.
@@ -121,7 +127,7 @@ impl Function {
                 let (low, at) = (self.breaks[i - 1], self.at[i - 1]);
                 value(&self.pieces[i - 1], low) <= at + NOISE * at.abs() && at <= value(p, low) + NOISE * at.abs()
             };
-            joins && degree(p) <= 1 && p[1] >= 0.0
+            joins && degree(p) <= 1 && p[1] >= 0.0 && self.errors[i] == 0.0
         })
     }
 
@@ -131,59 +137,70 @@ impl Function {
         self.breaks.drain(..below);
         self.at.drain(..below);
         self.pieces.drain(..below);
+        self.errors.drain(..below);
         if self.breaks.first() == Some(&0.0) {
             // The value at 0 is that of everything up to it.
             self.pieces[0] = [self.at[0], 0.0, 0.0, 0.0];
+            self.errors[0] = 0.0;
         }
         self.merged()
     }
 
     /// Takes out the breaks at which nothing happens.
     fn merged(self) -> Self {
-        let mut kept = Self { breaks: Vec::new(), at: Vec::new(), pieces: vec![self.pieces[0]] };
+        let (pieces, errors) = (vec![self.pieces[0]], vec![self.errors[0]]);
+        let mut kept = Self { breaks: Vec::new(), at: Vec::new(), pieces, errors };
         for (i, (&b, &at)) in self.breaks.iter().zip(&self.at).enumerate() {
             let (left, right) = (kept.pieces[kept.pieces.len() - 1], self.pieces[i + 1]);
-            let same = left.iter().zip(&right).all(|(&l, &r)| close(l, r)) && close(at, value(&right, b));
+            let error = self.errors[i + 1];
+            let same = kept.errors.last() == Some(&error)
+                && left.iter().zip(&right).all(|(&l, &r)| close(l, r))
+                && close(at, value(&right, b));
             if !same {
                 kept.breaks.push(b);
                 kept.at.push(at);
                 kept.pieces.push(right);
+                kept.errors.push(error);
             }
         }
         kept
     }
 
     /// All breaks of both, and both cut there.
-    fn aligned(&self, other: &Self) -> (Vec<f64>, Self, Self) {
+    fn aligned(&self, other: &Self) -> Option<(Vec<f64>, Self, Self)> {
         let mut breaks: Vec<f64> = self.breaks.iter().chain(&other.breaks).copied().collect();
         breaks.sort_by(f64::total_cmp);
         breaks.dedup();
-        (breaks.clone(), self.cut(&breaks), other.cut(&breaks))
+        Some((breaks.clone(), self.cut(&breaks)?, other.cut(&breaks)?))
     }
 
-    /// The same function with breaks at least there; `breaks` holds all that it has.
-    fn cut(&self, breaks: &[f64]) -> Self {
-        let at = breaks.iter().map(|&b| self.value(b)).collect();
-        let mut pieces = Vec::with_capacity(breaks.len() + 1);
-        pieces.push(self.pieces[0]);
-        pieces.extend(breaks.iter().map(|&b| self.pieces[self.breaks.partition_point(|&own| own <= b)]));
-        Self { breaks: breaks.to_vec(), at, pieces }
+    /// The same function with breaks at least there; `breaks` holds all that it has. None if it is not known there.
+    fn cut(&self, breaks: &[f64]) -> Option<Self> {
+        let at = breaks.iter().map(|&b| self.value(b)).collect::<Option<_>>()?;
+        let right = breaks.iter().map(|&b| self.breaks.partition_point(|&own| own <= b));
+        let place: Vec<usize> = std::iter::once(0).chain(right).collect();
+        let pieces = place.iter().map(|&i| self.pieces[i]).collect();
+        Some(Self { breaks: breaks.to_vec(), at, pieces, errors: place.iter().map(|&i| self.errors[i]).collect() })
     }
 
-    /// Combines two functions piece by piece, each piece by `pieces` and each value at a break by `values`.
+    /// Combines two functions piece by piece, each piece by `pieces`, each value at a break by `values`, and what the pieces are off
+    /// by `errors`.
     fn zip(
         &self,
         other: &Self,
         pieces: impl Fn(&Polynomial, &Polynomial) -> Option<Polynomial>,
         values: impl Fn(f64, f64) -> f64,
+        errors: impl Fn([&Polynomial; 2], [f64; 2]) -> Option<f64>,
     ) -> Option<Self> {
-        let (breaks, a, b) = self.aligned(other);
+        let (breaks, a, b) = self.aligned(other)?;
         if breaks.len() > MAX_BREAKS {
             return None;
         }
         let at = a.at.iter().zip(&b.at).map(|(&a, &b)| values(a, b)).collect();
         let pieces = a.pieces.iter().zip(&b.pieces).map(|(a, b)| pieces(a, b)).collect::<Option<Vec<_>>>()?;
-        Some(Self { breaks, at, pieces }.merged())
+        let error = |i: usize| errors([&a.pieces[i], &b.pieces[i]], [a.errors[i], b.errors[i]]);
+        let errors = (0..a.errors.len()).map(error).collect::<Option<Vec<_>>>()?;
+        Some(Self { breaks, at, pieces, errors }.merged())
     }
 
     /// The sum of the function and `factor` times another.
@@ -197,7 +214,7 @@ impl Function {
             let sum = a + factor * b;
             if sum.abs() <= NOISE * (a.abs() + (factor * b).abs()) { 0.0 } else { sum }
         };
-        self.zip(other, pieces, values)
+        self.zip(other, pieces, values, |_, [a, b]| Some(a + factor.abs() * b))
     }
 
     /// The product of two functions; none if it gets too bent.
@@ -214,13 +231,21 @@ impl Function {
             }
             Some(product)
         };
-        self.zip(other, pieces, |a, b| a * b)
+        let errors = |[a, b]: [&Polynomial; 2], errors: [f64; 2]| match errors {
+            [0.0, 0.0] => Some(0.0),
+            [error, 0.0] if degree(b) == 0 => Some(error * b[0].abs()),
+            [0.0, error] if degree(a) == 0 => Some(error * a[0].abs()),
+            _ => None,
+        };
+        self.zip(other, pieces, |a, b| a * b, errors)
     }
 
     /// The function divided by a number. (Not multiplied by the reciprocal: breaks must come out where division puts them.)
     pub(crate) fn divided(&self, by: f64) -> Self {
         let pieces = self.pieces.iter().map(|p| p.map(|c| c / by)).collect();
-        Self { breaks: self.breaks.clone(), at: self.at.iter().map(|at| at / by).collect(), pieces }
+        let at = self.at.iter().map(|at| at / by).collect();
+        let errors = self.errors.iter().map(|error| error / by.abs()).collect();
+        Self { breaks: self.breaks.clone(), at, pieces, errors }
     }
 
     /// Whether no value is negative; false where that is not plain to see.
@@ -234,11 +259,13 @@ impl Function {
             }
             _ => false,
         };
-        self.at.iter().all(|&at| at >= 0.0) && self.pieces.iter().enumerate().all(piece)
+        self.errors.iter().all(|&error| error == 0.0)
+            && self.at.iter().all(|&at| at >= 0.0)
+            && self.pieces.iter().enumerate().all(piece)
     }
 
     /// Where pieces of a function of degree 2 or less take the value `target`, as new breaks; none if there is a piece of a
-    /// higher degree.
+    /// higher degree, or if the function may take it near a piece.
     fn crossings(&self, target: f64) -> Option<Vec<f64>> {
         let mut found = Vec::new();
         for (i, p) in self.pieces.iter().enumerate() {
@@ -259,6 +286,13 @@ impl Function {
                 }
                 _ => return None,
             };
+            if self.errors[i] != 0.0 {
+                let ends = [low, high].map(|x| p[0] + if p[1] == 0.0 { 0.0 } else { p[1] * x });
+                let (least, most) = (ends[0].min(ends[1]) - self.errors[i], ends[0].max(ends[1]) + self.errors[i]);
+                if degree(p) > 1 || (least..=most).contains(&target) {
+                    return None;
+                }
+            }
             found.extend(roots.into_iter().filter(|x| low < *x && *x < high));
         }
         Some(found)
@@ -281,14 +315,15 @@ impl Function {
         breaks.sort_by(f64::total_cmp);
         breaks.dedup();
         exact.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let inner = self.cut(&breaks);
+        let inner = self.cut(&breaks)?;
         let at =
             breaks.iter().zip(&inner.at).map(|(&b, &inside)| match exact.binary_search_by(|(x, _)| x.total_cmp(&b)) {
-                Ok(i) if !self.breaks.contains(&b) => exact[i].1,
+                Ok(i) if !self.breaks.contains(&b) => Some(exact[i].1),
                 _ => outer.value(inside),
             });
-        let at: Vec<f64> = at.collect();
+        let at = at.collect::<Option<Vec<f64>>>()?;
         let mut pieces = Vec::with_capacity(inner.pieces.len());
+        let mut errors = Vec::with_capacity(inner.pieces.len());
         for (i, p) in inner.pieces.iter().enumerate() {
             let x = match (i.checked_sub(1).map(|i| breaks[i]), breaks.get(i)) {
                 (None, None) => 0.0,
@@ -296,15 +331,20 @@ impl Function {
                 (Some(low), None) => low + 1.0 + low.abs(),
                 (Some(low), Some(high)) => low + (high - low) / 2.0,
             };
-            let outer_piece = if degree(p) == 0 {
-                Self::constant(outer.value(p[0])).pieces[0]
-            } else {
-                let place = outer.breaks.partition_point(|&b| b <= value(p, x));
-                composed(&outer.pieces[place], p)?
-            };
-            pieces.push(outer_piece);
+            if degree(p) == 0 && inner.errors[i] == 0.0 {
+                pieces.push(Self::constant(outer.value(p[0])?).pieces[0]);
+                errors.push(0.0);
+                continue;
+            }
+            let place = outer.breaks.partition_point(|&b| b <= value(p, x));
+            let q = &outer.pieces[place];
+            if inner.errors[i] != 0.0 && degree(q) > 1 {
+                return None;
+            }
+            pieces.push(composed(q, p)?);
+            errors.push(outer.errors[place] + q[1].abs() * inner.errors[i]);
         }
-        Some(Self { breaks, at, pieces }.merged())
+        Some(Self { breaks, at, pieces, errors }.merged())
     }
 
     /// 1 where it is at least `target`, else 0.
@@ -320,12 +360,13 @@ impl Function {
     /// Values left of a break, at it and right of it.
     pub(crate) fn two(at: f64, left: f64, middle: f64, right: f64) -> Self {
         let level = |c: f64| [c, 0.0, 0.0, 0.0];
-        Self { breaks: vec![at], at: vec![middle], pieces: vec![level(left), level(right)] }
+        Self { breaks: vec![at], at: vec![middle], pieces: vec![level(left), level(right)], errors: vec![0.0; 2] }
     }
 
     /// Lines left and right of 0.
     pub(crate) fn bent(left: f64, right: f64) -> Self {
-        Self { breaks: vec![0.0], at: vec![0.0], pieces: vec![[0.0, left, 0.0, 0.0], [0.0, right, 0.0, 0.0]] }
+        let pieces = vec![[0.0, left, 0.0, 0.0], [0.0, right, 0.0, 0.0]];
+        Self { breaks: vec![0.0], at: vec![0.0], pieces, errors: vec![0.0; 2] }
     }
 
     /// min(max(x, low), high), each bound if it is there.
@@ -337,6 +378,7 @@ impl Function {
             clip.breaks.push(bound);
             clip.at.push(bound);
             clip.pieces.insert(if first { 0 } else { clip.pieces.len() }, level);
+            clip.errors.push(0.0);
         }
         match (low, high) {
             // The upper bound wins where they cross.
@@ -347,17 +389,18 @@ impl Function {
 
     /// x rounded to whole numbers, as far as it is followed.
     pub(crate) fn round(rounding: Rounding) -> Self {
-        let mut stairs = Self { breaks: Vec::new(), at: Vec::new(), pieces: vec![Self::identity().pieces[0]] };
+        let mut stairs = Self { errors: vec![1.0], ..Self::identity() };
         let shift = if rounding.at_whole() { 0.0 } else { 0.5 };
         let mut x = -MAX_STEP - shift;
         while x <= MAX_STEP + shift {
             stairs.breaks.push(x);
             stairs.at.push(rounding.of(x));
             stairs.pieces.push([rounding.of(x + 0.5 - 0.25), 0.0, 0.0, 0.0]);
+            stairs.errors.push(0.0);
             x += 1.0;
         }
         let last = stairs.pieces.len() - 1;
-        stairs.pieces[last] = Self::identity().pieces[0];
+        (stairs.pieces[last], stairs.errors[last]) = (Self::identity().pieces[0], 1.0);
         stairs.merged()
     }
 }
@@ -404,6 +447,19 @@ mod tests {
         assert_eq!(floor.at, [0.0, 1.0]);
         let truncated = Function::round(Rounding::Truncate).then(&clip).unwrap();
         assert_eq!((truncated.breaks.clone(), truncated.at.clone()), (vec![-1.0, 1.0], vec![-1.0, 1.0]));
+    }
+
+    #[test]
+    fn rounding_that_is_not_followed_makes_no_steps() {
+        let round = Function::round(Rounding::HalfEven);
+        // 664 / 16 is 41.5, beyond the steps that are followed: where the second rounding jumps is not known.
+        assert!(round.divided(16.0).then(&Function::round(Rounding::HalfEven)).is_none());
+        let high = round.then(&Function::clip(Some(0.0), Some(255.0))).unwrap();
+        assert_eq!(high.steps().map(|steps| steps.len()), Some(256));
+        assert!(round.then(&Function::clip(Some(0.0), Some(1000.0))).is_none());
+        let noise = round.plus(&Function::identity(), -1.0).unwrap();
+        assert!(noise.steps().is_none(), "round(x) - x is not 0");
+        assert_eq!((round.value(7.5), round.value(1e4)), (Some(8.0), None));
     }
 
     #[test]

@@ -45,8 +45,8 @@ pub(crate) fn quantized(analysis: &Analysis, value: ValueId) -> Option<Quantized
         let planes = planes(&levels, MAX_ORDER)?;
         let center = planes.center;
         let greedy = Greedy::of(&planes.scales);
-        let exact =
-            |level: &f64| (greedy.0.value(level - center) - (level - center)).abs() <= 1e-5 * step_or_one(&levels);
+        let near = |level: f64, made: f64| (made - level).abs() <= 1e-5 * step_or_one(&levels);
+        let exact = |level: &f64| greedy.0.value(level - center).is_some_and(|made| near(level - center, made));
         levels.iter().all(exact).then(|| Quantized {
             source: value,
             ratio: 1.0,
