@@ -106,8 +106,7 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
         };
         let positive = sources.iter().any(positive);
         let levels = sources.iter().find_map(|(source, f)| {
-            let of_source =
-                || Some(analysis.of(*source).levels.as_ref()?.iter().map(|&l| f.value(l)).collect::<Option<_>>()?);
+            let of_source = || analysis.of(*source).levels.as_ref()?.iter().map(|&l| f.value(l)).collect::<Option<_>>();
             let mut levels = f.steps().or_else(of_source)?;
             if analysis.of(*source).zeros {
                 // A value at a break is no accident there: inputs are often exactly 0.
