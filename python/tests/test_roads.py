@@ -63,12 +63,12 @@ def test_not_a_number_lies_beyond():
     assert found.beyond == [0]
 
 
-def test_margins_tell_how_near_a_sign_is_to_a_tie(tmp_path):
+def test_answers_move_where_a_sign_is_near_a_tie(tmp_path):
     steps = [helper.make_node("Sub", ["x", "t"], ["d"]), helper.make_node("Sign", ["d"], ["y"])]
-    threshold = numpy_helper.from_array(np.array([0.5], np.float32), "t")
+    threshold = numpy_helper.from_array(np.array([0.5, 0.5], np.float32), "t")
     onnx.save(model(steps, [("x", [1, 2])], [("y", [1, 2])], [threshold]), tmp_path / "model.onnx")
-    near, exact = np.array([[0.5 + 2**-20, 1.5]], np.float32), np.array([[0.5, 1.5]], np.float32)
-    assert reference.margins(tmp_path / "model.onnx", [[near], [exact]]) == [2**-20, 0.0]
+    np.save(tmp_path / "input_0.npy", np.array([[[0.5 + 2**-22, 1.5]], [[0.75, 1.5]]], np.float32))
+    assert reference.moved(tmp_path, [0, 1]).tolist() == [2.0, 0.0]
 
 
 def test_a_worker_that_dies_is_an_answer_and_the_next_job_is_done():
