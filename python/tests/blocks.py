@@ -168,6 +168,19 @@ class Clamping(nn.Module):
         return self.block(x)
 
 
+class DataConv(nn.Conv2d):
+    """BinaryNet: signs are put into the data of the input and of the weights, which are made anew from a copy."""
+
+    def __init__(self, *sizes, **options):
+        super().__init__(*sizes, **options)
+        self.register_buffer("original", self.weight.detach().clone())
+
+    def forward(self, x):
+        x.data = x.data.sign()
+        self.weight.data = self.original.sign()
+        return F.conv2d(x, self.weight, None, self.stride, self.padding)
+
+
 class ErrorDecay(nn.Conv2d):
     """IR-Net: weights standardized, signs of both, powers of two as scales."""
 

@@ -8,6 +8,7 @@ from blocks import (
     BiReal,
     Clamping,
     Code1d,
+    DataConv,
     DoReFa,
     ErrorDecay,
     Excited,
@@ -46,6 +47,7 @@ IDIOMS = {
     "XNOR-Net block": (XnorBlock, IMAGE),
     "XNOR-Net block with means": (lambda: XnorBlock(mean=True), IMAGE),
     "XNOR-Net, norms clamped in forward": (Clamping, IMAGE),
+    "BinaryNet": (lambda: nn.Sequential(nn.Conv2d(4, 8, 1), nn.BatchNorm2d(8), DataConv(8, 6, 3, padding=1)), IMAGE),
     "IR-Net": (
         lambda: nn.Sequential(ErrorDecay(4, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.Hardtanh()),
         IMAGE,

@@ -7,9 +7,10 @@ import logging
 import operator
 import os
 import re
+import sys
 import warnings
-from collections.abc import Container, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
 import torch
@@ -102,33 +103,51 @@ def captured(module: nn.Module, arguments: Sequence[Any], keywords: dict[str, An
 
 
 def _program(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> ExportedProgram:
-    """The program of torch.export. It cannot follow a forward that changes its own weights by `weight.data.clamp_()`,
-    so such a module runs once, which changes them, and is captured as if they were changed already.
+    """The program of torch.export, which does not see what a forward does to the `data` of tensors: BinaryNet's
+    `input.data = input.data.sign()`, or XNOR-Net's `weight.data.clamp_()`. Such a module runs once, which changes its
+    weights as any call does, and is captured with `data` that can be followed.
     """
-    try:
+    uses: list[None] = []
+    with _data(lambda plain: property(_noted(plain.__get__, uses), _noted(plain.__set__, uses))):
+        module(*arguments, **keywords)
+    with _data(_followed) if uses else nullcontext():
         return torch.export.export(module, arguments, keywords or None, strict=False)
-    except Exception as first:
-        try:
-            module(*arguments, **keywords)
-            with _data_apart():
-                return torch.export.export(module, arguments, keywords or None, strict=False)
-        except Exception:
-            raise first from None
 
 
 @contextmanager
-def _data_apart() -> Iterator[None]:
-    """Within it, a tensor's `data` are a copy: changes of them in place change no tensor."""
-    plain = torch._C.TensorBase.data
-
-    def apart(tensor: Tensor) -> Tensor:
-        return tensor.detach().clone()
-
-    torch.Tensor.data = property(apart, plain.__set__)
+def _data(made: Callable[[Any], property]) -> Iterator[None]:
+    """Within it, `Tensor.data` is what is made of the plain one."""
+    torch.Tensor.data = made(torch._C.TensorBase.data)
     try:
         yield
     finally:
         del torch.Tensor.data
+
+
+def _noted(access: Callable[..., Any], uses: list[None]) -> Callable[..., Any]:
+    """The same access, noted where the code of torch is not the one that asks."""
+
+    def noted(*given: Any) -> Any:
+        if _is_users(sys._getframe(1).f_code.co_filename):
+            uses.append(None)
+        return access(*given)
+
+    return noted
+
+
+def _followed(plain: Any) -> property:
+    """`data` are a copy, whose changes in place change no tensor, and what is put there is copied into the tensor."""
+
+    def get(tensor: Tensor) -> Tensor:
+        return tensor.detach().clone()
+
+    def put(tensor: Tensor, value: Tensor) -> None:
+        if _is_users(sys._getframe(1).f_code.co_filename) and tensor.shape == value.shape:
+            tensor.detach().copy_(value)
+        else:
+            plain.__set__(tensor, value)
+
+    return property(get, put)
 
 
 def _decompositions() -> Any:
