@@ -84,7 +84,8 @@ def main() -> None:
             if runs.finished(args.out / config.name):
                 if runs.load_config(args.out / config.name) != config:
                     raise ConfigError(
-                        f"{args.out / config.name} was trained with other settings; remove it to train anew"
+                        f"{args.out / config.name} was trained with other settings; remove it to train anew, or give "
+                        "--out another folder"
                     )
                 continue
             torch.compiler.reset()
