@@ -357,6 +357,15 @@ def test_what_is_wrong_with_the_arguments_is_named(tmp_path, train, given, words
     assert not (tmp_path / "run" / "final.pt").exists()
 
 
+def test_a_loader_may_be_watched(tmp_path):
+    given = {"epochs": 2, "lr": 0.01, "export": False}
+    images, classes = samples(20)
+    held = DataLoader(TensorDataset(torch.from_numpy(images), torch.from_numpy(classes)), 8)
+    fitted = fit(Net(), loader(), tmp_path / "run", watched=held, **given)
+    assert fitted.result["on"] == "20 samples that it was not trained on"
+    assert fit(Net(), loader(), tmp_path / "other", **given).result["on"] == "64 images of the training set"
+
+
 def test_an_endless_loader_is_refused(tmp_path):
     class Endless(torch.utils.data.IterableDataset):
         def __iter__(self):

@@ -92,7 +92,7 @@ class Loaded:
     def __init__(self, loader: DataLoader[Any], watched: Watched | None, classes: int) -> None:
         self.loader, self.classes = loader, classes
         self.per_epoch = batches_in(loader)
-        self.watched = watched or LoadedPart(loader, classes, WATCHED)
+        self.watched = LoadedPart(loader, classes, WATCHED) if watched is None else watched
         self.device = torch.device("cpu")
 
     def to(self, device: torch.device) -> None:
