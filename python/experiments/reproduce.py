@@ -41,6 +41,7 @@ def train(table: tables.Table, configs: Mapping[str, Config], out: Path, root: P
     if missing:
         command = [sys.executable, "-m", "horq.train", table.recipe, *missing]
         command += ["--out", str(out), "--data", str(root), "--device", device]
+        command += ["--no-export"]  # evaluate makes the file
         if subprocess.run(command).returncode != 0:
             raise ConfigError(f"training broke off; go on with: python -m experiments.reproduce {table.name}")
 

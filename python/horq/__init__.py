@@ -52,6 +52,9 @@ _HOMES = {
 """The modules that hold what needs PyTorch."""
 
 
+_WITHOUT_CUDA = " --index-url https://download.pytorch.org/whl/cpu (5 GB less than with CUDA)"
+
+
 def __getattr__(name: str) -> Any:
     """Imports what needs PyTorch when it is first asked for."""
     if name != "nn" and name not in _HOMES:
@@ -61,7 +64,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        text = f"horq.{name} needs PyTorch, which is not installed; install it: pip install torch"
+        text = f"horq.{name} needs PyTorch, which is not installed; install it: pip install torch{_WITHOUT_CUDA}"
         raise ModuleNotFoundError(text, name="torch") from error
     return module if name == "nn" else getattr(module, name)
 

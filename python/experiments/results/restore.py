@@ -11,9 +11,10 @@ from horq._core import Model
 from horq.nn import take_statistics_
 from horq.restoring import restore
 from horq.train import Config, ConfigError, data, runs
-from horq.train.accuracy import EVAL_BATCH, accuracies, images, watched_on
+from horq.train.accuracy import accuracies, images, watched_on
 from horq.train.config import restored
-from horq.train.loop import CALIBRATION
+from horq.train.data import EVAL_BATCH
+from horq.train.feeds import CALIBRATION
 
 
 def config_of(model: Model, file: Path) -> Config:

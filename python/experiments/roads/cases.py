@@ -58,6 +58,8 @@ class Attempt:
 
     def __init__(self, form: str, model: onnx.ModelProto, inputs: list[np.ndarray], answers: list[np.ndarray]) -> None:
         self.form, self.model, self.inputs, self.answers = form, model, inputs, answers
+        fed = {tensor.name for tensor in model.graph.initializer}
+        self.names = [value.name for value in model.graph.input if value.name not in fed]
 
 
 def attempts(folder: Path, inputs: list[np.ndarray], answers: list[np.ndarray]) -> Iterator[Attempt]:

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class Imported:
         return [
             Port(port["shape"], port["order"], port["engine_shape"], port["engine_name"]) for port in json.loads(note)
         ]
+
+    def read(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Of the network's inputs, by name, those that it reads: the file has no others."""
+        return [inputs[port["name"]] for port in json.loads(self.model.notes["onnx.inputs"])]
 
     def given(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """One sample as the engine takes it."""

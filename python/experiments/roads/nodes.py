@@ -44,7 +44,7 @@ def one(attempt: Attempt, rtol: float, atol: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             imported = from_onnx(attempt.model.SerializeToString(), Path(scratch) / "case.horq")
-            ours = imported.run(attempt.inputs)
+            ours = imported.run(imported.read(dict(zip(attempt.names, attempt.inputs, strict=True))))
         except (horq.Error, OSError) as error:
             return {"outcome": "refused", "text": str(error)}
         except BaseException as error:

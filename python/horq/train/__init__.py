@@ -1,7 +1,9 @@
-"""Training from recipes: data, networks, one run's loop, and the folder that it leaves."""
+"""Training: from recipes, by `python -m horq.train`, and of a program's own module, by `fit`."""
 
 from .config import Config, ConfigError, read
-from .networks import NETWORKS, build
+from .fitting import Fitted, fit
+from .networks import NETWORKS, build, pixels
 from .runs import load
+from .users import NetworkError
 
-__all__ = ["NETWORKS", "Config", "ConfigError", "build", "load", "read"]
+__all__ = ["NETWORKS", "Config", "ConfigError", "Fitted", "NetworkError", "build", "fit", "load", "pixels", "read"]

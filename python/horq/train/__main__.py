@@ -1,8 +1,12 @@
-"""Trains the runs of a recipe: python -m horq.train CONFIG [NAME...].
+"""Trains the runs of a recipe: python -m horq.train RECIPE [NAME...].
 
-CONFIG is a recipe, a TOML file (see `horq.train.config.read`). Without names all its runs are trained in turn. Finished
-runs are left alone, unfinished ones go on from their last epoch, and the runs that one starts from or learns from
-(`init`, `teacher`) are trained before it.
+RECIPE is a TOML file (see `horq.train.config.read`). Without names all its runs are trained in turn. Finished runs are
+left alone, unfinished ones go on from their last epoch, and the runs that one starts from or learns from (`init`,
+`teacher`) are trained before it.
+
+A network of your own: python -m horq.train --net FILE.py:NAME --set data=cifar-10 --set epochs=20 --set method=horq
+trains what the function or class NAME gives. It reads pixels of 0 to 255, [N, channels, height, width], and answers ten
+logits. With a recipe, --net and --set replace the fields of its runs.
 """
 
 from __future__ import annotations
@@ -12,14 +16,17 @@ import ctypes
 import importlib.util
 import json
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from . import runs
-from .config import Config, ConfigError, positive, read
+from .config import Config, ConfigError, positive, read, without_recipe
 from .data import data_root
 from .loop import Trainer
+from .users import is_reference, resolved
 
 
 def keep_memory() -> None:
@@ -39,8 +46,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m horq.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="a recipe, a TOML file")
-    parser.add_argument("names", nargs="*", help="of the runs to train; all without")
+    parser.add_argument("config", metavar="RECIPE", nargs="?", help="a recipe, a TOML file")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="of the runs to train; all without")
+    parser.add_argument("--net", metavar="FILE.py:NAME", help="a network of your own; or package.module:NAME")
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="a field of the run, such as epochs=20, lr=0.01, method=horq, options.order=3; may be given often",
+    )
+    parser.add_argument("--no-export", action="store_true", help="leave no .horq file of a finished run")
     parser.add_argument("--data", help="the folder above the data sets' own; default $HORQ_DATA")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the runs (default: runs)")
     parser.add_argument("--device", default="cpu", help="cpu (the default), cuda, cuda:1, ...")
@@ -50,7 +67,7 @@ def main() -> None:
     parser.add_argument("--tensorboard", action="store_true", help="also write logs for TensorBoard")
     args = parser.parse_args()
     try:
-        configs = read(args.config)
+        configs = _configs(args)
         wanted = _wanted(configs, args.names, args.out)
         if args.list:
             for config in wanted:
@@ -67,15 +84,56 @@ def main() -> None:
             if runs.finished(args.out / config.name):
                 if runs.load_config(args.out / config.name) != config:
                     raise ConfigError(
-                        f"{args.out / config.name} was trained with other settings; remove it to train anew"
+                        f"{args.out / config.name} was trained with other settings; remove it to train anew, or give "
+                        "--out another folder"
                     )
                 continue
             torch.compiler.reset()
             torch._dynamo.config.recompile_limit = 64  # a dial has a graph for each order, before and after it settles
-            result = Trainer(config, root, args.out, progress, args.tensorboard, args.device).go()
+            own = (progress, args.tensorboard, args.device, not args.no_export)
+            result = Trainer(config, root, args.out, *own).go()
             print(json.dumps(result), flush=True)
     except (ConfigError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+
+
+def _configs(args: argparse.Namespace) -> dict[str, Config]:
+    """The runs that the command line tells: those of a recipe with its changes, or one without a recipe."""
+    changes = _changes(args.changes)
+    name = changes.pop("name", None)
+    if args.net is not None:
+        if not is_reference(args.net):
+            raise ConfigError(f"--net {args.net} must be FILE.py:NAME or package.module:NAME")
+        changes["network"] = args.net
+    if isinstance(changes.get("network"), str):
+        changes["network"] = resolved(changes["network"], Path.cwd())
+    if args.config is not None:
+        if name is not None:
+            raise ConfigError("the runs of a recipe have names; leave --set name out")
+        return read(args.config, changes)
+    if "network" not in changes:
+        raise ConfigError("give a RECIPE, or a network of your own by --net FILE.py:NAME")
+    name = name if isinstance(name, str) else changes["network"].rpartition(":")[2]
+    return {name: without_recipe(name, {"precision": "f32", "compile": False, **changes})}
+
+
+def _changes(given: list[str]) -> dict[str, Any]:
+    """Fields from `FIELD=VALUE`, the value as TOML has it, or a word without quotes."""
+    changes: dict[str, Any] = {}
+    for text in given:
+        field, equals, value = text.partition("=")
+        if not equals or not field:
+            raise ConfigError(f"--set {text} must be FIELD=VALUE, such as epochs=20")
+        try:
+            read_value = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            read_value = value
+        outer, dot, inner = field.partition(".")
+        if dot and outer == "options":
+            changes.setdefault("options", {})[inner] = read_value
+        else:
+            changes[field] = read_value
+    return changes
 
 
 def check_device(name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sized
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +14,8 @@ from ..nn import set_order
 from ..nn.running import statistics_averaged
 from . import data
 from .config import Config
+from .data import EVAL_BATCH
 
-EVAL_BATCH = 250
 WATCHED = 2000
 """Images that the accuracy in the log is taken on where nothing is held out: of the training set, not augmented."""
 
@@ -28,7 +30,7 @@ def images(config: Config, root: Path) -> tuple[data.Part, data.Part]:
     return train, data.Part(train.images[:WATCHED], train.labels[:WATCHED])
 
 
-def watched_on(config: Config, watched: data.Part) -> str:
+def watched_on(config: Config, watched: Sized) -> str:
     """The words for the images that a run is watched on, as `result.json` has them."""
     return f"{len(watched)} images " + ("held out" if config.held_out else "of the training set")
 
@@ -44,13 +46,22 @@ def logits(net: nn.Module, images: Tensor, batch: int = EVAL_BATCH) -> Tensor:
     return torch.cat([net(part.float()).float() for part in images.split(batch)])
 
 
-def accuracy(net: nn.Module, part: data.Part) -> float:
-    """The share of images that `net`, set to eval mode, labels rightly."""
+class Samples(Protocol):
+    """What an accuracy is taken on."""
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All samples [n, ...] in float32 with their classes [n]."""
+
+
+@torch.no_grad()
+def accuracy(net: nn.Module, part: Samples) -> float:
+    """The share of samples that `net`, set to eval mode, labels rightly."""
     net.eval()
-    return (logits(net, part.images).argmax(1) == part.labels).double().mean().item()
+    right = [net(samples).argmax(1) == labels for samples, labels in part.batches()]
+    return torch.cat(right).double().mean().item()
 
 
-def accuracies(net: nn.Module, part: data.Part, orders: list[int]) -> dict[str, float]:
+def accuracies(net: nn.Module, part: Samples, orders: list[int]) -> dict[str, float]:
     """The accuracy at each order; the last of `orders` stays set."""
     found = {}
     for order in orders:

@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from . import users
 from .data import SETS
 from .networks import GREY, NETWORKS
+
+GIVEN = "given"
+"""The network and the data of a run that a program gave to `horq.train.fit`."""
 
 
 class ConfigError(ValueError):
@@ -32,16 +36,18 @@ class Config:
 
     name: str
     network: str
-    """One of `horq.train.networks.NETWORKS`."""
+    """One of `horq.train.networks.NETWORKS`, or a network of the user's, ``FILE.py:NAME`` or ``package.module:NAME``:
+    what the function or class of that name gives."""
     data: str
     """One of mnist, fashion-mnist, cifar-10."""
     epochs: int
     width: float = 1.0
     """The factor of all channel counts."""
     method: str = "float"
-    """The method of `horq.convert`."""
+    """The method of `horq.convert`, or ``own`` for a network that has its layers of `horq.nn` already."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The options that `horq.convert` takes for the method, such as order, scale_mode, bits."""
+    """The options that `horq.convert` takes for the method, such as order, scale_mode, bits; of ``own`` the highest
+    order of its layers, if they have any."""
     dial: bool = False
     """Whether the order is drawn from 1 to options.order anew at each step, so that one file serves them all."""
     draws: tuple[float, ...] = ()
@@ -91,15 +97,25 @@ class Config:
             raise ConfigError(f"a run's name is the name of a folder, not {self.name!r}")
         for name in ("init", "teacher"):  # TOML has no null: "" takes back what the top of a recipe says
             object.__setattr__(self, name, getattr(self, name) or None)
+        foreign, given = users.is_reference(self.network), self.network == self.data == GIVEN
         for name, choices in _CHOICES.items():
+            if (foreign and name == "network") or (given and name in ("network", "data")):
+                continue
+            if name == "network" and self.network not in choices:
+                raise ConfigError(
+                    f"network must be one of {', '.join(choices)}, or FILE.py:NAME for one of your own, not "
+                    f"{self.network!r}"
+                )
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} must be {low} to {high}, not {value!r}")
-        if self.dial and (self.method != "horq" or self.order < 2):
-            raise ConfigError("dial needs method = 'horq' and an order of at least 2 in options")
+        if self.dial and (self.method not in ("horq", "own") or self.order < 2):
+            raise ConfigError("dial needs method = 'horq' (or 'own') and an order of at least 2 in options")
+        if self.method == "own" and (set(self.options) - {"order"} or not 0 <= self.order <= 8):
+            raise ConfigError(f"method own takes the option order, 1 to 8, not {dict(self.options)}")
         drawn = self.dial and len(self.draws) == self.order and all(0 < share < math.inf for share in self.draws)
         if self.draws and not drawn:
             raise ConfigError(f"draws needs dial and a number above 0 for each of its orders, not {list(self.draws)}")
@@ -107,10 +123,10 @@ class Config:
             raise ConfigError("own_norms needs dial, and settle = 0: no statistics are shared that could settle")
         if self.method == "inq" and self.epochs < len(self.shares):
             raise ConfigError(f"method inq needs an epoch for each of its {len(self.shares)} shares, not {self.epochs}")
-        if (self.network in GREY) == (self.data == "cifar-10"):
+        if self.network in NETWORKS and (self.network in GREY) == (self.data == "cifar-10"):
             fitting = ", ".join(name for name in NETWORKS if (name in GREY) == (self.network not in GREY))
             raise ConfigError(f"network {self.network} does not read the images of {self.data}; {fitting} do")
-        if self.method in ("bwnh", "inq") and self.init is None:
+        if self.method in ("bwnh", "inq") and self.init is None and not given:
             raise ConfigError(f"method {self.method} starts from a float run; name it in init")
         if (
             not self.shares
@@ -124,7 +140,14 @@ class Config:
         """The highest order, 0 for methods without binary activations."""
         if self.method == "horq":
             return self.options.get("order", 2)
+        if self.method == "own":
+            return self.options.get("order", 0)
         return 1 if self.method in ("xnor", "bnn") else 0
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the network is the user's own."""
+        return self.network not in NETWORKS
 
     @property
     def orders(self) -> list[int]:
@@ -135,7 +158,7 @@ class Config:
 _CHOICES: dict[str, tuple[str, ...]] = {
     "network": tuple(NETWORKS),
     "data": SETS,
-    "method": ("float", "horq", "xnor", "bnn", "bwn", "bwnh", "dqc", "sqc", "inq"),
+    "method": ("float", "horq", "xnor", "bnn", "bwn", "bwnh", "dqc", "sqc", "inq", "own"),
     "optimizer": ("adam", "sgd"),
     "precision": ("bf16", "f32"),
 }
@@ -181,6 +204,14 @@ def _checked(where: str, name: str, value: Any) -> Any:
     return float(value) if kind == "float" else value
 
 
+def without_recipe(name: str, fields: Mapping[str, Any]) -> Config:
+    """The run of those fields, by that name. Raises `ConfigError`."""
+    for needed in ("network", "data", "epochs"):
+        if needed not in fields:
+            raise ConfigError(f"without a recipe a run needs {needed}: --set {needed}=...")
+    return _made(f"run {name}", name, {key: _checked("--set", key, value) for key, value in fields.items()})
+
+
 def restored(where: str, fields: Any) -> Config:
     """The run whose fields were written down as JSON; `where` says in errors by whom.
 
@@ -204,12 +235,13 @@ def _made(where: str, name: str, values: Mapping[str, Any]) -> Config:
         raise ConfigError(f"{where}: {str(error).replace('Config.__init__() ', '')}") from error
 
 
-def read(path: str | Path) -> dict[str, Config]:
+def read(path: str | Path, changes: Mapping[str, Any] | None = None) -> dict[str, Config]:
     """The runs of a recipe by name, in its order.
 
     A recipe is a TOML file: fields at the top hold for all its runs, a table ``[runs.NAME]`` for each run adds to or
     replaces them (its ``options`` are merged), and ``seeds = [1, 2, 3]`` makes a run of each seed, called NAME for the
-    first and NAME-seed2, NAME-seed3 for the others.
+    first and NAME-seed2, NAME-seed3 for the others. A network's file lies relative to the recipe. `changes` are fields
+    that replace those of every run.
 
     Raises `ConfigError`, which names the file, run and field.
     """
@@ -232,6 +264,10 @@ def read(path: str | Path) -> dict[str, Config]:
         for where, part in ((str(file), table), (f"{file}, run {name}", own)):
             _checked(where, "options", part.get("options", {}))
         fields = {**table, **own, "options": {**table.get("options", {}), **own.get("options", {})}}
+        if isinstance(fields.get("network"), str):
+            fields["network"] = users.resolved(fields["network"], file.parent)
+        options = {**fields["options"], **(changes or {}).get("options", {})}
+        fields = {**fields, **(changes or {}), "options": options}
         seeds = fields.pop("seeds", None)
         if seeds is not None and (not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds)):
             raise ConfigError(f"{file}: seeds of {name} must be a list of integers, not {seeds!r}")

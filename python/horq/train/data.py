@@ -7,7 +7,7 @@ import lzma
 import math
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CLASSES = 10
-SETS = ("mnist", "fashion-mnist", "cifar-10")
+EVAL_BATCH = 250
+"""Images that a network in eval mode takes at once."""
+SHAPES = {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "cifar-10": (3, 32, 32)}
+"""Channels, height and width of the images."""
+SETS = tuple(SHAPES)
 
 _RECORD = 1 + 3 * 32 * 32
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images [n, channels, height, width] (uint8) and labels [n] (int64)."""
+    """Images [n, channels, height, width] (uint8), or samples of another shape, and labels [n] (int64)."""
 
     images: Tensor
     labels: Tensor
@@ -34,6 +38,11 @@ class Part:
     def to(self, device: torch.device) -> Part:
         """The part in the memory of `device`."""
         return Part(self.images.to(device), self.labels.to(device))
+
+    def batches(self, size: int = EVAL_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images in float32 with their labels, `size` at a time."""
+        for images, labels in zip(self.images.split(size), self.labels.split(size), strict=True):
+            yield images.float(), labels
 
 
 def data_root(argument: str | None) -> Path:

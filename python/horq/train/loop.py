@@ -3,27 +3,63 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import io
+import json
 import math
+import random
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import ExportError
+from ..exporting.exporter import check, export
 from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, horq_layers
 from . import data, runs
-from .accuracy import EVAL_BATCH, accuracies, accuracy, dial, images, norms, recalibrate, watched_on
+from .accuracy import accuracies, accuracy, dial, images, norms, recalibrate, watched_on
 from .config import Config, ConfigError
+from .data import EVAL_BATCH
+from .feeds import CALIBRATION, Batch, Feed, Images, first
 from .networks import finish
 from .start import started
 
-CALIBRATION = 5000
-"""Training images over which the statistics of batch norms are taken anew."""
+
+@dataclass(frozen=True)
+class Given:
+    """The modules that a program gave for a run."""
+
+    net: nn.Module
+    """The network; it is not changed."""
+    teacher: nn.Module | None = None
+    """The trained network whose logits are followed."""
+    held_out: bool = False
+    """Whether what the run is watched on is none of what it trains on."""
+
+    def made(self, config: Config) -> nn.Module:
+        """A copy of the network, the method of the run in it."""
+        torch.manual_seed(config.seed)
+        return runs.adapted(copy.deepcopy(self.net), config)
+
+
+def of_set(config: Config, root: Path) -> Images:
+    """The images of the data set of a run, in the folder `root`."""
+    train, watched = images(config, root)
+
+    def change(pixels: Tensor, generator: torch.Generator) -> Tensor:
+        return data.augmented(config.data, pixels, config.augment, generator)
+
+    try:
+        return Images(train, watched, config.batch, change)
+    except ConfigError as error:
+        raise ConfigError(f"{config.name}: {error}") from error
 
 
 class Trainer:
@@ -32,25 +68,28 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        root: Path,
+        root: Path | Feed,
         out: Path,
         progress: bool = True,
         tensorboard: bool = False,
         device: str = "cpu",
+        export: bool = False,
+        given: Given | None = None,
     ) -> None:
+        """`root` is the folder of the data sets, or what the run trains on. `export` writes NAME.horq at the end.
+        `given` has the modules of a run whose network a program gave."""
         self.config = config
         self.device = torch.device(device)
         self.folder = out / config.name
         self.out = out
         self.progress = progress
-        self.train, self.watched = images(config, root)
-        if len(self.train) < config.batch:
-            raise ValueError(f"{config.name}: a batch of {config.batch} needs more than {len(self.train)} images")
-        self.train, self.watched = self.train.to(self.device), self.watched.to(self.device)
-        self.net = self._placed(runs.made(config))
+        self.export = export
+        self.given = given
+        self.feed = of_set(config, root) if isinstance(root, Path) else root
+        self.feed.to(self.device)
+        self.net = self._placed(runs.made(config) if given is None else given.made(config))
         self.generator = torch.Generator().manual_seed(config.seed)
         self.teacher = self._teacher()
-        self.per_epoch = len(self.train) // config.batch
         self.epoch = 0
         self.seconds = 0.0
         self.notes: dict[str, Any] = {}
@@ -68,26 +107,32 @@ class Trainer:
 
     def _teacher(self) -> nn.Module | None:
         """The trained network whose logits are followed."""
-        if self.config.teacher is None:
+        if self.given is not None and self.given.teacher is not None:
+            net = copy.deepcopy(self.given.teacher).eval()
+        elif self.config.teacher is not None:
+            net, config = runs.load(self.out / self.config.teacher)
+            if config.data != self.config.data:
+                raise ValueError(f"{self.config.name}: teacher {config.name} was trained on {config.data}")
+        else:
             return None
-        net, config = runs.load(self.out / self.config.teacher)
-        if config.data != self.config.data:
-            raise ValueError(f"{self.config.name}: teacher {config.name} was trained on {config.data}")
         for layer in horq_layers(net):
             layer.train()  # the planes are summed and multiplied once: eval mode's exact sums take a product each
         net = self._placed(net.requires_grad_(False))
         return torch.compile(net) if self.config.compile else net
 
     def _initialize(self) -> None:
-        """Takes over the weights of another run."""
+        """Takes over the weights of another run; a network that was given starts from its own."""
         config = self.config
-        if config.init is None:
+        if self.given is not None:
+            source = copy.deepcopy(self.given.net).eval()
+        elif config.init is not None:
+            source, given = runs.load(self.out / config.init)
+            self.net = self._placed(started(self.net, config, source, given))
+        else:
             return
-        source, given = runs.load(self.out / config.init)
-        self.net = self._placed(started(self.net, config, source, given))
         clip_weights_(self.net)
         if config.method == "bwnh":
-            images = self.train.images[self._shuffled()[: config.hash_images]].float()
+            images = self.feed.plain(config.hash_images, self.generator)
             errors = hash_weights_(self.net, self._placed(source), lambda: images.split(EVAL_BATCH))
             self.notes["hash_errors"] = errors
 
@@ -118,6 +163,7 @@ class Trainer:
         self.notes["sources"] = sources
         if saved is None:
             self._initialize()
+            self._check_export()
         runs.write_whole(self.folder / "config.json", runs.plain(config))
         optimizer = _optimizer(self.net, config)
         if saved is not None:
@@ -135,6 +181,7 @@ class Trainer:
     def _one_epoch(self, running: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         config = self.config
         orders = config.orders
+        self._seed()
         settled = config.dial and self.epoch >= config.epochs - math.ceil(config.settle * config.epochs)
         if settled and self.epoch == config.epochs - math.ceil(config.settle * config.epochs):
             recalibrate(self.net, self._calibration(), orders)
@@ -143,16 +190,12 @@ class Trainer:
             for norm in norms(self.net):
                 norm.eval()
         self._begin_share()
-        shuffled = self._shuffled()
         total = torch.zeros((), device=self.device)
-        for step in self._steps():
-            kept = shuffled[step * config.batch : (step + 1) * config.batch]
-            pixels = data.augmented(config.data, self.train.images[kept], config.augment, self.generator)
-            labels = self.train.labels[kept]
+        for step, (pixels, labels) in enumerate(self._steps()):
             if config.dial:
                 dial(self.net, orders[self._drawn(len(orders))])
             for group in optimizer.param_groups:
-                group["lr"] = self._rate(self.epoch + step / self.per_epoch)
+                group["lr"] = self._rate(self.epoch + step / self.feed.per_epoch)
             with self._lower_precision():
                 answers = running(pixels).float()
                 with torch.no_grad():
@@ -163,12 +206,12 @@ class Trainer:
             optimizer.step()
             clip_weights_(self.net)
             total += loss.detach()
-        mean = total.item() / self.per_epoch
+        mean = total.item() / self.feed.per_epoch
         if not math.isfinite(mean):
             raise ValueError(f"{config.name}: the loss of epoch {self.epoch + 1} is {mean}; lower lr, or use f32")
         dial(self.net, config.order)
         with self._lower_precision():
-            watched = accuracy(self.net, self.watched)
+            watched = accuracy(self.net, self.feed.watched)
         return {"loss": round(mean, 5), "lr": round(self._rate(self.epoch + 1), 7), "accuracy": round(watched, 5)}
 
     def _drawn(self, count: int) -> int:
@@ -177,22 +220,27 @@ class Trainer:
             return int(torch.randint(count, (1,), generator=self.generator))
         return int(torch.multinomial(torch.tensor(self.config.draws), 1, generator=self.generator))
 
-    def _shuffled(self) -> Tensor:
-        """The indices of all training images in random order."""
-        return torch.randperm(len(self.train), generator=self.generator).to(self.device)
+    def _seed(self) -> None:
+        """Seeds what networks and DataLoaders of the user's draw from, so that an epoch is the same in a run that was
+        cut off before it."""
+        seed = self.config.seed * 100_003 + self.epoch
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # the one that data sets of today draw from
 
-    def _steps(self) -> Iterator[int]:
-        steps = range(self.per_epoch)
+    def _steps(self) -> Iterator[Batch]:
+        batches = self.feed.epoch(self.generator)
         if not self.progress:
-            return iter(steps)
+            return batches
         from tqdm import tqdm
 
-        return iter(tqdm(steps, f"{self.config.name} {self.epoch + 1}/{self.config.epochs}", leave=False))
+        name = f"{self.config.name} {self.epoch + 1}/{self.config.epochs}"
+        return iter(tqdm(batches, name, self.feed.per_epoch, leave=False))
 
     def _rate(self, epochs: float) -> float:
         """The learning rate after that many epochs."""
         config = self.config
-        rise = min(1.0, (epochs + 1 / self.per_epoch) / config.warmup) if config.warmup else 1.0
+        rise = min(1.0, (epochs + 1 / self.feed.per_epoch) / config.warmup) if config.warmup else 1.0
         return config.lr * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, epochs / config.epochs)))
 
     def _loss(self, answers: Tensor, labels: Tensor, followed: Tensor | None) -> Tensor:
@@ -213,11 +261,38 @@ class Trainer:
             freeze_(self.net, shares[self.epoch * len(shares) // self.config.epochs])
 
     def _calibration(self) -> list[Tensor]:
-        images = self.train.images[self._shuffled()[:CALIBRATION]]
-        return [
-            data.augmented(self.config.data, part, self.config.augment, self.generator)
-            for part in images.split(EVAL_BATCH)
-        ]
+        return self.feed.some(CALIBRATION, self.generator)
+
+    # ---- the file
+
+    def _example(self) -> Tensor:
+        return first(self.feed.watched, 4).cpu()
+
+    def _check_export(self) -> None:
+        """Finds out before a network of the user's is trained whether a file can be made of it."""
+        if not self.export or not self.config.is_foreign:
+            return
+        net = copy.deepcopy(self.net).cpu()
+        if self.config.method == "inq":
+            freeze_(net, 1.0)  # as it will be at the end
+        found = check(net, self._example())
+        if not found:
+            raise ConfigError(
+                f"no .horq file can be made of {self.config.name}'s network; change it, or train it without one "
+                f"(--no-export, in Python export=False):\n{found}"
+            )
+
+    def _export(self) -> None:
+        file = self.folder / f"{self.config.name}.horq"
+        try:
+            report = export(self.net, self._example(), file, notes={"training": json.dumps(runs.plain(self.config))})
+        except ExportError as error:
+            raise ConfigError(
+                f"{self.config.name} is trained, and its network in {self.folder}/final.pt, but no .horq file can be "
+                f"made of it: {error}"
+            ) from error
+        runs.write_whole(self.folder / "report.txt", f"{report}\n")
+        print(f"{report}\n{file}: {file.stat().st_size} bytes", flush=True)
 
     # ---- records
 
@@ -234,7 +309,13 @@ class Trainer:
 
     def _restore(self, saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
         self.epoch, self.seconds, self.notes = saved["epoch"], saved["seconds"], saved["notes"]
-        self.net.load_state_dict(saved["parameters"])
+        try:
+            self.net.load_state_dict(saved["parameters"])
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{self.folder}/checkpoint.pt is of a network with other layers; remove the folder to start anew, or "
+                f"take back the change of the network: {error}"
+            ) from error
         optimizer.load_state_dict(saved["optimizer"])
         self.generator.set_state(saved["generator"])
 
@@ -260,16 +341,27 @@ class Trainer:
         """Makes the first layer exact, settles the statistics, and writes the network and its figures; on the CPU."""
         config = self.config
         self.device = torch.device("cpu")
-        self.net, self.train, self.watched = self.net.cpu(), self.train.to(self.device), self.watched.to(self.device)
-        finish(self.net)
+        self.net = self.net.cpu()
+        self.feed.to(self.device)
+        self._seed()
+        if not config.is_foreign:
+            finish(self.net)
         if not (config.dial and config.settle):  # a dial that settled has its statistics already
             recalibrate(self.net, self._calibration(), config.orders)
-        own = {"accuracy": accuracies(self.net, self.watched, config.orders), "on": watched_on(config, self.watched)}
+        own = {"accuracy": accuracies(self.net, self.feed.watched, config.orders), "on": self._watched_on()}
         own |= {"epochs": self.epoch, "seconds": round(self.seconds, 1), **self.notes}
         result = runs.write_finished(self.folder, config, self.net, own)
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "checkpoint.pt").unlink()
+        if self.export:
+            self._export()
         return result
+
+    def _watched_on(self) -> str:
+        watched = self.feed.watched
+        if self.given is not None and self.given.held_out:
+            return f"{len(watched)} samples that it was not trained on"
+        return watched_on(self.config, watched)
 
 
 def _optimizer(net: nn.Module, config: Config) -> torch.optim.Optimizer:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..nn import Affine, BatchNorm1d, BatchNorm2d, MaxPool2d, PReLU, RPReLU
 from ..nn.conversion import OWN
+from . import users
 
 CENTRE = (125.0, 123.0, 114.0)
 """The means of CIFAR-10's pixels as integers: red, green, blue."""
@@ -223,7 +224,9 @@ GREY = ("convnet", "convnet-prelu", "lenet5", "mlp")
 
 
 def build(name: str, width: float = 1.0) -> nn.Module:
-    """The float network of that name, its channels times `width`."""
+    """The float network of that name, its channels times `width`; or the one that a reference names (`users`)."""
+    if users.is_reference(name):
+        return users.made(name, width)
     if name not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(NETWORKS)}, not {name!r}")
     return NETWORKS[name](width=width)

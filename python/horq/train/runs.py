@@ -27,8 +27,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..nn import convert, switch_norms_
-from .config import Config, ConfigError, restored
+from ..nn import convert, horq_layers, switch_norms_
+from . import users
+from .config import GIVEN, Config, ConfigError, restored
+from .data import CLASSES, SHAPES
 from .networks import build
 
 try:
@@ -65,14 +67,34 @@ def plain(config: Config) -> dict[str, Any]:
 
 
 def made(config: Config) -> nn.Module:
-    """The untrained network of a run, its method in it."""
+    """The untrained network of a run, its method in it.
+
+    Raises `NetworkError` for a network of the user's that cannot be trained on the run's data.
+    """
+    if config.network == GIVEN:
+        raise ConfigError(
+            f"the network of {config.name} was given to horq.train.fit, which alone can make it; take its parameters "
+            "from final.pt: net.load_state_dict(torch.load('final.pt'))"
+        )
     torch.manual_seed(config.seed)
-    return adapted(build(config.network, config.width), config)
+    net = build(config.network, config.width)
+    if config.is_foreign:
+        pixels = torch.zeros(2, *SHAPES[config.data])
+        users.tried(net, config.network, pixels, f"the images of {config.data}", CLASSES)
+    return adapted(net, config)
 
 
 def adapted(net: nn.Module, config: Config) -> nn.Module:
-    """A copy of a float network with the method of a run in it."""
-    net = convert(net, config.method, **config.options)
+    """A copy of a float network with the method of a run in it; of a network with layers of its own the network."""
+    if config.method == "own":
+        highest = max((layer.max_order for layer in horq_layers(net)), default=0)
+        if config.order != highest:
+            raise ConfigError(
+                f"the layers of {config.name}'s network have orders up to {highest}, where its options say "
+                f"{config.order}; set options.order to {highest}"
+            )
+    else:
+        net = convert(net, config.method, **config.options)
     return switch_norms_(net, config.order) if config.own_norms else net
 
 
@@ -159,8 +181,13 @@ def load(folder: Path) -> tuple[nn.Module, Config]:
         )
     config = load_config(folder)
     net = made(config)
+    fill(net, folder)
+    return net.eval(), config
+
+
+def fill(net: nn.Module, folder: Path) -> None:
+    """Gives `net` the parameters of the finished run in `folder`; raises `ConfigError` if they are damaged."""
     try:
         net.load_state_dict(torch.load(folder / "final.pt", weights_only=True))
     except Exception as error:  # torch raises whatever the bytes lead it to
         raise ConfigError(f"{folder}/final.pt is damaged or not of config.json; train the run anew: {error}") from error
-    return net.eval(), config
