@@ -271,6 +271,35 @@ fn max_pool_and_movements_behind_a_sign_come_before_it() {
 }
 
 #[test]
+fn sums_that_cancel_keep_their_sign() {
+    // A binary network without norms: sums of an even number of signs are 0 as often as not.
+    let mut draft = Draft::new(31);
+    let x = draft.input(&[1, 32, 8, 8]);
+    let x = draft.node("Tanh", &[x], &[]);
+    let (v, w) = (draft.of(&[64, 32, 3, 3], &[1.0, -1.0]), draft.of(&[8, 64, 3, 3], &[1.0, -1.0]));
+    let signs = draft.node("Sign", &[x], &[]);
+    let y = draft.node("Conv", &[signs, v], &[]);
+    let signs = draft.node("Sign", &[y], &[]);
+    let y = draft.node("Conv", &[signs, w], &[]);
+    draft.graph.outputs = vec![y];
+    draft.check(1e-6);
+
+    // The sum of the signs of a value and of the value moved.
+    let mut draft = Draft::new(37);
+    let x = draft.input(&[1, 32, 8, 8]);
+    let moved = draft.node("Transpose", &[x], &[("perm", ints(&[0, 1, 3, 2]))]);
+    let (a, b) = (draft.node("Sign", &[x], &[]), draft.node("Sign", &[moved], &[]));
+    let w = draft.of(&[4, 32, 3, 3], &[0.5, -0.5]);
+    for op in ["Add", "Sub"] {
+        let sum = draft.node(op, &[a, b], &[]);
+        let signs = draft.node("Sign", &[sum], &[]);
+        let y = draft.node("Conv", &[signs, w], &[]);
+        draft.graph.outputs.push(y);
+    }
+    draft.check(1e-6);
+}
+
+#[test]
 fn zeros_of_an_input_keep_their_sign() {
     // torch.sign(0) is 0, and pixels often are.
     let mut draft = Draft::new(3);

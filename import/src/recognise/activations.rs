@@ -144,6 +144,16 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
             levels.extend(value);
             sorted(levels)
         }),
+        "Add" | "Sub" => match runtime[..] {
+            [a, b] => {
+                let sign = if op == "Add" { 1.0 } else { -1.0 };
+                let of = |id: ValueId| analysis.of(id).levels.as_ref();
+                of(a)
+                    .zip(of(b))
+                    .and_then(|(a, b)| sorted(a.iter().flat_map(|&a| b.iter().map(move |&b| a + sign * b)).collect()))
+            }
+            _ => None,
+        },
         "MultiThreshold" => of_thresholds(graph, node),
         _ => None,
     };
@@ -154,8 +164,15 @@ fn facts(graph: &Graph, analysis: &Analysis, node: &Node) -> (Facts, Option<(Val
         "Slice" | "Split" | "Gather" | "Expand" | "Tile" | "Concat" | "Mul" | "PRelu" | "Elu" | "Selu" | "Celu" => any,
         // Of rectified values, windows of nothing but zeros are common.
         "AveragePool" | "GlobalMaxPool" | "ReduceMax" | "Resize" => positive && any,
+        // Sums of a few levels cancel often, unless a bias is added.
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "XnorPopcountMatMul" => {
+            let bias = node.input(2).map(|id| graph.value(id).constant.as_ref());
+            let none = bias.is_none_or(|bias| bias.is_some_and(|bias| bias.doubles().iter().all(|&b| b == 0.0)));
+            none && first.is_some_and(|facts| facts.levels.is_some())
+        }
         _ => false,
     };
+    let zeros = zeros || levels.as_ref().is_some_and(|levels| levels.contains(&0.0));
     (Facts { sources: own(), levels, positive, zeros }, None)
 }
 

@@ -23,7 +23,11 @@ def with_constants(model: onnx.ModelProto, inputs: Sequence[np.ndarray], places:
     changed.CopyFrom(model)
     names = [value.name for value in model.graph.input]
     for place in places:
-        changed.graph.initializer.append(numpy_helper.from_array(inputs[place], names[place]))
+        value, kind = inputs[place], model.graph.input[place].type.tensor_type.elem_type
+        if helper.tensor_dtype_to_np_dtype(kind) == value.dtype:
+            changed.graph.initializer.append(numpy_helper.from_array(value, names[place]))
+        else:  # a type that numpy has not, such as whole numbers of 4 bits
+            changed.graph.initializer.append(helper.make_tensor(names[place], kind, value.shape, value.ravel()))
     kept = [value for place, value in enumerate(changed.graph.input) if place not in places]
     del changed.graph.input[:]
     changed.graph.input.extend(kept)
