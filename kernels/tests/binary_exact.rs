@@ -121,7 +121,7 @@ fn every_size_of_a_pool() {
         layer.spec.max_order = MAX_ORDER;
         layer.order = 1 + (height + width) % MAX_ORDER;
         layer.scales = values(&mut rng, MAX_ORDER);
-        let layer = layer.pooled(&mut rng);
+        let mut layer = layer.pooled(&mut rng);
         assert!(layer.spec.pool.is_some());
         done += layer.check(&isas, format_args!("{height} x {width}"));
     }
@@ -168,8 +168,15 @@ fn long_sums() {
         for sign in [1.0, -1.0] {
             let mut weights = vec![sign; features * 17];
             weights[features..2 * features].copy_from_slice(&values(&mut rng, features));
-            let layer = Layer::plain(Geometry::dense(features, 17), ScaleMode::None, weights, vec![1.0; 3 * features]);
+            let geometry = Geometry::dense(features, 17);
+            let mut layer = Layer::plain(geometry, ScaleMode::None, weights, vec![1.0; 3 * features]);
             layer.check(&isas, format_args!("{features} features, weights {sign}"));
+            // Bytes hold the sums of fewer and fewer tables.
+            layer.spec.mode = ScaleMode::Halving;
+            for order in 1..=6 {
+                layer.order = order;
+                layer.check(&isas, format_args!("{features} features, weights {sign}, order {order}"));
+            }
         }
     }
     for channels in [256, 300] {

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Layer, MODES, PADDINGS, backends, rng, values};
 use horq_kernels::{
-    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Error, FloatConv, Geometry,
-    Inline, Isa, MAX_DEPTH, MAX_ORDER, MIN_HALVING_SCALE, PackInto, Padding, PlaneLayout, ScaleMode, Window,
+    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryKernel, BinaryScratch, BinarySpec, Epilogue, Error, FloatConv,
+    Geometry, Inline, Isa, MAX_DEPTH, MAX_ORDER, MIN_HALVING_SCALE, PackInto, Padding, PlaneLayout, ScaleMode, Window,
 };
 use rand::Rng;
 #[cfg(target_arch = "x86_64")]
@@ -125,10 +125,38 @@ fn a_scale_that_cannot_be_halved_is_refused() {
                 };
                 conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut scales })
             };
-            let pack = || drop(PackInto::new(layout, &mut vec![0; layout.len()], 2, Some(&[b])));
+            let pack = || {
+                PackInto::new(layout, &mut vec![0; layout.len()], 2, Some(&[b]));
+            };
             let refused = b.is_nan() || b.is_infinite() || b < MIN_HALVING_SCALE;
             assert_eq!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(), refused, "{isa}: {b}");
             assert_eq!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(pack)).is_err(), refused, "{isa}: {b}");
+        }
+    }
+}
+
+/// Byte tables are for scales that halve, up to the order whose sums of four products fit a byte; what is asked for beyond that
+/// is done by popcount.
+#[test]
+fn kernels_that_are_not_possible_are_not_taken() {
+    let layer = Layer::plain(Geometry::dense(70, 40), ScaleMode::None, vec![1.0; 2800], vec![1.0; 70]);
+    let panels = layer.panels();
+    for isa in backends() {
+        for mode in MODES {
+            let spec = BinarySpec { mode, ..layer.spec };
+            let conv = |kernel| BinaryConv::with_kernel(isa, spec, &[&panels[0]], kernel).expect("a good layer");
+            let (chosen, popcount) = (conv(None), conv(Some(BinaryKernel::Popcount)));
+            let tables = conv(Some(BinaryKernel::Tables));
+            for order in 1..=MAX_ORDER {
+                let possible = mode == ScaleMode::Halving && order <= 5;
+                assert_eq!(tables.kernel(order) == BinaryKernel::Tables, possible, "{isa}, {mode:?}, order {order}");
+                assert_eq!(popcount.kernel(order), BinaryKernel::Popcount);
+                assert!(possible || chosen.kernel(order) == BinaryKernel::Popcount);
+            }
+            // What is known before anything is prepared is what the rule's layer takes.
+            let memory = BinaryConv::memory(isa, spec, 1).expect("a good layer");
+            assert_eq!(memory.of_values.words, chosen.scratch_len().words, "{isa}, {mode:?}");
+            assert_eq!(memory.of_planes.words, chosen.scratch_len_of_planes().words, "{isa}, {mode:?}");
         }
     }
 }

@@ -5,9 +5,9 @@ mod fence;
 
 pub use fence::Fenced;
 use horq_kernels::{
-    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa,
-    MAX_ORDER, MIN_HALVING_SCALE, PackInto, Packing, Padding, Parallel, ScaleMode, StageClock, Step, Thresholds,
-    Window,
+    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryKernel, BinaryScratch, BinarySpec, Epilogue, Error, Geometry,
+    Inline, Isa, MAX_ORDER, MIN_HALVING_SCALE, PackInto, Packing, Padding, Parallel, ScaleMode, StageClock, Step,
+    Thresholds, Window,
 };
 use horq_oracle::{self as oracle, BinaryLayer};
 use rand::rngs::StdRng;
@@ -219,14 +219,19 @@ pub struct Layer {
     pub steps: Vec<OwnedStep>,
     pub input: Vec<f32>,
     pub backwards: bool,
+    /// How it multiplies; the rule's choice if none.
+    pub kernel: Option<BinaryKernel>,
 }
+
+/// Every way of choosing a kernel.
+pub const KERNELS: [Option<BinaryKernel>; 3] = [None, Some(BinaryKernel::Popcount), Some(BinaryKernel::Tables)];
 
 impl fmt::Debug for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let samples = self.input.len() / self.spec.geometry.input_len();
         let (bases, steps) = (self.bases.len(), &self.steps);
         write!(f, "{:?}, order {}, {samples} samples, {bases} bases, steps {steps:?}", self.spec, self.order)?;
-        write!(f, ", scales {:?}, backwards {}", self.scales, self.backwards)
+        write!(f, ", scales {:?}, backwards {}, kernel {:?}", self.scales, self.backwards, self.kernel)
     }
 }
 
@@ -249,6 +254,7 @@ impl Layer {
             steps: Vec::new(),
             input,
             backwards: false,
+            kernel: None,
         }
     }
 
@@ -281,6 +287,7 @@ impl Layer {
                 .collect(),
             input: values(rng, samples * geometry.input_len()),
             backwards: rng.random(),
+            kernel: KERNELS[rng.random_range(0..KERNELS.len())],
         }
     }
 
@@ -379,7 +386,7 @@ impl Layer {
         let bases: Vec<Basis<'_>> =
             panel_refs.iter().zip(&alphas).map(|(panels, alpha)| Basis { panels, alpha }).collect();
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
-        let conv = BinaryConv::new(isa, self.spec, &panel_refs)?;
+        let conv = BinaryConv::with_kernel(isa, self.spec, &panel_refs, self.kernel)?;
         let need = match input {
             BinaryInput::Values(_) => conv.scratch_len(),
             BinaryInput::Planes { .. } => conv.scratch_len_of_planes(),
@@ -418,11 +425,14 @@ impl Layer {
         conv.thresholds(scale, &Fenced::of(&geometry.pad_filters(&self.bases[0].1)), &steps).expect("memory")
     }
 
-    /// Compares every backend with the oracle, bit for bit, and returns the number of cases. `name` says how to find the
-    /// case again.
-    pub fn check(&self, isas: &[Isa], name: impl fmt::Display) -> u64 {
+    /// Compares every backend with the oracle, bit for bit, and returns the number of cases; where there are several kernels, with
+    /// each. `name` says how to find the case again.
+    pub fn check(&mut self, isas: &[Isa], name: impl fmt::Display) -> u64 {
         let (expected, panels) = (self.expected(), self.panels());
-        for &isa in isas {
+        let kernels = if self.spec.mode == ScaleMode::Halving { &KERNELS[1..] } else { &KERNELS[..1] };
+        let all = isas.iter().flat_map(|&isa| kernels.iter().map(move |&kernel| (isa, kernel)));
+        for (isa, kernel) in all {
+            self.kernel = kernel;
             let got = self.run(isa, &panels);
             match (&got, &expected) {
                 (Ok(got), Ok(expected)) => {
