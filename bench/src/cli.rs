@@ -13,8 +13,8 @@ Keys of a result (--json, results.jsonl, results.csv; one that means nothing for
   suite           peak, gemm, conv, weights, curve-kernel, curve-channels, curve-order,
                   curve-pixels, network, cold, peers
   case            the shape, layer or instruction sequence
-  engine          what was timed: limit, horq, horq-packed, horq-f32, horq-int8, horq-code5, -code4,
-                  -code3, horq-sign, gemm, im2col+gemm, scalar, a peer
+  engine          what was timed: limit, horq, horq-packed, horq-popcount, horq-f32, horq-int8,
+                  horq-code5, -code4, -code3, horq-sign, gemm, im2col+gemm, scalar, a peer
   unit            what macs counts: bit, sign (f32 by binary weights), code (f32 by a codebook's), float, int8,
                   load (bytes), mixed (a network)
   m, n, k         rows (output pixels), columns (output channels), products that one output sums

@@ -3,9 +3,9 @@
 use crate::cases::{FIXED_SCALES, Layer};
 use crate::data::{Numbers, copied, zeros};
 use horq_kernels::{
-    Aligned, Basis, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, BinaryWeightCall, BinaryWeightConv,
-    CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Int8Call, Int8Conv, Int8Spec, Isa,
-    PackInto, Packing, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, weights as packed,
+    Aligned, Basis, BinaryCall, BinaryConv, BinaryInput, BinaryKernel, BinaryScratch, BinarySpec, BinaryWeightCall,
+    BinaryWeightConv, CodebookCall, CodebookConv, Epilogue, FloatCall, FloatConv, Geometry, Inline, Int8Call, Int8Conv,
+    Int8Spec, Isa, PackInto, Packing, Padding, Parallel, PlaneLayout, ScaleMode, StageClock, weights as packed,
 };
 use horq_probe::peak::Unit;
 
@@ -25,6 +25,8 @@ pub(crate) enum Variant {
     Codebook(u32),
     /// Planes of activations, binary weights; f32 in and out.
     Binary { order: usize, mode: ScaleMode },
+    /// The same by popcount, whatever is faster.
+    Counted { order: usize, mode: ScaleMode },
     /// Planes of activations with constant scales, binary weights; packed planes in and out, as between the layers of a network.
     Packed { order: usize },
 }
@@ -44,6 +46,7 @@ impl Variant {
             Self::Codebook(4) => "horq-code4",
             Self::Codebook(_) => "horq-code5",
             Self::Binary { .. } => "horq",
+            Self::Counted { .. } => "horq-popcount",
             Self::Packed { .. } => "horq-packed",
         }
     }
@@ -52,6 +55,7 @@ impl Variant {
     pub(crate) fn quantizer(self) -> &'static str {
         match self {
             Self::Binary { mode, .. } => mode.name(),
+            Self::Counted { .. } => "popcount",
             Self::Packed { .. } => "packed",
             _ => "-",
         }
@@ -64,7 +68,9 @@ impl Variant {
             Self::Int8 => "int8".into(),
             Self::BinaryWeight => "f32, binary weights".into(),
             Self::Codebook(bits) => format!("f32, codebook of {bits} bits"),
-            Self::Binary { order, .. } | Self::Packed { order } => format!("{}, order {order}", self.quantizer()),
+            Self::Binary { order, .. } | Self::Counted { order, .. } | Self::Packed { order } => {
+                format!("{}, order {order}", self.quantizer())
+            }
         }
     }
 
@@ -75,19 +81,22 @@ impl Variant {
             Self::Int8 => Unit::Int8,
             Self::BinaryWeight => Unit::BinaryWeight,
             Self::Codebook(_) => Unit::Codebook,
-            Self::Binary { .. } | Self::Packed { .. } => Unit::Bit,
+            Self::Binary { .. } | Self::Counted { .. } | Self::Packed { .. } => Unit::Bit,
         }
     }
 
     /// Its order, if it has one.
     pub(crate) const fn order(self) -> Option<usize> {
-        if let Self::Binary { order, .. } | Self::Packed { order } = self { Some(order) } else { None }
+        match self {
+            Self::Binary { order, .. } | Self::Counted { order, .. } | Self::Packed { order } => Some(order),
+            _ => None,
+        }
     }
 
     /// Its scale mode, if it has one.
     pub(crate) const fn mode(self) -> Option<ScaleMode> {
         match self {
-            Self::Binary { mode, .. } => Some(mode),
+            Self::Binary { mode, .. } | Self::Counted { mode, .. } => Some(mode),
             Self::Packed { .. } => Some(ScaleMode::Fixed),
             _ => None,
         }
@@ -167,8 +176,9 @@ impl Variant {
                     conv.run(call, &mut output, &mut scratch);
                 })
             }
-            Self::Binary { order, mode } => {
-                let (conv, panels, _) = binary(isa, geometry, samples, order, mode, &weights)?;
+            Self::Binary { order, mode } | Self::Counted { order, mode } => {
+                let kernel = matches!(self, Self::Counted { .. }).then_some(BinaryKernel::Popcount);
+                let (conv, panels, _) = binary(isa, geometry, samples, order, mode, kernel, &weights)?;
                 let (mut words, mut sums) = (zeros(conv.scratch_len().words), zeros(conv.scratch_len().scales));
                 Box::new(move |parallel, clock| {
                     let bases = &[Basis { panels: &panels, alpha: &alpha }];
@@ -179,7 +189,7 @@ impl Variant {
                 })
             }
             Self::Packed { order } => {
-                let (conv, panels, spec) = binary(isa, geometry, samples, order, ScaleMode::Fixed, &weights)?;
+                let (conv, panels, spec) = binary(isa, geometry, samples, order, ScaleMode::Fixed, None, &weights)?;
                 let layout = PlaneLayout::new(&spec).filter(|_| Self::packs(&geometry));
                 let layout =
                     layout.ok_or("only a layer whose output has the shape of its input reads what it packed")?;
@@ -216,12 +226,13 @@ fn binary(
     samples: usize,
     order: usize,
     mode: ScaleMode,
+    kernel: Option<BinaryKernel>,
     weights: &[f32],
 ) -> Result<(BinaryConv, Aligned<u32>, BinarySpec), String> {
     let panels = copied(&packed::bits::pack_bits(&geometry, weights));
     let spec =
         BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: samples, pool: None };
-    let conv = BinaryConv::new(isa, spec, &[&panels]).map_err(|error| error.to_string())?;
+    let conv = BinaryConv::with_kernel(isa, spec, &[&panels], kernel).map_err(|error| error.to_string())?;
     Ok((conv, panels, spec))
 }
 
@@ -232,8 +243,8 @@ mod tests {
     #[test]
     fn every_variant_runs_on_every_backend() {
         let layer = Layer::conv([5, 4, 3, 7], 3, 1);
-        let binary = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None]
-            .map(|mode| Variant::Binary { order: 2, mode });
+        let binary = ScaleMode::ALL.map(|mode| Variant::Binary { order: 2, mode });
+        let binary = binary.into_iter().chain([Variant::Counted { order: 2, mode: ScaleMode::Halving }]);
         let mut names = Vec::new();
         for variant in Variant::PLAIN.into_iter().chain(binary) {
             for isa in Isa::available() {

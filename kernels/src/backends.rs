@@ -17,7 +17,9 @@ pub use isa::Isa;
 use crate::parallel::{Inline, Parallel};
 use crate::simd::Simd;
 use crate::tiles::binary_weight::Tables;
-use crate::tiles::{BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job};
+use crate::tiles::{
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands,
+};
 
 /// A backend: its tile shapes and its ways of counting and multiplying.
 pub(crate) trait Backend: Simd {
@@ -35,6 +37,8 @@ pub(crate) trait Backend: Simd {
     fn binary_weight(self, job: &Job<BinaryWeightOperands<'_>>);
     /// Runs [`crate::tiles::codebook::codebook`] with the tile shape that suits this backend's registers.
     fn codebook(self, job: &Job<CodebookOperands<'_>>);
+    /// Runs [`crate::tiles::tables::tables`] with the tile shape that suits this backend's registers.
+    fn tables(self, job: &Job<TableOperands<'_>>);
     /// Whether the CPU has an instruction for dot products of bytes that [`Self::int8`] can use.
     #[inline(always)]
     fn has_dot(self) -> bool {

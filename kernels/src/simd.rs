@@ -46,6 +46,12 @@ pub(crate) trait Simd: Copy + Send + Sync {
     type Partial: Copy;
     /// Sixteen i32.
     type Counts: Copy;
+    /// Bytes of [`Self::BYTES`] lanes.
+    type Bytes: Copy;
+    /// Sums of as many bytes, of 16 bits each.
+    type Pairs: Copy;
+    /// How many lanes [`Self::Bytes`] has: 16, 32 or 64.
+    const BYTES: usize;
     /// How many words a [`Self::Partial`] can gather before it must be flushed; `usize::MAX` if it never overflows.
     const FLUSH: usize;
     /// How many rows of sixteen lanes the registers hold.
@@ -108,6 +114,14 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Both pointers must be valid for reading sixteen i32.
     unsafe fn sums(self, base: *const i32, count: *const i32) -> Self::Floats;
 
+    /// 2 a + b, wrapping around.
+    fn twice_plus(self, a: Self::Counts, b: Self::Counts) -> Self::Counts;
+    /// (2^order - 1) base - 2 count of each lane, wrapping around, as the nearest f32; ties to even.
+    ///
+    /// # Safety
+    /// `base` must be valid for reading sixteen i32, `order` be less than 32.
+    unsafe fn weighted_sums(self, base: *const i32, count: Self::Counts, order: u32) -> Self::Floats;
+
     /// Bit i is set where count i is greater than limit i.
     ///
     /// # Safety
@@ -167,6 +181,32 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `table` must be valid for reading N f32.
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: Self::Words) -> Self::Floats;
+
+    /// Loads [`Self::BYTES`] bytes.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading as many bytes.
+    unsafe fn load_bytes(self, from: *const u8) -> Self::Bytes;
+    /// Zero in every byte.
+    fn no_bytes(self) -> Self::Bytes;
+    /// The low four bits of each byte, and the high ones.
+    fn nibbles(self, bytes: Self::Bytes) -> [Self::Bytes; 2];
+    /// Entry `index` of a table of sixteen bytes for each lane.
+    ///
+    /// # Safety
+    /// `table` must be valid for reading sixteen bytes, and each index be less than sixteen.
+    unsafe fn lookup_bytes(self, table: *const u8, index: Self::Bytes) -> Self::Bytes;
+    /// a + b of each byte, which must not pass 255.
+    fn sum_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// No sums.
+    fn no_pairs(self) -> Self::Pairs;
+    /// Adds each byte to its sum, which must not pass 65535.
+    fn widen_pairs(self, sums: Self::Pairs, bytes: Self::Bytes) -> Self::Pairs;
+    /// Adds the sums to [`Self::BYTES`] values, or writes them if `first`: that of byte 4 i + r to value r BYTES / 4 + i.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing as many i32, and unless `first` for reading them.
+    unsafe fn add_pairs(self, to: *mut i32, sums: Self::Pairs, first: bool);
 
     /// Loads `n` floats (1 to 16) and zeros.
     ///

@@ -9,6 +9,7 @@ mod epilogue;
 pub(crate) mod floats;
 pub(crate) mod int8;
 mod job;
+pub(crate) mod tables;
 
 pub(crate) use binary_weight::BinaryWeightOperands;
 pub(crate) use bits::BitOperands;
@@ -18,3 +19,4 @@ pub(crate) use epilogue::{Output, TOGETHER};
 pub(crate) use floats::FloatOperands;
 pub(crate) use int8::Int8Operands;
 pub(crate) use job::Job;
+pub(crate) use tables::TableOperands;

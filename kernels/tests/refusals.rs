@@ -3,7 +3,10 @@
 mod common;
 
 use common::{Layer, MODES, PADDINGS, backends, rng, values};
-use horq_kernels::{BinaryConv, Error, FloatConv, Geometry, Isa, MAX_DEPTH, MAX_ORDER, Padding, ScaleMode, Window};
+use horq_kernels::{
+    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryKernel, BinaryScratch, BinarySpec, Epilogue, Error, FloatConv,
+    Geometry, Inline, Isa, MAX_DEPTH, MAX_ORDER, MIN_HALVING_SCALE, PackInto, Padding, PlaneLayout, ScaleMode, Window,
+};
 use rand::Rng;
 #[cfg(target_arch = "x86_64")]
 use std::ffi::OsStr;
@@ -91,6 +94,70 @@ fn a_mean_that_overflows_is_reported() {
         assert!(layer.run(isa, &layer.panels()).is_ok(), "{isa}");
         layer.order = 2;
         assert_eq!(layer.run(isa, &layer.panels()), Err(Error::NotFinite), "{isa}");
+    }
+}
+
+/// A layer whose scales halve has one that can be halved.
+#[test]
+fn a_scale_that_cannot_be_halved_is_refused() {
+    let geometry = Geometry::dense(40, 3);
+    let mut layer = Layer::plain(geometry, ScaleMode::Fixed, vec![1.0; 120], vec![1.0; 40]);
+    let panels = layer.panels();
+    for isa in backends() {
+        let conv = BinaryConv::new(isa, BinarySpec { mode: ScaleMode::Halving, ..layer.spec }, &[&panels[0]])
+            .expect("a layer");
+        let layout = PlaneLayout::new(&BinarySpec { mode: ScaleMode::Halving, ..layer.spec }).expect("constant scales");
+        for b in [0.0, -1.0, f32::NAN, f32::INFINITY, MIN_HALVING_SCALE / 2.0, MIN_HALVING_SCALE] {
+            layer.scales[0] = b;
+            let run = || {
+                let need = conv.scratch_len();
+                let (mut words, mut scales, mut output) = (vec![0; need.words], vec![0.0; need.scales], [0.0; 3]);
+                let bases = [Basis { panels: &panels[0], alpha: &[1.0; 16] }];
+                let call = BinaryCall {
+                    input: BinaryInput::Values(&layer.input),
+                    order: 2,
+                    scales: &[b],
+                    bases: &bases,
+                    epilogue: Epilogue { steps: &[] },
+                    pack: None,
+                    parallel: &Inline,
+                    clock: None,
+                };
+                conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut scales })
+            };
+            let pack = || {
+                PackInto::new(layout, &mut vec![0; layout.len()], 2, Some(&[b]));
+            };
+            let refused = b.is_nan() || b.is_infinite() || b < MIN_HALVING_SCALE;
+            assert_eq!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(), refused, "{isa}: {b}");
+            assert_eq!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(pack)).is_err(), refused, "{isa}: {b}");
+        }
+    }
+}
+
+/// Byte tables are for scales that halve, up to the order whose sums of four products fit a byte; what is asked for beyond that
+/// is done by popcount.
+#[test]
+fn kernels_that_are_not_possible_are_not_taken() {
+    let layer = Layer::plain(Geometry::dense(70, 40), ScaleMode::None, vec![1.0; 2800], vec![1.0; 70]);
+    let panels = layer.panels();
+    for isa in backends() {
+        for mode in MODES {
+            let spec = BinarySpec { mode, ..layer.spec };
+            let conv = |kernel| BinaryConv::with_kernel(isa, spec, &[&panels[0]], kernel).expect("a good layer");
+            let (chosen, popcount) = (conv(None), conv(Some(BinaryKernel::Popcount)));
+            let tables = conv(Some(BinaryKernel::Tables));
+            for order in 1..=MAX_ORDER {
+                let possible = mode == ScaleMode::Halving && order <= 5;
+                assert_eq!(tables.kernel(order) == BinaryKernel::Tables, possible, "{isa}, {mode:?}, order {order}");
+                assert_eq!(popcount.kernel(order), BinaryKernel::Popcount);
+                assert!(possible || chosen.kernel(order) == BinaryKernel::Popcount);
+            }
+            // What is known before anything is prepared is what the rule's layer takes.
+            let memory = BinaryConv::memory(isa, spec, 1).expect("a good layer");
+            assert_eq!(memory.of_values.words, chosen.scratch_len().words, "{isa}, {mode:?}");
+            assert_eq!(memory.of_planes.words, chosen.scratch_len_of_planes().words, "{isa}, {mode:?}");
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Planes of the activations [default: 1 and 2]
     #[arg(long, value_delimiter = ',', value_parser = order)]
     pub order: Vec<usize>,
-    /// Scale modes: window (one scale a receptive field, the paper's), image, fixed, none [default: window and image]
+    /// Scale modes: window (one scale a receptive field, the paper's), image, fixed, none, halving (beside the same by popcount) [default: window and image]
     #[arg(long, value_delimiter = ',', value_parser = mode)]
     pub mode: Vec<ScaleMode>,
 }
@@ -59,6 +59,9 @@ impl Arguments {
 pub(crate) fn variants(layer: &Layer, orders: &[usize], modes: &[ScaleMode]) -> Vec<Variant> {
     let of_mode = |&mode: &ScaleMode| orders.iter().map(move |&order| Variant::Binary { order, mode });
     let mut variants: Vec<Variant> = [Variant::Float].into_iter().chain(modes.iter().flat_map(of_mode)).collect();
+    if modes.contains(&ScaleMode::Halving) {
+        variants.extend(orders.iter().map(|&order| Variant::Counted { order, mode: ScaleMode::Halving }));
+    }
     if modes.contains(&ScaleMode::Fixed) && Variant::packs(&layer.geometry) {
         variants.extend(orders.iter().map(|&order| Variant::Packed { order }));
     }

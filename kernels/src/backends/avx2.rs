@@ -8,8 +8,8 @@ use crate::tiles::binary_weight::{Eights, binary_weight};
 use crate::tiles::count::carry::CarrySave;
 use crate::tiles::count::plain::Plain;
 use crate::tiles::{
-    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, bits::bits,
-    codebook::codebook, floats::floats, int8::int8,
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands, bits::bits,
+    codebook::codebook, floats::floats, int8::int8, tables::tables,
 };
 
 /// Words of a row from which on carry-save counting wins: what it leaves to count at the end of a row costs as much as it
@@ -66,5 +66,11 @@ impl Backend for Avx2 {
     #[inline(always)]
     fn codebook(self, job: &Job<CodebookOperands<'_>>) {
         codebook::<Self, 4, 1, 2>(self, job);
+    }
+
+    /// 4 rows x 32 filters: 4 byte sums, 8 of 16 bits, 2 indices, the mask and a table in 16 registers.
+    #[inline(always)]
+    fn tables(self, job: &Job<TableOperands<'_>>) {
+        tables::<Self, 4, 2>(self, job);
     }
 }

@@ -11,8 +11,8 @@ use crate::tiles::count::carry::CarrySave;
 use crate::tiles::count::parity::Triples;
 use crate::tiles::count::plain::Plain;
 use crate::tiles::{
-    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, bits::bits,
-    codebook::codebook, floats::floats, int8::int8,
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands, bits::bits,
+    codebook::codebook, floats::floats, int8::int8, tables::tables,
 };
 
 /// How a backend counts the bits of a job.
@@ -93,5 +93,11 @@ impl<C: Counting> Backend for Avx512<C> {
     #[inline(always)]
     fn codebook(self, job: &Job<CodebookOperands<'_>>) {
         codebook::<Self, 12, 2, 8>(self, job);
+    }
+
+    /// 8 rows x 64 filters: 8 byte sums, 16 of 16 bits, 2 indices, the mask and tables in 32 registers.
+    #[inline(always)]
+    fn tables(self, job: &Job<TableOperands<'_>>) {
+        tables::<Self, 8, 2>(self, job);
     }
 }

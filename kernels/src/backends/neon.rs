@@ -7,8 +7,8 @@ use crate::simd::neon::Neon;
 use crate::tiles::binary_weight::{Eights, binary_weight};
 use crate::tiles::count::plain::Plain;
 use crate::tiles::{
-    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, bits::bits,
-    codebook::codebook, floats::floats, int8::int8,
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands, bits::bits,
+    codebook::codebook, floats::floats, int8::int8, tables::tables,
 };
 
 impl Backend for Neon {
@@ -56,5 +56,11 @@ impl Backend for Neon {
     #[inline(always)]
     fn codebook(self, job: &Job<CodebookOperands<'_>>) {
         codebook::<Self, 4, 1, 2>(self, job);
+    }
+
+    /// 8 rows x 16 filters: 8 byte sums, 16 of 16 bits, 2 indices, the mask and tables in 32 registers.
+    #[inline(always)]
+    fn tables(self, job: &Job<TableOperands<'_>>) {
+        tables::<Self, 8, 2>(self, job);
     }
 }

@@ -6,8 +6,8 @@ use crate::simd::portable::{Baseline, CountBaseline, Halves};
 use crate::tiles::binary_weight::{Eights, binary_weight};
 use crate::tiles::count::plain::Plain;
 use crate::tiles::{
-    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, bits::bits,
-    codebook::codebook, floats::floats, int8::int8,
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands, bits::bits,
+    codebook::codebook, floats::floats, int8::int8, tables::tables,
 };
 
 impl<C: CountBaseline> Backend for Baseline<C> {
@@ -42,5 +42,11 @@ impl<C: CountBaseline> Backend for Baseline<C> {
     #[inline(always)]
     fn signed_bytes(self, _dot: bool) -> bool {
         <Halves as Dot<Self>>::SIGNED
+    }
+
+    /// 2 rows x 16 filters: 2 byte sums and 4 of 16 bits beside what a lookup takes in 16 registers.
+    #[inline(always)]
+    fn tables(self, job: &Job<TableOperands<'_>>) {
+        tables::<Self, 2, 1>(self, job);
     }
 }

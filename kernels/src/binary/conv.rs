@@ -1,14 +1,17 @@
 //! Convolution and matrix product of residual-quantized activations with binary weights.
 
 mod planes;
+mod tables;
 
 use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::binary::borders::Borders;
 use crate::binary::handover::PlaneLayout;
+use crate::binary::kernel::BinaryKernel;
 use crate::binary::scales::MAX_ORDER;
 use crate::binary::spec::{
     BinaryCall, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Sample, SampleInput, ScratchLen,
 };
+use crate::binary::tables::{TABLE_PANELS, TableWeights};
 use crate::binary::task::{BinaryTask, RowScales};
 use crate::binary::thresholds::{FindThresholds, Thresholds};
 use crate::clock::{Stage, timed};
@@ -18,6 +21,7 @@ use crate::parallel::{Disjoint, panels_of_task};
 use crate::shape::{Blocks, Cut, Geometry, MAX_ELEMENTS, Walk, Window, Windows};
 use crate::simd::LANES;
 use crate::tiles::count::parity;
+use crate::tiles::tables::TABLE_WORDS;
 use crate::tiles::{Epilogue, Step};
 
 /// Panels from which on the parity basis pays for parities that only one window uses.
@@ -37,6 +41,10 @@ pub struct BinaryConv {
     bases: usize,
     /// Words from a plane to its parities, where the layer counts triples ([`crate::tiles::count::parity`]).
     parity: Option<usize>,
+    /// How calls of all orders multiply if the rule is not asked.
+    forced: Option<BinaryKernel>,
+    /// The weights for calls that multiply from tables.
+    tables: Option<TableWeights>,
 }
 
 impl BinaryConv {
@@ -46,7 +54,21 @@ impl BinaryConv {
     /// [`Error::Shape`] if a size does not fit; [`Error::MissingIsa`] if this CPU lacks `isa`; [`Error::Memory`] if there is
     /// no memory for the tables.
     pub fn new(isa: Isa, spec: BinarySpec, bases: &[&[u32]]) -> Result<Self, Error> {
-        let mut conv = Self::without_tables(isa, spec, bases.len())?;
+        Self::with_kernel(isa, spec, bases, None)
+    }
+
+    /// As [`Self::new`], with calls that multiply in a given way where that is possible, rather than in the fastest: for
+    /// measurements and tests.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_kernel(
+        isa: Isa,
+        spec: BinarySpec,
+        bases: &[&[u32]],
+        kernel: Option<BinaryKernel>,
+    ) -> Result<Self, Error> {
+        let mut conv = Self { forced: kernel, ..Self::without_tables(isa, spec, bases.len())? };
         let geometry = &conv.spec.geometry;
         if let Some(panels) = bases.iter().find(|panels| panels.len() != geometry.bit_panel_len()) {
             let (found, wanted) = (panels.len(), geometry.bit_panel_len());
@@ -58,6 +80,7 @@ impl BinaryConv {
         if !conv.is_contiguous() {
             conv.windows.place()?;
         }
+        conv.prepare_tables(bases)?;
         Ok(conv)
     }
 
@@ -69,7 +92,7 @@ impl BinaryConv {
         let conv = Self::without_tables(isa, spec, bases)?;
         let [borders, table] = Borders::bytes(&spec.geometry, spec.padding, conv.out, bases);
         let places = if conv.is_contiguous() { 0 } else { conv.windows.places_bytes() };
-        let tables = borders.saturating_add(places);
+        let tables = borders.saturating_add(places).saturating_add(conv.table_weights_bytes());
         let of = |ScratchLen { words, scales }| Memory { tables, words, floats: scales };
         let (of_values, of_planes) = (of(conv.scratch_len()), of(conv.scratch_len_of_planes()));
         Ok(BinaryMemory { of_values, of_planes, thresholds: Thresholds::bytes(&spec.geometry, table) })
@@ -89,7 +112,18 @@ impl BinaryConv {
         let pooled = spec.output()?;
         let windows = Windows::of_bits(&geometry, out[1], None);
         let isa = isa.check()?;
-        let mut conv = Self { isa, spec, out, pooled, windows, borders: Borders::default(), bases, parity: None };
+        let mut conv = Self {
+            isa,
+            spec,
+            out,
+            pooled,
+            windows,
+            borders: Borders::default(),
+            bases,
+            parity: None,
+            forced: None,
+            tables: None,
+        };
         conv.count_triples();
         if spec.pool.is_some() {
             conv.windows.pool();
@@ -137,11 +171,13 @@ impl BinaryConv {
         let (words, scales) = (self.plane_len() * order, if self.by_window() { self.lines() * order } else { order });
         // Behind the planes and scales: the signs of the pixels, which windows copy, and the lanes of every run.
         let signs = if self.by_window() { self.runs() * self.spec.geometry.group_words() } else { 0 };
-        ScratchLen { words: words + self.parity.unwrap_or(0) + signs, scales: scales + self.runs() * LANES }
+        let words = words + self.parity.unwrap_or(0) + signs + self.tables_len();
+        ScratchLen { words, scales: scales + self.runs() * LANES }
     }
 
     /// The thresholds with which [`crate::Packing`] decides an order-1 output by its counts, for a layer with one weight basis whose
-    /// first plane has the constant `scale` (1 in mode [`ScaleMode::None`](crate::ScaleMode::None)); none where the epilogue is not monotone in the sum
+    /// first plane has the constant `scale` (b in mode [`ScaleMode::Halving`](crate::ScaleMode::Halving), 1 in mode
+    /// [`ScaleMode::None`](crate::ScaleMode::None)); none where the epilogue is not monotone in the sum
     /// (an addend, a negative slope), where a value overflows, or where there are several bases.
     ///
     /// # Errors
@@ -154,18 +190,20 @@ impl BinaryConv {
         assert!(alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
         Epilogue { steps }.check(geometry.padded_filters(), 0);
         self.check_pool(steps);
-        let find = FindThresholds { geometry, borders: &self.borders, scale, alpha, steps, pool: self.spec.pool };
+        let (pool, halves) = (self.spec.pool, self.spec.mode.halves());
+        let find = FindThresholds { geometry, borders: &self.borders, scale, halves, alpha, steps, pool };
         if self.spec.mode.is_constant() && self.bases == 1 { dispatch(self.isa, find) } else { Ok(None) }
     }
 
     /// The scratch that [`Self::run`] needs in calls whose input comes as planes.
     pub fn scratch_len_of_planes(&self) -> ScratchLen {
         // Planes are shared, so those that get parities are copied.
-        ScratchLen { words: self.parity.map_or(0, |words| 2 * words), scales: self.spec.max_order }
+        ScratchLen { words: self.parity.map_or(0, |words| 2 * words) + self.tables_len(), scales: self.spec.max_order }
     }
 
     /// Computes `output[sample][row][column][filter]`:
-    /// y = sum_l alpha_l (sum_k b_k (H_k . B_l)), then the epilogue; each product and sum rounded on its own, in that order;
+    /// y = sum_l alpha_l (sum_k b_k (H_k . B_l)), then the epilogue; each product and sum rounded on its own, in that order; in
+    /// mode [`ScaleMode::Halving`](crate::ScaleMode::Halving) y = sum_l (alpha_l b_K) (sum_k 2^(K-k) (H_k . B_l)) with an integer in the last brackets;
     /// where the layer pools ([`BinarySpec::pool`]), rows and columns are those after it.
     /// Where the call packs its output, `output` may be empty.
     ///
@@ -173,7 +211,8 @@ impl BinaryConv {
     /// [`Error::NotFinite`] if the input, or an output to be packed, is NaN or infinite; the output is then unspecified.
     ///
     /// # Panics
-    /// If a length does not match the spec, or the steps before its pool are not there or add values.
+    /// If a length does not match the spec, the steps before its pool are not there or add values, or b of mode
+    /// [`ScaleMode::Halving`](crate::ScaleMode::Halving) is not finite or less than [`crate::MIN_HALVING_SCALE`].
     pub fn run(&self, call: BinaryCall<'_>, output: &mut [f32], scratch: BinaryScratch<'_>) -> Result<(), Error> {
         let geometry = &self.spec.geometry;
         let (input_len, output_len) = (geometry.input_len(), self.pooled[0] * self.pooled[1] * geometry.filters);
@@ -321,6 +360,8 @@ impl BinaryConv {
         scratch: BinaryScratch<'_>,
     ) -> Result<(), Error> {
         let BinaryScratch { words, scales } = scratch;
+        let (words, tables) = words.split_at_mut(words.len() - self.tables_len());
+        let takes_tables = self.kernel(call.order) == BinaryKernel::Tables;
         match sample.input {
             SampleInput::Image(image) => {
                 timed(call.clock, Stage::Quantize, || {
@@ -330,12 +371,20 @@ impl BinaryConv {
                         self.quantize_image(call, sample, image, words, scales)
                     }
                 })?;
-                let triples = timed(call.clock, Stage::Bits, || self.parities(call, sample, words));
-                self.multiply(call, sample, words, triples, scales, output);
+                if takes_tables {
+                    let tables = timed(call.clock, Stage::Bits, || self.build_tables(call, sample, words, tables));
+                    self.multiply(call, sample, tables, false, scales, output);
+                } else {
+                    let triples = timed(call.clock, Stage::Bits, || self.parities(call, sample, words));
+                    self.multiply(call, sample, words, triples, scales, output);
+                }
             }
             SampleInput::Planes(planes) => {
-                self.constants(call, &mut scales[..call.order]);
-                if self.parity.is_some() {
+                self.spec.mode.constant_scales(call.scales, &mut scales[..call.order]);
+                if takes_tables {
+                    let tables = timed(call.clock, Stage::Bits, || self.build_tables(call, sample, planes, tables));
+                    self.multiply(call, sample, tables, false, scales, output);
+                } else if self.parity.is_some() {
                     let triples = timed(call.clock, Stage::Bits, || {
                         let len = self.plane_len() * call.order;
                         words[..len].copy_from_slice(&planes[..len]);
@@ -362,7 +411,7 @@ impl BinaryConv {
         true
     }
 
-    /// The bit products of a sample's planes, with parities if `triples`, and what follows them.
+    /// The bit products of a sample's planes, with parities if `triples`, or those of its tables, and what follows them.
     fn multiply(
         &self,
         call: &BinaryCall<'_>,
@@ -383,7 +432,9 @@ impl BinaryConv {
         let joined = self.windows.joined().len();
         let windows = sample.rows * joined;
         // Neighbouring windows share most of what they read.
-        let read = self.plane_len() * call.order * size_of::<u32>() / self.lines() * geometry.groups;
+        let tables = self.tables.as_ref().filter(|_| self.kernel(call.order) == BinaryKernel::Tables);
+        let row_words = if tables.is_some() { TABLE_WORDS } else { call.order };
+        let read = self.plane_len() * row_words * size_of::<u32>() / self.lines() * geometry.groups;
         // Results count, twice because their lines are fetched and written back: a task writes but some columns of each row,
         // and the next one should find the lines in the L2 cache and the pages in the TLB. In one chunk, rows of 4 KiB also
         // fell into one set of the L1 cache: chunks of 32 rows took 1024 x 1024 x 1024 bits to f32 from 1.7 to 1.4 ms, 2048 x
@@ -391,9 +442,9 @@ impl BinaryConv {
         let written = output.map_or(0, |_| 2 * geometry.filters * size_of::<f32>());
         let cut = Cut {
             parallel: call.parallel,
-            panels: panels_of_task(windows * call.order),
+            panels: if tables.is_some() { TABLE_PANELS } else { panels_of_task(windows * call.order) },
             row_bytes: read + written / joined,
-            work: line * call.order * call.bases.len() * 3,
+            work: line * if tables.is_some() { 12 } else { call.order * 3 } * call.bases.len(),
         };
         Blocks::new(geometry, windows, cut).joining(joined).run(|block| {
             let task = BinaryTask {
@@ -403,7 +454,9 @@ impl BinaryConv {
                 walk,
                 borders: &self.borders,
                 words,
+                tables,
                 pool: self.spec.pool,
+                halves: self.spec.mode.halves(),
                 plane: self.plane_len(),
                 scales: RowScales { scales, by_window: sample.by_window, lines: self.lines() },
                 output,

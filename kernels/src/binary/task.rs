@@ -4,14 +4,19 @@ use crate::backends::{Backend, Op};
 use crate::binary::borders::{Borders, Classes};
 use crate::binary::handover::PackInto;
 use crate::binary::spec::{BinaryCall, Packing};
+use crate::binary::tables::{TABLE_PANELS, TableWeights};
 use crate::binary::thresholds::Thresholds;
 use crate::clock::{Stage, Timer};
 use crate::parallel::{Disjoint, ROW_GROUP, ROWS};
 use crate::shape::{Block, Geometry, Starts, Walk, Windows};
 use crate::simd::LANES;
 use crate::tiles::bits::{BitOperands, Results};
-use crate::tiles::{Job, Output, TOGETHER};
+use crate::tiles::tables::{DEPTH, TABLE_ROWS, TABLE_WORDS, byte_panels_len};
+use crate::tiles::{Job, Output, TOGETHER, TableOperands};
 use std::mem::MaybeUninit;
+
+// What the buffers hold is enough for a block of tables.
+const _: () = assert!(TABLE_ROWS * TABLE_PANELS <= ROWS * ROW_GROUP);
 
 /// Windows under a pool.
 const POOLED: usize = 4;
@@ -67,10 +72,14 @@ pub(crate) struct BinaryTask<'a> {
     /// Where the words of a row lie.
     pub walk: Walk<'a>,
     pub borders: &'a Borders,
-    /// Packed planes.
+    /// Packed planes, or tables.
     pub words: &'a [u32],
+    /// The weights as tables take them, if `words` are tables.
+    pub tables: Option<&'a TableWeights>,
     /// [`crate::BinarySpec::pool`].
     pub pool: Option<usize>,
+    /// Whether planes count 2^(K-1), .. 2, 1 times ([`crate::ScaleMode::Halving`]).
+    pub halves: bool,
     /// Words of a plane.
     pub plane: usize,
     pub scales: RowScales<'a>,
@@ -107,12 +116,12 @@ impl Op for BinaryTask<'_> {
 
     #[inline(always)]
     fn run<S: Backend>(self, simd: S) {
-        let order = self.call.order;
+        let planes = self.planes();
         let mut signs = self.signs();
         let mut buffers = Buffers { counts: [MaybeUninit::uninit(); _], sums: [MaybeUninit::uninit(); _] };
         // The planes of a row are rows of the tile: all of a block's rows of one plane, then of the next.
         let joined = if self.pool.is_some() { POOLED } else { 1 };
-        let rows_of_block = ROWS / order / joined;
+        let rows_of_block = if self.tables.is_some() { TABLE_ROWS } else { ROWS / planes } / joined;
         let line_len = self.line_len();
         let mut from = self.block.rows.start;
         let mut starts = match self.windows {
@@ -152,10 +161,17 @@ impl Op for BinaryTask<'_> {
             for basis in 0..self.call.bases.len() {
                 {
                     let _timer = Timer::new(self.call.clock, Stage::Bits);
-                    let (to, stride) = (buffers.counts.as_mut_ptr().cast(), self.block.panels * LANES);
+                    let (to, stride) = (buffers.counts.as_mut_ptr().cast(), self.stride::<S>());
                     let results = Results::Counts { to, stride, stream: false };
-                    // SAFETY: the rows are windows, and the counts have room for ROWS rows of up to ROW_GROUP panels.
-                    unsafe { self.count(simd, basis, &pointers[..windows * order], results) };
+                    let rows = &pointers[..windows * planes];
+                    // SAFETY: the rows are windows, and the counts have room for ROWS rows of up to ROW_GROUP panels, or for
+                    // TABLE_ROWS of up to TABLE_PANELS.
+                    unsafe {
+                        match self.tables {
+                            Some(tables) => self.look_up(simd, tables, basis, rows, to, stride),
+                            None => self.count(simd, basis, rows, results),
+                        }
+                    }
                 }
                 let _timer = Timer::new(self.call.clock, Stage::Epilogue);
                 self.finish(simd, basis, from, n, &mut buffers);
@@ -170,6 +186,59 @@ impl BinaryTask<'_> {
     #[inline(always)]
     fn line_len(&self) -> usize {
         self.geometry.window.taps() * self.geometry.group_words()
+    }
+
+    /// Planes that have counts of their own.
+    #[inline(always)]
+    fn planes(&self) -> usize {
+        if self.tables.is_some() { 1 } else { self.call.order }
+    }
+
+    /// Values between neighbouring rows of the buffers.
+    #[inline(always)]
+    fn stride<S: Backend>(&self) -> usize {
+        let filters = self.block.panels * LANES;
+        if self.tables.is_some() { filters.next_multiple_of(S::BYTES) } else { filters }
+    }
+
+    /// Sums the tables of windows under a weight basis: what the counts of all planes come to together.
+    ///
+    /// # Safety
+    /// `rows` must be tables of windows, and `counts` writable for a row of the buffers at each multiple of `stride`.
+    #[inline(always)]
+    unsafe fn look_up<S: Backend>(
+        &self,
+        simd: S,
+        tables: &TableWeights,
+        basis: usize,
+        rows: &[*const u32],
+        counts: *mut i32,
+        stride: usize,
+    ) {
+        let words = tables.offsets.len();
+        let of_panel = byte_panels_len(1, 1, words, S::BYTES);
+        let of_group = byte_panels_len(1, self.geometry.group_panels(), words, S::BYTES);
+        let first = self.block.group * of_group + self.block.first_panel * LANES / S::BYTES * of_panel;
+        let panel_count = stride / S::BYTES;
+        let weights = &tables.basis(basis)[first..first + panel_count * of_panel];
+        for (i, offsets) in tables.offsets.chunks(DEPTH).enumerate() {
+            // SAFETY: the windows of a validated geometry end inside the padded image, every word of which has its tables;
+            // `weights` was just sliced to the panels' length, and the caller guarantees the counts.
+            let job = unsafe {
+                Job::new(TableOperands {
+                    rows,
+                    offsets,
+                    weights: weights[i * DEPTH * of_panel / words..].as_ptr(),
+                    panel_len: of_panel,
+                    panel_count,
+                    order: self.call.order,
+                    counts,
+                    stride,
+                    first: i == 0,
+                })
+            };
+            simd.tables(&job);
+        }
     }
 
     /// Counts the bits in which windows differ from a weight basis.
@@ -188,9 +257,13 @@ impl BinaryTask<'_> {
         simd.bits(&job);
     }
 
-    /// Points at the words of a window in each plane: of a block of `windows`, plane by plane.
+    /// Points at the words of a window in each plane: of a block of `windows`, plane by plane; or at its tables.
     #[inline(always)]
     fn point(&self, pointers: &mut [*const u32; ROWS], windows: usize, window: usize, first: usize) {
+        if self.tables.is_some() {
+            pointers[window] = self.words[first * TABLE_WORDS..].as_ptr();
+            return;
+        }
         for k in 0..self.call.order {
             pointers[k * windows + window] = self.words[k * self.plane + first..].as_ptr();
         }
@@ -200,7 +273,9 @@ impl BinaryTask<'_> {
     #[inline(always)]
     fn signs(&self) -> Option<Signs<'_>> {
         match (self.call.pack, self.output, self.call.order) {
-            (Some(Packing { into, thresholds: Some(thresholds) }), None, 1) if into.order() == 1 => {
+            (Some(Packing { into, thresholds: Some(thresholds) }), None, 1)
+                if into.order() == 1 && self.tables.is_none() =>
+            {
                 let from = self.block.rows.start;
                 let classes = self.borders.from(from, self.pool.is_some());
                 Some(Signs { thresholds, into, classes, places: self.places(into, from) })
@@ -275,7 +350,7 @@ impl BinaryTask<'_> {
         }
     }
 
-    /// alpha_l sum_k b_k (base - 2 count), added to the bases before; after the last one the epilogue and the store.
+    /// alpha_l sum_k b_k (base - 2 count), or what [`SumStage::halving`] makes of the counts, added to the bases before; after the last one the epilogue and the store.
     #[inline(always)]
     fn finish<S: Backend>(&self, simd: S, basis: usize, from: usize, n: usize, buffers: &mut Buffers) {
         let mut pixels = [0; ROWS];
@@ -400,7 +475,7 @@ impl SumStage<'_> {
         i: usize,
         buffers: &mut Buffers,
     ) -> Option<[S::Floats; R]> {
-        let stride = self.task.block.panels * LANES;
+        let stride = self.task.stride::<S>();
         let bases = self.task.call.bases;
         // SAFETY: the tables of the border and `alpha` hold a value a padded filter, `counts` and `sums` a row a window and plane of
         // `stride` values, `scales` K values a row.
@@ -411,12 +486,19 @@ impl SumStage<'_> {
             let mut y = [simd.splat_float(0.0); R];
             // The usual orders are unrolled; the others come in a loop, as each copy of this is there for every backend.
             match self.task.call.order {
+                _ if self.task.halves => self.halving::<S, R>(simd, filter, i, counts, &mut y),
                 1 => self.planes::<S, R>(simd, 1, filter, i, counts, &mut y),
                 2 => self.planes::<S, R>(simd, 2, filter, i, counts, &mut y),
                 order => self.planes::<S, R>(simd, order, filter, i, counts, &mut y),
             }
+            // The factor of all planes together stands in for alpha where their scales halve.
+            let factor = if self.task.halves {
+                simd.mul(alpha, simd.splat_float(self.scales.of(self.task.call.order - 1, i)))
+            } else {
+                alpha
+            };
             for r in 0..R {
-                y[r] = simd.mul(alpha, y[r]);
+                y[r] = simd.mul(factor, y[r]);
             }
             if self.basis > 0 {
                 for r in 0..R {
@@ -430,6 +512,35 @@ impl SumStage<'_> {
                 return None;
             }
             Some(y)
+        }
+    }
+
+    /// S = sum_k 2^(K-k) (base - 2 count_k) of `R` rows, the nearest f32.
+    ///
+    /// With C = sum_k 2^(K-k) count_k, which tables give at once, that is (2^K - 1) base - 2 C. Both terms may leave an i32, where they wrap; their
+    /// difference does not: |S| <= (2^K - 1) depth < 2^31.
+    ///
+    /// # Safety
+    /// As the buffers in [`Self::rows`].
+    #[inline(always)]
+    unsafe fn halving<S: Backend, const R: usize>(
+        &self,
+        simd: S,
+        filter: usize,
+        i: usize,
+        counts: *const i32,
+        y: &mut [S::Floats; R],
+    ) {
+        let (stride, order) = (self.task.stride::<S>(), self.task.call.order);
+        for r in 0..R {
+            // SAFETY: the caller guarantees the counts and the borders.
+            unsafe {
+                let mut sum = simd.load_counts(counts.add(r * stride));
+                for k in 1..self.task.planes() {
+                    sum = simd.twice_plus(sum, simd.load_counts(counts.add((k * self.windows + r) * stride)));
+                }
+                y[r] = simd.weighted_sums(self.borders[i + r].add(filter), sum, order as u32);
+            }
         }
     }
 

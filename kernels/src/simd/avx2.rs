@@ -55,6 +55,9 @@ impl Simd for Avx2 {
     type Floats = [__m256; 2];
     type Partial = [__m256i; 2];
     type Counts = [__m256i; 2];
+    type Bytes = __m256i;
+    type Pairs = [__m256i; 2];
+    const BYTES: usize = 32;
     const FLUSH: usize = 31;
 
     #[inline(always)]
@@ -169,6 +172,28 @@ impl Simd for Avx2 {
             let (base, count) = (self.load(base.cast()), self.load(count.cast()));
             let twice = [_mm256_slli_epi32::<1>(count[0]), _mm256_slli_epi32::<1>(count[1])];
             self.to_floats([_mm256_sub_epi32(base[0], twice[0]), _mm256_sub_epi32(base[1], twice[1])])
+        }
+    }
+
+    #[inline(always)]
+    fn twice_plus(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            [_mm256_add_epi32(_mm256_slli_epi32::<1>(a[0]), b[0]), _mm256_add_epi32(_mm256_slli_epi32::<1>(a[1]), b[1])]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weighted_sums(self, base: *const i32, count: [__m256i; 2], order: u32) -> [__m256; 2] {
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
+        unsafe {
+            let (base, order) = (self.load_counts(base), _mm_cvtsi32_si128(order as i32));
+            let mut sums = count;
+            for i in 0..2 {
+                let base = _mm256_sub_epi32(_mm256_sll_epi32(base[i], order), base[i]);
+                sums[i] = _mm256_sub_epi32(base, _mm256_slli_epi32::<1>(count[i]));
+            }
+            self.to_floats(sums)
         }
     }
 
@@ -313,6 +338,72 @@ impl Simd for Avx2 {
                 _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<27>(index)))
             },
         )
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const u8) -> __m256i {
+        // SAFETY: the caller guarantees the bytes, the token for the instructions.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn no_bytes(self) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, bytes: __m256i) -> [__m256i; 2] {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            let nibble = _mm256_set1_epi8(15);
+            [_mm256_and_si256(bytes, nibble), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn lookup_bytes(self, table: *const u8, index: __m256i) -> __m256i {
+        // SAFETY: the caller guarantees sixteen bytes, the token for the instructions.
+        unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.cast())), index) }
+    }
+
+    #[inline(always)]
+    fn sum_bytes(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_add_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn no_pairs(self) -> [__m256i; 2] {
+        [self.no_bytes(); 2]
+    }
+
+    /// Bytes at odd places by themselves, and pairs of bytes as they are, modulo 2^16: the sums at even places are what is left
+    /// of those when 256 times the odd ones is taken off. That saves the mask.
+    #[inline(always)]
+    fn widen_pairs(self, [pairs, odd]: [__m256i; 2], bytes: __m256i) -> [__m256i; 2] {
+        // SAFETY: the token proves the instructions.
+        unsafe { [_mm256_add_epi16(pairs, bytes), _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(bytes))] }
+    }
+
+    #[inline(always)]
+    unsafe fn add_pairs(self, to: *mut i32, [pairs, odd]: [__m256i; 2], first: bool) {
+        // SAFETY: the caller guarantees the values, the token for the instructions.
+        unsafe {
+            let even = _mm256_sub_epi16(pairs, _mm256_slli_epi16::<8>(odd));
+            let low = _mm256_set1_epi32(0xffff);
+            let sums = [
+                _mm256_and_si256(even, low),
+                _mm256_and_si256(odd, low),
+                _mm256_srli_epi32::<16>(even),
+                _mm256_srli_epi32::<16>(odd),
+            ];
+            for (r, sums) in sums.into_iter().enumerate() {
+                let to = to.add(r * Self::BYTES / 4).cast();
+                let sums = if first { sums } else { _mm256_add_epi32(_mm256_loadu_si256(to), sums) };
+                _mm256_storeu_si256(to, sums);
+            }
+        }
     }
 }
 

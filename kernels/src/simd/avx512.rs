@@ -46,6 +46,9 @@ impl<C: Count512> Simd for Avx512<C> {
     type Floats = __m512;
     type Partial = __m512i;
     type Counts = __m512i;
+    type Bytes = __m512i;
+    type Pairs = [__m512i; 2];
+    const BYTES: usize = 64;
     const FLUSH: usize = C::FLUSH;
     const REGISTERS: usize = 32;
 
@@ -145,6 +148,22 @@ impl<C: Count512> Simd for Avx512<C> {
         unsafe {
             let twice = _mm512_slli_epi32::<1>(_mm512_loadu_si512(count.cast()));
             _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(base.cast()), twice))
+        }
+    }
+
+    #[inline(always)]
+    fn twice_plus(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_add_epi32(_mm512_slli_epi32::<1>(a), b) }
+    }
+
+    #[inline(always)]
+    unsafe fn weighted_sums(self, base: *const i32, count: __m512i, order: u32) -> __m512 {
+        // SAFETY: the caller guarantees the pointer, the token for the instructions.
+        unsafe {
+            let base = self.load_counts(base);
+            let base = _mm512_sub_epi32(_mm512_sll_epi32(base, _mm_cvtsi32_si128(order as i32)), base);
+            _mm512_cvtepi32_ps(_mm512_sub_epi32(base, _mm512_slli_epi32::<1>(count)))
         }
     }
 
@@ -281,6 +300,72 @@ impl<C: Count512> Simd for Avx512<C> {
                 }
                 16 => _mm512_permutexvar_ps(index, _mm512_loadu_ps(table)),
                 _ => _mm512_permutex2var_ps(_mm512_loadu_ps(table), index, _mm512_loadu_ps(table.add(16))),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const u8) -> __m512i {
+        // SAFETY: the caller guarantees the bytes, the token for the instructions.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn no_bytes(self) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, bytes: __m512i) -> [__m512i; 2] {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            let nibble = _mm512_set1_epi8(15);
+            [_mm512_and_si512(bytes, nibble), _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn lookup_bytes(self, table: *const u8, index: __m512i) -> __m512i {
+        // SAFETY: the caller guarantees sixteen bytes, the token for the instructions.
+        unsafe { _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.cast())), index) }
+    }
+
+    #[inline(always)]
+    fn sum_bytes(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_add_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn no_pairs(self) -> [__m512i; 2] {
+        [self.no_bytes(); 2]
+    }
+
+    /// Bytes at odd places by themselves, and pairs of bytes as they are, modulo 2^16: the sums at even places are what is left
+    /// of those when 256 times the odd ones is taken off. That saves the mask.
+    #[inline(always)]
+    fn widen_pairs(self, [pairs, odd]: [__m512i; 2], bytes: __m512i) -> [__m512i; 2] {
+        // SAFETY: the token proves the instructions.
+        unsafe { [_mm512_add_epi16(pairs, bytes), _mm512_add_epi16(odd, _mm512_srli_epi16::<8>(bytes))] }
+    }
+
+    #[inline(always)]
+    unsafe fn add_pairs(self, to: *mut i32, [pairs, odd]: [__m512i; 2], first: bool) {
+        // SAFETY: the caller guarantees the values, the token for the instructions.
+        unsafe {
+            let even = _mm512_sub_epi16(pairs, _mm512_slli_epi16::<8>(odd));
+            let low = _mm512_set1_epi32(0xffff);
+            let sums = [
+                _mm512_and_si512(even, low),
+                _mm512_and_si512(odd, low),
+                _mm512_srli_epi32::<16>(even),
+                _mm512_srli_epi32::<16>(odd),
+            ];
+            for (r, sums) in sums.into_iter().enumerate() {
+                let to = to.add(r * Self::BYTES / 4).cast();
+                let sums = if first { sums } else { _mm512_add_epi32(_mm512_loadu_si512(to), sums) };
+                _mm512_storeu_si512(to, sums);
             }
         }
     }

@@ -42,6 +42,9 @@ impl Simd for Neon {
     type Floats = [float32x4_t; 4];
     type Partial = [uint8x16_t; 4];
     type Counts = [uint32x4_t; 4];
+    type Bytes = uint8x16_t;
+    type Pairs = [uint16x8_t; 2];
+    const BYTES: usize = 16;
     const FLUSH: usize = 31;
 
     #[inline(always)]
@@ -130,6 +133,22 @@ impl Simd for Neon {
         from_fn(|i| unsafe {
             let twice = vshlq_n_s32::<1>(vld1q_s32(count.add(4 * i)));
             vcvtq_f32_s32(vsubq_s32(vld1q_s32(base.add(4 * i)), twice))
+        })
+    }
+
+    #[inline(always)]
+    fn twice_plus(self, a: [uint32x4_t; 4], b: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
+        // SAFETY: the token proves NEON.
+        from_fn(|i| unsafe { vaddq_u32(vshlq_n_u32::<1>(a[i]), b[i]) })
+    }
+
+    #[inline(always)]
+    unsafe fn weighted_sums(self, base: *const i32, count: [uint32x4_t; 4], order: u32) -> [float32x4_t; 4] {
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
+        from_fn(|i| unsafe {
+            let base = vld1q_s32(base.add(4 * i));
+            let base = vsubq_s32(vshlq_s32(base, vdupq_n_s32(order as i32)), base);
+            vcvtq_f32_s32(vsubq_s32(base, vreinterpretq_s32_u32(vshlq_n_u32::<1>(count[i]))))
         })
     }
 
@@ -260,6 +279,65 @@ impl Simd for Neon {
                 }
             };
             from_fn(|i| vreinterpretq_f32_u8(found[i]))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const u8) -> uint8x16_t {
+        // SAFETY: the caller guarantees sixteen bytes, the token for the instructions.
+        unsafe { vld1q_u8(from) }
+    }
+
+    #[inline(always)]
+    fn no_bytes(self) -> uint8x16_t {
+        // SAFETY: the token proves NEON.
+        unsafe { vdupq_n_u8(0) }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, bytes: uint8x16_t) -> [uint8x16_t; 2] {
+        // SAFETY: the token proves NEON.
+        unsafe { [vandq_u8(bytes, vdupq_n_u8(15)), vshrq_n_u8::<4>(bytes)] }
+    }
+
+    #[inline(always)]
+    unsafe fn lookup_bytes(self, table: *const u8, index: uint8x16_t) -> uint8x16_t {
+        // SAFETY: the caller guarantees sixteen bytes, the token for the instructions.
+        unsafe { vqtbl1q_u8(vld1q_u8(table), index) }
+    }
+
+    #[inline(always)]
+    fn sum_bytes(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+        // SAFETY: the token proves NEON.
+        unsafe { vaddq_u8(a, b) }
+    }
+
+    #[inline(always)]
+    fn no_pairs(self) -> [uint16x8_t; 2] {
+        // SAFETY: the token proves NEON.
+        [unsafe { vdupq_n_u16(0) }; 2]
+    }
+
+    /// Bytes at odd places by themselves, and pairs of bytes as they are, modulo 2^16: the sums at even places are what is left
+    /// of those when 256 times the odd ones is taken off.
+    #[inline(always)]
+    fn widen_pairs(self, [pairs, odd]: [uint16x8_t; 2], bytes: uint8x16_t) -> [uint16x8_t; 2] {
+        // SAFETY: the token proves NEON.
+        unsafe {
+            let bytes = vreinterpretq_u16_u8(bytes);
+            [vaddq_u16(pairs, bytes), vsraq_n_u16::<8>(odd, bytes)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_pairs(self, to: *mut i32, [pairs, odd]: [uint16x8_t; 2], first: bool) {
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
+        unsafe {
+            let even = vreinterpretq_u32_u16(vsubq_u16(pairs, vshlq_n_u16::<8>(odd)));
+            let (odd, low) = (vreinterpretq_u32_u16(odd), vdupq_n_u32(0xffff));
+            let sums = [vandq_u32(even, low), vandq_u32(odd, low), vshrq_n_u32::<16>(even), vshrq_n_u32::<16>(odd)];
+            let before = if first { [vdupq_n_u32(0); 4] } else { self.load_counts(to) };
+            self.store_counts(to, from_fn(|r| vaddq_u32(before[r], sums[r])));
         }
     }
 }

@@ -27,6 +27,11 @@ pub(crate) trait CountBaseline: Copy + Send + Sync {
     fn count(self, partial: u32x16, x: u32x16) -> u32x16;
     /// Adds what was gathered to 32-bit lanes.
     fn flush(self, counts: u32x16, partial: u32x16) -> u32x16;
+    /// Entry `index`, less than sixteen, of a table for each byte.
+    #[inline(always)]
+    fn lookup_bytes(self, table: [u8; 16], index: [u8; 16]) -> [u8; 16] {
+        index.map(|index| table[index as usize % 16])
+    }
 }
 
 /// Counting by adding neighbouring bits, pairs and nibbles within a word; bytes are summed 31 words at a time.
@@ -62,6 +67,9 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     type Floats = f32x16;
     type Partial = u32x16;
     type Counts = u32x16;
+    type Bytes = [u8; 16];
+    type Pairs = [u16; 16];
+    const BYTES: usize = 16;
     const FLUSH: usize = C::FLUSH;
 
     #[inline(always)]
@@ -138,6 +146,18 @@ impl<C: CountBaseline> Simd for Baseline<C> {
         let (base, count) =
             unsafe { (base.cast::<[i32; 16]>().read_unaligned(), count.cast::<[i32; 16]>().read_unaligned()) };
         f32x16::from_i32x16(i32x16::new(base) - (i32x16::new(count) << 1))
+    }
+
+    #[inline(always)]
+    fn twice_plus(self, a: u32x16, b: u32x16) -> u32x16 {
+        (a << 1) + b
+    }
+
+    #[inline(always)]
+    unsafe fn weighted_sums(self, base: *const i32, count: u32x16, order: u32) -> f32x16 {
+        // SAFETY: the caller guarantees sixteen values.
+        let base = u32x16::new(unsafe { base.cast::<[u32; 16]>().read_unaligned() });
+        self.to_floats((base << order) - base - (count << 1))
     }
 
     #[inline(always)]
@@ -224,6 +244,60 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     unsafe fn lookup<const N: usize>(self, table: *const f32, index: u32x16) -> f32x16 {
         // SAFETY: the caller guarantees N entries.
         f32x16::new(index.to_array().map(|index| unsafe { *table.add(index as usize % N) }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const u8) -> [u8; 16] {
+        // SAFETY: the caller guarantees sixteen bytes.
+        unsafe { from.cast::<[u8; 16]>().read() }
+    }
+
+    #[inline(always)]
+    fn no_bytes(self) -> [u8; 16] {
+        [0; 16]
+    }
+
+    #[inline(always)]
+    fn nibbles(self, bytes: [u8; 16]) -> [[u8; 16]; 2] {
+        [bytes.map(|byte| byte & 15), bytes.map(|byte| byte >> 4)]
+    }
+
+    #[inline(always)]
+    unsafe fn lookup_bytes(self, table: *const u8, index: [u8; 16]) -> [u8; 16] {
+        // SAFETY: the caller guarantees sixteen bytes.
+        self.0.lookup_bytes(unsafe { table.cast::<[u8; 16]>().read() }, index)
+    }
+
+    #[inline(always)]
+    fn sum_bytes(self, mut a: [u8; 16], b: [u8; 16]) -> [u8; 16] {
+        for i in 0..16 {
+            a[i] += b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn no_pairs(self) -> [u16; 16] {
+        [0; 16]
+    }
+
+    #[inline(always)]
+    fn widen_pairs(self, mut sums: [u16; 16], bytes: [u8; 16]) -> [u16; 16] {
+        for i in 0..16 {
+            sums[i] += u16::from(bytes[i]);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn add_pairs(self, to: *mut i32, sums: [u16; 16], first: bool) {
+        for (r, i) in (0..4).flat_map(|r| (0..4).map(move |i| (r, i))) {
+            // SAFETY: the caller guarantees sixteen values.
+            unsafe {
+                let to = to.add(4 * r + i);
+                *to = i32::from(sums[4 * i + r]) + if first { 0 } else { *to };
+            }
+        }
     }
 }
 

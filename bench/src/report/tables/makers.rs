@@ -81,9 +81,13 @@ pub(super) fn conv(rows: &[Record], isa: Option<&str>) -> Option<Markdown> {
     let of_isa =
         |row: &&Record| row.suite == "conv" && row.unit == Unit::Bit && row.threads == 1 && row.isa == first.isa;
     let ours: Vec<&Record> = rows.iter().filter(of_isa).collect();
-    // Planes in and out stand beside the modes.
+    // Planes in and out, and scales that halve by popcount, stand beside the modes.
     fn name(row: &Record) -> Option<&str> {
-        if row.engine == "horq-packed" { Some("packed") } else { row.mode.as_deref() }
+        match &*row.engine {
+            "horq-packed" => Some("packed"),
+            "horq-popcount" => Some("halving, popcount"),
+            _ => row.mode.as_deref(),
+        }
     }
     let modes = distinct(ours.iter().copied(), name);
     let mut header = strings(&["layer (H x W x C x N)", "order"]);
