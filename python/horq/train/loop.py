@@ -15,15 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, horq_layers
+from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, horq_layers, start_scales_
 from . import data, runs
 from .accuracy import EVAL_BATCH, accuracies, accuracy, dial, images, norms, recalibrate, watched_on
 from .config import Config, ConfigError
 from .networks import finish
-from .start import started
+from .start import same_scales, started
 
 CALIBRATION = 5000
 """Training images over which the statistics of batch norms are taken anew."""
+STARTING = 1000
+"""Training images from which scales of mode ``halving`` start."""
 
 
 class Trainer:
@@ -79,17 +81,26 @@ class Trainer:
         return torch.compile(net) if self.config.compile else net
 
     def _initialize(self) -> None:
-        """Takes over the weights of another run."""
+        """Takes over the weights of another run, and starts the scales that none gives from data."""
+        config, given = self.config, None
+        if config.init is not None:
+            given = self._take_over(config.init)
+        halving = any(layer.scale_mode == "halving" for layer in horq_layers(self.net))
+        if halving and (given is None or not same_scales(config, given)):
+            images = self.train.images[self._shuffled()[:STARTING]].float()
+            start_scales_(self.net, images.split(EVAL_BATCH))
+
+    def _take_over(self, name: str) -> Config:
+        """Starts from the weights of the run of that name, whose fields it returns."""
         config = self.config
-        if config.init is None:
-            return
-        source, given = runs.load(self.out / config.init)
+        source, given = runs.load(self.out / name)
         self.net = self._placed(started(self.net, config, source, given))
         clip_weights_(self.net)
         if config.method == "bwnh":
             images = self.train.images[self._shuffled()[: config.hash_images]].float()
             errors = hash_weights_(self.net, self._placed(source), lambda: images.split(EVAL_BATCH))
             self.notes["hash_errors"] = errors
+        return given
 
     # ---- training
 
