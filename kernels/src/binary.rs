@@ -12,6 +12,6 @@ mod thresholds;
 
 pub use conv::BinaryConv;
 pub use handover::{PackInto, PlaneLayout};
-pub use scales::{MAX_ORDER, ScaleMode};
+pub use scales::{MAX_ORDER, MIN_HALVING_SCALE, ScaleMode};
 pub use spec::{Basis, BinaryCall, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Packing, ScratchLen};
 pub use thresholds::Thresholds;

@@ -31,8 +31,8 @@ mod layers;
 
 pub use backends::{Isa, Runner};
 pub use binary::{
-    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, MAX_ORDER, PackInto, Packing,
-    PlaneLayout, ScaleMode, ScratchLen, Thresholds,
+    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, MAX_ORDER, MIN_HALVING_SCALE,
+    PackInto, Packing, PlaneLayout, ScaleMode, ScratchLen, Thresholds,
 };
 pub use clock::{Stage, StageClock, timed};
 pub use error::Error;

@@ -108,6 +108,14 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Both pointers must be valid for reading sixteen i32.
     unsafe fn sums(self, base: *const i32, count: *const i32) -> Self::Floats;
 
+    /// 2 a + b, wrapping around.
+    fn twice_plus(self, a: Self::Counts, b: Self::Counts) -> Self::Counts;
+    /// (2^order - 1) base - 2 count of each lane, wrapping around, as the nearest f32; ties to even.
+    ///
+    /// # Safety
+    /// `base` must be valid for reading sixteen i32, `order` be less than 32.
+    unsafe fn weighted_sums(self, base: *const i32, count: Self::Counts, order: u32) -> Self::Floats;
+
     /// Bit i is set where count i is greater than limit i.
     ///
     /// # Safety

@@ -192,7 +192,7 @@ fn zero_counts_as_positive() {
                 // Only zeros: scales are 0 in the modes that take a mean, and the sign shows in the others.
                 let layer = Layer::plain(Geometry::dense(5, 2), mode, vec![zero; 10], vec![zero; 5]);
                 let b = match mode {
-                    ScaleMode::Fixed => layer.scales[0],
+                    ScaleMode::Fixed | ScaleMode::Halving => layer.scales[0],
                     ScaleMode::None => 1.0,
                     _ => 0.0,
                 };

@@ -81,7 +81,7 @@ fn every_tail_of_channels_and_filters() {
             let window = Window { kernel: [1 + filters % 2, 1 + channels % 2], ..Window::square(1).with_padding(1) };
             let geometry = Geometry { height: 2, width: 2, channels, filters, groups: 1, window };
             let mut layer = Layer::random(&mut rng, geometry);
-            layer.spec.mode = MODES[(channels + filters) % 4];
+            layer.spec.mode = MODES[(channels + filters) % MODES.len()];
             layer.spec.padding = PADDINGS[channels / 4 % 2];
             done += layer.check(&isas, format_args!("{channels} channels, {filters} filters"));
         }
@@ -117,7 +117,7 @@ fn every_size_of_a_pool() {
         let window = Window { padding: [1, width % 2, 1, 1], ..Window::square(3) };
         let geometry = Geometry { height, width, channels: 34, filters: 37, groups: 1, window };
         let mut layer = Layer::random(&mut rng, geometry);
-        layer.spec.mode = [ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None][width % 3];
+        layer.spec.mode = [ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None, ScaleMode::Halving][width % 4];
         layer.spec.max_order = MAX_ORDER;
         layer.order = 1 + (height + width) % MAX_ORDER;
         layer.scales = values(&mut rng, MAX_ORDER);
@@ -195,10 +195,18 @@ fn the_longest_sum() {
     let geometry = Geometry::dense(MAX_DEPTH, 1);
     let mut input = vec![1.0; MAX_DEPTH];
     input[12345] = -1.0;
-    let layer = Layer::plain(geometry, ScaleMode::None, vec![1.0; MAX_DEPTH], input);
+    let mut layer = Layer::plain(geometry, ScaleMode::None, vec![1.0; MAX_DEPTH], input);
     let panels = layer.panels();
     for isa in backends() {
         assert_eq!(layer.run(isa, &panels), Ok(vec![MAX_DEPTH as f32 - 2.0]), "{isa}");
+    }
+    // All that scales which halve need of an i32.
+    layer.spec.mode = ScaleMode::Halving;
+    layer.scales[0] = 0.25;
+    layer.order = MAX_ORDER;
+    let expected = (MAX_DEPTH as f64 - 2.0) * 255.0;
+    for isa in backends() {
+        assert_eq!(layer.run(isa, &panels), Ok(vec![0.25 / 128.0 * expected as f32]), "{isa}");
     }
 }
 

@@ -13,7 +13,7 @@ fn writer(rng: &mut StdRng) -> Layer {
         let geometry = random_geometry(rng, 20_000);
         let mut layer = Layer::random(rng, geometry);
         if rng.random() {
-            layer.spec.mode = [ScaleMode::Fixed, ScaleMode::None][rng.random_range(0..2)];
+            layer.spec.mode = common::CONSTANT[rng.random_range(0..3)];
             layer.order = 1;
             layer.bases.truncate(1);
         }
@@ -54,7 +54,7 @@ fn reader(rng: &mut StdRng, writer: &Layer, samples: usize, image: Vec<f32>) -> 
             layer = Layer::random(rng, geometry);
             flat = false;
         }
-        layer.spec.mode = [ScaleMode::Fixed, ScaleMode::None][rng.random_range(0..2)];
+        layer.spec.mode = common::CONSTANT[rng.random_range(0..3)];
         layer.spec.max_batch = writer.spec.max_batch;
         let [rows, columns] = layer.spec.geometry.validate().expect("a geometry that fits");
         let output_len = samples * rows * columns * layer.spec.geometry.filters;
@@ -88,11 +88,11 @@ fn compare(
     let (of_writer, of_reader) = (writer.panels(), reader.panels());
     let order = rng.random_range(reader.order..=reader.spec.max_order);
     let scales: Vec<f32> = reader.scales.iter().copied().chain(values(rng, 8)).collect();
-    let scales = (reader.spec.mode == ScaleMode::Fixed).then_some(&scales[..]);
+    let scales = Layer::constants(reader.spec.mode, &scales);
     let parallel: &dyn Parallel = if rng.random() { &Inline } else { &Backwards(3) };
     for &isa in isas {
         let mut planes = Fenced::new(layout.len(), 0xdead_beef);
-        let into = PackInto::new(layout, &mut planes, order, scales);
+        let into = PackInto::new(layout, &mut planes, order, scales.as_deref());
         let input = Fenced::of(&writer.input);
         let input = BinaryInput::Values(&input);
         let written = writer.run_through(isa, &of_writer, parallel, None, input, Some(&into), keep);
@@ -142,7 +142,7 @@ fn planes_of_many_words() {
             };
             let [rows, columns] = geometry.validate().expect("a geometry that fits");
             let mut reader = Layer::random(&mut rng, geometry);
-            reader.spec.mode = [ScaleMode::Fixed, ScaleMode::None][seed % 2];
+            reader.spec.mode = common::CONSTANT[seed % 3];
             reader.spec.max_batch = writer.spec.max_batch;
             let len = samples * rows * columns * geometry.filters;
             reader.steps = vec![common::OwnedStep::random(&mut rng, &geometry, len)];
@@ -187,7 +187,7 @@ fn signs_behind_a_pool() {
         let window = Window::square(3).with_padding(1);
         let geometry = Geometry { height, width, channels: 40, filters: 150, groups: 1, window };
         let mut writer = Layer::random(&mut rng, geometry);
-        writer.spec.mode = [ScaleMode::Fixed, ScaleMode::None][seed % 2];
+        writer.spec.mode = common::CONSTANT[seed % 3];
         writer.spec.pool = Some(seed % 3);
         (writer.order, writer.scales) = (1, vec![0.3; writer.spec.max_order]);
         writer.bases.truncate(1);
@@ -219,7 +219,7 @@ fn planes_need_constant_scales_and_whole_words() {
     let mut rng = rng(1);
     let geometry = Geometry { height: 2, width: 2, channels: 40, filters: 4, groups: 1, window: Window::square(1) };
     let mut spec = Layer::random(&mut rng, geometry).spec;
-    for (mode, possible) in common::MODES.into_iter().zip([false, false, true, true]) {
+    for (mode, possible) in common::MODES.into_iter().zip([false, false, true, true, true]) {
         spec.mode = mode;
         assert_eq!(PlaneLayout::new(&spec).is_some(), possible);
     }

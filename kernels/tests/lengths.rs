@@ -88,7 +88,8 @@ fn run_binary(isa: Isa, mode: ScaleMode, pool: Option<usize>, change: impl Fn(&m
 fn binary_layers_check_lengths() {
     for isa in backends() {
         let unpooled = common::MODES.map(|mode| (mode, None));
-        let pooled = [ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None].map(|mode| (mode, Some(3)));
+        let pooled =
+            [ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None, ScaleMode::Halving].map(|mode| (mode, Some(3)));
         for (mode, pool) in unpooled.into_iter().chain(pooled) {
             run_binary(isa, mode, pool, |_| {});
             // Fewer samples than prepared for are fine.
@@ -132,7 +133,9 @@ fn binary_layers_check_lengths() {
                 );
             }
             let constants = panics(|| run_binary(isa, mode, pool, |n| n.scales = 2));
-            assert_eq!(constants, mode == ScaleMode::Fixed, "{isa}, {mode:?}: constants are for mode fixed");
+            assert_eq!(constants, mode == ScaleMode::Fixed, "{isa}, {mode:?}: one an order is for mode fixed");
+            let constants = panics(|| run_binary(isa, mode, pool, |n| n.scales = 0));
+            assert_eq!(constants, mode.has_constants(), "{isa}, {mode:?}: constants are for modes that have them");
         }
     }
 }

@@ -3,7 +3,10 @@
 mod common;
 
 use common::{Layer, MODES, PADDINGS, backends, rng, values};
-use horq_kernels::{BinaryConv, Error, FloatConv, Geometry, Isa, MAX_DEPTH, MAX_ORDER, Padding, ScaleMode, Window};
+use horq_kernels::{
+    Basis, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Error, FloatConv, Geometry,
+    Inline, Isa, MAX_DEPTH, MAX_ORDER, MIN_HALVING_SCALE, PackInto, Padding, PlaneLayout, ScaleMode, Window,
+};
 use rand::Rng;
 #[cfg(target_arch = "x86_64")]
 use std::ffi::OsStr;
@@ -91,6 +94,42 @@ fn a_mean_that_overflows_is_reported() {
         assert!(layer.run(isa, &layer.panels()).is_ok(), "{isa}");
         layer.order = 2;
         assert_eq!(layer.run(isa, &layer.panels()), Err(Error::NotFinite), "{isa}");
+    }
+}
+
+/// A layer whose scales halve has one that can be halved.
+#[test]
+fn a_scale_that_cannot_be_halved_is_refused() {
+    let geometry = Geometry::dense(40, 3);
+    let mut layer = Layer::plain(geometry, ScaleMode::Fixed, vec![1.0; 120], vec![1.0; 40]);
+    let panels = layer.panels();
+    for isa in backends() {
+        let conv = BinaryConv::new(isa, BinarySpec { mode: ScaleMode::Halving, ..layer.spec }, &[&panels[0]])
+            .expect("a layer");
+        let layout = PlaneLayout::new(&BinarySpec { mode: ScaleMode::Halving, ..layer.spec }).expect("constant scales");
+        for b in [0.0, -1.0, f32::NAN, f32::INFINITY, MIN_HALVING_SCALE / 2.0, MIN_HALVING_SCALE] {
+            layer.scales[0] = b;
+            let run = || {
+                let need = conv.scratch_len();
+                let (mut words, mut scales, mut output) = (vec![0; need.words], vec![0.0; need.scales], [0.0; 3]);
+                let bases = [Basis { panels: &panels[0], alpha: &[1.0; 16] }];
+                let call = BinaryCall {
+                    input: BinaryInput::Values(&layer.input),
+                    order: 2,
+                    scales: &[b],
+                    bases: &bases,
+                    epilogue: Epilogue { steps: &[] },
+                    pack: None,
+                    parallel: &Inline,
+                    clock: None,
+                };
+                conv.run(call, &mut output, BinaryScratch { words: &mut words, scales: &mut scales })
+            };
+            let pack = || drop(PackInto::new(layout, &mut vec![0; layout.len()], 2, Some(&[b])));
+            let refused = b.is_nan() || b.is_infinite() || b < MIN_HALVING_SCALE;
+            assert_eq!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(), refused, "{isa}: {b}");
+            assert_eq!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(pack)).is_err(), refused, "{isa}: {b}");
+        }
     }
 }
 

@@ -13,6 +13,8 @@
 //!   plane k is, flipped where m_{k-1} < b_k (HORQ, section 3, on magnitudes).
 //! * A binary layer's output is t_l = 0, then t_l + b_k * d_lk for k = 1.., d_lk being an integer dot product;
 //!   y = alpha_1 * t_1, then y + alpha_l * t_l for l = 2..; then the steps of the epilogue. Nothing is fused.
+//!   In mode `halving`, b_k being b / 2^(k-1), t_l is the f32 nearest to the integer sum of q w and alpha_l * b_K stands for
+//!   alpha_l, where q = sum_k 2^(K-k) H_k is an odd integer.
 //! * An output of f32 activations on binary weights is alpha * t. t is 0, and then t + g over kernel rows, kernel columns
 //!   and groups of channels: of each 32 of a tap 6, 6, 5, 5, 5 and 5. With s = x or -x by the sign of the weight,
 //!   g = ((s_0 + s_1) + s_2) + ((s_3 + s_4) + s_5); x is 0 past the last channel or group member, and in the padding.
@@ -29,7 +31,7 @@ pub enum Means<'a> {
     /// width x channels values each, in mode `image`, and the channels of the valid taps of a receptive field in mode
     /// `window`.
     Runs,
-    /// Nothing: these constants, at least one an order. Modes `fixed` and `none`.
+    /// Nothing: these constants, at least one an order. Modes `fixed`, `none` and `halving`.
     Constants(&'a [f32]),
 }
 
@@ -156,7 +158,7 @@ pub struct BinaryLayer<'a> {
     pub mode: ScaleMode,
     /// The order.
     pub order: usize,
-    /// The constants of mode `fixed`.
+    /// The constants of mode `fixed`, or b of mode `halving`.
     pub scales: &'a [f32],
     /// The weight bases.
     pub bases: &'a [Basis<'a>],
@@ -187,6 +189,7 @@ impl BinaryLayer<'_> {
                 ScaleMode::Image => Some(planes(&rows, self.order, Means::Runs)?),
                 ScaleMode::Fixed => Some(planes(&rows, self.order, Means::Constants(self.scales))?),
                 ScaleMode::None => Some(planes(&rows, self.order, Means::Constants(&[1.0; 8]))?),
+                ScaleMode::Halving => Some(planes(&rows, self.order, Means::Constants(&halves(self.scales[0])))?),
                 ScaleMode::Window if sample.iter().all(|x| x.is_finite()) => None,
                 ScaleMode::Window => return Err(Error::NotFinite),
                 mode => unimplemented!("the reference of mode {mode}"),
@@ -253,6 +256,12 @@ impl BinaryLayer<'_> {
         let mut y = 0.0;
         for (l, (basis, weights)) in self.bases.iter().zip(weights).enumerate() {
             let weights = &weights[filter * depth..(filter + 1) * depth];
+            if self.mode == ScaleMode::Halving {
+                let f = basis.alpha[filter] * field.scales[self.order - 1];
+                let product = f * integer_sum(&field.signs, weights) as f32;
+                y = if l == 0 { product } else { y + product };
+                continue;
+            }
             let mut t = 0.0f32;
             for (b, plane) in field.scales.iter().zip(&field.signs) {
                 let d: i32 = plane.iter().zip(weights).map(|(h, w)| h * w).sum();
@@ -262,6 +271,18 @@ impl BinaryLayer<'_> {
         }
         y
     }
+}
+
+/// b and its halves, one an order.
+pub fn halves(b: f32) -> [f32; 8] {
+    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0].map(|divisor| b / divisor)
+}
+
+/// The sum of q w over the elements, q being the integer whose binary digits are signs of planes, the first plane's foremost.
+fn integer_sum(planes: &[Vec<i32>], weights: &[i32]) -> i32 {
+    let q = |element: usize| planes.iter().fold(0i64, |q, plane| 2 * q + i64::from(plane[element]));
+    let sum: i64 = weights.iter().enumerate().map(|(element, &w)| q(element) * i64::from(w)).sum();
+    i32::try_from(sum).expect("depths at which the sum is an i32")
 }
 
 /// The pixel (row x width + column) under one tap of one window; none if it is padding.

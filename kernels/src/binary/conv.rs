@@ -141,7 +141,8 @@ impl BinaryConv {
     }
 
     /// The thresholds with which [`crate::Packing`] decides an order-1 output by its counts, for a layer with one weight basis whose
-    /// first plane has the constant `scale` (1 in mode [`ScaleMode::None`](crate::ScaleMode::None)); none where the epilogue is not monotone in the sum
+    /// first plane has the constant `scale` (b in mode [`ScaleMode::Halving`](crate::ScaleMode::Halving), 1 in mode
+    /// [`ScaleMode::None`](crate::ScaleMode::None)); none where the epilogue is not monotone in the sum
     /// (an addend, a negative slope), where a value overflows, or where there are several bases.
     ///
     /// # Errors
@@ -154,7 +155,8 @@ impl BinaryConv {
         assert!(alpha.len() >= geometry.padded_filters(), "alpha needs a value a padded filter");
         Epilogue { steps }.check(geometry.padded_filters(), 0);
         self.check_pool(steps);
-        let find = FindThresholds { geometry, borders: &self.borders, scale, alpha, steps, pool: self.spec.pool };
+        let (pool, halves) = (self.spec.pool, self.spec.mode.halves());
+        let find = FindThresholds { geometry, borders: &self.borders, scale, halves, alpha, steps, pool };
         if self.spec.mode.is_constant() && self.bases == 1 { dispatch(self.isa, find) } else { Ok(None) }
     }
 
@@ -165,7 +167,8 @@ impl BinaryConv {
     }
 
     /// Computes `output[sample][row][column][filter]`:
-    /// y = sum_l alpha_l (sum_k b_k (H_k . B_l)), then the epilogue; each product and sum rounded on its own, in that order;
+    /// y = sum_l alpha_l (sum_k b_k (H_k . B_l)), then the epilogue; each product and sum rounded on its own, in that order; in
+    /// mode [`ScaleMode::Halving`](crate::ScaleMode::Halving) y = sum_l (alpha_l b_K) (sum_k 2^(K-k) (H_k . B_l)) with an integer in the last brackets;
     /// where the layer pools ([`BinarySpec::pool`]), rows and columns are those after it.
     /// Where the call packs its output, `output` may be empty.
     ///
@@ -173,7 +176,8 @@ impl BinaryConv {
     /// [`Error::NotFinite`] if the input, or an output to be packed, is NaN or infinite; the output is then unspecified.
     ///
     /// # Panics
-    /// If a length does not match the spec, or the steps before its pool are not there or add values.
+    /// If a length does not match the spec, the steps before its pool are not there or add values, or b of mode
+    /// [`ScaleMode::Halving`](crate::ScaleMode::Halving) is not finite or less than [`crate::MIN_HALVING_SCALE`].
     pub fn run(&self, call: BinaryCall<'_>, output: &mut [f32], scratch: BinaryScratch<'_>) -> Result<(), Error> {
         let geometry = &self.spec.geometry;
         let (input_len, output_len) = (geometry.input_len(), self.pooled[0] * self.pooled[1] * geometry.filters);
@@ -334,7 +338,7 @@ impl BinaryConv {
                 self.multiply(call, sample, words, triples, scales, output);
             }
             SampleInput::Planes(planes) => {
-                self.constants(call, &mut scales[..call.order]);
+                self.spec.mode.constant_scales(call.scales, &mut scales[..call.order]);
                 if self.parity.is_some() {
                     let triples = timed(call.clock, Stage::Bits, || {
                         let len = self.plane_len() * call.order;
@@ -404,6 +408,7 @@ impl BinaryConv {
                 borders: &self.borders,
                 words,
                 pool: self.spec.pool,
+                halves: self.spec.mode.halves(),
                 plane: self.plane_len(),
                 scales: RowScales { scales, by_window: sample.by_window, lines: self.lines() },
                 output,

@@ -1,11 +1,10 @@
 //! Packed planes that a layer hands to the binary layer that reads it, with no f32 between them.
 //!
-//! Where the reader's scales are constants ([`ScaleMode::Fixed`], [`ScaleMode::None`]), a value can be quantized as soon as
+//! Where the reader's scales are constants ([`ScaleMode::is_constant`]), a value can be quantized as soon as
 //! it is finished, in registers: the writer's epilogue stores sign bits where the reader's windows expect them. The bits are
 //! those that the reader's own quantizer would find.
 
 use crate::binary::scales::MAX_ORDER;
-#[cfg(doc)]
 use crate::binary::scales::ScaleMode;
 use crate::binary::spec::BinarySpec;
 use crate::parallel::Disjoint;
@@ -23,6 +22,8 @@ pub struct PlaneLayout {
     pub(crate) first: usize,
     pub(crate) row: usize,
     pub(crate) pixel: usize,
+    /// The reader's mode.
+    mode: ScaleMode,
     /// Rows, columns and channels of the value that is packed.
     shape: [usize; 3],
     len: usize,
@@ -47,6 +48,7 @@ impl PlaneLayout {
             first: top * row + left * pixel,
             row,
             pixel,
+            mode: spec.mode,
             shape: [geometry.height, geometry.width, geometry.channels],
             len: spec.max_order * spec.max_batch * image,
             gaps: geometry.window.padding != [0; 4] || !geometry.channels.is_multiple_of(WORD_BITS),
@@ -88,15 +90,17 @@ pub struct PackInto<'a> {
 }
 
 impl<'a> PackInto<'a> {
-    /// Planes `words`, at the order at which the reader will run, with its constants b_1.. (none: every one is 1).
+    /// Planes `words`, at the order at which the reader will run, with its constants as [`crate::BinaryCall::scales`] says
+    /// (none in mode [`ScaleMode::None`]).
     ///
     /// # Panics
-    /// If `words` is shorter than the layout, or there are fewer constants than orders.
+    /// If `words` is shorter than the layout, or there are fewer constants than orders; of [`ScaleMode::Halving`], unless the
+    /// first is finite and at least [`crate::MIN_HALVING_SCALE`].
     pub fn new(layout: PlaneLayout, words: &'a mut [u32], order: usize, scales: Option<&[f32]>) -> Self {
         assert!(words.len() >= layout.len, "planes of {} words where {} are needed", words.len(), layout.len);
         let mut constants = [1.0; MAX_ORDER];
         if let Some(scales) = scales {
-            constants[..order].copy_from_slice(&scales[..order]);
+            layout.mode.constant_scales(scales, &mut constants[..order]);
         }
         if layout.gaps {
             words[..layout.len].fill(0);

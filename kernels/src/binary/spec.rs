@@ -72,7 +72,8 @@ pub struct BinaryCall<'a> {
     pub input: BinaryInput<'a>,
     /// The order of this call, 1 to `max_order`.
     pub order: usize,
-    /// The constants b_1.. of [`ScaleMode::Fixed`], at least `order`; ignored in the other modes.
+    /// The constants b_1.. of [`ScaleMode::Fixed`], at least `order`; in mode [`ScaleMode::Halving`] b, whatever follows it;
+    /// ignored in the other modes.
     pub scales: &'a [f32],
     /// The weight bases that [`BinaryConv::new`] saw.
     pub bases: &'a [Basis<'a>],

@@ -71,6 +71,8 @@ pub(crate) struct BinaryTask<'a> {
     pub words: &'a [u32],
     /// [`crate::BinarySpec::pool`].
     pub pool: Option<usize>,
+    /// Whether planes count 2^(K-1), .. 2, 1 times ([`crate::ScaleMode::Halving`]).
+    pub halves: bool,
     /// Words of a plane.
     pub plane: usize,
     pub scales: RowScales<'a>,
@@ -275,7 +277,7 @@ impl BinaryTask<'_> {
         }
     }
 
-    /// alpha_l sum_k b_k (base - 2 count), added to the bases before; after the last one the epilogue and the store.
+    /// alpha_l sum_k b_k (base - 2 count), or what [`SumStage::halving`] makes of the counts, added to the bases before; after the last one the epilogue and the store.
     #[inline(always)]
     fn finish<S: Backend>(&self, simd: S, basis: usize, from: usize, n: usize, buffers: &mut Buffers) {
         let mut pixels = [0; ROWS];
@@ -411,12 +413,19 @@ impl SumStage<'_> {
             let mut y = [simd.splat_float(0.0); R];
             // The usual orders are unrolled; the others come in a loop, as each copy of this is there for every backend.
             match self.task.call.order {
+                _ if self.task.halves => self.halving::<S, R>(simd, filter, i, counts, &mut y),
                 1 => self.planes::<S, R>(simd, 1, filter, i, counts, &mut y),
                 2 => self.planes::<S, R>(simd, 2, filter, i, counts, &mut y),
                 order => self.planes::<S, R>(simd, order, filter, i, counts, &mut y),
             }
+            // The factor of all planes together stands in for alpha where their scales halve.
+            let factor = if self.task.halves {
+                simd.mul(alpha, simd.splat_float(self.scales.of(self.task.call.order - 1, i)))
+            } else {
+                alpha
+            };
             for r in 0..R {
-                y[r] = simd.mul(alpha, y[r]);
+                y[r] = simd.mul(factor, y[r]);
             }
             if self.basis > 0 {
                 for r in 0..R {
@@ -430,6 +439,35 @@ impl SumStage<'_> {
                 return None;
             }
             Some(y)
+        }
+    }
+
+    /// S = sum_k 2^(K-k) (base - 2 count_k) of `R` rows, the nearest f32.
+    ///
+    /// With C = sum_k 2^(K-k) count_k that is (2^K - 1) base - 2 C. Both terms may leave an i32, where they wrap; their
+    /// difference does not: |S| <= (2^K - 1) depth < 2^31.
+    ///
+    /// # Safety
+    /// As the buffers in [`Self::rows`].
+    #[inline(always)]
+    unsafe fn halving<S: Backend, const R: usize>(
+        &self,
+        simd: S,
+        filter: usize,
+        i: usize,
+        counts: *const i32,
+        y: &mut [S::Floats; R],
+    ) {
+        let (stride, order) = (self.task.block.panels * LANES, self.task.call.order);
+        for r in 0..R {
+            // SAFETY: the caller guarantees the counts and the borders.
+            unsafe {
+                let mut sum = simd.load_counts(counts.add(r * stride));
+                for k in 1..order {
+                    sum = simd.twice_plus(sum, simd.load_counts(counts.add((k * self.windows + r) * stride)));
+                }
+                y[r] = simd.weighted_sums(self.borders[i + r].add(filter), sum, order as u32);
+            }
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct FindThresholds<'a> {
     pub geometry: &'a Geometry,
     pub borders: &'a Borders,
     pub scale: f32,
+    /// Whether the mode is [`crate::ScaleMode::Halving`], whose factors of the sum are multiplied first.
+    pub halves: bool,
     pub alpha: &'a [f32],
     pub steps: &'a [Step<'a>],
     /// [`crate::BinarySpec::pool`].
@@ -139,8 +141,12 @@ impl FindThresholds<'_> {
         // SAFETY: `sums` and the zeros hold sixteen values, alpha and the steps' vectors sixteen from `filter` on.
         unsafe {
             let products = simd.sums(sums.as_ptr(), [0; LANES].as_ptr());
-            let mut y = simd.add(simd.splat_float(0.0), simd.mul(simd.splat_float(self.scale), products));
-            y = simd.mul(simd.load_floats(self.alpha.as_ptr().add(filter)), y);
+            let (scale, alpha) = (simd.splat_float(self.scale), simd.load_floats(self.alpha.as_ptr().add(filter)));
+            let y = if self.halves {
+                simd.mul(simd.mul(alpha, scale), products)
+            } else {
+                simd.mul(alpha, simd.add(simd.splat_float(0.0), simd.mul(scale, products)))
+            };
             let mut rows = [y];
             for step in self.steps {
                 step.apply(simd, &mut rows, filter, 0, 0, LANES);

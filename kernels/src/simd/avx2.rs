@@ -173,6 +173,28 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn twice_plus(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            [_mm256_add_epi32(_mm256_slli_epi32::<1>(a[0]), b[0]), _mm256_add_epi32(_mm256_slli_epi32::<1>(a[1]), b[1])]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weighted_sums(self, base: *const i32, count: [__m256i; 2], order: u32) -> [__m256; 2] {
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
+        unsafe {
+            let (base, order) = (self.load_counts(base), _mm_cvtsi32_si128(order as i32));
+            let mut sums = count;
+            for i in 0..2 {
+                let base = _mm256_sub_epi32(_mm256_sll_epi32(base[i], order), base[i]);
+                sums[i] = _mm256_sub_epi32(base, _mm256_slli_epi32::<1>(count[i]));
+            }
+            self.to_floats(sums)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn above(self, counts: [__m256i; 2], limits: *const i32) -> u16 {
         // SAFETY: the caller guarantees the limits, the token for the instructions.
         unsafe {

@@ -149,6 +149,22 @@ impl<C: Count512> Simd for Avx512<C> {
     }
 
     #[inline(always)]
+    fn twice_plus(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_add_epi32(_mm512_slli_epi32::<1>(a), b) }
+    }
+
+    #[inline(always)]
+    unsafe fn weighted_sums(self, base: *const i32, count: __m512i, order: u32) -> __m512 {
+        // SAFETY: the caller guarantees the pointer, the token for the instructions.
+        unsafe {
+            let base = self.load_counts(base);
+            let base = _mm512_sub_epi32(_mm512_sll_epi32(base, _mm_cvtsi32_si128(order as i32)), base);
+            _mm512_cvtepi32_ps(_mm512_sub_epi32(base, _mm512_slli_epi32::<1>(count)))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn above(self, counts: __m512i, limits: *const i32) -> u16 {
         // SAFETY: the caller guarantees the limits, the token for the instructions.
         unsafe { _mm512_cmpgt_epi32_mask(counts, self.load_counts(limits)) }

@@ -134,6 +134,22 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn twice_plus(self, a: [uint32x4_t; 4], b: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
+        // SAFETY: the token proves NEON.
+        from_fn(|i| unsafe { vaddq_u32(vshlq_n_u32::<1>(a[i]), b[i]) })
+    }
+
+    #[inline(always)]
+    unsafe fn weighted_sums(self, base: *const i32, count: [uint32x4_t; 4], order: u32) -> [float32x4_t; 4] {
+        // SAFETY: the caller guarantees sixteen values, the token for the instructions.
+        from_fn(|i| unsafe {
+            let base = vld1q_s32(base.add(4 * i));
+            let base = vsubq_s32(vshlq_s32(base, vdupq_n_s32(order as i32)), base);
+            vcvtq_f32_s32(vsubq_s32(base, vreinterpretq_s32_u32(vshlq_n_u32::<1>(count[i]))))
+        })
+    }
+
+    #[inline(always)]
     unsafe fn above(self, counts: [uint32x4_t; 4], limits: *const i32) -> u16 {
         // SAFETY: the caller guarantees the limits, the token for the instructions.
         lane_bits(from_fn(|i| unsafe { vcgtq_s32(vreinterpretq_s32_u32(counts[i]), vld1q_s32(limits.add(4 * i))) }))

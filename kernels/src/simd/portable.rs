@@ -141,6 +141,18 @@ impl<C: CountBaseline> Simd for Baseline<C> {
     }
 
     #[inline(always)]
+    fn twice_plus(self, a: u32x16, b: u32x16) -> u32x16 {
+        (a << 1) + b
+    }
+
+    #[inline(always)]
+    unsafe fn weighted_sums(self, base: *const i32, count: u32x16, order: u32) -> f32x16 {
+        // SAFETY: the caller guarantees sixteen values.
+        let base = u32x16::new(unsafe { base.cast::<[u32; 16]>().read_unaligned() });
+        self.to_floats((base << order) - base - (count << 1))
+    }
+
+    #[inline(always)]
     unsafe fn above(self, counts: u32x16, limits: *const i32) -> u16 {
         // SAFETY: the caller guarantees the limits.
         let limits = unsafe { limits.cast::<[i32; 16]>().read_unaligned() };

@@ -6,14 +6,17 @@ mod fence;
 pub use fence::Fenced;
 use horq_kernels::{
     Basis, BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Error, Geometry, Inline, Isa,
-    MAX_ORDER, PackInto, Packing, Padding, Parallel, ScaleMode, StageClock, Step, Thresholds, Window,
+    MAX_ORDER, MIN_HALVING_SCALE, PackInto, Packing, Padding, Parallel, ScaleMode, StageClock, Step, Thresholds,
+    Window,
 };
 use horq_oracle::{self as oracle, BinaryLayer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::fmt;
 
-pub const MODES: [ScaleMode; 4] = ScaleMode::ALL;
+pub const MODES: [ScaleMode; 5] = ScaleMode::ALL;
+/// The modes in which layers hand planes over.
+pub const CONSTANT: [ScaleMode; 3] = [ScaleMode::Fixed, ScaleMode::None, ScaleMode::Halving];
 pub const PADDINGS: [Padding; 2] = [Padding::ValidTaps, Padding::One];
 
 /// Every backend of this CPU. Fails if one that HORQ_REQUIRE_ISA lists is missing.
@@ -258,7 +261,7 @@ impl Layer {
         let spec = BinarySpec {
             geometry,
             padding: PADDINGS[rng.random_range(0..2)],
-            mode: MODES[rng.random_range(0..4)],
+            mode: MODES[rng.random_range(0..MODES.len())],
             max_order,
             max_batch: samples + rng.random_range(0..=1),
             pool: None,
@@ -301,12 +304,27 @@ impl Layer {
         self
     }
 
+    /// The constants of a mode, of random values; none where there are none in the model.
+    pub fn constants(mode: ScaleMode, values: &[f32]) -> Option<Vec<f32>> {
+        let mut constants = values.to_vec();
+        if mode == ScaleMode::Halving {
+            // Ordinary ones beside the least and the greatest that there are.
+            constants[0] = constants[0].abs().clamp(MIN_HALVING_SCALE, f32::MAX);
+        }
+        mode.has_constants().then_some(constants)
+    }
+
+    /// Its own.
+    fn own_constants(&self) -> Vec<f32> {
+        Self::constants(self.spec.mode, &self.scales).unwrap_or_else(|| self.scales.clone())
+    }
+
     /// What the oracle says.
     pub fn expected(&self) -> Result<Vec<f32>, Error> {
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::plain).collect();
         let bases = self.bases.iter().map(|(weights, alpha)| oracle::Basis { weights, alpha }).collect::<Vec<_>>();
         let BinarySpec { geometry, padding, mode, pool, .. } = self.spec;
-        let (order, scales) = (self.order, &self.scales[..]);
+        let (order, scales) = (self.order, &self.own_constants()[..]);
         BinaryLayer { geometry, padding, mode, order, scales, bases: &bases, steps: &steps, pool }.run(&self.input)
     }
 
@@ -357,7 +375,7 @@ impl Layer {
         let geometry = &self.spec.geometry;
         let panel_refs: Vec<&[u32]> = panels.iter().map(|panels| &panels[..]).collect();
         let alphas: Vec<_> = self.bases.iter().map(|(_, alpha)| Fenced::of(&geometry.pad_filters(alpha))).collect();
-        let constants = Fenced::of(&self.scales);
+        let constants = Fenced::of(&self.own_constants());
         let bases: Vec<Basis<'_>> =
             panel_refs.iter().zip(&alphas).map(|(panels, alpha)| Basis { panels, alpha }).collect();
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
@@ -396,7 +414,7 @@ impl Layer {
         let panels: Vec<&[u32]> = panels.iter().map(|panels| &panels[..]).collect();
         let conv = BinaryConv::new(isa, self.spec, &panels).expect("a good layer");
         let steps: Vec<Step<'_>> = self.steps.iter().map(OwnedStep::padded).collect();
-        let scale = if self.spec.mode == ScaleMode::Fixed { self.scales[0] } else { 1.0 };
+        let scale = Self::constants(self.spec.mode, &self.scales).map_or(1.0, |constants| constants[0]);
         conv.thresholds(scale, &Fenced::of(&geometry.pad_filters(&self.bases[0].1)), &steps).expect("memory")
     }
 

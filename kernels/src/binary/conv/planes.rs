@@ -10,15 +10,6 @@ use crate::parallel::{Disjoint, Grid};
 use crate::simd::{LANES, WORD_BITS};
 
 impl BinaryConv {
-    /// The scales that do not depend on values.
-    pub(super) fn constants(&self, call: &BinaryCall<'_>, scales: &mut [f32]) {
-        if self.spec.mode.has_constants() {
-            scales.copy_from_slice(&call.scales[..call.order]);
-        } else {
-            scales.fill(1.0);
-        }
-    }
-
     /// Planes of the whole image, shared by its windows, under one scale an order.
     pub(super) fn quantize_image(
         &self,
@@ -39,7 +30,7 @@ impl BinaryConv {
         let planes = Disjoint::new(words);
         let row = geometry.width * geometry.channels;
         if self.spec.mode.is_constant() {
-            self.constants(call, scales);
+            self.spec.mode.constant_scales(call.scales, scales);
         } else if geometry.channels == pixel * WORD_BITS {
             // Channels that fill their words: an image row is one run of both the planes and the mean.
             let runs = ValueRuns { values: image, run: row, first_word, step: row_len, plane };
