@@ -60,10 +60,8 @@ class _Method:
 
 _TAPS = {"padding_mode": "valid-taps"}
 _BASES = {"bases": 1, "refined": False}
-_HORQ = {
-    **{"order": 2, "scale_mode": "fixed", "gradient": "per-order", **_TAPS, "weight_scale": "mean", **_BASES},
-    "own_scales": False,
-}
+_SCALES = {"scale_mode": "fixed", "own_scales": False}
+_HORQ = {"order": 2, **_SCALES, "gradient": "per-order", **_TAPS, "weight_scale": "mean", **_BASES}
 _METHODS = {
     "horq": _Method(_horq, _HORQ),
     "xnor": _Method(_horq, {"scale_mode": "window", "gradient": "clip", **_TAPS}, {"order": 1}),
