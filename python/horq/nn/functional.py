@@ -40,6 +40,7 @@ the straight-through rules in both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -151,7 +152,7 @@ def residual_quantize(
             magnitudes = (magnitudes - b).abs()
     if halving is not None:
         first, share = first.to(x.dtype), 2 - 2.0 ** (1 - order)
-        factor = (data[0].numel() * (2**order - 1)) ** -0.5
+        factor = (math.prod(x.shape[1:]) * (2**order - 1)) ** -0.5
         learned = (halving.reshape(()) - halving.detach().reshape(())).to(x.dtype) * factor  # 0, and carries db
         inside = (data.abs() <= share * first).to(x.dtype)
         value, total = value + (value - inside * data) / first * learned, total + share * learned
