@@ -83,6 +83,7 @@ fn a_value_that_overflows_inside_names_its_layer() {
         (ScaleMode::Window, None),
         (ScaleMode::Image, None),
         (ScaleMode::Fixed, Some(&[1.0, 0.5][..])),
+        (ScaleMode::Halving, Some(&[1.0, 0.5][..])),
         (ScaleMode::None, None),
     ] {
         let net = Net::new(Shape::Flat(2)).then("blow-up", blow_up()).then("binary", binary(mode, scales));
@@ -128,7 +129,7 @@ fn every_layer() -> Vec<PlainOp> {
         Softmax.into(),
     ];
     for mode in random::MODES {
-        let scales = (mode == ScaleMode::Fixed).then_some(&[1.0, 0.5][..]);
+        let scales = mode.has_constants().then_some(&[1.0, 0.5][..]);
         for order in [1, 2] {
             let quantize = quantizer(order, mode, scales.map(|scales| &scales[..order]));
             let conv = BinaryConv2d::new(window, filters, quantize, bases.clone());

@@ -21,7 +21,8 @@ fn planes_travel_between_binary_layers() {
         let mut shape = random::shape(rng);
         let mut net = Net::new(shape);
         for i in 0..rng.random_range(2..6) {
-            let mode = [ScaleMode::Fixed, ScaleMode::None, ScaleMode::Fixed, ScaleMode::Image][rng.random_range(0..4)];
+            let modes = [ScaleMode::Fixed, ScaleMode::None, ScaleMode::Halving, ScaleMode::Fixed, ScaleMode::Image];
+            let mode = modes[rng.random_range(0..5)];
             let (order, filters) = (rng.random_range(1..=3), random::filters(rng));
             let quantize = random::quantize(rng, mode, order);
             let name = format!("layer {i}");
@@ -115,7 +116,8 @@ fn an_affine_between_planes_goes_by_any_layer() {
     let rng = &mut rng(5);
     for (round, order_of) in ["first", "second", "third"].repeat(4).into_iter().enumerate() {
         let mut binary = || {
-            let quantize = random::quantize(rng, [ScaleMode::Fixed, ScaleMode::None][round % 2], 3);
+            let modes = [ScaleMode::Fixed, ScaleMode::None, ScaleMode::Halving, ScaleMode::Fixed];
+            let quantize = random::quantize(rng, modes[round % 4], 3);
             let base = Basis::new(keep(random::values(rng, 48 * 48)), &[0.02; 48]);
             BinaryDense::new(48, quantize, [base])
         };

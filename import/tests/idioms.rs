@@ -4,12 +4,22 @@
 mod common;
 
 use common::{Draft, became, ints};
+use horq::{Model, ScaleMode};
 use horq_import::graph::{Attribute, ValueId};
 use ndarray::{ArrayD, IxDyn};
 
 /// A convolution with binary weights behind a quantizer that `quantize` writes; it must become one binary layer of that order. Gives
 /// the operations of the engine.
 fn binary_conv(order: usize, pads: &[i64], quantize: impl Fn(&mut Draft, ValueId) -> ValueId) -> Vec<String> {
+    binary_layer(order, pads, quantize).0
+}
+
+/// The same, with the layer's scale mode.
+fn binary_layer(
+    order: usize,
+    pads: &[i64],
+    quantize: impl Fn(&mut Draft, ValueId) -> ValueId,
+) -> (Vec<String>, ScaleMode) {
     let mut draft = Draft::new(7);
     let x = draft.input(&[1, 32, 6, 5]);
     let x = draft.node("Tanh", &[x], &[]); // so that it is no input, whose zeros would count
@@ -21,7 +31,9 @@ fn binary_conv(order: usize, pads: &[i64], quantize: impl Fn(&mut Draft, ValueId
     let row = imported.report.layers.iter().find(|row| row.became == "binary_conv2d");
     let row = row.unwrap_or_else(|| panic!("no binary layer:\n{}", imported.report));
     assert_eq!(row.kind, format!("binary order {order}, 1 base"), "{}", imported.report);
-    became(&imported).into_iter().skip(1).map(String::from).collect()
+    let model = Model::from_bytes(&imported.file).expect("a valid file");
+    let mode = model.graph().nodes.iter().find_map(|node| node.op.quantizer()).expect("a binary layer").mode;
+    (became(&imported).into_iter().skip(1).map(String::from).collect(), mode)
 }
 
 const NONE: &[i64] = &[0, 0, 0, 0];
@@ -135,13 +147,14 @@ fn adabin_activations() {
 fn uniform_quantizers_are_planes() {
     // DoReFa: round(clip(x, 0, 1) k) / k.
     for (bits, k) in [(2, 3.0), (3, 7.0)] {
-        binary_conv(bits, ONE, |draft, x| {
+        let (_, mode) = binary_layer(bits, ONE, |draft, x| {
             let (zero, one, k) = (draft.number(0.0), draft.number(1.0), draft.number(k));
             let clip = draft.node("Clip", &[x, zero, one], &[]);
             let scaled = draft.node("Mul", &[clip, k], &[]);
             let round = draft.node("Round", &[scaled], &[]);
             draft.node("Div", &[round, k], &[])
         });
+        assert_eq!(mode, ScaleMode::Halving);
     }
 }
 
@@ -198,13 +211,15 @@ fn the_nearest_of_some_levels_by_their_distances() {
 fn quant_of_qonnx() {
     for (bits, signed, narrow) in [(2, 1, 1), (2, 1, 0), (2, 0, 0), (3, 1, 1), (3, 0, 0)] {
         for pads in [NONE, ONE] {
-            binary_conv(bits, pads, |draft, x| {
+            let (_, mode) = binary_layer(bits, pads, |draft, x| {
                 let inputs = [x, draft.number(0.3), draft.number(0.0), draft.number(bits as f32)];
                 let mode = Attribute::Text("ROUND".into());
                 let attributes =
                     [("signed", Attribute::Int(signed)), ("narrow", Attribute::Int(narrow)), ("rounding_mode", mode)];
                 draft.node("Quant", &inputs, &attributes)
             });
+            // Of 2^K levels each scale is half of the one before, of fewer not.
+            assert_eq!(mode, if narrow == 0 { ScaleMode::Halving } else { ScaleMode::Fixed });
         }
     }
 }
@@ -228,7 +243,7 @@ fn multi_threshold_of_finn() {
 #[test]
 fn residual_chain() {
     // HORQ with constants: two planes.
-    binary_conv(2, ONE, |draft, x| {
+    let (_, mode) = binary_layer(2, ONE, |draft, x| {
         let (zero, one, minus) = (draft.number(0.0), draft.number(1.0), draft.number(-1.0));
         let sign = |draft: &mut Draft, x| {
             let bit = draft.node("GreaterOrEqual", &[x, zero], &[]);
@@ -242,6 +257,7 @@ fn residual_chain() {
         let next = draft.node("Mul", &[next, second], &[]);
         draft.node("Add", &[plane, next], &[])
     });
+    assert_eq!(mode, ScaleMode::Fixed);
 }
 
 #[test]

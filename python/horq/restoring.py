@@ -242,7 +242,12 @@ def _horq(step: _Step) -> None:
         alpha = torch.full_like(alpha, MAGNITUDE)
     layer.weight.copy_(_scaled_signs(step, step.pairing.tensor(basis["weight"]), alpha))
     if layer.scales is not None:
-        layer.scales.copy_(step.tensor("scales"))
+        scales = step.tensor("scales")
+        if len(layer.scales) < len(scales) and bool((scales != scales[0]).any()):
+            raise step.refuse(
+                "the module has one b for all orders, the file one for each; build it with own_scales=True"
+            )
+        layer.scales.copy_(scales[: len(layer.scales)])
     _bias(step, layer)
 
 

@@ -84,6 +84,10 @@ IDIOMS = {
         IMAGE,
     ),
     "our HorqConv2d by image": (ours(lambda: hn.HorqConv2d(4, 6, 3, scale_mode="image", groups=2, bias=True)), IMAGE),
+    "our HorqConv2d with halving scales": (
+        ours(lambda: hn.HorqConv2d(4, 6, 3, order=3, scale_mode="halving", own_scales=True), hn.BatchNorm2d(6)),
+        IMAGE,
+    ),
     "our HorqLinear behind a flatten": (lambda: nn.Sequential(nn.Mish(), nn.Flatten(), hn.HorqLinear(192, 5)), IMAGE),
     "our BinaryWeight": (ours(lambda: hn.BinaryWeight(nn.Conv2d(4, 6, 3), bases=2)), IMAGE),
     "our Codebook": (ours(lambda: hn.Codebook(nn.Linear(12, 5), torch.linspace(-0.3, 0.3, 8))), VECTOR),

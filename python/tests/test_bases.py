@@ -90,7 +90,7 @@ def engine(net, x, tmp_path):
     return model, np.ascontiguousarray((x.permute(0, 2, 3, 1) if x.dim() == 4 else x).numpy())
 
 
-@pytest.mark.parametrize("mode", ["window", "image", "fixed", "none"])
+@pytest.mark.parametrize("mode", ["window", "image", "fixed", "none", "halving"])
 @pytest.mark.parametrize("refined", [False, True])
 def test_the_engine_gives_the_same_bits(mode, refined, tmp_path):
     torch.manual_seed(4)

@@ -111,6 +111,17 @@ def test_skip_and_options():
     assert not horq.convert(net(), "sqc").fc.dynamic
 
 
+def test_halving_scales_start_from_the_data():
+    x = torch.randn(8, 3, 9, 8, generator=torch.Generator().manual_seed(1))
+    guessed = horq.convert(net(), "horq", order=3, scale_mode="halving", own_scales=True, skip=())
+    found = horq.convert(net(), "horq", order=3, scale_mode="halving", own_scales=True, skip=(), data=x)
+    assert guessed.conv1.scales.tolist() == pytest.approx([0.798, 0.996, 1.172])
+    expected = x.abs().mean() / 0.798 * guessed.conv1.scales
+    assert torch.allclose(found.conv1.scales, expected, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"cannot convert 'conv1': own_scales .* not 'fixed'"):
+        horq.convert(net(), "horq", own_scales=True, skip=())
+
+
 def test_the_first_order_has_the_scale_of_xnor_net():
     new = horq.convert(net(), "xnor")
     assert (new.conv2.max_order, new.conv2.scale_mode) == (1, "window")

@@ -60,7 +60,7 @@ def agree(module, example, tmp_path, exact=False):
     return model
 
 
-MODES = ["window", "image", "fixed", "none"]
+MODES = ["window", "image", "fixed", "none", "halving"]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -7,7 +7,7 @@ import torch
 
 from horq import nn as hn
 
-MODES = ["window", "image", "fixed", "none"]
+MODES = ["window", "image", "fixed", "none", "halving"]
 
 
 def scales_of(values, order, constants):
@@ -21,12 +21,20 @@ def scales_of(values, order, constants):
     return out
 
 
+def constants_of(layer):
+    """b_1.. of the layer's running order, by its mode; None where they are means."""
+    if layer.scale_mode == "halving":
+        b = layer.scales[layer.order - 1 if layer.own_scales else 0]
+        return [b / 2**k for k in range(8)]
+    return {"fixed": layer.scales, "none": [1.0] * 8}.get(layer.scale_mode)
+
+
 def convolve(layer, x):
     """HorqConv2d by its definition, a window at a time."""
     n, channels, height, width = x.shape
     (kh, kw), (sv, sh), (pv, ph), (dv, dh) = layer.kernel_size, layer.stride, layer.padding, layer.dilation
     rows, columns = (height + 2 * pv - dv * (kh - 1) - 1) // sv + 1, (width + 2 * ph - dh * (kw - 1) - 1) // sh + 1
-    constants = {"fixed": layer.scales, "none": torch.ones(8, dtype=x.dtype)}.get(layer.scale_mode)
+    constants = constants_of(layer)
     out = x.new_zeros(n, layer.out_channels, rows, columns)
     width_of_group, filters = channels // layer.groups, layer.out_channels // layer.groups
     for s, f, r, c in itertools.product(range(n), range(layer.out_channels), range(rows), range(columns)):
@@ -135,7 +143,7 @@ def test_linear_is_the_definition(mode):
     torch.manual_seed(1)
     layer = hn.HorqLinear(37, 5, 4, mode, bias=True).double()
     x = torch.randn(3, 37, dtype=torch.double)
-    constants = {"fixed": layer.scales, "none": torch.ones(8, dtype=torch.double)}.get(mode)
+    constants = constants_of(layer)
     with torch.no_grad():
         b, alpha = hn.binarize_weight(layer.weight)
         rows = [sum(s * (b @ h) for h, s in scales_of(row, 4, constants)) * alpha + layer.bias for row in x]
@@ -196,6 +204,67 @@ def test_orders_are_a_dial():
         layer(x)
 
 
+@pytest.mark.parametrize("own_scales", [False, True])
+def test_a_dial_of_halving_scales_trains_at_every_order(own_scales):
+    torch.manual_seed(4)
+    layer = hn.HorqConv2d(3, 4, 3, padding=1, order=4, scale_mode="halving", own_scales=own_scales).double()
+    assert layer.scales.shape == ((4,) if own_scales else (1,))
+    x = torch.randn(2, 3, 5, 5).double()
+    for order in (1, 2, 3, 4):
+        hn.set_order(layer, order)
+        expected = convolve(layer, x)
+        assert torch.allclose(layer.train()(x), expected, atol=1e-12)
+        assert torch.allclose(layer.eval()(x), expected, atol=1e-12)
+        layer.scales.grad = None
+        layer.train()(x).square().sum().backward()
+        reached = layer.scales.grad.nonzero().flatten().tolist()
+        assert reached == [order - 1 if own_scales else 0]
+
+
+def test_planes_of_one_halving_scale_are_the_first_of_a_higher_order():
+    layer, x = hn.HorqLinear(50, 1, 4, "halving"), torch.randn(3, 50)
+    planes = {}
+    for order in (2, 4):
+        hn.set_order(layer, order)
+        planes[order] = hn.exact.planes(x, order, layer._constants(), None)
+    assert all(torch.equal(h, other) for (h, _), (other, _) in zip(planes[2], planes[4], strict=False))
+
+
+def test_halving_scales_sum_as_whole_numbers():
+    """More than 24 bits of a sum: one rounding of S, not one a plane, and (alpha (b / 2^(K-1))) S in that order."""
+    n = 3 * 2**20
+    layer = hn.HorqLinear(n, 1, 3, "halving").eval()
+    with torch.no_grad():
+        layer.weight.fill_(0.7)
+        layer.scales.fill_(0.9)
+        x = torch.full((1, n), 5.0)
+        x[0, 0] = 0.5  # q = 3 = 2 * 2 - 1 there, 7 elsewhere
+        whole = 7 * (n - 1) + 3
+        expected = (layer.alpha() * (layer.scales / 4)) * torch.tensor(float(whole))
+        assert layer(x).item() == expected.item()
+
+
+def test_halving_scales_start_from_data():
+    torch.manual_seed(7)
+    net = torch.nn.Sequential(
+        hn.HorqConv2d(3, 8, 3, order=3, scale_mode="halving"),
+        hn.BatchNorm2d(8),
+        hn.HorqConv2d(8, 4, 3, order=2, scale_mode="halving", own_scales=True),
+        hn.image8(hn.HorqConv2d(4, 4, 1, order=8, scale_mode="halving"), 4),
+    ).eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    x = 3 * torch.randn(64, 3, 12, 12)
+    hn.start_scales_(net, [x])
+    assert net[0].scales.item() == pytest.approx(x.abs().mean().item() * 1.172 / 0.798, rel=1e-5)
+    assert net[2].scales.tolist() == pytest.approx([0.8, 1.0], rel=0.1)  # behind a batch norm
+    assert net[3][1].scales.item() == 128
+    after = net.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if not name.endswith("scales"))
+    assert not any(part.training for part in net.modules())
+    with pytest.raises(ValueError, match="no batches to start scales from"):
+        hn.start_scales_(net, [])
+
+
 def test_batch_norm_evaluates_as_an_affine_map():
     norm = hn.BatchNorm2d(3)
     norm(torch.randn(50, 3, 4, 4) * 3 + 1)
@@ -219,14 +288,34 @@ def test_weights_are_clipped():
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="order must be an integer from 1 to 8, not 0"):
         hn.HorqLinear(4, 4, 0)
-    with pytest.raises(ValueError, match="scale_mode must be one of window, image, fixed, none, not 'row'"):
+    with pytest.raises(ValueError, match="scale_mode must be one of window, image, fixed, none, halving, not 'row'"):
         hn.HorqLinear(4, 4, 1, "row")
+    with pytest.raises(ValueError, match="own_scales gives each order a b of its own, which scale_mode 'halving' has"):
+        hn.HorqLinear(4, 4, own_scales=True)
     with pytest.raises(ValueError, match="padding_mode must be one of valid-taps, one, not 'zeros'"):
         hn.HorqConv2d(4, 4, 3, padding_mode="zeros")
     with pytest.raises(ValueError, match="3 groups do not divide"):
         hn.HorqConv2d(4, 6, 3, groups=3)
     with pytest.raises(ValueError, match=r"HorqLinear takes \[N, 4\], not \[2, 5\]"):
         hn.HorqLinear(4, 4)(torch.randn(2, 5))
+
+
+@pytest.mark.parametrize("padding_mode", ["valid-taps", "one"])
+def test_the_gradient_of_a_halving_scale_is_that_of_the_step_of_lsq(padding_mode):
+    """Esser et al., equation 3, for each value of the padded image; a padded place stands for the highest level."""
+    torch.manual_seed(5)
+    layer = hn.HorqConv2d(3, 4, 3, padding=1, order=3, scale_mode="halving", padding_mode=padding_mode).double().train()
+    x, g = torch.randn(2, 3, 5, 5).double(), torch.randn(2, 4, 5, 5).double()
+    (layer(x) * g).sum().backward()
+    b, top = layer.scales.item(), layer.scales.item() * 1.75
+    levels = ((x.clamp(-top, top) / b * 2).floor() * 0.5 + 0.25) * b  # the middle of each step of b / 2
+    levels = levels.clamp(-top, top)
+    slopes = torch.where(x.abs() <= top, (levels - x) / b, x.sign() * 1.75)
+    slopes = torch.nn.functional.pad(slopes, (1, 1, 1, 1), value=1.75 if padding_mode == "one" else 0.0)
+    with torch.no_grad():
+        per_level = torch.nn.functional.conv2d(slopes, layer._binarized())
+    expected = (per_level * g).sum().item() / (3 * 5 * 5 * 7) ** 0.5
+    assert layer.scales.grad.item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("padding_mode", ["valid-taps", "one"])

@@ -27,7 +27,7 @@ IMAGE_LAYERS = {
 """The other layers of horq.nn that read images of four channels."""
 
 
-@pytest.mark.parametrize("mode", ["window", "image", "fixed", "none"])
+@pytest.mark.parametrize("mode", ["window", "image", "fixed", "none", "halving"])
 @pytest.mark.parametrize("gradient", ["clip", "per-order", "recursion"])
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("memory_format", FORMATS)
@@ -56,7 +56,7 @@ def test_channels_last_weights_decide_as_in_conv2d():
         assert layer(x).stride() == layer.eval()(x).stride() == plain(x).stride()
 
 
-@pytest.mark.parametrize("mode", ["window", "image", "fixed", "none"])
+@pytest.mark.parametrize("mode", ["window", "image", "fixed", "none", "halving"])
 @pytest.mark.parametrize("training", [True, False])
 def test_dense_layers_answer_row_by_row(mode, training):
     layer = hn.HorqLinear(6, 5, scale_mode=mode, bias=True).train(training)

@@ -138,9 +138,10 @@ def test_binary_weights_train():
 
 @pytest.mark.parametrize("white", [255.0, 1.0])
 @pytest.mark.parametrize("padding_mode", ["valid-taps", "one"])
-def test_images_of_bytes_are_exact(white, padding_mode, tmp_path):
+@pytest.mark.parametrize("mode", ["fixed", "halving"])
+def test_images_of_bytes_are_exact(white, padding_mode, mode, tmp_path):
     torch.manual_seed(5)
-    layer = hn.HorqConv2d(3, 10, 3, stride=2, padding=1, order=8, scale_mode="fixed", padding_mode=padding_mode)
+    layer = hn.HorqConv2d(3, 10, 3, stride=2, padding=1, order=8, scale_mode=mode, padding_mode=padding_mode)
     net = hn.image8(layer, 3, white).eval()
     image = torch.randint(0, 256, (2, 3, 9, 8), generator=torch.Generator().manual_seed(6))
     answers, ops = exported(net, image.float() / 255 * white, tmp_path)

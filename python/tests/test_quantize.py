@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from horq.nn import binarize_weight, residual_quantize, sign
+from horq.nn.functional import GAUSSIAN_HALVING
 
 RULES = ["clip", "per-order", "recursion"]
 
@@ -66,6 +67,15 @@ def test_gaussian_errors_of_the_first_four_orders():
     assert errors == pytest.approx([0.363, 0.130, 0.058, 0.033], abs=2e-3)
 
 
+def test_gaussian_errors_of_halving_scales():
+    x = torch.randn(400_000, dtype=torch.double, generator=torch.Generator().manual_seed(1))
+    errors = [
+        (x - residual_quantize(x, k, halving=torch.tensor(b).double())[0]).square().mean().item()
+        for k, b in enumerate(GAUSSIAN_HALVING[:4], 1)
+    ]
+    assert errors == pytest.approx([0.363, 0.119, 0.0374, 0.0115], rel=0.01)
+
+
 def test_scales_may_grow_and_orders_do_not_end():
     zeros = recursion(torch.tensor([0.0, 0.0, 0.0, 4.0], dtype=torch.double), 2)
     assert [b.item() for _, b, _ in zeros] == [1.0, 1.5]
@@ -75,15 +85,18 @@ def test_scales_may_grow_and_orders_do_not_end():
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("order", [1, 2, 4])
-@pytest.mark.parametrize("fixed", [False, True])
-def test_gradient_is_the_formula(rule, order, fixed):
+@pytest.mark.parametrize("mode", ["means", "fixed", "halving"])
+def test_gradient_is_the_formula(rule, order, mode):
     generator = torch.Generator().manual_seed(order)
     x = (2 * torch.randn(40, dtype=torch.double, generator=generator)).requires_grad_()
     g = torch.randn(40, dtype=torch.double, generator=generator)
-    scales = torch.tensor([0.9, 0.5, 0.3, 0.1], dtype=torch.double, requires_grad=True) if fixed else None
-    value, _ = residual_quantize(x, order, scales=scales, dims=(0,), rule=rule)
+    start = {"fixed": [0.9, 0.5, 0.3, 0.1], "halving": [0.9]}.get(mode)
+    scales = None if start is None else torch.tensor(start, dtype=torch.double, requires_grad=True)
+    given = {} if scales is None else {"scales" if mode == "fixed" else mode: scales}
+    value, _ = residual_quantize(x, order, **given, dims=(0,), rule=rule)
     value.backward(g)
-    planes = recursion(x.detach(), order, scales=None if scales is None else scales.detach())
+    constants = {"fixed": start, "halving": [0.9, 0.45, 0.225, 0.1125]}.get(mode)
+    planes = recursion(x.detach(), order, scales=constants)
     gates = [(magnitudes <= 1).double() for _, _, magnitudes in planes]
     expected = {
         "clip": (x.detach().abs() <= 1).double(),
@@ -91,7 +104,7 @@ def test_gradient_is_the_formula(rule, order, fixed):
         "recursion": 1 - math.prod([1 - b * t for (_, b, _), t in zip(planes, gates, strict=True)]),
     }[rule]
     assert torch.allclose(x.grad, g * expected)
-    if fixed:
+    if mode == "fixed":
         to_scales = [(g * h).sum().item() for h, _, _ in planes] + [0.0] * (4 - order)
         assert scales.grad.tolist() == pytest.approx(to_scales)
 
@@ -113,5 +126,9 @@ def test_bad_arguments_are_named():
         residual_quantize(x, 9, dims=(0,))
     with pytest.raises(ValueError, match="rule must be one of clip, per-order, recursion"):
         residual_quantize(x, 1, dims=(0,), rule="ste")
-    with pytest.raises(ValueError, match="either scales or the dims"):
+    with pytest.raises(ValueError, match="either scales, halving or the dims"):
         residual_quantize(x, 1)
+    with pytest.raises(ValueError, match="halving must be one value, not 2; scales takes one a plane"):
+        residual_quantize(x, 1, halving=torch.ones(2))
+    with pytest.raises(ValueError, match="either scales, one a plane, or halving"):
+        residual_quantize(x, 1, halving=torch.ones(1), scales=torch.ones(1))

@@ -133,6 +133,29 @@ class Permuted(nn.Module):
         return self.head(self.act(self.hidden(self.shift(self.norm(torch.flatten(self.groups(x), 1))))))
 
 
+@pytest.mark.parametrize("own_scales", [True, False])
+def test_halving_scales_come_back(own_scales, tmp_path):
+    def make(own_scales=own_scales):
+        halving = {"scale_mode": "halving", "own_scales": own_scales}
+        norm = hn.BatchNorm1d(5 * 12)
+        return nn.Sequential(
+            hn.HorqConv2d(3, 5, 3, order=3, **halving), nn.Flatten(), norm, hn.HorqLinear(5 * 12, 4, 2, **halving)
+        )
+
+    example = torch.randn(5, 3, 5, 6, generator=torch.Generator().manual_seed(1))
+    net, fresh = goes_round(make, example, tmp_path)
+    assert alike(net, fresh, example)
+    assert torch.equal(net[0].scales, fresh[0].scales)
+    if own_scales:
+        with pytest.raises(
+            horq.RestoreError, match="one b for all orders, the file one for each; build it with own_sca"
+        ):
+            horq.restore(make(own_scales=False), tmp_path / "first.horq")
+    else:
+        wider = horq.restore(make(own_scales=True), tmp_path / "first.horq")
+        assert torch.equal(wider[0].scales, net[0].scales.expand(3))
+
+
 @pytest.mark.parametrize("binary", [True, False])
 def test_vectors_in_the_engines_order_come_back(binary, tmp_path):
     example = torch.randn(5, 3, 4, 5, generator=torch.Generator().manual_seed(1))

@@ -186,7 +186,7 @@ def plain_residuals(groups, order, scales):
     return [value / whole for value in left]
 
 
-@pytest.mark.parametrize("mode", ["fixed", "image", "window", "none"])
+@pytest.mark.parametrize("mode", ["fixed", "image", "window", "none", "halving"])
 def test_shares_of_a_layer_are_those_of_plain_loops(mode):
     torch.manual_seed(1)
     layer = HorqConv2d(3, 4, 3, stride=2, padding=1, order=3, scale_mode=mode)
@@ -195,7 +195,8 @@ def test_shares_of_a_layer_are_those_of_plain_loops(mode):
     watch.add(x[:1])
     watch.add(x[1:])
     samples = [image.flatten().tolist() for image in x.double()]
-    constants = {"fixed": layer.scales, "none": torch.ones(3)}.get(mode)
+    halves = layer._constants() if mode == "halving" else None
+    constants = {"fixed": layer.scales, "none": torch.ones(3), "halving": halves}.get(mode)
     groups = samples
     if mode == "window":
         groups = [

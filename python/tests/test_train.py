@@ -10,13 +10,13 @@ import torch
 
 from experiments.results.tables import RECIPES, is_current
 from horq import convert
-from horq.nn import BinaryWeight, HorqConv2d, HorqLinear, PowerOfTwo, SwitchableBatchNorm
+from horq.nn import BinaryWeight, HorqConv2d, HorqLinear, PowerOfTwo, SwitchableBatchNorm, horq_layers
 from horq.train import Config, ConfigError, build, load, read
 from horq.train import data as sets
 from horq.train.__main__ import main
 from horq.train.loop import Trainer, _optimizer
 from horq.train.networks import GREY, NETWORKS, finish
-from horq.train.runs import locked
+from horq.train.runs import locked, made
 
 COUNT = 96
 
@@ -297,6 +297,7 @@ def test_a_damaged_file_is_named(root, file, content, words):
     [
         ("horq", {"order": 3}, HorqConv2d),
         ("horq", {"order": 1, "scale_mode": "window"}, HorqConv2d),
+        ("horq", {"order": 2, "scale_mode": "halving"}, HorqConv2d),
         ("bwn", {}, BinaryWeight),
         ("bwnh", {}, BinaryWeight),
         ("dqc", {"bits": 3}, PowerOfTwo),
@@ -326,6 +327,33 @@ def test_a_dial_run_starts_the_run_of_one_order(root, tmp_path):
         train(root, tmp_path, "other", method="dqc", epochs=1, init="one")
     with pytest.raises(ValueError, match=r"other \(bwnh\) starts from a run of float or its own method, not horq"):
         train(root, tmp_path, "other", method="bwnh", epochs=1, init="one")
+
+
+def test_halving_scales_start_from_data_or_from_scales_that_mean_the_same(root, tmp_path):
+    fields = {"method": "horq", "network": "vgg-small", "data": "cifar-10", "width": 1 / 16}
+
+    def options(order, mode="halving", own=True):
+        return {"options": {"order": order, "scale_mode": mode} | ({"own_scales": True} if own else {})}
+
+    def started(name, given, **more):
+        trainer = Trainer(config(name, **fields, **more, init=given), root, tmp_path, progress=False)
+        trainer._initialize()
+        return [layer.scales.detach() for layer in horq_layers(trainer.net)]
+
+    def untrained(**more):
+        return [layer.scales.detach() for layer in horq_layers(made(config("x", **fields, **more)))]
+
+    train(root, tmp_path, "dial", **fields, **options(3), dial=True, epochs=1)
+    trained = [layer.scales.detach() for layer in horq_layers(load(tmp_path / "dial")[0])]
+    for one, other in zip(started("two", "dial", **options(2)), trained, strict=True):
+        assert torch.equal(one, other[:2])
+    fresh = started("one", "dial", **options(3, own=False))
+    for one, other, first in zip(fresh, trained, untrained(**options(3, own=False)), strict=True):
+        assert one.shape == (1,)
+        assert one not in (other[0], first)
+        assert 0.3 < one < 3
+    constants = started("constants", "dial", **options(2, "fixed", own=False))
+    assert all(map(torch.equal, constants, untrained(**options(2, "fixed", own=False))))
 
 
 def test_binary_activations_start_from_binary_weights(root, tmp_path):

@@ -241,9 +241,9 @@ pub enum GraphError {
         /// Entries allowed.
         limit: usize,
     },
-    /// Mode `fixed` without its constants.
+    /// Mode `fixed` or `halving` without its constants.
     #[error(
-        "node `{}` has scale mode fixed, but names no `scales`; give one positive constant an order",
+        "node `{}` has scale mode fixed or halving, but names no `scales`; give one positive constant an order",
         escaped(node)
     )]
     ScalesMissing {
@@ -252,7 +252,7 @@ pub enum GraphError {
     },
     /// Constants in a mode that has none.
     #[error(
-        "node `{}` names the scales `{}`, but only scale mode fixed has any; remove them or change the mode",
+        "node `{}` names the scales `{}`, but only scale modes fixed and halving have any; remove them or change the mode",
         escaped(node),
         escaped(tensor)
     )]

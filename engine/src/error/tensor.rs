@@ -105,6 +105,22 @@ pub enum TensorError {
         /// Its value.
         value: f32,
     },
+    /// A scale of mode `halving` that is too small to be halved, zero or negative.
+    #[error(
+        "scale {index} of {} is {value:e}; scales that are halved must be at least 2^-110 (7.7e-34); make the layer's \
+         input and scales larger alike",
+        of(tensor, node)
+    )]
+    ScaleTooSmall {
+        /// The node.
+        node: String,
+        /// The tensor.
+        tensor: String,
+        /// The element.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
     /// A step or an epsilon that is zero or negative.
     #[error("value {index} of {} is {value}; it must be greater than 0", of(tensor, node))]
     NotPositive {

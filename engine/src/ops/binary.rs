@@ -41,7 +41,8 @@ pub struct Quantizer<T = String> {
     pub order: usize,
     /// Over what each plane's scale is the mean.
     pub mode: ScaleMode,
-    /// The constants of mode `fixed`, one an order, positive; absent in every other mode.
+    /// Positive constants, one an order: b_1.. of mode `fixed`, or the b of each order in mode `halving`, at least 2^-110.
+    /// Absent in every other mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scales: Option<T>,
 }
@@ -55,6 +56,12 @@ impl<T> Quantizer<T> {
     /// A quantizer of mode `fixed` with these constants, one an order.
     pub fn fixed(order: Order, scales: impl Into<T>) -> Self {
         Self { order: order.get(), mode: ScaleMode::Fixed, scales: Some(scales.into()) }
+    }
+
+    /// A quantizer of mode `halving` with the b of each order: order K has the scales b_K, b_K / 2 .. b_K / 2^(K-1). If all are the
+    /// same, the planes of a lower order are the first ones of a higher order.
+    pub fn halving(order: Order, scales: impl Into<T>) -> Self {
+        Self { order: order.get(), mode: ScaleMode::Halving, scales: Some(scales.into()) }
     }
 }
 
@@ -163,8 +170,9 @@ impl Weights for Binary {
         let bases = self.bases.iter().flat_map(|Basis { weight, alpha }| {
             [TensorSpec::new(weight, Content::BitPanels(geometry)), TensorSpec::vector(alpha, geometry.filters)]
         });
-        let Quantizer { order, scales, .. } = &self.quantizer;
-        let scales = scales.iter().map(|scales| TensorSpec::new(scales, Content::Scales(*order)));
+        let Quantizer { order, mode, scales } = &self.quantizer;
+        let content = if *mode == ScaleMode::Halving { Content::HalvingScales } else { Content::Scales };
+        let scales = scales.iter().map(|scales| TensorSpec::new(scales, content(*order)));
         bases.chain(scales).collect()
     }
 
@@ -199,11 +207,12 @@ impl Weights for Binary {
         let panels: Vec<&[u32]> = bases.iter().map(|base| &*base.panels).collect();
         let kernel = BinaryConv::new(context.isa, self.spec(context, site), &panels).map_err(context.refusal())?;
         let constants = |quantizer: &Quantizer| {
-            quantizer.constants().map(|name| View::new(context.tensors, |tensors| tensors.f32s(name)))
+            let values = quantizer.constants().map(|name| View::new(context.tensors, |tensors| tensors.f32s(name)));
+            values.map(|values| Constants { values, mode: quantizer.mode })
         };
         let scales = constants(&self.quantizer);
         let pack = |Reader { layer, op, layout }: Reader<'_>| -> Result<Pack, Error> {
-            let scale = scales.as_ref().map_or(1.0, |scales| scales[0]);
+            let scale = scales.as_ref().map_or(1.0, |scales| scales.of_order(1)[0]);
             let thresholds = match steps.at_order_1_of(&[context.index, layer]) {
                 Some(steps) => kernel.thresholds(scale, &bases[0].alpha, &steps).map_err(context.refusal())?,
                 None => None,
@@ -226,11 +235,24 @@ impl Binary {
 struct Panels {
     kernel: BinaryConv,
     bases: Vec<Planes>,
-    /// The constants of mode `fixed`.
-    scales: Option<View<f32>>,
+    scales: Option<Constants>,
     /// The planes that it writes, if another binary layer reads them.
     pack: Option<Pack>,
     scratch: ScratchLen,
+}
+
+/// The constants of a quantizer.
+struct Constants {
+    values: View<f32>,
+    mode: ScaleMode,
+}
+
+impl Constants {
+    /// Those that the kernels take for an order: from b_1 on, or from the b of that order on.
+    fn of_order(&self, order: usize) -> &[f32] {
+        let first = if self.mode == ScaleMode::Halving { order - 1 } else { 0 };
+        &self.values[first..]
+    }
 }
 
 struct Planes {
@@ -240,8 +262,8 @@ struct Planes {
 
 struct Pack {
     layout: PlaneLayout,
-    /// The constants of the reader, if it is of mode `fixed`.
-    scales: Option<View<f32>>,
+    /// The constants of the reader, if its mode has any.
+    scales: Option<Constants>,
     /// What order-1 signs follow from the counts by.
     thresholds: Option<Thresholds>,
 }
@@ -254,7 +276,9 @@ impl Kernel for Panels {
         }
         let (into, output) = match &self.pack {
             Some(Pack { layout, scales, thresholds }) => {
-                let into = PackInto::new(*layout, cast_slice_mut(call.output), call.reader_order, scales.as_deref());
+                let (order, planes) = (call.reader_order, cast_slice_mut(call.output));
+                let scales = scales.as_ref().map(|scales| scales.of_order(order));
+                let into = PackInto::new(*layout, planes, order, scales);
                 (Some((into, thresholds)), &mut [][..])
             }
             None => (None, call.output),
@@ -265,7 +289,7 @@ impl Kernel for Panels {
                 None => BinaryInput::Values(call.operands.get(0)),
             },
             order: call.order,
-            scales: self.scales.as_deref().unwrap_or(&[]),
+            scales: self.scales.as_ref().map_or(&[], |scales| scales.of_order(call.order)),
             bases: &bases[..self.bases.len()],
             epilogue,
             pack: into.as_ref().map(|(into, thresholds)| Packing { into, thresholds: thresholds.as_ref() }),
@@ -285,7 +309,7 @@ impl Kernel for Panels {
             each(cast_slice(&base.alpha));
         }
         if let Some(scales) = &self.scales {
-            each(cast_slice(scales));
+            each(cast_slice(&scales.values));
         }
     }
 

@@ -72,7 +72,7 @@ pub use horq_plain::pointwise::{
     Mish, Multiply, Reciprocal, Round, Sigmoid, Silu, Sin, Softplus, Sqrt, Subtract, Tanh, Where,
 };
 
-use horq_kernels::{BinarySpec, Geometry, Memory, Window};
+use horq_kernels::{BinarySpec, Geometry, Memory, ScaleMode, Window};
 use serde::Serialize;
 
 use crate::Error;
@@ -196,9 +196,10 @@ impl Op {
         self.operation().tensors(input)
     }
 
-    /// The minor version of the format that brought the operation.
+    /// The minor version of the format that brought the operation, or the scale mode of a binary layer.
     pub(crate) fn minor_version(&self) -> u32 {
-        u32::from(!OF_1_0.contains(&self.kind()))
+        let halves = self.quantizer().is_some_and(|quantizer| quantizer.mode == ScaleMode::Halving);
+        u32::from(halves || !OF_1_0.contains(&self.kind()))
     }
 
     /// What becomes of it in a session.

@@ -23,7 +23,7 @@ fn conv() -> Op {
 
 fn binary(mode: ScaleMode) -> Op {
     let mut quantizer = Quantizer::new(Order::new(2).unwrap(), mode);
-    quantizer.scales = (mode == ScaleMode::Fixed).then(|| "b".into());
+    quantizer.scales = mode.has_constants().then(|| "b".into());
     BinaryConv2d::new(Window::square(1), 5, quantizer, [Basis::new("w", "a")]).into()
 }
 
@@ -165,7 +165,9 @@ fn a_value_between_binary_layers_with_constant_scales_travels_as_planes() {
             node("c", &["b"], binary(mode)),
         ])
     };
-    for (mode, packed) in [(ScaleMode::Fixed, true), (ScaleMode::None, true), (ScaleMode::Image, false)] {
+    for (mode, packed) in
+        [(ScaleMode::Fixed, true), (ScaleMode::None, true), (ScaleMode::Halving, true), (ScaleMode::Image, false)]
+    {
         let graph = chain(mode);
         let plan = plan(&graph, 3);
         assert_eq!(layers(&graph, &plan), [vec!["a", "b"], vec!["c"]]);
@@ -291,8 +293,9 @@ fn random_graph(seed: u64) -> Graph {
             6 if image => (MaxPool::new(Window::square(1)).into(), &both[..1]),
             7 if image && random.below(3) == 0 => (Flatten.into(), &both[..1]),
             _ if image => {
-                let op = [conv(), binary(ScaleMode::Image), binary(ScaleMode::Fixed), binary(ScaleMode::None)];
-                (op[random.below(4)].clone(), &both[..1])
+                let modes = [ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None, ScaleMode::Halving];
+                let op = std::iter::once(conv()).chain(modes.map(binary)).nth(random.below(5));
+                (op.expect("one of five"), &both[..1])
             }
             _ => (Dense::new(30, "w").into(), &both[..1]),
         };
@@ -381,7 +384,7 @@ fn random_plans_read_what_the_graph_says() {
                             Op::BinaryConv2d(conv) => conv.weights.quantizer.mode,
                             op => panic!("seed {seed}: {op:?} reads planes"),
                         };
-                        assert!(matches!(mode, ScaleMode::Fixed | ScaleMode::None), "seed {seed}: planes for {mode:?}");
+                        assert!(mode.is_constant(), "seed {seed}: planes for {mode:?}");
                         packed += 1;
                     }
                 }

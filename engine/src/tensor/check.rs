@@ -1,5 +1,6 @@
 //! The values of tensors: what is padding is zero, floats are finite, codes and bytes are in range.
 
+use horq_kernels::MIN_HALVING_SCALE;
 use horq_kernels::weights::LANES;
 use horq_kernels::weights::bits::dirty_padding;
 use horq_kernels::weights::{codes, int8};
@@ -68,6 +69,11 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             let value = values[index];
             Err(place.error(|node, tensor| TensorError::ScaleNotPositive { node, tensor, index, value }))
         }
+        Content::HalvingScales(len) => {
+            let values: &[f32] = bytemuck::cast_slice(bytes);
+            place.check_vector(values, len)?;
+            place.check_halving(&values[..len])
+        }
     }
 }
 
@@ -104,6 +110,13 @@ impl Place<'_> {
             return Ok(());
         }
         Err(self.error(|node, tensor| TensorError::InputScale { node, tensor, value }))
+    }
+
+    /// Checks that every value can be halved once for each order without becoming subnormal.
+    pub(super) fn check_halving(self, values: &[f32]) -> Result<(), Error> {
+        let Some(index) = values.iter().position(|&value| value < MIN_HALVING_SCALE) else { return Ok(()) };
+        let value = values[index];
+        Err(self.error(|node, tensor| TensorError::ScaleTooSmall { node, tensor, index, value }))
     }
 
     /// Checks that an operation can divide by every value.

@@ -45,6 +45,8 @@ pub enum Content {
     Vector(usize),
     /// That many positive floats and zeros up to the next multiple of 16, F32.
     Scales(usize),
+    /// That many floats of at least 2^-110 and zeros up to the next multiple of 16, F32: scales that are halved.
+    HalvingScales(usize),
     /// That many floats greater than 0 and zeros up to the next multiple of 16, F32: what an operation divides by.
     Positive(usize),
     /// That many rows of that many floats, one after the other, and zeros up to the next multiple of 16, F32.
@@ -61,6 +63,7 @@ impl Content {
             | Self::InputScale
             | Self::Vector(_)
             | Self::Scales(_)
+            | Self::HalvingScales(_)
             | Self::Positive(_)
             | Self::Table(..) => (Dtype::F32, "F32"),
         }
@@ -76,7 +79,12 @@ impl Content {
                 Self::FloatPanels(geometry) => Self::FloatPanels(of(geometry)),
                 Self::CodePanels(geometry, entries) => Self::CodePanels(of(geometry), entries),
                 Self::Int8Panels(geometry) => Self::Int8Panels(of(geometry)),
-                Self::InputScale | Self::Vector(_) | Self::Scales(_) | Self::Positive(_) | Self::Table(..) => *content,
+                Self::InputScale
+                | Self::Vector(_)
+                | Self::Scales(_)
+                | Self::HalvingScales(_)
+                | Self::Positive(_)
+                | Self::Table(..) => *content,
             }
         };
         sizeless(self) == sizeless(other)
@@ -93,7 +101,9 @@ impl Content {
             }
             Self::Int8Panels(g) => vec![g.groups * g.group_panels(), int8::panel_rows(&g), LANES, int8::QUAD],
             Self::InputScale => vec![LANES],
-            Self::Vector(n) | Self::Scales(n) | Self::Positive(n) => vec![n.next_multiple_of(LANES)],
+            Self::Vector(n) | Self::Scales(n) | Self::HalvingScales(n) | Self::Positive(n) => {
+                vec![n.next_multiple_of(LANES)]
+            }
             Self::Table(rows, columns) => vec![(rows * columns).next_multiple_of(LANES)],
         }
     }

@@ -126,7 +126,7 @@ impl Content {
                 g.filters.saturating_mul(g.depth())
             }
             Self::InputScale => 1,
-            Self::Vector(len) | Self::Scales(len) | Self::Positive(len) => len,
+            Self::Vector(len) | Self::Scales(len) | Self::HalvingScales(len) | Self::Positive(len) => len,
             Self::Table(rows, columns) => rows * columns,
         }
     }
@@ -166,6 +166,12 @@ impl Content {
                 }
                 TensorData::F32(padded(floats()?)?)
             }
+            Self::HalvingScales(_) => {
+                if let PlainValues::F32(values) = values {
+                    source.place.check_halving(values)?;
+                }
+                TensorData::F32(padded(floats()?)?)
+            }
             Self::Vector(_) | Self::Scales(_) | Self::Table(..) => TensorData::F32(padded(floats()?)?),
         })
     }
@@ -180,9 +186,12 @@ impl Content {
                 unpack_codes(&g, code_bits(entries), tensors.u32s(name)).expect(known).into()
             }
             Self::Int8Panels(g) => unpack_int8(&g, tensors.i8s(name)).expect(known).into(),
-            Self::InputScale | Self::Vector(_) | Self::Scales(_) | Self::Positive(_) | Self::Table(..) => {
-                tensors.f32s(name)[..self.plain_len()].to_vec().into()
-            }
+            Self::InputScale
+            | Self::Vector(_)
+            | Self::Scales(_)
+            | Self::HalvingScales(_)
+            | Self::Positive(_)
+            | Self::Table(..) => tensors.f32s(name)[..self.plain_len()].to_vec().into(),
         };
         Plain { shape: self.plain_shape(), values }
     }
@@ -194,7 +203,9 @@ impl Content {
                 vec![g.filters, rows, columns, g.group_channels()]
             }
             Self::Table(rows, columns) => vec![*rows, *columns],
-            Self::InputScale | Self::Vector(_) | Self::Scales(_) | Self::Positive(_) => vec![self.plain_len()],
+            Self::InputScale | Self::Vector(_) | Self::Scales(_) | Self::HalvingScales(_) | Self::Positive(_) => {
+                vec![self.plain_len()]
+            }
         }
     }
 }

@@ -14,8 +14,7 @@ pub fn lenet(mode: ScaleMode, order: usize) -> Net {
         keep(vec![Basis::new(weight, keep(vec![1.0 / depth as f32; filters]))])
     };
     let (conv, dense) = (base(50, 20 * 25), base(500, 50 * 16));
-    let scales =
-        (mode == ScaleMode::Fixed).then(|| keep([0.9, 0.5, 0.3, 0.15, 0.1, 0.05, 0.03, 0.01][..order].to_vec()));
+    let scales = mode.has_constants().then(|| keep([0.9, 0.5, 0.3, 0.15, 0.1, 0.05, 0.03, 0.01][..order].to_vec()));
     let quantize = quantizer(order, mode, scales);
     let pool = MaxPool::new(Window::square(2).with_stride(2));
     let mut affine = |n| Affine::new(uniform(n, 1.0), uniform(n, 0.3));

@@ -247,8 +247,9 @@ fn binary(
         .iter()
         .map(|basis| oracle::Basis { weights: floats(&basis.weight), alpha: floats(&basis.alpha) })
         .collect();
-    let scales = quantizer.scales.as_ref().map_or(&[][..], floats);
     let (geometry, mode) = (*geometry, quantizer.mode);
+    let scales = quantizer.scales.as_ref().map_or(&[][..], floats);
+    let scales = if mode == ScaleMode::Halving { &scales[order - 1..order] } else { scales };
     BinaryLayer { geometry, padding, mode, order, scales, bases: &bases, steps, pool: None }.run(x).unwrap()
 }
 

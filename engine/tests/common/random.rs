@@ -11,7 +11,7 @@ use horq::{MAX_ORDER, Padding, PlainValues, ScaleMode, Window};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-pub const MODES: [ScaleMode; 4] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None];
+pub const MODES: [ScaleMode; 5] = ScaleMode::ALL;
 
 pub fn rng(seed: u64) -> SmallRng {
     SmallRng::seed_from_u64(seed)
@@ -59,7 +59,7 @@ pub fn window(rng: &mut SmallRng, height: usize, width: usize, full: bool) -> Wi
 }
 
 pub fn quantize(rng: &mut SmallRng, mode: ScaleMode, order: usize) -> Quantizer<PlainValues<'static>> {
-    let scales = (mode == ScaleMode::Fixed).then(|| scaled(rng, order, 0.05..1.0));
+    let scales = mode.has_constants().then(|| scaled(rng, order, 0.05..1.0));
     quantizer(order, mode, scales)
 }
 
@@ -183,7 +183,7 @@ pub fn max_pool(rng: &mut SmallRng, height: usize, width: usize) -> PlainOp {
 
 /// A layer that reads one value of that shape; softmax is left out, for its exp is only close to the oracle's.
 pub fn layer(rng: &mut SmallRng, shape: Shape) -> PlainOp {
-    let (mode, order) = (MODES[rng.random_range(0..4)], rng.random_range(1..=MAX_ORDER.min(4)));
+    let (mode, order) = (MODES[rng.random_range(0..5)], rng.random_range(1..=MAX_ORDER.min(4)));
     let quantize = quantize(rng, mode, order);
     let (kind, filters, channels) = (rng.random_range(0..16), filters(rng), shape.channels());
     match (kind, shape) {

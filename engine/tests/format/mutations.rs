@@ -101,7 +101,7 @@ fn every_flipped_bit_of_a_resealed_header_is_refused_or_runs() {
 
 /// Changes some bytes: bits, bytes, ranges set, moved, doubled, taken out, swapped, numbers put into the JSON.
 fn mutate(rng: &mut StdRng, file: &mut Vec<u8>, region: usize) {
-    const WORDS: [&[u8]; 16] = [
+    const WORDS: [&[u8]; 17] = [
         b"0",
         b"-1",
         b"9999999999999999999",
@@ -116,6 +116,7 @@ fn mutate(rng: &mut StdRng, file: &mut Vec<u8>, region: usize) {
         b"\\",
         b",",
         b"\"fixed\"",
+        b"\"halving\"",
         b"[1,1,1]",
         b"\xff",
     ];

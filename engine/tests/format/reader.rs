@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use horq::Model;
 use serde_json::Value;
 
-use crate::zoo::{answers, every_op, every_op_but_softmax, every_op_input, packed, packed_input, small, small_input};
+use crate::zoo::{
+    answers, every_op, every_op_but_softmax, every_op_input, halving, packed, packed_input, small, small_input,
+};
 
 /// A value of the graph: height, width, channels (a vector is an image of one pixel) and the elements.
 #[derive(Clone)]
@@ -272,12 +274,16 @@ impl<'a> Reader<'a> {
         let mode = node["mode"].as_str().unwrap();
         let constants = match mode {
             "fixed" => self.floats(&node["scales"]),
+            "halving" => {
+                let b = self.floats(&node["scales"])[order - 1];
+                (0..order as i32).map(|k| b / 2.0_f32.powi(k)).collect()
+            }
             _ => vec![1.0; order],
         };
         let row = x.shape[1] * x.shape[2];
         let by_image = match mode {
             "image" => Some(scales(order, &x.x.chunks(row).collect::<Vec<_>>())),
-            "fixed" | "none" => Some(constants[..order].to_vec()),
+            "fixed" | "none" | "halving" => Some(constants[..order].to_vec()),
             _ => None,
         };
         let words = layer.g.div_ceil(32);
@@ -303,8 +309,13 @@ impl<'a> Reader<'a> {
                             d.iter_mut().zip(planes).for_each(|(d, h)| *d += h * sign);
                         }
                     }
-                    let t = b.iter().zip(&d).fold(0.0, |t, (b, d)| t + b * *d as f32);
-                    sum = if l == 0 { alpha[f] * t } else { sum + alpha[f] * t };
+                    let product = if mode == "halving" {
+                        let s = d.iter().fold(0_i64, |s, d| 2 * s + i64::from(*d));
+                        (alpha[f] * b[order - 1]) * s as f32
+                    } else {
+                        alpha[f] * b.iter().zip(&d).fold(0.0, |t, (b, d)| t + b * *d as f32)
+                    };
+                    sum = if l == 0 { product } else { sum + product };
                 }
                 y.push(bias.as_ref().map_or(sum, |bias| sum + bias[f]));
             }
@@ -431,6 +442,7 @@ fn a_reader_from_the_specification_gets_the_same_bits() {
         (every_op_but_softmax().to_bytes("logits").unwrap(), every_op_input()),
         (every_op().to_bytes("probabilities").unwrap(), every_op_input()),
         (packed().to_bytes("logits").unwrap(), packed_input()),
+        (halving().to_bytes("logits").unwrap(), every_op_input()),
     ];
     for (i, (file, input)) in files.iter().enumerate() {
         let model = Model::from_bytes(file).unwrap();

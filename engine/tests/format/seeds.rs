@@ -93,6 +93,7 @@ fn binary() -> Vec<Seed> {
         seed("binary_image", &conv(ScaleMode::Image, None, valid, 1), "y"),
         seed("binary_fixed", &conv(ScaleMode::Fixed, Some(&[0.5, 0.25]), one, 2), "y"),
         seed("binary_none", &conv(ScaleMode::None, None, one, 1), "y"),
+        seed("binary_halving", &conv(ScaleMode::Halving, Some(&[0.5, 0.75]), valid, 1), "y"),
         seed("binary_dense", &dense, "y"),
     ]
 }

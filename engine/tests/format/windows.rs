@@ -18,12 +18,13 @@ use crate::reader::Reader;
 use crate::zoo::{answers, noise, quantizer};
 
 const IMAGE: [usize; 3] = [5, 4, 6];
-const OPS: [&str; 12] = [
+const OPS: [&str; 13] = [
     "conv2d",
     "depthwise",
     "window",
     "image",
     "fixed",
+    "halving",
     "none",
     "one",
     "codebook",
@@ -55,6 +56,7 @@ fn file(op: &str, kernel: [usize; 2]) -> Vec<u8> {
         "window" => binary(Padding::ValidTaps, ScaleMode::Window, None).into(),
         "image" => binary(Padding::ValidTaps, ScaleMode::Image, None).into(),
         "fixed" => binary(Padding::ValidTaps, ScaleMode::Fixed, Some(&scales[..])).into(),
+        "halving" => binary(Padding::ValidTaps, ScaleMode::Halving, Some(&scales[..])).into(),
         "none" => binary(Padding::ValidTaps, ScaleMode::None, None).into(),
         "one" => binary(Padding::One, ScaleMode::None, None).into(),
         "codebook" => CodebookConv2d::new(window, filters, &codes, noise(3, 5)).groups(groups).into(),

@@ -77,6 +77,27 @@ pub(crate) fn every_op_input() -> Vec<f32> {
     noise(18, 2 * 9 * 7 * 5)
 }
 
+/// Binary layers whose scales halve, planes passing between them: groups, several bases, padding of both kinds. It reads
+/// [`every_op_input`].
+pub(crate) fn halving() -> Builder {
+    let mut b = Builder::new("image", Shape::Image { height: 9, width: 7, channels: 5 });
+    let (same, order) = (Window::square(3).with_padding(1), |order| Order::new(order).unwrap());
+    let (w, alpha) = (noise(61, 18 * 45), noise(62, 18));
+    let quantize = Quantizer::halving(order(3), &[0.8, 1.1, 0.7]);
+    b.add("first", &["image"], BinaryConv2d::new(same, 18, quantize, [Basis::new(&w, &alpha)])).unwrap();
+    b.add("norm", &["first"], Affine::new(noise(63, 18), noise(64, 18))).unwrap();
+    let (w, more, alpha) = (noise(65, 20 * 81), noise(66, 20 * 81), noise(67, 20));
+    let quantize = Quantizer::halving(order(4), &[0.3, 0.9, 0.9, 1.0]);
+    let bases = [Basis::new(&w, &alpha), Basis::new(&more, &alpha)];
+    let layer = BinaryConv2d::new(same, 20, quantize, bases).groups(2).pad_value(Padding::One).bias(noise(68, 20));
+    b.add("second", &["norm"], layer).unwrap();
+    b.add("flat", &["second"], Flatten).unwrap();
+    let (w, alpha) = (noise(69, 9 * 1260), noise(70, 9));
+    let quantize = Quantizer::halving(order(2), &[2.0, 5.0]);
+    b.add("logits", &["flat"], BinaryDense::new(9, quantize, [Basis::new(&w, &alpha)])).unwrap();
+    b
+}
+
 /// A few kilobytes: float convolution, binary convolution in mode fixed, binary dense, dense.
 pub(crate) fn small() -> Builder {
     let mut b = Builder::new("x", Shape::Image { height: 4, width: 4, channels: 2 });

@@ -32,7 +32,10 @@ def _linear(c: Converter, layer: nn.Linear, value: Value) -> None:
 
 def _quantizer(layer: hn.HorqConv2d | hn.HorqLinear) -> dict[str, Any]:
     fields: dict[str, Any] = {"order": layer.max_order, "mode": layer.scale_mode}
-    return fields if layer.scales is None else {**fields, "scales": array(layer.scales)}
+    if layer.scales is None:
+        return fields
+    # A file holds the b of each order where scales halve, also where all have one.
+    return {**fields, "scales": array(layer.scales.expand(layer.max_order))}
 
 
 def _horq_conv2d(c: Converter, layer: hn.HorqConv2d, value: Value) -> None:

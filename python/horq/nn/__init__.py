@@ -12,7 +12,7 @@ from .norm import Affine, AffineByOrder, BatchNorm1d, BatchNorm2d, SwitchableBat
 from .packed import BinaryWeight, Codebook, Int8, image8
 from .pooling import MaxPool2d
 from .powers import PowerOfTwo
-from .tools import clip_weights_, horq_layers, set_order, take_statistics_
+from .tools import clip_weights_, horq_layers, set_order, start_scales_, take_statistics_
 
 __all__ = [
     "INQ_SHARES",
@@ -50,6 +50,7 @@ __all__ = [
     "residual_quantize",
     "set_order",
     "sign",
+    "start_scales_",
     "switch_norms_",
     "take_statistics_",
     "weight_bases",

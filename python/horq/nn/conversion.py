@@ -18,6 +18,7 @@ from .layers import HorqConv2d, HorqLinear
 from .packed import BinaryWeight, Codebook, Int8, checked
 from .powers import PowerOfTwo
 from .ranges import read_by
+from .tools import start_scales_
 from .values import Values
 
 _Layer = nn.Conv2d | nn.Linear
@@ -59,7 +60,8 @@ class _Method:
 
 _TAPS = {"padding_mode": "valid-taps"}
 _BASES = {"bases": 1, "refined": False}
-_HORQ = {"order": 2, "scale_mode": "fixed", "gradient": "per-order", **_TAPS, "weight_scale": "mean", **_BASES}
+_SCALES = {"scale_mode": "fixed", "own_scales": False}
+_HORQ = {"order": 2, **_SCALES, "gradient": "per-order", **_TAPS, "weight_scale": "mean", **_BASES}
 _METHODS = {
     "horq": _Method(_horq, _HORQ),
     "xnor": _Method(_horq, {"scale_mode": "window", "gradient": "clip", **_TAPS}, {"order": 1}),
@@ -83,8 +85,8 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
     Arguments:
         method:
             ``horq``: `HorqConv2d` and `HorqLinear`; options order (2), scale_mode (``fixed``), gradient
-            (``per-order``), padding_mode (``valid-taps``), weight_scale (``mean``), bases (1), refined (False), centre,
-            data;
+            (``per-order``), padding_mode (``valid-taps``), weight_scale (``mean``), bases (1), refined (False),
+            own_scales (False), centre, data;
             ``xnor``: the same at order 1; options scale_mode (``window``), gradient (``clip``), padding_mode, centre,
             data;
             ``bnn``: the same at order 1 without any scale; options gradient (``clip``), padding_mode, centre, data;
@@ -102,7 +104,8 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
             The pair is then a `Centred`. A layer that reads both signs gets nothing.
         data: a batch as `model` takes it, or several; some hundred samples are enough. They tell what a layer reads
             where the code does not, where a shift starts, and whether signs in the copy are constant. All batch norms
-            of the copy take their statistics anew on them, so that its eval mode is of use before any training.
+            of the copy take their statistics anew on them, so that its eval mode is of use before any training, and
+            scales of mode ``halving`` start from them (`start_scales_`).
 
     A layer keeps its name, weights, bias, groups, device and training mode. What `HorqConv2d` and `HorqLinear` hold is
     called as in the float model (``conv1.weight``, ``conv1.bias``; ``conv1.scales`` is new); a layer inside another is
@@ -162,6 +165,7 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
     model = converted.get(model, model)
     if batches is not None and method in _OF_SIGNS:
         settle(model, batches)
+        start_scales_(model, batches)
         _warn_of_constant_signs(model, batches)
     return model
 

@@ -66,6 +66,17 @@ def weighted_sum(terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     return total
 
 
+def whole_sum(products: Iterable[Tensor]) -> Tensor:
+    """S = sum_k 2^(K-k) D_k of whole numbers D_1..D_K in floats, rounded once to their type, as scales that halve have
+    it."""
+    total, dtype = None, torch.float32
+    for product in products:
+        dtype = product.dtype
+        total = product.double() if total is None else 2 * total + product.double()
+    assert total is not None
+    return total.to(dtype)
+
+
 def planes(
     x: Tensor, order: int, scales: Tensor | None, mean: Callable[[Tensor], Tensor]
 ) -> list[tuple[Tensor, Tensor]]:

@@ -12,7 +12,8 @@ is the scale mode:
 * ``window``: one receptive field, valid taps only (the paper);
 * ``image``: the whole input of one sample;
 * ``fixed``: nothing, b_1..b_K are parameters of the layer;
-* ``none``: nothing, every b_k is 1.
+* ``none``: nothing, every b_k is 1;
+* ``halving``: nothing, b_k = b 2^(1-k) with one parameter b.
 
 Everything is written in plain operations, so that `torch.compile` fuses a quantizer into one loop.
 
@@ -24,18 +25,29 @@ g = d(sum_k b_k H_k):
 * ``per-order``: g sum_k b_k 1[|R_{k-1}| <= 1];
 * ``recursion``: g (1 - prod_k (1 - b_k 1[|R_{k-1}| <= 1])).
 
+With ``halving`` the value is y = b 2^(1-K) q, q odd and |q| <= 2^K - 1: a uniform quantizer without zero, whose step is
+b 2^(2-K). Its b learns as the step of LSQ does (Esser, McKinstry, Bablani, Appuswamy and Modha, ICLR 2020,
+arXiv 1902.08153, equation 3): the gradient goes through the rounding, so
+
+    db = s sum g (y - x 1[|x| <= top]) / b,    top = b (2 - 2^(1-K)),    s = 1 / sqrt(n (2^K - 1))
+
+with n values in a sample; a padded place that stands for +1 adds s g top / b. The rule for ``fixed`` differs: it leaves
+out x, since no sign is differentiated by a scale, and has no factor s. (To Adam a factor means nothing.) dx is that of
+the straight-through rules in both.
+
 ``fixed`` and ``per-order`` are the defaults: they measured best (docs/results.md, scale modes and gradient rules).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-ScaleMode = Literal["window", "image", "fixed", "none"]
+ScaleMode = Literal["window", "image", "fixed", "none", "halving"]
 GradientRule = Literal["clip", "per-order", "recursion"]
 Padding = Literal["valid-taps", "one"]
 WeightScale = Literal["mean", "none"]
@@ -45,6 +57,10 @@ MAX_ORDER = 8
 
 GAUSSIAN_SCALES = (0.798, 0.482, 0.270, 0.186, 0.131, 0.094, 0.069, 0.050)
 """b_1..b_8 of normally distributed values of unit variance: where ``fixed`` scales start."""
+
+GAUSSIAN_HALVING = (0.798, 0.996, 1.172, 1.341, 1.505, 1.665, 1.820, 1.969)
+"""The b of orders 1 to 8 that leaves normally distributed values of unit variance the least squared error in mode
+``halving`` (the uniform quantizer of Max, IRE Transactions on Information Theory 6, 1960): where b starts."""
 
 
 def check_choice(name: str, value: str, choices: Any) -> None:
@@ -88,20 +104,29 @@ def residual_quantize(
     order: int,
     *,
     scales: Tensor | None = None,
+    halving: Tensor | None = None,
     dims: Sequence[int] = (),
     rule: GradientRule = "per-order",
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Quantizes x to sum_k b_k H_k with the straight-through gradient of `rule`.
 
-    `scales` (at least `order` values) are b_1..b_K; without them b_k is the mean of |R_{k-1}| over `dims`, over the
-    places where `valid` (broadcast to x, 0 or 1) is 1 if it is given. Returns the quantized values, of x's shape, and
-    sum_k b_k, broadcastable to it, which is what a +1 in every plane stands for.
+    `scales` (at least `order` values) are b_1..b_K; `halving` (one value, above 0) is the b of b_k = b 2^(1-k), and its
+    gradient that of LSQ, a sample of x being an entry of its first axis; without both b_k is the mean of |R_{k-1}| over
+    `dims`, over the places where `valid` (broadcast to x, 0 or 1) is 1 if it is given. Returns the quantized values, of
+    x's shape, and sum_k b_k, broadcastable to it, which is what a +1 in every plane stands for.
     """
     check_order(order)
     check_choice("rule", rule, GradientRule)
+    if scales is not None and halving is not None:
+        raise ValueError("residual_quantize takes either scales, one a plane, or halving, one for all planes")
+    if halving is not None:
+        if halving.numel() != 1:
+            raise ValueError(f"halving must be one value, not {halving.numel()}; scales takes one a plane")
+        first = halving.detach().reshape(())
+        scales = torch.stack([first * 2.0**-k for k in range(order)])
     if scales is None and not dims:
-        raise ValueError("residual_quantize needs either scales or the dims over which to take their means")
+        raise ValueError("residual_quantize needs either scales, halving or the dims over which to take their means")
     dims, data = tuple(d % x.dim() for d in dims), x.detach()
     count = None
     if valid is not None:
@@ -125,4 +150,10 @@ def residual_quantize(
         if k + 1 < order:
             h = torch.where(magnitudes < b, -h, h)
             magnitudes = (magnitudes - b).abs()
+    if halving is not None:
+        first, share = first.to(x.dtype), 2 - 2.0 ** (1 - order)
+        factor = (math.prod(x.shape[1:]) * (2**order - 1)) ** -0.5
+        learned = (halving.reshape(()) - halving.detach().reshape(())).to(x.dtype) * factor  # 0, and carries db
+        inside = (data.abs() <= share * first).to(x.dtype)
+        value, total = value + (value - inside * data) / first * learned, total + share * learned
     return value + gate * (x - data), total  # x - data is 0 and carries the gradient

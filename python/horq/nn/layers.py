@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from . import exact
 from .bases import binarized, check_bases, weight_bases
 from .functional import (
+    GAUSSIAN_HALVING,
     GAUSSIAN_SCALES,
     GradientRule,
     Padding,
@@ -38,6 +40,7 @@ class _HorqLayer(nn.Module):
         weight_scale: WeightScale,
         bases: int,
         refined: bool,
+        own_scales: bool,
     ) -> None:
         super().__init__()
         check_choice("scale_mode", scale_mode, ScaleMode)
@@ -45,6 +48,10 @@ class _HorqLayer(nn.Module):
         check_choice("weight_scale", weight_scale, WeightScale)
         if weight_scale == "none" and check_bases(bases) > 1:
             raise ValueError("weights without scales have one basis; leave bases at 1 or weight_scale at 'mean'")
+        if own_scales and scale_mode != "halving":
+            raise ValueError(
+                f"own_scales gives each order a b of its own, which scale_mode 'halving' has, not {scale_mode!r}"
+            )
         self.max_order = check_order(order)
         self.order = order
         self.scale_mode = scale_mode
@@ -55,14 +62,41 @@ class _HorqLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(weight_shape))
         nn.init.xavier_uniform_(self.weight)
         self.bias = nn.Parameter(torch.zeros(weight_shape[0])) if bias else None
-        fixed = torch.tensor(GAUSSIAN_SCALES[:order]) if scale_mode == "fixed" else None
-        self.scales = None if fixed is None else nn.Parameter(fixed)
+        self.own_scales = own_scales
+        start = {
+            "fixed": GAUSSIAN_SCALES[:order],
+            "halving": GAUSSIAN_HALVING[0 if own_scales else order - 1 : order],
+        }.get(scale_mode)
+        self.scales = None if start is None else nn.Parameter(torch.tensor(start))
+
+    def b(self) -> Tensor:
+        """The b of the running order in mode ``halving``."""
+        assert self.scales is not None
+        return self.scales[self._order() - 1 if self.own_scales else 0]
 
     def _constants(self) -> Tensor | None:
-        """b_1..b_max of the modes that take no mean."""
+        """b_1..b_K of the modes that take no mean, at least those of the running order."""
         if self.scale_mode == "none":
             return self.weight.new_ones(self.max_order)
+        if self.scale_mode == "halving":
+            return torch.stack([self.b() * 2.0**-k for k in range(self._order())])
         return self.scales
+
+    def _quantized(self, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """The values of training mode and what a +1 in every plane stands for; means run over `dims`."""
+        if self.scale_mode == "halving":
+            return residual_quantize(x, self._order(), halving=self.b(), rule=self.gradient)
+        return residual_quantize(x, self._order(), scales=self._constants(), dims=dims, rule=self.gradient)
+
+    def _weighted(self, products: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """The sum of the planes' scales times products in eval mode; where scales halve, the whole number S."""
+        if self.scale_mode == "halving":
+            return exact.whole_sum(product for _, product in products)
+        return exact.weighted_sum(products)
+
+    def _factor(self, alpha: Tensor) -> Tensor:
+        """What that sum is multiplied by for each filter: alpha, or alpha (b 2^(1-K)), b 2^(1-K) being exact."""
+        return alpha * (self.b() * 2.0 ** (1 - self._order())) if self.scale_mode == "halving" else alpha
 
     def _order(self) -> int:
         return check_order(self.order, self.max_order)
@@ -87,6 +121,7 @@ class _HorqLayer(nn.Module):
         order = f"order={self.order}" + (f" of {self.max_order}" if self.order != self.max_order else "")
         order += "" if self.weight_scale == "mean" else f", weight_scale={self.weight_scale!r}"
         order += "" if self.bases == 1 else f", bases={self.bases}, refined={self.refined}"
+        order += ", own_scales=True" if self.own_scales else ""
         return f"{order}, scale_mode={self.scale_mode!r}, gradient={self.gradient!r}, bias={self.bias is not None}"
 
 
@@ -101,17 +136,21 @@ class HorqLinear(_HorqLayer):
     Arguments:
         order: the highest order K, 1 to 8. The attribute `order` may be set lower at any time (the order dial).
         scale_mode: over what b_k is a mean: ``window`` and ``image`` both mean one sample here; ``fixed``: parameters;
-            ``none``: b_k = 1.
+            ``none``: b_k = 1; ``halving``: b_k = b 2^(1-k) with one parameter b, a uniform quantizer
+            (`horq.nn.start_scales_` starts it from data).
         gradient: the straight-through rule: ``clip``, ``per-order`` or ``recursion``; see `horq.nn.functional`.
         bias: whether to add one parameter an output feature.
         weight_scale: ``mean``, or ``none``: alpha = 1 (with order 1 and scale mode ``none`` that is BNN, whose batch
             norm and sign the engine folds into integer thresholds).
         bases, refined: how many weight bases, W ~ sum_l alpha_l B_l, and whether by least squares; see
             `horq.nn.bases`.
+        own_scales: with scale mode ``halving``, whether each order has a b of its own, since the best b grows with the
+            order. With one b the first planes of a high order are those of a lower one.
 
     In training mode the planes are summed first and multiplied once. In eval mode each plane's product is taken on its
     own (an integer, exact in f32) and the scaled sums are added in the engine's order, so that the Rust engine gives
-    the same bits; gradients are not defined there.
+    the same bits; gradients are not defined there. Where scales halve, y = (alpha (b 2^(1-K))) S with the whole number
+    S = sum_k 2^(K-k) (H_k . B).
     """
 
     def __init__(
@@ -125,21 +164,24 @@ class HorqLinear(_HorqLayer):
         weight_scale: WeightScale = "mean",
         bases: int = 1,
         refined: bool = False,
+        own_scales: bool = False,
     ) -> None:
         shape = (check_count("out_features", out_features), check_count("in_features", in_features))
-        super().__init__(shape, order, scale_mode, gradient, bias, weight_scale, bases, refined)
+        super().__init__(shape, order, scale_mode, gradient, bias, weight_scale, bases, refined, own_scales)
         self.in_features = in_features
         self.out_features = out_features
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 2 or x.shape[1] != self.in_features:
             raise ValueError(f"HorqLinear takes [N, {self.in_features}], not {list(x.shape)}")
-        constants = self._constants()
         if self.training:
-            value, _ = residual_quantize(x, self._order(), scales=constants, dims=(1,), rule=self.gradient)
+            value, _ = self._quantized(x, (1,))
             y = F.linear(value, self._binarized()).to(x.dtype)
         else:
-            y = exact.weighted_sum((alpha, self._eval(x, b, constants)) for b, alpha in self.weight_bases())
+            constants = self._constants()
+            y = exact.weighted_sum(
+                (self._factor(alpha), self._eval(x, b, constants)) for b, alpha in self.weight_bases()
+            )
         return y if self.bias is None else y + self.bias
 
     def _eval(self, x: Tensor, weight: Tensor, constants: Tensor | None) -> Tensor:
@@ -148,7 +190,7 @@ class HorqLinear(_HorqLayer):
         def mean(magnitudes: Tensor) -> Tensor:
             return (exact.tree(exact.lane_sums(magnitudes)) / self.in_features)[:, None]
 
-        return exact.weighted_sum((b, F.linear(h, weight)) for h, b in exact.planes(x, self._order(), constants, mean))
+        return self._weighted((b, F.linear(h, weight)) for h, b in exact.planes(x, self._order(), constants, mean))
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, " + super().extra_repr()
@@ -169,12 +211,13 @@ class HorqConv2d(_HorqLayer):
         groups: divides both channel counts.
         order: the highest order K, 1 to 8. The attribute `order` may be set lower at any time (the order dial).
         scale_mode: over what b_k is a mean: ``window``: one receptive field (of one group), valid taps only, the
-            paper's choice; ``image``: one sample; ``fixed``: parameters; ``none``: b_k = 1.
+            paper's choice; ``image``: one sample; ``fixed``: parameters; ``none``: b_k = 1; ``halving``:
+            b_k = b 2^(1-k), b a parameter.
         gradient: the straight-through rule: ``clip``, ``per-order`` or ``recursion``; see `horq.nn.functional`.
         padding_mode: what a padded tap stands for: ``valid-taps``: nothing, it adds 0 and is left out of the means;
             ``one``: +1 in every plane, likewise left out of the means.
         bias: whether to add one parameter a filter.
-        weight_scale, bases, refined: as in `HorqLinear`.
+        weight_scale, bases, refined, own_scales: as in `HorqLinear`.
 
     Training and eval mode differ as `HorqLinear` says. The answer lies in memory as that of `torch.nn.Conv2d`:
     contiguous, or channels last where input or weight lie so.
@@ -197,6 +240,7 @@ class HorqConv2d(_HorqLayer):
         weight_scale: WeightScale = "mean",
         bases: int = 1,
         refined: bool = False,
+        own_scales: bool = False,
     ) -> None:
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             check_count(name, value)
@@ -206,7 +250,7 @@ class HorqConv2d(_HorqLayer):
         kernel = check_pair("kernel_size", kernel_size)
         stride, dilation = check_pair("stride", stride), check_pair("dilation", dilation)
         shape = (out_channels, in_channels // groups, *kernel)
-        super().__init__(shape, order, scale_mode, gradient, bias, weight_scale, bases, refined)
+        super().__init__(shape, order, scale_mode, gradient, bias, weight_scale, bases, refined, own_scales)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel
@@ -219,13 +263,15 @@ class HorqConv2d(_HorqLayer):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"HorqConv2d takes [N, {self.in_channels}, H, W], not {list(x.shape)}")
-        constants = self._constants()
         if not self.training:
-            y = exact.weighted_sum((a[:, None, None], self._eval(x, b, constants)) for b, a in self.weight_bases())
+            constants = self._constants()
+            y = exact.weighted_sum(
+                (self._factor(alpha)[:, None, None], self._eval(x, b, constants)) for b, alpha in self.weight_bases()
+            )
         elif self.scale_mode == "window":
             y = self._train_windows(x)
         else:
-            value, total = residual_quantize(x, self._order(), scales=constants, dims=(1, 2, 3), rule=self.gradient)
+            value, total = self._quantized(x, (1, 2, 3))
             y = self._convolve(value, self._binarized(), total).to(x.dtype)
         y = y.contiguous(memory_format=_format(x, self.weight))
         return y if self.bias is None else y + self.bias[:, None, None]
@@ -319,7 +365,7 @@ class HorqConv2d(_HorqLayer):
         if self.scale_mode == "window":
             return self._eval_windows(x, weight, 1.0 if self.padding_mode == "one" else 0.0)
         planes = exact.planes(x, self._order(), constants, self._image_mean)
-        return exact.weighted_sum((b, self._convolve(h, weight, 1.0)) for h, b in planes)
+        return self._weighted((b, self._convolve(h, weight, 1.0)) for h, b in planes)
 
     @staticmethod
     def _image_mean(magnitudes: Tensor) -> Tensor:

@@ -136,19 +136,22 @@ class Int8(nn.Module):
 
 
 def image8(layer: HorqConv2d | HorqLinear, channels: int, white: float = 255.0) -> nn.Sequential:
-    """Puts a HORQ layer of order 8 and scale mode ``fixed`` on 8-bit images, exactly: x * 510 / white - 255 makes odd
-    integers from -255 to 255 of them, which the scales 128, 64 .. 1, set and frozen here, represent without error.
+    """Puts a HORQ layer of order 8 and scale mode ``fixed`` or ``halving`` on 8-bit images, exactly: x * 510 / white -
+    255 makes odd integers from -255 to 255 of them, which the scales 128, 64 .. 1, set and frozen here, represent
+    without error.
 
     Arguments:
         channels: of the image, or the features of a vector.
         white: what the byte 255 is given as: 255, or 1 for fractions.
     """
     if layer.max_order != 8 or layer.scales is None:
-        raise ValueError("an 8-bit image takes eight planes: give the layer order=8 and scale_mode='fixed'")
+        raise ValueError(
+            "an 8-bit image takes eight planes: give the layer order=8 and scale_mode='fixed' or 'halving'"
+        )
     check_count("channels", channels)
     if not 0 < white < math.inf:
         raise ValueError(f"white must be what the byte 255 is given as, such as 255 or 1, not {white!r}")
     with torch.no_grad():
-        layer.scales.copy_(2.0 ** torch.arange(7, -1, -1))
+        layer.scales.copy_(torch.tensor(128.0) if layer.scale_mode == "halving" else 2.0 ** torch.arange(7, -1, -1))
     layer.scales.requires_grad_(False)
     return nn.Sequential(Affine(torch.full((channels,), 510 / white), torch.full((channels,), -255.0)), layer)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .functional import check_order
+from .functional import GAUSSIAN_HALVING, check_order
 from .layers import HorqConv2d, HorqLinear
 from .norm import AffineByOrder, SwitchableBatchNorm, affine_of
 from .packed import BinaryWeight
@@ -31,8 +32,8 @@ def set_order(module: nn.Module, order: int) -> None:
 
 @torch.no_grad()
 def clip_weights_(module: nn.Module, bound: float = 1.0) -> None:
-    """Clips the real-valued weights of every layer with binary weights to [-bound, bound], and keeps its ``fixed``
-    scales positive.
+    """Clips the real-valued weights of every layer with binary weights to [-bound, bound], and keeps its scales
+    (modes ``fixed`` and ``halving``) positive.
 
     Call it after each optimizer step.
     """
@@ -45,6 +46,43 @@ def clip_weights_(module: nn.Module, bound: float = 1.0) -> None:
     for layer in module.modules():
         if isinstance(layer, BinaryWeight):
             layer.layer.weight.clamp_(-bound, bound)
+
+
+@torch.no_grad()
+def start_scales_(module: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Starts the b of every layer of scale mode ``halving`` from what it reads when a copy of `module` runs on
+    `batches` in training mode: the mean magnitude times b / b_1 of a normal distribution, which leaves such values the
+    least squared error (`horq.nn.functional.GAUSSIAN_HALVING`).
+
+    LSQ starts from the mean magnitude as well, with b = mean|x| 2^(K-1) / sqrt(2^K - 1): the same at order 1, 8 % less
+    at order 2, 3 % more at order 3, 23 % more at order 4. Layers behind others read what those answer with the b that
+    they were given. Layers that do not run, read zeros only, or have a frozen b (`image8`) stay as they are.
+
+    Raises `ValueError` without batches.
+    """
+    kept = list(batches)
+    if not kept:
+        raise ValueError("no batches to start scales from; an iterator gives its batches only once")
+    twin = copy.deepcopy(module).train()
+    started = [layer for layer in horq_layers(twin) if layer.scale_mode == "halving" and layer.scales.requires_grad]
+    if not started:
+        return
+    sums: dict[nn.Module, tuple[Tensor, int]] = {}
+
+    def start(layer: nn.Module, x: Tensor) -> None:
+        total, count = sums.get(layer, (x.new_zeros((), dtype=torch.float64), 0))
+        sums[layer] = total, count = total + x.abs().sum(dtype=torch.float64), count + x.numel()
+        ratios = layer.scales.new_tensor(GAUSSIAN_HALVING[: layer.max_order]) / GAUSSIAN_HALVING[0]
+        found = (total / count).to(layer.scales.dtype)
+        if found > 0:
+            layer.scales.copy_(found * ratios[-len(layer.scales) :])
+
+    with inputs_seen(started, start):
+        for batch in kept:
+            twin(batch)
+    for layer, own in zip(horq_layers(module), horq_layers(twin), strict=True):
+        if layer.scale_mode == "halving":
+            layer.scales.copy_(own.scales)
 
 
 @torch.no_grad()

@@ -22,14 +22,17 @@ from torch import Tensor, nn
 
 from ..errors import ExportError
 from ..exporting.exporter import check, export
-from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, horq_layers
+from ..nn import BinaryWeight, clip_weights_, freeze_, hash_weights_, horq_layers, start_scales_
 from . import data, runs
 from .accuracy import accuracies, accuracy, dial, images, norms, recalibrate, watched_on
 from .config import Config, ConfigError
 from .data import EVAL_BATCH
 from .feeds import CALIBRATION, Batch, Feed, Images, first
 from .networks import finish
-from .start import started
+from .start import same_scales, started
+
+STARTING = 1000
+"""Training images from which scales of mode ``halving`` start."""
 
 
 @dataclass(frozen=True)
@@ -121,20 +124,24 @@ class Trainer:
         return torch.compile(net) if self.config.compile else net
 
     def _initialize(self) -> None:
-        """Takes over the weights of another run; a network that was given starts from its own."""
+        """Takes over the weights of another run, and starts the scales that none gives from data; a network that was
+        given starts from its own."""
         config = self.config
+        source, given = None, None
         if self.given is not None:
             source = copy.deepcopy(self.given.net).eval()
         elif config.init is not None:
             source, given = runs.load(self.out / config.init)
             self.net = self._placed(started(self.net, config, source, given))
-        else:
-            return
-        clip_weights_(self.net)
-        if config.method == "bwnh":
-            images = self.feed.plain(config.hash_images, self.generator)
-            errors = hash_weights_(self.net, self._placed(source), lambda: images.split(EVAL_BATCH))
-            self.notes["hash_errors"] = errors
+        if source is not None:
+            clip_weights_(self.net)
+            if config.method == "bwnh":
+                images = self.feed.plain(config.hash_images, self.generator)
+                errors = hash_weights_(self.net, self._placed(source), lambda: images.split(EVAL_BATCH))
+                self.notes["hash_errors"] = errors
+        halving = any(layer.scale_mode == "halving" for layer in horq_layers(self.net))
+        if halving and config.method != "own" and (given is None or not same_scales(config, given)):
+            start_scales_(self.net, self.feed.plain(STARTING, self.generator).split(EVAL_BATCH))
 
     # ---- training
 

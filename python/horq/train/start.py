@@ -42,8 +42,9 @@ def started(net: nn.Module, config: Config, source: nn.Module, given: Config) ->
 
 
 def _take_over(net: nn.Module, config: Config, source: nn.Module, given: Config) -> None:
-    """The parameters of the same method at another order; of scales, those that both have. Where orders have batch
-    norms of their own, each takes over that of its order, of the highest that there is, or the one that all share.
+    """The parameters of the same method at another order; of scales of one mode, those that both have. Where orders
+    have batch norms of their own, each takes over that of its order, of the highest that there is, or the one that all
+    share.
     """
     by_order: dict[str, list[Tensor]] = {}
     for name, value in source.state_dict().items():
@@ -58,12 +59,22 @@ def _take_over(net: nn.Module, config: Config, source: nn.Module, given: Config)
         index = int(order[1]) if order else config.order - 1
         taken[name] = by_order[shared][min(index, len(by_order[shared]) - 1)]
         if name.endswith(".scales"):
-            count = min(len(value), len(taken[name]))
+            count = min(len(value), len(taken[name])) if same_scales(config, given) else 0
             taken[name] = torch.cat([taken[name][:count], value[count:].cpu()])
     try:
         net.load_state_dict(taken)
     except RuntimeError as error:
         raise ValueError(f"{config.name}: init {given.name} has other layers: {error}") from error
+
+
+def same_scales(config: Config, given: Config) -> bool:
+    """Whether scales of the one run mean in the other what they do in the first: a ``fixed`` scale is that of a plane,
+    a b of ``halving`` that of an order."""
+    mode, other = (run.options.get("scale_mode", "fixed") for run in (config, given))
+    if given.method != config.method or mode != other:
+        return False
+    by_order = [run.options.get("own_scales", False) for run in (config, given)]
+    return mode != "halving" or all(by_order) or (not any(by_order) and config.order == given.order)
 
 
 def _unwrapped(source: nn.Module, given: Config) -> nn.Module:

@@ -227,14 +227,19 @@ fn bases_must_be_1_to_8() {
 }
 
 #[test]
-fn only_mode_fixed_has_scales() {
-    let missing = refused(|forge| drop(forge.node("binary").as_object_mut().unwrap().remove("scales")));
-    assert_refused!(
-        missing,
-        Error::Graph(GraphError::ScalesMissing { .. }),
-        "`binary`",
-        "one positive constant an order"
-    );
+fn only_modes_with_constants_have_scales() {
+    for mode in ["fixed", "halving"] {
+        let missing = refused(|forge| {
+            forge.node("binary")["mode"] = json!(mode);
+            forge.node("binary").as_object_mut().unwrap().remove("scales");
+        });
+        assert_refused!(
+            missing,
+            Error::Graph(GraphError::ScalesMissing { .. }),
+            "`binary`",
+            "one positive constant an order"
+        );
+    }
     for mode in ["window", "image", "none"] {
         let unexpected = refused(|forge| forge.node("binary")["mode"] = json!(mode));
         assert_refused!(unexpected, Error::Graph(GraphError::ScalesUnexpected { .. }), "`binary`", "`binary.scales`");

@@ -1,12 +1,14 @@
 //! What tensors must hold.
 
-use horq::Error;
 use horq::error::{FileError, GraphError, TensorError};
+use horq::graph::Shape;
+use horq::ops::{Basis, BinaryDense, Quantizer};
+use horq::{Builder, Error, Model, Order};
 use serde_json::json;
 
 use super::{assert_refused, refused, refused_full, refused_of};
 use crate::forge::{Forge, Tensor};
-use crate::zoo::packed;
+use crate::zoo::{packed, small};
 
 #[test]
 fn tensors_must_fill_whole_lines() {
@@ -85,6 +87,35 @@ fn fixed_scales_must_be_positive() {
             "positive"
         );
     }
+}
+
+/// The b of each order, which is halved up to seven times.
+#[test]
+fn halving_scales_must_be_large_enough_to_be_halved() {
+    let of = |value: f32| {
+        move |forge: &mut Forge| {
+            forge.node("binary")["mode"] = json!("halving");
+            forge.set("binary.scales", 1, value.to_bits());
+        }
+    };
+    let least = 2.0_f32.powi(-110);
+    for value in [0.0, -0.0, -1.0, f32::MIN_POSITIVE, least.next_down()] {
+        let refused = refused(of(value));
+        assert_refused!(
+            refused,
+            Error::Tensor(TensorError::ScaleTooSmall { index: 1, .. }),
+            "`binary.scales`",
+            "at least 2^-110"
+        );
+    }
+    assert_refused!(refused(of(f32::NAN)), Error::Tensor(TensorError::NotFinite { index: 1, .. }), "`binary.scales`");
+    let mut forge = Forge::open(&small().to_bytes("logits").unwrap());
+    of(least)(&mut forge);
+    Model::from_bytes(&forge.seal()).unwrap();
+    let quantize = Quantizer::halving(Order::new(2).unwrap(), vec![1.0, least.next_down()]);
+    let layer = BinaryDense::new(1, quantize, [Basis::new(&[1.0], &[1.0])]);
+    let error = Builder::new("x", Shape::Flat(1)).add("y", &["x"], layer).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Tensor(TensorError::ScaleTooSmall { index: 1, .. })), "{error}");
 }
 
 #[test]

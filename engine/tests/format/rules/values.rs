@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{assert_refused, error_of, refused_of};
 use crate::forge::Forge;
-use crate::zoo::{noise, small};
+use crate::zoo::{halving, noise, small};
 
 /// `sum` of two vectors and `act` of one of them go out.
 fn two() -> Vec<u8> {
@@ -34,9 +34,10 @@ fn golden(change: impl FnOnce(&mut Value)) -> (Error, String) {
 }
 
 #[test]
-fn a_file_of_one_input_and_output_is_written_as_version_1_0() {
+fn a_file_states_the_least_version_that_has_all_of_it() {
     for (file, version, keys) in [
         (small().to_bytes("logits").unwrap(), "1.0", vec!["input", "nodes", "output"]),
+        (halving().to_bytes("logits").unwrap(), "1.1", vec!["input", "nodes", "output"]),
         (two(), "1.1", vec!["input", "more_inputs", "more_outputs", "nodes", "output"]),
     ] {
         let forge = Forge::open(&file);

@@ -15,7 +15,7 @@ use horq::ops::{
     Add, Affine, Basis, BinaryConv2d, BinaryDense, BinaryWeightConv2d, BinaryWeightDense, Clip, CodebookConv2d,
     CodebookDense, Conv2d, Dense, Int8Conv2d, Int8Dense, Int8Quantize, Pad, Quantizer, Slice, ZeroInsert,
 };
-use horq::{Order, ScaleMode, Window};
+use horq::{MIN_HALVING_SCALE, Order, ScaleMode, Window};
 
 fn singles(values: impl IntoIterator<Item = f64>) -> Vec<f32> {
     values.into_iter().map(|value| value as f32).collect()
@@ -261,7 +261,7 @@ fn operation(
             let order = Order::new(scales.len()).map_err(refused)?;
             let (quantizer, factor) = match scales[..] {
                 [only] => (Quantizer::new(order, ScaleMode::None), only),
-                _ => (Quantizer::fixed(order, singles(scales.iter().copied())), 1.0),
+                _ => (with_constants(order, singles(scales.iter().copied())), 1.0),
             };
             let bases: Vec<Basis<PlainValues<'static>>> = bases
                 .into_iter()
@@ -310,6 +310,12 @@ fn operation(
             }
         }
     })
+}
+
+/// The quantizer with these scales of planes: one b where each is half of the one before, as those of uniform levels are.
+fn with_constants(order: Order, scales: Vec<f32>) -> Quantizer<PlainValues<'static>> {
+    let halving = scales[0] >= MIN_HALVING_SCALE && scales.windows(2).all(|pair| pair[0] == 2.0 * pair[1]);
+    if halving { Quantizer::halving(order, vec![scales[0]; scales.len()]) } else { Quantizer::fixed(order, scales) }
 }
 
 /// Weights with the channels of each tap in the order of memory.
