@@ -14,6 +14,9 @@ pub(crate) const MODES: [ScaleMode; 2] = [ScaleMode::Window, ScaleMode::Image];
 /// Constants of [`ScaleMode::Fixed`]: what residuals of a normal distribution have for scales. Their values cost nothing.
 pub(crate) const FIXED_SCALES: [f32; MAX_ORDER] = [0.80, 0.48, 0.27, 0.17, 0.11, 0.08, 0.06, 0.04];
 
+/// The b of each order of [`ScaleMode::Halving`] that suits a normal distribution best.
+pub(crate) const HALVING_SCALES: [f32; MAX_ORDER] = [0.80, 1.00, 1.17, 1.34, 1.51, 1.67, 1.82, 1.97];
+
 /// A layer and how many samples it runs on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layer {

@@ -75,8 +75,6 @@ mod tests {
     use horq::graph::Shape;
     use horq::{Model, Order, Session, SessionOptions};
 
-    const MODES: [ScaleMode; 4] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::None];
-
     fn model(network: Network, order: usize, mode: ScaleMode) -> Model {
         let (builder, output) = network.build(order, mode).unwrap();
         Model::from_bytes(&builder.to_bytes(&output).unwrap()).unwrap()
@@ -108,7 +106,7 @@ mod tests {
 
     #[test]
     fn lenet5_runs_at_every_order_and_mode() {
-        for mode in MODES {
+        for mode in ScaleMode::ALL {
             runs_at_every_order(Network::Lenet5, Shape::Image { height: 28, width: 28, channels: 1 }, 10, mode);
         }
     }

@@ -1,6 +1,6 @@
 //! A network on the drawing board: layers are added at its end, their weights drawn at random.
 
-use crate::cases::FIXED_SCALES;
+use crate::cases::{FIXED_SCALES, HALVING_SCALES};
 use crate::data::Numbers;
 use horq::graph::{Op, Shape};
 use horq::ops::{
@@ -156,9 +156,11 @@ impl Draft {
 
     fn quantizer(&self) -> Result<Quantizer<PlainValues<'static>>, Error> {
         let order = Order::new(self.order)?;
-        let constants = FIXED_SCALES.get(..self.order).filter(|_| self.mode == ScaleMode::Fixed);
-        let free = Quantizer::new(order, self.mode); // an order beyond the constants is for the builder to refuse
-        Ok(constants.map_or(free, |constants| Quantizer::fixed(order, constants)))
+        Ok(match self.mode {
+            ScaleMode::Fixed => Quantizer::fixed(order, &FIXED_SCALES[..self.order]),
+            ScaleMode::Halving => Quantizer::halving(order, &HALVING_SCALES[..self.order]),
+            mode => Quantizer::new(order, mode),
+        })
     }
 
     /// Weights whose products with values of variance 1 have sums of about variance 1.

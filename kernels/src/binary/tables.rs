@@ -1,10 +1,11 @@
-//! The weights of a binary layer in the order that byte tables take.
+//! The weights of a binary layer in the order that byte tables take, and what of the tables each backend does.
 
+use crate::backends::{Backend, Op};
 use crate::error::Error;
 use crate::memory::{bytes, filled};
 use crate::shape::{Geometry, Windows};
 use crate::simd::LANES;
-use crate::tiles::tables::{Line, byte_panels_len, repack};
+use crate::tiles::tables::{BuildTables, Line, byte_panels_len, repack};
 use bytemuck::{Zeroable, cast_slice, cast_slice_mut};
 
 /// Panels of a task: as many as fit into a task's buffers beside [`crate::tiles::tables::TABLE_ROWS`] rows. A multiple of every
@@ -54,5 +55,26 @@ impl TableWeights {
     #[inline(always)]
     pub(crate) fn basis(&self, basis: usize) -> &[u8] {
         cast_slice(&self.panels[basis * self.of_basis..][..self.of_basis])
+    }
+}
+
+impl Op for BuildTables<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Backend>(self, _: S) {
+        self.build();
+    }
+}
+
+/// Filters of a byte row.
+pub(crate) struct ByteLanes;
+
+impl Op for ByteLanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Backend>(self, _: S) -> usize {
+        S::BYTES
     }
 }

@@ -13,7 +13,6 @@
 //! Weights lie in byte panels of [`Simd::BYTES`] filters, `[word][4][BYTES]`: byte j of a word holds the bits of two groups. The
 //! filters of a byte row are in the order in which widening takes them apart: filter r BYTES / 4 + i in byte 4 i + r.
 
-use crate::backends::{Backend, Op};
 use crate::parallel::Disjoint;
 use crate::simd::{LANES, Simd};
 use crate::tiles::Job;
@@ -224,11 +223,10 @@ pub(crate) struct BuildTables<'a> {
     pub tables: Disjoint<'a, u32>,
 }
 
-impl Op for BuildTables<'_> {
-    type Output = ();
-
+impl BuildTables<'_> {
+    /// Makes them, in the instructions of the caller.
     #[inline(always)]
-    fn run<S: Backend>(self, _: S) {
+    pub(crate) fn build(self) {
         debug_assert!((1..=MAX_TABLE_ORDER).contains(&self.order), "tables of bytes");
         for word in self.words {
             // SAFETY: the tables hold these of every word of a plane, and the words belong to this task alone.
@@ -254,18 +252,6 @@ impl Op for BuildTables<'_> {
 #[repr(C, align(64))]
 pub(crate) struct Line {
     bytes: [u8; 64],
-}
-
-/// Filters of a byte row.
-pub(crate) struct ByteLanes;
-
-impl Op for ByteLanes {
-    type Output = usize;
-
-    #[inline(always)]
-    fn run<S: Backend>(self, _: S) -> usize {
-        S::BYTES
-    }
 }
 
 /// Bytes of the byte panels of a weight basis: `groups` of `panels` panels of `words` words, with byte rows of `lanes` filters.

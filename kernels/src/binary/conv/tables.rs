@@ -4,11 +4,11 @@ use super::BinaryConv;
 use crate::backends::dispatch;
 use crate::binary::kernel::BinaryKernel;
 use crate::binary::spec::{BinaryCall, Sample};
-use crate::binary::tables::TableWeights;
+use crate::binary::tables::{ByteLanes, TableWeights};
 use crate::error::Error;
 use crate::parallel::{Disjoint, Grid};
 use crate::shape::MAX_ELEMENTS;
-use crate::tiles::tables::{BuildTables, ByteLanes, Line, TABLE_WORDS};
+use crate::tiles::tables::{BuildTables, Line, TABLE_WORDS};
 
 /// Words of scratch that may be left out so that tables start on a cache line.
 const ALIGNMENT: usize = 15;
