@@ -72,7 +72,7 @@ pub(crate) fn layer(
             float = float.min(timing);
         }
         let record = Record {
-            limit_fraction,
+            limit_fraction: limit_fraction.filter(|_| variant.is_bounded()),
             speedup_scalar: speedup_scalar(timing),
             speedup_float: Some(float.over(timing)),
             ..record(variant.engine(), unit, macs, timing).on(isa).with_order(variant.order(), variant.mode())

@@ -85,6 +85,11 @@ impl Variant {
         }
     }
 
+    /// Whether the limit of its products bounds it: byte tables count no bits, and have no limit of their own here yet.
+    pub(crate) const fn is_bounded(self) -> bool {
+        !matches!(self, Self::Binary { mode: ScaleMode::Halving, .. })
+    }
+
     /// Its order, if it has one.
     pub(crate) const fn order(self) -> Option<usize> {
         match self {

@@ -152,10 +152,9 @@ def nudged_model(model, generator):
     return changed.SerializeToString()
 
 
-def moved(model, maker, job, inputs, generator):
+def moved(model, plain, maker, job, inputs, generator):
     """How far answers move, for each of the job's samples."""
     farthest = [0.0] * len(job["moved"])
-    plain, _ = maker(model.SerializeToString())
     for _ in range(NUDGES):
         run, _ = maker(nudged_model(model, generator))
         for place, i in enumerate(job["moved"]):
@@ -198,7 +197,7 @@ def main():
     if "moved" in job:
         # Whole numbers that an input of floats stands for stay whole.
         job["floats"] = [name for name, _ in job["inputs"] if name not in ranges]
-        np.save(f"{folder}/moved.npy", moved(model, maker, job, inputs, generator))
+        np.save(f"{folder}/moved.npy", moved(model, run, maker, job, inputs, generator))
         return
     samples = min(len(values) for values in inputs)
     outputs = [[] for _ in job["outputs"]]

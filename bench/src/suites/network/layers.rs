@@ -1,7 +1,7 @@
 //! Where a run's time goes, layer by layer.
 
 use crate::harness::Harness;
-use horq::{Error, LayerProfile, Session, Stage};
+use horq::{Error, LayerProfile, ScaleMode, Session, Stage};
 use horq_probe::clock::Timing;
 use horq_probe::peak::Unit;
 use std::time::{Duration, Instant};
@@ -80,10 +80,12 @@ fn products(layer: &LayerProfile) -> [(Unit, u64); 5] {
     [(Unit::Bit, macs.bit), (Unit::Int8, macs.int8), floats[0], floats[1], floats[2]]
 }
 
-/// The part of the limit of the layer's products that it reaches in that time; none for a layer without products.
+/// The part of the limit of the layer's products that it reaches in that time; none for a layer without products, or one in scale
+/// mode `halving`, which may take byte tables instead of counting bits.
 pub(super) fn fraction(harness: &Harness, layer: &LayerProfile, batch: usize, ns: f64) -> Option<f64> {
     let (unit, macs) = macs(layer, batch);
     let peak = harness.peaks.bound(unit, layer.isa);
     let timing = Timing { ns, cycles: f64::NAN, spread: f64::NAN };
-    peak.filter(|_| macs > 0.0 && ns > 0.0).map(|peak| peak.fraction(macs / harness.threads() as f64, timing))
+    let counts = layer.binary.is_none_or(|binary| binary.mode != ScaleMode::Halving);
+    peak.filter(|_| macs > 0.0 && ns > 0.0 && counts).map(|peak| peak.fraction(macs / harness.threads() as f64, timing))
 }
