@@ -36,6 +36,14 @@ pub fn wanted_cases() -> u64 {
     std::env::var("HORQ_TEST_CASES").map_or(1_000_000, |n| n.parse().expect("HORQ_TEST_CASES is a number"))
 }
 
+/// The scale modes of random layers: all, unless HORQ_TEST_MODE names one.
+fn wanted_modes() -> Vec<ScaleMode> {
+    let wanted = std::env::var("HORQ_TEST_MODE").unwrap_or_default();
+    let modes: Vec<ScaleMode> = MODES.into_iter().filter(|mode| wanted.is_empty() || mode.name() == wanted).collect();
+    assert!(!modes.is_empty(), "HORQ_TEST_MODE names a scale mode, not {wanted}");
+    modes
+}
+
 /// The seed that HORQ_TEST_SEED names: run that case alone.
 pub fn only_seed() -> Option<u64> {
     std::env::var("HORQ_TEST_SEED").ok().map(|seed| seed.parse().expect("HORQ_TEST_SEED is a number"))
@@ -263,11 +271,12 @@ impl Layer {
         let max_order = rng.random_range(1..=MAX_ORDER);
         let order = rng.random_range(1..=max_order);
         let dense = geometry.height * geometry.width == 1;
+        let modes = wanted_modes();
         let samples = if dense { rng.random_range(1..=20) } else { [1, 1, 1, 2, 3][rng.random_range(0..5)] };
         let spec = BinarySpec {
             geometry,
             padding: PADDINGS[rng.random_range(0..2)],
-            mode: MODES[rng.random_range(0..MODES.len())],
+            mode: modes[rng.random_range(0..modes.len())],
             max_order,
             max_batch: samples + rng.random_range(0..=1),
             pool: None,
