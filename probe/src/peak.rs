@@ -18,6 +18,8 @@ use std::time::Duration;
 pub enum Unit {
     /// Binary multiply-accumulates.
     Bit,
+    /// Activations of several planes, whose scales halve, times binary weights: the products of all planes count as one.
+    Table,
     /// f32 activations times binary weights.
     #[serde(rename = "sign")]
     BinaryWeight,
@@ -40,6 +42,7 @@ impl Unit {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bit => "bMAC",
+            Self::Table => "MAC of all planes",
             Self::BinaryWeight => "f32 x sign MAC",
             Self::Codebook => "f32 x code MAC",
             Self::Float => "f32 MAC",
@@ -59,26 +62,42 @@ pub struct Limit {
     pub unit: Unit,
     /// The backend that it bounds, if it bounds one.
     pub isa: Option<Isa>,
+    /// The orders that it bounds, the first and the last; of byte tables only.
+    orders: [usize; 2],
     /// Units of one round of any form.
     per_round: u32,
     forms: &'static [unsafe fn(u64)],
     available: bool,
 }
 
+/// What bounds any order.
+const ALL: [usize; 2] = [1, usize::MAX];
+
 #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code))]
 impl Limit {
     const fn bits(name: &'static str, isa: Isa, per_round: u32, forms: &'static [unsafe fn(u64)]) -> Self {
-        Self { name, unit: Unit::Bit, isa: Some(isa), per_round, forms, available: true }
+        Self { name, unit: Unit::Bit, isa: Some(isa), orders: ALL, per_round, forms, available: true }
     }
 
     /// A limit of other products of one backend.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     const fn own(name: &'static str, unit: Unit, isa: Isa, per_round: u32, forms: &'static [unsafe fn(u64)]) -> Self {
-        Self { name, unit, isa: Some(isa), per_round, forms, available: true }
+        Self { name, unit, isa: Some(isa), orders: ALL, per_round, forms, available: true }
     }
 
     const fn other(name: &'static str, unit: Unit, per_round: u32, forms: &'static [unsafe fn(u64)]) -> Self {
-        Self { name, unit, isa: None, per_round, forms, available: true }
+        Self { name, unit, isa: None, orders: ALL, per_round, forms, available: true }
+    }
+
+    /// The limit of byte tables at the orders `orders[0]` to `orders[1]`.
+    const fn tables(
+        name: &'static str,
+        isa: Isa,
+        orders: [usize; 2],
+        per_round: u32,
+        forms: &'static [unsafe fn(u64)],
+    ) -> Self {
+        Self { name, unit: Unit::Table, isa: Some(isa), orders, per_round, forms, available: true }
     }
 
     const fn on(mut self, available: bool) -> Self {
@@ -181,6 +200,16 @@ impl Peaks {
     /// The limit of a backend's bit products; none for `portable`, which has no instructions of its own.
     pub fn of(&self, isa: Isa) -> Option<&Peak> {
         self.0.iter().find(|peak| peak.limit.isa == Some(isa) && peak.limit.unit == Unit::Bit)
+    }
+
+    /// The limit of a backend's byte tables at an order; none where the loop was not written.
+    pub fn of_tables(&self, isa: Isa, order: usize) -> Option<&Peak> {
+        // The AVX-512 backends differ in how they count bits, not in how they shuffle bytes.
+        let isa = if isa == Isa::Avx512Vpopcnt { Isa::Avx512Bw } else { isa };
+        let bounds = |limit: &Limit| {
+            limit.unit == Unit::Table && limit.isa == Some(isa) && (limit.orders[0]..=limit.orders[1]).contains(&order)
+        };
+        self.0.iter().find(|peak| bounds(&peak.limit))
     }
 
     /// What bounds these products on a backend: its own limit if there is one, else the machine's. A weight from a codebook is

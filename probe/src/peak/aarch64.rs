@@ -46,6 +46,88 @@ spin!(
         ".endr"
     ]
 );
+// Byte tables: a lookup and an addition for four activations of all planes and sixteen filters, and 16-bit sums that take the bytes in
+// after sixteen, eight, four or two lookups, as many as cannot overflow at the orders up to 2, 3, 4 and 5. 128 lookups a round.
+spin!(
+    table_of16,
+    [
+        ".rept 1",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "tbl v\\i\\().16b, {{v28.16b}}, v29.16b",
+        ".endr",
+        ".rept 15",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "tbl v1\\i\\().16b, {{v28.16b}}, v29.16b",
+        "add v\\i\\().16b, v\\i\\().16b, v1\\i\\().16b",
+        ".endr",
+        ".endr",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "add v30.8h, v30.8h, v\\i\\().8h",
+        "usra v31.8h, v\\i\\().8h, #8",
+        ".endr",
+        ".endr"
+    ]
+);
+spin!(
+    table_of8,
+    [
+        ".rept 2",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "tbl v\\i\\().16b, {{v28.16b}}, v29.16b",
+        ".endr",
+        ".rept 7",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "tbl v1\\i\\().16b, {{v28.16b}}, v29.16b",
+        "add v\\i\\().16b, v\\i\\().16b, v1\\i\\().16b",
+        ".endr",
+        ".endr",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "add v30.8h, v30.8h, v\\i\\().8h",
+        "usra v31.8h, v\\i\\().8h, #8",
+        ".endr",
+        ".endr"
+    ]
+);
+spin!(
+    table_of4,
+    [
+        ".rept 4",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "tbl v\\i\\().16b, {{v28.16b}}, v29.16b",
+        ".endr",
+        ".rept 3",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "tbl v1\\i\\().16b, {{v28.16b}}, v29.16b",
+        "add v\\i\\().16b, v\\i\\().16b, v1\\i\\().16b",
+        ".endr",
+        ".endr",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "add v30.8h, v30.8h, v\\i\\().8h",
+        "usra v31.8h, v\\i\\().8h, #8",
+        ".endr",
+        ".endr"
+    ]
+);
+spin!(
+    table_of2,
+    [
+        ".rept 8",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "tbl v\\i\\().16b, {{v28.16b}}, v29.16b",
+        ".endr",
+        ".rept 1",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "tbl v1\\i\\().16b, {{v28.16b}}, v29.16b",
+        "add v\\i\\().16b, v\\i\\().16b, v1\\i\\().16b",
+        ".endr",
+        ".endr",
+        ".irp i, 0,1,2,3,4,5,6,7",
+        "add v30.8h, v30.8h, v\\i\\().8h",
+        "usra v31.8h, v\\i\\().8h, #8",
+        ".endr",
+        ".endr"
+    ]
+);
 spin!(
     fma,
     [
@@ -83,6 +165,10 @@ spin!(load, [".rept 4", ".irp i, 0,1,2,3,4,5,6,7", "ldr q\\i, [x9]", ".endr", ".
 pub(super) fn limits() -> Vec<Limit> {
     let all = [
         Limit::bits("eor cnt add, 128 bits", Isa::Neon, 48 * 128, &[cnt]),
+        Limit::tables("byte tables, up to order 2, 128 bits", Isa::Neon, [1, 2], 128 * 64, &[table_of16]),
+        Limit::tables("byte tables, order 3, 128 bits", Isa::Neon, [3, 3], 128 * 64, &[table_of8]),
+        Limit::tables("byte tables, order 4, 128 bits", Isa::Neon, [4, 4], 128 * 64, &[table_of4]),
+        Limit::tables("byte tables, order 5, 128 bits", Isa::Neon, [5, 5], 128 * 64, &[table_of2]),
         Limit::other("f32 FMA, 128 bits", Unit::Float, 48 * 4, &[fma]),
         Limit::other("f32 scalar, many sums", Unit::Float, 24, &[scalar_sums]),
         Limit::other("f32 scalar, one sum", Unit::Float, 24, &[scalar_sum]),

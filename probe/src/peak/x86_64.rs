@@ -128,6 +128,105 @@ spin128! { pshufb128, r"
     pand xmm9, xmm15; movdqa xmm10, xmm14; pshufb xmm10, xmm8; movdqa xmm11, xmm14; pshufb xmm11, xmm9
     paddb xmm10, xmm11; paddb xmm\i, xmm10; .endr; .endr
 " }
+// Byte tables: a lookup and an addition for four activations of all planes and a byte of filters, and 16-bit sums that take the
+// bytes in after sixteen, eight, four or two lookups, as many as cannot overflow at the orders up to 2, 3, 4 and 5. 128 lookups a
+// round, in four sums of bytes.
+spin512! { table512_of16, r"
+    .rept 2; .irp i, 0,1,2,3
+    vpshufb zmm\i, zmm8, zmm9; .endr
+    .rept 15; .irp i, 0,1,2,3
+    vpshufb zmm1\i, zmm8, zmm9; vpaddb zmm\i, zmm\i, zmm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    vpsrlw zmm1\i, zmm\i, 8; vpaddw zmm14, zmm14, zmm\i; vpaddw zmm15, zmm15, zmm1\i; .endr; .endr
+" }
+spin512! { table512_of8, r"
+    .rept 4; .irp i, 0,1,2,3
+    vpshufb zmm\i, zmm8, zmm9; .endr
+    .rept 7; .irp i, 0,1,2,3
+    vpshufb zmm1\i, zmm8, zmm9; vpaddb zmm\i, zmm\i, zmm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    vpsrlw zmm1\i, zmm\i, 8; vpaddw zmm14, zmm14, zmm\i; vpaddw zmm15, zmm15, zmm1\i; .endr; .endr
+" }
+spin512! { table512_of4, r"
+    .rept 8; .irp i, 0,1,2,3
+    vpshufb zmm\i, zmm8, zmm9; .endr
+    .rept 3; .irp i, 0,1,2,3
+    vpshufb zmm1\i, zmm8, zmm9; vpaddb zmm\i, zmm\i, zmm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    vpsrlw zmm1\i, zmm\i, 8; vpaddw zmm14, zmm14, zmm\i; vpaddw zmm15, zmm15, zmm1\i; .endr; .endr
+" }
+spin512! { table512_of2, r"
+    .rept 16; .irp i, 0,1,2,3
+    vpshufb zmm\i, zmm8, zmm9; .endr
+    .rept 1; .irp i, 0,1,2,3
+    vpshufb zmm1\i, zmm8, zmm9; vpaddb zmm\i, zmm\i, zmm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    vpsrlw zmm1\i, zmm\i, 8; vpaddw zmm14, zmm14, zmm\i; vpaddw zmm15, zmm15, zmm1\i; .endr; .endr
+" }
+spin256! { table256_of16, r"
+    .rept 2; .irp i, 0,1,2,3
+    vpshufb ymm\i, ymm8, ymm9; .endr
+    .rept 15; .irp i, 0,1,2,3
+    vpshufb ymm1\i, ymm8, ymm9; vpaddb ymm\i, ymm\i, ymm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    vpsrlw ymm1\i, ymm\i, 8; vpaddw ymm14, ymm14, ymm\i; vpaddw ymm15, ymm15, ymm1\i; .endr; .endr
+" }
+spin256! { table256_of8, r"
+    .rept 4; .irp i, 0,1,2,3
+    vpshufb ymm\i, ymm8, ymm9; .endr
+    .rept 7; .irp i, 0,1,2,3
+    vpshufb ymm1\i, ymm8, ymm9; vpaddb ymm\i, ymm\i, ymm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    vpsrlw ymm1\i, ymm\i, 8; vpaddw ymm14, ymm14, ymm\i; vpaddw ymm15, ymm15, ymm1\i; .endr; .endr
+" }
+spin256! { table256_of4, r"
+    .rept 8; .irp i, 0,1,2,3
+    vpshufb ymm\i, ymm8, ymm9; .endr
+    .rept 3; .irp i, 0,1,2,3
+    vpshufb ymm1\i, ymm8, ymm9; vpaddb ymm\i, ymm\i, ymm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    vpsrlw ymm1\i, ymm\i, 8; vpaddw ymm14, ymm14, ymm\i; vpaddw ymm15, ymm15, ymm1\i; .endr; .endr
+" }
+spin256! { table256_of2, r"
+    .rept 16; .irp i, 0,1,2,3
+    vpshufb ymm\i, ymm8, ymm9; .endr
+    .rept 1; .irp i, 0,1,2,3
+    vpshufb ymm1\i, ymm8, ymm9; vpaddb ymm\i, ymm\i, ymm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    vpsrlw ymm1\i, ymm\i, 8; vpaddw ymm14, ymm14, ymm\i; vpaddw ymm15, ymm15, ymm1\i; .endr; .endr
+" }
+spin128! { table128_of16, r"
+    .rept 2; .irp i, 0,1,2,3
+    movdqa xmm\i, xmm8; pshufb xmm\i, xmm9; .endr
+    .rept 15; .irp i, 0,1,2,3
+    movdqa xmm1\i, xmm8; pshufb xmm1\i, xmm9; paddb xmm\i, xmm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    movdqa xmm1\i, xmm\i; psrlw xmm1\i, 8; paddw xmm14, xmm\i; paddw xmm15, xmm1\i; .endr; .endr
+" }
+spin128! { table128_of8, r"
+    .rept 4; .irp i, 0,1,2,3
+    movdqa xmm\i, xmm8; pshufb xmm\i, xmm9; .endr
+    .rept 7; .irp i, 0,1,2,3
+    movdqa xmm1\i, xmm8; pshufb xmm1\i, xmm9; paddb xmm\i, xmm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    movdqa xmm1\i, xmm\i; psrlw xmm1\i, 8; paddw xmm14, xmm\i; paddw xmm15, xmm1\i; .endr; .endr
+" }
+spin128! { table128_of4, r"
+    .rept 8; .irp i, 0,1,2,3
+    movdqa xmm\i, xmm8; pshufb xmm\i, xmm9; .endr
+    .rept 3; .irp i, 0,1,2,3
+    movdqa xmm1\i, xmm8; pshufb xmm1\i, xmm9; paddb xmm\i, xmm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    movdqa xmm1\i, xmm\i; psrlw xmm1\i, 8; paddw xmm14, xmm\i; paddw xmm15, xmm1\i; .endr; .endr
+" }
+spin128! { table128_of2, r"
+    .rept 16; .irp i, 0,1,2,3
+    movdqa xmm\i, xmm8; pshufb xmm\i, xmm9; .endr
+    .rept 1; .irp i, 0,1,2,3
+    movdqa xmm1\i, xmm8; pshufb xmm1\i, xmm9; paddb xmm\i, xmm1\i; .endr; .endr
+    .irp i, 0,1,2,3
+    movdqa xmm1\i, xmm\i; psrlw xmm1\i, 8; paddw xmm14, xmm\i; paddw xmm15, xmm1\i; .endr; .endr
+" }
 spin512! { fma512, r"
     .rept 2; .irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23
     vfmadd231ps zmm\i, zmm28, zmm29; .endr; .endr
@@ -213,6 +312,24 @@ pub(super) fn limits() -> Vec<Limit> {
         .on(avx512),
         Limit::own("tables of signed sums, 256 bits", Unit::BinaryWeight, Isa::Avx2, 8 * 256, &[tables256])
             .on(has!("avx2")),
+        Limit::tables("byte tables, up to order 2, 512 bits", Isa::Avx512Bw, [1, 2], 128 * 256, &[table512_of16])
+            .on(avx512),
+        Limit::tables("byte tables, order 3, 512 bits", Isa::Avx512Bw, [3, 3], 128 * 256, &[table512_of8]).on(avx512),
+        Limit::tables("byte tables, order 4, 512 bits", Isa::Avx512Bw, [4, 4], 128 * 256, &[table512_of4]).on(avx512),
+        Limit::tables("byte tables, order 5, 512 bits", Isa::Avx512Bw, [5, 5], 128 * 256, &[table512_of2]).on(avx512),
+        Limit::tables("byte tables, up to order 2, 256 bits", Isa::Avx2, [1, 2], 128 * 128, &[table256_of16])
+            .on(has!("avx2")),
+        Limit::tables("byte tables, order 3, 256 bits", Isa::Avx2, [3, 3], 128 * 128, &[table256_of8]).on(has!("avx2")),
+        Limit::tables("byte tables, order 4, 256 bits", Isa::Avx2, [4, 4], 128 * 128, &[table256_of4]).on(has!("avx2")),
+        Limit::tables("byte tables, order 5, 256 bits", Isa::Avx2, [5, 5], 128 * 128, &[table256_of2]).on(has!("avx2")),
+        Limit::tables("byte tables, up to order 2, 128 bits", Isa::Sse42, [1, 2], 128 * 64, &[table128_of16])
+            .on(has!("ssse3")),
+        Limit::tables("byte tables, order 3, 128 bits", Isa::Sse42, [3, 3], 128 * 64, &[table128_of8])
+            .on(has!("ssse3")),
+        Limit::tables("byte tables, order 4, 128 bits", Isa::Sse42, [4, 4], 128 * 64, &[table128_of4])
+            .on(has!("ssse3")),
+        Limit::tables("byte tables, order 5, 128 bits", Isa::Sse42, [5, 5], 128 * 64, &[table128_of2])
+            .on(has!("ssse3")),
         Limit::other("f32 FMA, 512 bits", Unit::Float, 48 * 16, &[fma512]).on(avx512),
         Limit::own("f32 FMA, 256 bits", Unit::Float, Isa::Avx2, 48 * 8, &[fma256]).on(has!("avx2") && has!("fma")),
         Limit::other("f32 scalar, many sums", Unit::Float, 24, &[scalar_sums]),
