@@ -78,7 +78,7 @@ pub use builder::Builder;
 pub use error::{Error, ErrorKind};
 pub use escape::{Escaped, escaped};
 pub use files::replace_file;
-pub use horq_kernels::{Isa, MAX_ORDER, MIN_HALVING_SCALE, Padding, ScaleMode, Stage, Window};
+pub use horq_kernels::{BinaryKernel, Isa, MAX_ORDER, MIN_HALVING_SCALE, Padding, ScaleMode, Stage, Window};
 pub use horq_provenance as provenance;
 pub use limits::{
     ALIGNMENT, Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_INPUTS, MAX_NAME_BYTES,

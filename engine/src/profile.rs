@@ -2,7 +2,7 @@
 
 use crate::macs::Macs;
 use crate::shape::Shape;
-use horq_kernels::{Isa, ScaleMode, Stage};
+use horq_kernels::{BinaryKernel, Isa, ScaleMode, Stage};
 
 /// One layer of a session: a kernel call, with the nodes that became its epilogue.
 ///
@@ -54,6 +54,8 @@ pub struct BinaryProfile {
     pub max_order: usize,
     /// Over what a plane's scale is the mean.
     pub mode: ScaleMode,
+    /// How it multiplies at that order on this CPU.
+    pub kernel: BinaryKernel,
 }
 
 impl LayerProfile {

@@ -132,6 +132,12 @@ impl Peak {
         Some(limit.measure(clock, budget))
     }
 
+    /// Measures the limit of one backend's byte tables at an order; none where the loop was not written.
+    pub fn of_tables(isa: Isa, order: usize, clock: &mut Clock, budget: Duration) -> Option<Self> {
+        let limit = arch::limits().into_iter().find(|limit| limit.bounds_tables(isa, order))?;
+        Some(limit.measure(clock, budget))
+    }
+
     /// Units of one round.
     pub fn per_round(&self) -> f64 {
         f64::from(self.limit.per_round)
@@ -167,6 +173,12 @@ impl Peak {
 const ROUNDS: u64 = 500;
 
 impl Limit {
+    fn bounds_tables(&self, isa: Isa, order: usize) -> bool {
+        // The AVX-512 backends differ in how they count bits, not in how they shuffle bytes.
+        let isa = if isa == Isa::Avx512Vpopcnt { Isa::Avx512Bw } else { isa };
+        self.unit == Unit::Table && self.isa == Some(isa) && (self.orders[0]..=self.orders[1]).contains(&order)
+    }
+
     /// Measures each form for its part of `budget` and keeps the fastest.
     fn measure(self, clock: &mut Clock, budget: Duration) -> Peak {
         let budget = budget / self.forms.len() as u32;
@@ -204,12 +216,7 @@ impl Peaks {
 
     /// The limit of a backend's byte tables at an order; none where the loop was not written.
     pub fn of_tables(&self, isa: Isa, order: usize) -> Option<&Peak> {
-        // The AVX-512 backends differ in how they count bits, not in how they shuffle bytes.
-        let isa = if isa == Isa::Avx512Vpopcnt { Isa::Avx512Bw } else { isa };
-        let bounds = |limit: &Limit| {
-            limit.unit == Unit::Table && limit.isa == Some(isa) && (limit.orders[0]..=limit.orders[1]).contains(&order)
-        };
-        self.0.iter().find(|peak| bounds(&peak.limit))
+        self.0.iter().find(|peak| peak.limit.bounds_tables(isa, order))
     }
 
     /// What bounds these products on a backend: its own limit if there is one, else the machine's. A weight from a codebook is

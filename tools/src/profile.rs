@@ -6,7 +6,9 @@ use crate::model;
 use crate::table::{Table, amount, bytes, percent, time};
 use crate::terminal::Style;
 use horq::graph::Shape;
-use horq::{LayerProfile, Model, Order, Session, SessionOptions, Values, escaped};
+use horq::{
+    BinaryKernel, BinaryProfile, LayerProfile, MAX_ORDER, Model, Order, Session, SessionOptions, Values, escaped,
+};
 use horq_kernels::{Isa, Stage};
 use horq_probe::clock::{Clock, ClockChoice};
 use horq_probe::display::printable;
@@ -54,7 +56,7 @@ pub(crate) fn profile(args: &cli::Profile, out: &mut dyn Write) -> Result<(), Fa
     let runs = args.runs.unwrap_or((BUDGET.as_nanos() / once.as_nanos()).clamp(FEWEST_RUNS, 100_000) as usize);
     let part = (PART.as_nanos() / once.as_nanos()).clamp(1, runs as u128) as usize;
     // Measured before and after, since the core's frequency changes with load and temperature; the higher one counts.
-    let limit_before = limit(plain.isa())?;
+    let mut limits = Limits::measure(plain.isa())?;
     let mut best: Vec<Layer> = Vec::new();
     let mut whole = f64::INFINITY;
     for start in (0..runs).step_by(part) {
@@ -76,16 +78,44 @@ pub(crate) fn profile(args: &cli::Profile, out: &mut dyn Write) -> Result<(), Fa
                 .for_each(|(best, layer)| *best = layer);
         }
     }
-    let limit = limit(plain.isa())?.into_iter().chain(limit_before).reduce(f64::max);
-    let report = Report { args, session: &timed, layers: &best, whole, runs, limit };
+    limits.raise(&Limits::measure(plain.isa())?);
+    let report = Report { args, session: &timed, layers: &best, whole, runs, limits };
     if args.json { report.json(out) } else { report.table(out) }
 }
 
-/// The bit products that this core does in a nanosecond at most with that instruction set, measured in registers; none for
+/// The bit products that this core does in a nanosecond at most with an instruction set, measured in registers; none for
 /// `portable`, which has no instructions of its own.
-fn limit(isa: Isa) -> Result<Option<f64>, Failure> {
-    let mut clock = Clock::open(ClockChoice::Time, 1).map_err(Failure::Failed)?;
-    Ok(Peak::of(isa, &mut clock, LIMIT_BUDGET).map(|peak| peak.per_ns()))
+struct Limits {
+    /// By counting bits.
+    popcount: Option<f64>,
+    /// From byte tables, whose lookups answer for all planes, at the orders from 1 on.
+    tables: [Option<f64>; MAX_ORDER],
+}
+
+impl Limits {
+    fn measure(isa: Isa) -> Result<Self, Failure> {
+        let mut clock = Clock::open(ClockChoice::Time, 1).map_err(Failure::Failed)?;
+        let popcount = Peak::of(isa, &mut clock, LIMIT_BUDGET).map(|peak| peak.per_ns());
+        let tables = std::array::from_fn(|i| {
+            let peak = Peak::of_tables(isa, i + 1, &mut clock, LIMIT_BUDGET)?;
+            Some(peak.per_ns() * (i + 1) as f64)
+        });
+        Ok(Self { popcount, tables })
+    }
+
+    /// Takes what another measurement has seen to be faster.
+    fn raise(&mut self, other: &Self) {
+        let all = self.tables.iter_mut().zip(other.tables).chain([(&mut self.popcount, other.popcount)]);
+        all.for_each(|(limit, other)| *limit = limit.iter().copied().chain(other).reduce(f64::max));
+    }
+
+    /// That of a binary layer.
+    fn of(&self, binary: BinaryProfile) -> Option<f64> {
+        match binary.kernel {
+            BinaryKernel::Tables => self.tables[binary.order - 1],
+            _ => self.popcount,
+        }
+    }
 }
 
 /// A session at the same orders as another.
@@ -137,8 +167,7 @@ struct Report<'a> {
     /// Nanoseconds of a whole run without clocks inside.
     whole: f64,
     runs: usize,
-    /// Binary multiply-accumulates that the machine does in a nanosecond at most.
-    limit: Option<f64>,
+    limits: Limits,
 }
 
 impl Report<'_> {
@@ -146,6 +175,11 @@ impl Report<'_> {
     fn rate(&self, profile: &LayerProfile, nanoseconds: f64) -> Option<f64> {
         (profile.macs.bit > 0 && nanoseconds > 0.0)
             .then(|| (profile.macs.bit * self.args.batch as u64) as f64 / nanoseconds)
+    }
+
+    /// The part that a rate is of the limit of the layer's kernel.
+    fn of_limit(&self, profile: &LayerProfile, rate: Option<f64>) -> Option<f64> {
+        Some(rate? / self.limits.of(profile.binary?)?)
     }
 
     fn table(&self, out: &mut dyn Write) -> Result<(), Failure> {
@@ -161,8 +195,12 @@ impl Report<'_> {
             session.isa(),
             self.runs,
         )?;
-        match self.limit {
-            Some(limit) => writeln!(out, "limit of this core: {} binary operations a second\n", amount(limit * 1e9))?,
+        match self.limits.popcount {
+            Some(limit) => writeln!(
+                out,
+                "limit of this core when it counts bits: {} binary operations a second\n",
+                amount(limit * 1e9)
+            )?,
             None => writeln!(out, "limit of this core: not known for {}\n", session.isa())?,
         }
         let mut table = Table::new(&[
@@ -170,6 +208,7 @@ impl Report<'_> {
             "operation",
             ">order",
             "scales",
+            "kernel",
             ">us",
             ">share",
             ">quantize",
@@ -190,10 +229,7 @@ impl Report<'_> {
             stages.iter_mut().zip(layer.stages).for_each(|(sum, ns)| *sum += ns);
             let [quantize, bits, epilogue, float] = layer.stages.map(nonzero);
             let rate = self.rate(profile, layer.bits());
-            let of_limit = |rate: Option<f64>| match (rate, self.limit) {
-                (Some(rate), Some(limit)) => percent(rate / limit),
-                _ => String::new(),
-            };
+            let of_limit = |rate| self.of_limit(profile, rate).map_or(String::new(), percent);
             table.row([
                 profile.name.clone(),
                 [profile.op]
@@ -204,6 +240,7 @@ impl Report<'_> {
                     .join(" + "),
                 profile.order().map_or(String::new(), |order| order.to_string()),
                 profile.binary.map_or(String::new(), |binary| binary.mode.name().into()),
+                profile.binary.map_or(String::new(), |binary| binary.kernel.name().into()),
                 us(layer.wall),
                 percent(layer.wall / sum),
                 quantize,
@@ -225,6 +262,7 @@ impl Report<'_> {
             blank(),
             blank(),
             blank(),
+            blank(),
             us(sum),
             percent(1.0),
             quantize,
@@ -240,7 +278,7 @@ impl Report<'_> {
         writeln!(
             out,
             "\nTimes are microseconds a run; reading the clock between stages adds to them ({} in all, {} without). \
-             \"of limit\" counts the bits stage alone, \"whole layer\" all of it. Memory beside the weights: {} for \
+             \"of limit\" counts the bits stage alone, \"whole layer\" all of it, both beside the limit of the kernel. Memory beside the weights: {} for \
              values, {} to work in.",
             time(sum),
             time(self.whole),
@@ -259,15 +297,15 @@ impl Report<'_> {
             .map(|(profile, layer)| {
                 let [quantize, bits, epilogue, float] = layer.stages;
                 let rate = self.rate(profile, layer.bits());
-                let of_limit = |rate: Option<f64>| Some(rate? / self.limit?);
                 json!({
                     "name": profile.name, "op": profile.op, "fused": profile.fused, "packed": profile.packed, "order": profile.order(),
                     "scale_mode": profile.binary.map(|binary| binary.mode.name()),
+                    "binary_kernel": profile.binary.map(|binary| binary.kernel.name()),
                     "ns": layer.wall, "quantize_ns": quantize, "bits_ns": bits, "epilogue_ns": epilogue, "float_ns": float,
                     "binary_macs": profile.macs.bit, "sign_macs": profile.macs.binary_weight, "code_macs": profile.macs.codebook,
                     "float_macs": profile.macs.float, "int8_macs": profile.macs.int8,
-                    "binary_macs_per_second": rate.map(|rate| rate * 1e9), "limit_fraction": of_limit(rate),
-                    "layer_limit_fraction": of_limit(self.rate(profile, layer.wall)),
+                    "binary_macs_per_second": rate.map(|rate| rate * 1e9), "limit_fraction": self.of_limit(profile, rate),
+                    "layer_limit_fraction": self.of_limit(profile, self.rate(profile, layer.wall)),
                     "weight_bytes": profile.weight_bytes, "activation_bytes": profile.activation_bytes,
                 })
             })
@@ -275,7 +313,7 @@ impl Report<'_> {
         let document = json!({
             "model": self.args.model.to_string_lossy(), "isa": self.session.isa().name(), "threads": 1,
             "batch": self.args.batch, "runs": self.runs, "ns": self.whole,
-            "limit_binary_macs_per_second": self.limit.map(|limit| limit * 1e9),
+            "limit_binary_macs_per_second": self.limits.popcount.map(|limit| limit * 1e9),
             "arena_bytes": self.session.arena_bytes(), "scratch_bytes": self.session.scratch_bytes(), "layers": layers,
         });
         Ok(writeln!(out, "{}", printable(&format!("{document:#}")))?)

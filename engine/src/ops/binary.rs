@@ -11,8 +11,8 @@ use crate::tensor::{Content, PerFilter, PlainValues, TensorSpec, View};
 use crate::{Error, Order};
 use bytemuck::{cast_slice, cast_slice_mut};
 use horq_kernels::{
-    BinaryCall, BinaryConv, BinaryInput, BinaryScratch, BinarySpec, Epilogue, Geometry, MAX_ORDER, Memory, PackInto,
-    Packing, Padding, PlaneLayout, ScaleMode, ScratchLen, Thresholds, Window,
+    BinaryCall, BinaryConv, BinaryInput, BinaryKernel, BinaryScratch, BinarySpec, Epilogue, Geometry, MAX_ORDER,
+    Memory, PackInto, Packing, Padding, PlaneLayout, ScaleMode, ScratchLen, Thresholds, Window,
 };
 use serde::Serialize;
 
@@ -269,6 +269,10 @@ struct Pack {
 }
 
 impl Kernel for Panels {
+    fn binary_kernel(&self, order: usize) -> Option<BinaryKernel> {
+        Some(self.kernel.kernel(order))
+    }
+
     fn run(&self, call: Call<'_>, epilogue: Epilogue<'_>) -> Result<(), horq_kernels::Error> {
         let mut bases = [horq_kernels::Basis { panels: &[], alpha: &[] }; MAX_BASES];
         for (to, base) in bases.iter_mut().zip(&self.bases) {

@@ -7,7 +7,7 @@ use crate::slot::{Slot, Value};
 use crate::tensor::View;
 use crate::values::Values;
 use bytemuck::cast_slice;
-use horq_kernels::{Aligned, Isa, Memory, Parallel, Runner, Stage, StageClock, timed};
+use horq_kernels::{Aligned, BinaryKernel, Isa, Memory, Parallel, Runner, Stage, StageClock, timed};
 
 /// An operation that becomes a layer of its own.
 pub(crate) trait Layer {
@@ -46,6 +46,10 @@ pub(crate) trait Compute: Send + Sync {
     fn run(&self, call: Call<'_>) -> Result<(), LayerError>;
     /// The multiply-accumulates of one sample, a binary layer at order 1; padded taps counted.
     fn macs(&self) -> Macs;
+    /// How a binary layer multiplies at an order.
+    fn binary_kernel(&self, _: usize) -> Option<BinaryKernel> {
+        None
+    }
     /// Calls `each` with every weight and per-filter vector that a run reads.
     fn weights(&self, each: &mut dyn FnMut(&[u8]));
 }

@@ -10,7 +10,7 @@ use crate::macs::Macs;
 use crate::shape::Shape;
 use crate::tensor::{PerFilter, TensorSpec, View};
 use bytemuck::{NoUninit, cast_slice};
-use horq_kernels::{BinarySpec, Epilogue, Geometry, Memory, Padding, Window};
+use horq_kernels::{BinaryKernel, BinarySpec, Epilogue, Geometry, Memory, Padding, Window};
 use serde::Serialize;
 use std::ops::Deref;
 
@@ -105,6 +105,10 @@ pub(super) trait Kernel: Send + Sync {
     fn run(&self, call: Call<'_>, epilogue: Epilogue<'_>) -> Result<(), horq_kernels::Error>;
     /// Calls `each` with the weights and the vectors of the kernel's own.
     fn weights(&self, each: &mut dyn FnMut(&[u8]));
+    /// How a binary kernel multiplies at an order.
+    fn binary_kernel(&self, _: usize) -> Option<BinaryKernel> {
+        None
+    }
     /// Windows of a sample that it computes, given those of the geometry; fewer where the kernel pools.
     fn windows(&self, all: usize) -> usize {
         all
@@ -273,6 +277,10 @@ impl Compute for WeightedLayer {
 
     fn macs(&self) -> Macs {
         self.macs
+    }
+
+    fn binary_kernel(&self, order: usize) -> Option<BinaryKernel> {
+        self.kernel.binary_kernel(order)
     }
 
     fn weights(&self, each: &mut dyn FnMut(&[u8])) {

@@ -17,7 +17,7 @@ use arguments::{check, first_not_finite};
 use budget::{Budget, bytes_of_pages};
 use context::context;
 use horq_kernels::float_env::in_default;
-use horq_kernels::{Isa, Parallel, StageClock};
+use horq_kernels::{BinaryKernel, Isa, Parallel, StageClock};
 use pass::{Pass, PassMemory, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -120,10 +120,9 @@ impl Session {
                 op: node.op.kind(),
                 fused: planned.fused.iter().map(|&node| graph.nodes[node].name.clone()).collect(),
                 isa,
-                binary: quantizer.map(|quantizer| BinaryProfile {
-                    order: quantizer.order,
-                    max_order: quantizer.order,
-                    mode: quantizer.mode,
+                binary: quantizer.map(|&ops::Quantizer { order, mode, .. }| {
+                    let kernel = layer.binary_kernel(order).unwrap_or(BinaryKernel::Popcount);
+                    BinaryProfile { order, max_order: order, mode, kernel }
                 }),
                 output: planned.output.shape,
                 packed: planned.handover.is_some(),
@@ -305,6 +304,7 @@ impl Session {
         let profile = &mut self.profiles[i];
         if let Some(binary) = &mut profile.binary {
             binary.order = order;
+            binary.kernel = self.layers[i].layer.binary_kernel(order).unwrap_or(binary.kernel);
         }
         self.orders[i] = order;
         profile.macs = self.layers[i].layer.macs().at_order(order);

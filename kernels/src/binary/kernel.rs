@@ -21,6 +21,14 @@ pub enum BinaryKernel {
 const MIN_FILTERS: usize = 32;
 
 impl BinaryKernel {
+    /// Its name in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Popcount => "popcount",
+            Self::Tables => "tables",
+        }
+    }
+
     /// Whether layers of a mode can run this way at an order.
     pub(crate) fn is_possible(self, mode: ScaleMode, order: usize) -> bool {
         match self {
