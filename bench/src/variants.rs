@@ -235,8 +235,15 @@ fn binary(
     weights: &[f32],
 ) -> Result<(BinaryConv, Aligned<u32>, BinarySpec), String> {
     let panels = copied(&packed::bits::pack_bits(&geometry, weights));
-    let spec =
-        BinarySpec { geometry, padding: Padding::ValidTaps, mode, max_order: order, max_batch: samples, pool: None };
+    let spec = BinarySpec {
+        geometry,
+        padding: Padding::ValidTaps,
+        mode,
+        max_order: order,
+        max_batch: samples,
+        pool: None,
+        hands_over: false,
+    };
     let conv = BinaryConv::with_kernel(isa, spec, &[&panels], kernel).map_err(|error| error.to_string())?;
     Ok((conv, panels, spec))
 }

@@ -11,8 +11,8 @@ use crate::tiles::tables::MAX_TABLE_ORDER;
 pub enum BinaryKernel {
     /// The differing bits of each plane are counted: work grows with the order.
     Popcount,
-    /// Sums of four products of all planes are looked up in tables of sixteen bytes, which are made once a pixel
-    /// ([`ScaleMode::Halving`] only, up to order 5).
+    /// Sums of four products of all planes are looked up in tables of sixteen bytes, which are made once a pixel: with
+    /// [`ScaleMode::Halving`] up to order 5, with the other modes but [`ScaleMode::Window`] at order 1.
     Tables,
 }
 
@@ -33,7 +33,7 @@ impl BinaryKernel {
     pub(crate) fn is_possible(self, mode: ScaleMode, order: usize) -> bool {
         match self {
             Self::Popcount => true,
-            Self::Tables => mode.halves() && order <= MAX_TABLE_ORDER,
+            Self::Tables => order == 1 && !mode.is_per_window() || mode.halves() && order <= MAX_TABLE_ORDER,
         }
     }
 
@@ -42,7 +42,8 @@ impl BinaryKernel {
         let from = match isa {
             // Measured on Zen 3, 3 x 3 taps from 28 x 28 x 128 to 7 x 7 x 512: order 2 takes 0.43 to 0.45 of the time of popcount,
             // order 4 0.23 to 0.26.
-            Isa::Avx2 | Isa::Sse42 => 2,
+            Isa::Avx2 | Isa::Sse42 if spec.hands_over => 2,
+            Isa::Avx2 | Isa::Sse42 => 1,
             // By their instructions, not measured: one table lookup stands against the three of a count.
             Isa::Neon | Isa::Avx512Bw => 3,
             Isa::Avx512Vpopcnt => 4,

@@ -255,6 +255,7 @@ impl Layer {
                 max_order: MAX_ORDER,
                 max_batch,
                 pool: None,
+                hands_over: false,
             },
             order: 1,
             scales: vec![0.9, 0.5, 0.25, 0.125, 0.06, 0.03, 0.015, 0.008],
@@ -280,6 +281,7 @@ impl Layer {
             max_order,
             max_batch: samples + rng.random_range(0..=1),
             pool: None,
+            hands_over: rng.random(),
         };
         let [rows, columns] = geometry.validate().expect("a geometry that fits");
         let steps = if rng.random() { rng.random_range(1..=4) } else { 0 };
@@ -438,7 +440,8 @@ impl Layer {
     /// each. `name` says how to find the case again.
     pub fn check(&mut self, isas: &[Isa], name: impl fmt::Display) -> u64 {
         let (expected, panels) = (self.expected(), self.panels());
-        let kernels = if self.spec.mode == ScaleMode::Halving { &KERNELS[1..] } else { &KERNELS[..1] };
+        let several = self.spec.mode == ScaleMode::Halving || self.order == 1;
+        let kernels = if several { &KERNELS[1..] } else { &KERNELS[..1] };
         let all = isas.iter().flat_map(|&isa| kernels.iter().map(move |&kernel| (isa, kernel)));
         for (isa, kernel) in all {
             self.kernel = kernel;
