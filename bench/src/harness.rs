@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// How things are measured.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Write one JSON object a line and result, as they come; `-` is standard output, tables then go to standard error
+    /// Write one JSON object a line and result, suite by suite; `-` is standard output, tables then go to standard error
     #[arg(long, value_name = "FILE", global = true)]
     pub json: Option<PathBuf>,
     /// Backends to measure [default: the best of this CPU, or the one that HORQ_ISA names; gemm: avx2 beside it]
@@ -153,7 +153,7 @@ impl Harness {
         let (isa, threads, rounds) = (self.isas[0], self.threads(), self.rounds);
         let mut lines = vec![
             format!(
-                "Lines: the fastest of {rounds} rounds in which all points took turns. Bars: from the fastest to the slowest round."
+                "Points: the fastest of {rounds} rounds in which all points took turns. Bars: from the fastest to the slowest round."
             ),
             format!("{cpu}; {isa}; {threads} thread(s); clock: {clock}."),
             format!("horq {} at commit {commit}, {rustc}, {date}.", env!("CARGO_PKG_VERSION")),

@@ -10,32 +10,37 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Runs the old program and the new one with these arguments, a block after the other, until every case is decided or none can be.
+/// Gives the blocks, and how many were planned.
 ///
 /// # Errors
 /// A message if a program cannot be run, fails, or leaves no results.
-pub(crate) fn take_turns(programs: [&Path; 2], arguments: &[OsString], runs: usize) -> Result<Vec<Block>, String> {
+pub(crate) fn take_turns(
+    programs: [&Path; 2],
+    arguments: &[OsString],
+    runs: usize,
+) -> Result<(Vec<Block>, usize), String> {
     let programs = [program(programs[0])?, program(programs[1])?];
-    let mut done: Vec<Block> = Vec::new();
+    let (mut done, mut planned): (Vec<Block>, Option<usize>) = Default::default();
     let mut seed = RandomState::new().build_hasher().finish();
     loop {
         let order = shuffled(runs, seed);
         seed = seed.wrapping_add(1);
         let letters: String = order.iter().map(|&side| ["A", "B"][side]).collect();
-        let known = done.first().map(|_| Comparison::new(&done).cases());
-        let of = known.map_or(String::new(), |cases| format!(" of {} at most", blocks(runs, cases)));
+        let of = planned.map_or(String::new(), |planned| format!(" of {planned} at most"));
         complain(&format!("block {}{of}: {letters} (A is the old program)", done.len() + 1));
         let mut block = Block::default();
         for side in order {
             block[side].push(run(&programs[side], arguments)?);
         }
         done.push(block);
-        let comparison = Comparison::new(&done);
-        if comparison.cases() == 0 {
+        // The first block tells how many cases there are.
+        let cases = Comparison::new(&done, 1).cases();
+        if cases == 0 {
             return Err("the two programs have no case of ours in common".into());
         }
-        let needed = blocks(runs, comparison.cases());
-        if done.len() >= needed || !comparison.is_open(needed, runs) {
-            return Ok(done);
+        let enough = *planned.get_or_insert_with(|| blocks(runs, cases));
+        if done.len() >= enough || !Comparison::new(&done, enough).is_open() {
+            return Ok((done, enough));
         }
     }
 }
@@ -57,8 +62,8 @@ fn run(program: &Path, arguments: &[OsString]) -> Result<Vec<Record>, String> {
     let output = command.output().map_err(|error| format!("cannot run {name}: {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        return Err(format!("{name} failed ({}): {}", output.status, escaped(last)));
+        let reason = said.lines().find(|line| !line.is_empty() && !line.starts_with("measuring ")).unwrap_or_default();
+        return Err(format!("{name} failed ({}): {}", output.status, escaped(reason)));
     }
     record::read(&folder.path().join("results.csv")).map_err(|_| format!("{name} left no results: is it a horq-bench?"))
 }

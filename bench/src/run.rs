@@ -34,11 +34,11 @@ fn execute(cli: &Cli, output: &Rc<Output>) -> Result<ExitCode, String> {
     let reports = &cli.reports;
     match &cli.command {
         Some(Command::Compare { old, new, runs, all, suite }) => {
-            let blocks = match &suite[..] {
-                [] => vec![[record::read_runs(old)?, record::read_runs(new)?]],
+            let (blocks, planned) = match &suite[..] {
+                [] => (vec![[record::read_runs(old)?, record::read_runs(new)?]], 1),
                 _ => programs::take_turns([old, new], suite, *runs)?,
             };
-            let comparison = Comparison::new(&blocks);
+            let comparison = Comparison::new(&blocks, planned);
             comparison.report(*all, &|text| output.say(text));
             let failed = reports.fail_on_regression && comparison.regressions()? > 0;
             return Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS });
@@ -91,7 +91,7 @@ fn execute(cli: &Cli, output: &Rc<Output>) -> Result<ExitCode, String> {
     }
     if let Some(old) = old {
         let blocks = [[vec![old], vec![harness.records.clone()]]];
-        Comparison::new(&blocks).report(true, &|text| harness.say(text));
+        Comparison::new(&blocks, 1).report(true, &|text| harness.say(text));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -195,12 +195,13 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// How far the runs of one program lie apart; of a single run what it says of itself.
+    /// How far the middle half of one program's runs reaches; of a single run what it says of itself.
     fn noise(&self) -> Option<f64> {
         let apart = |side: usize| {
-            let times = || self.times.iter().flat_map(|block| block[side].iter().copied());
-            let fastest = times().fold(f64::INFINITY, f64::min);
-            (times().count() > 1).then(|| times().fold(0.0, f64::max) / fastest - 1.0)
+            let mut times: Vec<f64> = self.times.iter().flat_map(|block| block[side].iter().copied()).collect();
+            times.sort_by(f64::total_cmp);
+            let quarter = times.len() / 4;
+            (times.len() > 1).then(|| times[times.len() - 1 - quarter] / times[quarter] - 1.0)
         };
         apart(0).into_iter().chain(apart(1)).reduce(f64::max).or(self.spread)
     }
@@ -218,8 +219,8 @@ impl<'a> Comparison<'a> {
         say(&format!("\n{}", self.summary().join("\n")));
     }
 
-    /// Pairs the results of all runs.
-    pub(crate) fn new(blocks: &'a [Block]) -> Self {
+    /// Pairs the results of all runs. Where blocks were to be more than these, cases are judged by what all of them could have said.
+    pub(crate) fn new(blocks: &'a [Block], planned: usize) -> Self {
         let sizes: Vec<[usize; 2]> = blocks.iter().map(|block| [block[0].len(), block[1].len()]).collect();
         let index = |run: &'a Vec<Record>| run.iter().map(|row| (key(row), row)).collect::<HashMap<Key<'_>, &Record>>();
         let runs: Vec<[Vec<HashMap<Key<'_>, &Record>>; 2]> =
@@ -233,7 +234,9 @@ impl<'a> Comparison<'a> {
         let only = [0, 1].map(|side| first(side).len() - pairs.len());
         let cases = pairs.iter().filter(|pair| pair.record.is_ours()).count();
         let count = |side: usize| sizes.iter().map(|size| size[side]).sum();
-        let deciding = deciding(sizes.iter().copied(), cases);
+        let last = sizes.last().copied().unwrap_or_default();
+        let further = (sizes.len()..planned).map(|_| last);
+        let deciding = deciding(sizes.iter().copied().chain(further), cases);
         let mut comparison = Self { pairs, deciding, runs: [count(0), count(1)], only, remarks: vec![] };
         comparison.remark(first(0), first(1));
         comparison
@@ -268,11 +271,10 @@ impl<'a> Comparison<'a> {
         self.ours().count()
     }
 
-    /// Whether a case can still be decided after so many blocks of so many runs of each program, these among them.
-    pub(crate) fn is_open(&self, blocks: usize, runs: usize) -> bool {
-        let deciding = deciding((0..blocks).map(|_| [runs; 2]), self.cases());
-        let open = |pair: &Pair<'_>| pair.contradictions().iter().any(|&pairs| Some(pairs) <= deciding);
-        self.ours().any(open)
+    /// Whether a case can still be decided by the blocks that were planned.
+    pub(crate) fn is_open(&self) -> bool {
+        let open = |pair: &Pair<'_>| pair.contradictions().iter().any(|&pairs| Some(pairs) <= self.deciding);
+        self.deciding.is_some() && self.ours().any(open)
     }
 
     /// Our cases that became slower.
@@ -338,9 +340,7 @@ impl<'a> Comparison<'a> {
         noise.sort_by(f64::total_cmp);
         if let Some(&middle) = noise.get(noise.len() / 2) {
             let middle = text::percent(Some(middle));
-            lines.push(format!(
-                "times of one program lie {middle} apart in the median case: much smaller changes stay hidden"
-            ));
+            lines.push(format!("noise is {middle} in the median case: much smaller changes stay hidden"));
         }
         for (count, which) in self.only.iter().zip(["the old results only", "the new results only"]) {
             if *count > 0 {

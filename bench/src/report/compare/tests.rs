@@ -12,7 +12,7 @@ fn runs(cycles: &[f64]) -> Vec<Vec<Record>> {
 
 fn verdict(old: &[f64], new: &[f64]) -> Verdict {
     let blocks = [[runs(old), runs(new)]];
-    let comparison = Comparison::new(&blocks);
+    let comparison = Comparison::new(&blocks, 1);
     comparison.pairs[0].verdict(comparison.deciding)
 }
 
@@ -51,7 +51,7 @@ fn few_runs_cannot_tell() {
     // Beyond doubt, but too small to matter.
     assert_eq!(verdict(&old.map(|old| 1000.0 + old / 1e3), &new.map(|new| 1001.0 + new / 1e3)), Verdict::Same);
     let blocks = [[runs(&[100.0]), runs(&[900.0])]];
-    let comparison = Comparison::new(&blocks);
+    let comparison = Comparison::new(&blocks, 1);
     assert!(comparison.regressions().unwrap_err().contains("1 run(s) of the old and 1 of the new cannot tell"));
     assert!(comparison.summary()[0].starts_with("no verdict"));
     assert_eq!(comparison.rows(false)[0][7..], ["+800.0 %", "-", "cannot tell"].map(String::from));
@@ -90,7 +90,7 @@ impl Machine {
                 block[side].push(self.run(cases, [1.0, share][side], phases));
             }
             done.push(block);
-            if done.len() >= blocks(3, cases) || !Comparison::new(&done).is_open(blocks(3, cases), 3) {
+            if done.len() >= blocks(3, cases) || !Comparison::new(&done, blocks(3, cases)).is_open() {
                 return done;
             }
         }
@@ -105,7 +105,7 @@ fn a_program_is_the_same_as_itself_on_the_worst_machine() {
         machine.time = 0.0;
         // From a machine that never changes its speed to one that may do so at every run.
         let done = machine.compare(30, 1.0, f64::from(comparison % 5) / 8.0);
-        let compared = Comparison::new(&done);
+        let compared = Comparison::new(&done, blocks(3, 30));
         false_alarms += usize::from(compared.count(Verdict::Same) != 30);
         runs += compared.runs[0];
     }
@@ -123,7 +123,7 @@ fn a_slowdown_is_found_on_a_bad_machine() {
         for _ in 0..100 {
             (machine.time, machine.slow) = (0.0, false);
             let done = machine.compare(12, share, 0.01);
-            found += Comparison::new(&done).count(expected);
+            found += Comparison::new(&done, blocks(3, 12)).count(expected);
         }
         assert!(found > 1200 * 8 / 10, "{found} of 1200 {}", expected.name());
     }
@@ -132,7 +132,7 @@ fn a_slowdown_is_found_on_a_bad_machine() {
 #[test]
 fn cycles_count_before_nanoseconds_where_all_runs_have_them() {
     let at = |cycles, ns| vec![vec![Record { cycles, ns, ..row("a", 0.0) }]];
-    let change = |blocks: &[Block]| Comparison::new(blocks).pairs[0].change();
+    let change = |blocks: &[Block]| Comparison::new(blocks, 1).pairs[0].change();
     assert_eq!(change(&[[at(Some(1000.0), 300.0), at(Some(1000.0), 600.0)]]), 0.0);
     assert_eq!(change(&[[at(Some(1000.0), 300.0), at(None, 600.0)]]), 1.0);
 }
@@ -155,11 +155,11 @@ fn cases_are_matched_by_all_that_names_them() {
     ];
     for change in different {
         let blocks = [[runs(&[1000.0]), with(change)]];
-        let comparison = Comparison::new(&blocks);
+        let comparison = Comparison::new(&blocks, 1);
         assert_eq!((comparison.pairs.len(), comparison.only), (0, [1, 1]));
     }
     let blocks = [[runs(&[1000.0]), with(|row| row.batch = Some(1))]];
-    assert_eq!(Comparison::new(&blocks).cases(), 1);
+    assert_eq!(Comparison::new(&blocks, 1).cases(), 1);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn baselines_are_no_regressions_and_moved_limits_are_noted() {
     let old = vec![limit(100.0), row("a", 100.0), row("b", 100.0), row("c", 100.0)];
     let new = vec![limit(150.0), row("a", 150.0), row("b", 50.0), row("c", 100.0)];
     let blocks: Vec<Block> = (0..4).map(|_| [vec![old.clone(); 3], vec![new.clone(); 3]]).collect();
-    let comparison = Comparison::new(&blocks);
+    let comparison = Comparison::new(&blocks, 1);
     assert_eq!(comparison.regressions(), Ok(1));
     let summary = comparison.summary().join("\n");
     assert!(summary.contains("1 slower, 1 faster, 1 the same"), "{summary}");
@@ -182,5 +182,5 @@ fn baselines_are_no_regressions_and_moved_limits_are_noted() {
 #[test]
 fn other_machines_are_noted() {
     let on = |cpu: &str| vec![vec![Record { cpu: cpu.into(), ..row("a", 1.0) }]];
-    assert!(Comparison::new(&[[on("A"), on("B")]]).summary().join("\n").contains("the CPU differs: A, now B"));
+    assert!(Comparison::new(&[[on("A"), on("B")]], 1).summary().join("\n").contains("the CPU differs: A, now B"));
 }
