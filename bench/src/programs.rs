@@ -1,5 +1,6 @@
 //! Two programs that take turns: runs of both in blocks, in an order drawn at random (`report/compare.rs` says why).
 
+use crate::data::Numbers;
 use crate::output::complain;
 use crate::report::compare::{Block, Comparison, blocks, shuffled};
 use crate::report::record::{self, Record};
@@ -21,10 +22,9 @@ pub(crate) fn take_turns(
 ) -> Result<(Vec<Block>, usize), String> {
     let programs = [program(programs[0])?, program(programs[1])?];
     let (mut done, mut planned): (Vec<Block>, Option<usize>) = Default::default();
-    let mut seed = RandomState::new().build_hasher().finish();
+    let mut numbers = Numbers::new(RandomState::new().build_hasher().finish());
     loop {
-        let order = shuffled(runs, seed);
-        seed = seed.wrapping_add(1);
+        let order = shuffled(runs, &mut numbers);
         let letters: String = order.iter().map(|&side| ["A", "B"][side]).collect();
         let of = planned.map_or(String::new(), |planned| format!(" of {planned} at most"));
         complain(&format!("block {}{of}: {letters} (A is the old program)", done.len() + 1));

@@ -56,9 +56,8 @@ impl Verdict {
 }
 
 /// So many runs of the old program (0) and of the new one (1), every order as likely as any other.
-pub(crate) fn shuffled(runs: usize, seed: u64) -> Vec<usize> {
+pub(crate) fn shuffled(runs: usize, numbers: &mut Numbers) -> Vec<usize> {
     let mut order: Vec<usize> = (0..2 * runs).map(|run| run % 2).collect();
-    let mut numbers = Numbers::new(seed);
     for last in (1..order.len()).rev() {
         order.swap(last, numbers.below(last + 1));
     }

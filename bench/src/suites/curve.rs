@@ -182,13 +182,18 @@ fn say_steps(harness: &Harness) {
         let records = Curve::Order.records(harness).into_iter().filter(|(_, r)| r.mode.as_deref() == Some(mode));
         let times: Vec<f64> = records.map(|(_, record)| record.ns / 1e3).collect();
         let steps: Vec<String> = times.windows(2).map(|pair| text::number(Some(pair[1] - pair[0]))).collect();
-        if let [first, second, .., last] = times[..] {
-            let line = first + (second - first) * (times.len() - 1) as f64;
-            let (off, steps) = (text::percent(Some(last / line - 1.0)), steps.join(", "));
-            harness.say(&format!(
-                "{mode}: us that each further order adds: {steps}; the last lies {off} off the first two's line"
-            ));
+        if steps.is_empty() {
+            continue;
         }
+        let mut said = format!("{mode}: us that each further order adds: {}", steps.join(", "));
+        // Where orders cost about the same there is no line.
+        if let [first, second, .., last] = times[..]
+            && second > 1.5 * first
+        {
+            let line = first + (second - first) * (times.len() - 1) as f64;
+            said += &format!("; the last lies {} off the first two's line", text::percent(Some(last / line - 1.0)));
+        }
+        harness.say(&said);
     }
 }
 

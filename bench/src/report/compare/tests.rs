@@ -34,8 +34,9 @@ fn orders_are_counted_as_they_are() {
 #[test]
 fn all_orders_are_drawn_about_as_often() {
     let mut drawn = HashMap::new();
-    for seed in 0..20_000 {
-        *drawn.entry(shuffled(3, seed)).or_insert(0) += 1;
+    let mut numbers = Numbers::new(4);
+    for _ in 0..20_000 {
+        *drawn.entry(shuffled(3, &mut numbers)).or_insert(0) += 1;
     }
     assert_eq!(drawn.len(), 20);
     assert!(drawn.values().all(|count| (800..1200).contains(count)), "{drawn:?}");
@@ -86,7 +87,7 @@ impl Machine {
         let mut done: Vec<Block> = Vec::new();
         loop {
             let mut block = Block::default();
-            for side in shuffled(3, self.numbers.below(1 << 30) as u64) {
+            for side in shuffled(3, &mut self.numbers) {
                 block[side].push(self.run(cases, [1.0, share][side], phases));
             }
             done.push(block);
