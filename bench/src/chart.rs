@@ -49,10 +49,19 @@ pub(crate) struct Series {
     pub name: String,
     /// (x, y), by x.
     pub points: Vec<(f64, f64)>,
+    /// x, and from where to where a measured y was; may be empty.
+    pub bars: Vec<(f64, [f64; 2])>,
     /// How it looks.
     pub style: Style,
     /// Index into the palette.
     pub color: usize,
+}
+
+impl Series {
+    /// A series without bars.
+    pub(crate) fn new(name: impl Into<String>, points: Vec<(f64, f64)>, style: Style, color: usize) -> Self {
+        Self { name: name.into(), points, bars: vec![], style, color }
+    }
 }
 
 /// How a series looks.
@@ -134,8 +143,13 @@ mod tests {
 
     #[test]
     fn a_figure_of_odd_values_is_drawn() {
-        let series =
-            |points: Vec<(f64, f64)>| Series { name: "a < b & c".into(), points, style: Style::Measured, color: 0 };
+        let series = |points: Vec<(f64, f64)>| Series {
+            name: "a < b & c".into(),
+            bars: points.iter().map(|&(x, y)| (x, [y / 2.0, y * 3.0])).collect(),
+            points,
+            style: Style::Measured,
+            color: 0,
+        };
         let panel = |points, y_scale| Panel {
             title: "t".into(),
             x_label: "x".into(),

@@ -1,9 +1,11 @@
 //! The command line: each suite owns its arguments.
 
+use crate::arguments::positive;
 use crate::harness::Options;
 use crate::suites::curve::Curve;
 use crate::suites::{conv, gemm, network, peers};
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
@@ -20,12 +22,13 @@ Keys of a result (--json, results.jsonl, results.csv; one that means nothing for
   m, n, k         rows (output pixels), columns (output channels), products that one output sums
   order, mode     planes of the activations; scale mode of the quantizer
   isa, threads    backend; threads
-  cycles, ns      core cycles and nanoseconds of one run; cycles are null where no clock gives them
+  cycles, ns      core cycles and nanoseconds of one run, in the fastest round; cycles are null where no clock gives them
   macs            multiply-accumulates of one run: order x m x n x k for bits, m x n x k for floats
   limit_fraction  the part of the limit that `peak` measures for this unit and backend
   speedup_scalar  times faster than the scalar float loop on the same case
   speedup_float   times faster than the fastest float engine at hand on the same case
-  spread          how much longer than that the median sample took, as a part of it
+  spread          how much longer the slowest round took (where `rounds` is null, the median sample), as a part of it
+  rounds          rounds in which this took turns with all others of its table
   batch           samples of one run of a network
   p50, p90, p99, p999, max   latency of a run in ns, by the wall clock; null where too few runs were taken
   throughput, allocations    samples a second; calls of the allocator a run
@@ -63,10 +66,10 @@ pub(crate) struct Reports {
     /// Rewrite the marked tables of this file from the kept record (with --record, or for `tables`); may be repeated
     #[arg(long = "document", value_name = "FILE.md", global = true)]
     pub documents: Vec<PathBuf>,
-    /// Compare the results with this record: faster, slower, or the same within noise
+    /// Print how the results differ from this record. One run gives no verdicts; `compare` does
     #[arg(long, value_name = "RECORD.csv", global = true)]
     pub compare: Option<PathBuf>,
-    /// Exit with status 1 if a comparison shows something slower
+    /// Exit with status 1 if `compare` shows something slower
     #[arg(long, global = true)]
     pub fail_on_regression: bool,
 }
@@ -95,21 +98,32 @@ pub(crate) enum Command {
     Peers(peers::Arguments),
     /// All suites at length, in two minutes: more backends, modes and orders; what bench/record/ holds
     All(Beside),
-    /// Compare two records
+    /// Compare two programs, which run in turns: `compare OLD NEW -- conv --isa avx2`; or kept records
     Compare {
-        /// The one to compare with
+        /// The program to compare with; without a suite a record, or a folder of records of several runs
         old: PathBuf,
         /// The one in question
         new: PathBuf,
+        /// Runs of each program in a block; blocks follow until every case is decided, mostly two to four
+        #[arg(long, default_value_t = 3, value_name = "N", value_parser = runs)]
+        runs: usize,
         /// Also list what stayed the same
         #[arg(long)]
         all: bool,
+        /// What both programs run: a suite and its options
+        #[arg(last = true, value_name = "SUITE")]
+        suite: Vec<OsString>,
     },
     /// Rewrite the marked tables of each --document from a record
     Tables {
         /// A kept record
         record: PathBuf,
     },
+}
+
+/// Fewer than three runs in a block decide nothing before there are many blocks.
+fn runs(text: &str) -> Result<usize, String> {
+    positive(text).ok().filter(|runs| (3..=20).contains(runs)).ok_or("runs of each program are 3 to 20".into())
 }
 
 /// What was measured elsewhere.

@@ -53,11 +53,11 @@ impl Start {
     }
 }
 
-/// Starts so many processes one after another and gives the one of median time.
+/// Starts so many processes, one after another.
 ///
 /// # Errors
 /// A message if a process cannot be started or fails.
-pub(crate) fn measure(file: &Path, setup: Setup, times: usize) -> Result<Start, String> {
+pub(crate) fn starts(file: &Path, setup: Setup, times: usize) -> Result<Vec<Start>, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
     let Setup { isa, order, batch, threads } = setup;
     let numbers = [order, batch, threads].map(|number| number.to_string());
@@ -72,8 +72,7 @@ pub(crate) fn measure(file: &Path, setup: Setup, times: usize) -> Result<Start, 
         let start = serde_json::from_slice(&output.stdout);
         starts.push(start.map_err(|error| format!("the cold process wrote no result: {error}"))?);
     }
-    starts.sort_by_key(|start: &Start| start.answered);
-    Ok(starts[starts.len() / 2])
+    Ok(starts)
 }
 
 /// The cold process: the model's file, the setup and the time of the start stand behind [`CHILD`].

@@ -19,6 +19,11 @@ impl Numbers {
         (self.0 >> 32) as u32
     }
 
+    /// A number below `end`, which is small beside 2^32.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        ((u64::from(self.next()) * end as u64) >> 32) as usize
+    }
+
     /// Random words.
     pub(crate) fn words(&mut self, n: usize) -> Aligned<u32> {
         filled(zeros(n), || self.next())

@@ -3,26 +3,27 @@
 use crate::arguments::{positive, up_to};
 use crate::output::{Output, complain};
 use crate::report::record::Record;
+use crate::rounds::{Point, Rounds};
 use crate::text;
+use crate::workers::Workers;
 use clap::Args;
-use horq::{Threads, escaped, provenance};
-use horq_kernels::{Inline, Isa, Parallel};
-use horq_probe::clock::{Clock, ClockChoice, Timing};
+use horq::{escaped, provenance};
+use horq_kernels::{Isa, Parallel};
+use horq_probe::clock::{Clock, ClockChoice, Repeats, Timing};
+use horq_probe::load::Load;
 use horq_probe::machine;
 use horq_probe::peak::{Peaks, Unit};
 use indicatif::{ProgressBar, ProgressStyle};
-use rayon::prelude::*;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How things are measured.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Write one JSON object a line and result, as they come; `-` is standard output, tables then go to standard error
+    /// Write one JSON object a line and result, suite by suite; `-` is standard output, tables then go to standard error
     #[arg(long, value_name = "FILE", global = true)]
     pub json: Option<PathBuf>,
     /// Backends to measure [default: the best of this CPU, or the one that HORQ_ISA names; gemm: avx2 beside it]
@@ -31,9 +32,12 @@ pub(crate) struct Options {
     /// Threads
     #[arg(long, default_value_t = 1, value_parser = up_to(1024, "threads are"), global = true)]
     pub threads: usize,
-    /// Milliseconds spent on each measurement
+    /// Milliseconds spent on each measurement, over all its rounds
     #[arg(long, value_name = "MS", default_value = "60", value_parser = budget, global = true)]
     pub budget: Duration,
+    /// Rounds in which all points of a table take turns
+    #[arg(long, default_value_t = 5, value_parser = up_to(1000, "rounds are"), global = true)]
+    pub rounds: usize,
     /// Where cycles come from
     #[arg(long, value_enum, default_value = "auto", global = true)]
     pub clock: ClockChoice,
@@ -56,8 +60,10 @@ pub(crate) struct Harness {
     clock: Clock,
     /// The limits.
     pub peaks: Peaks,
-    /// What a measurement may take.
+    /// What a measurement may take in each round.
     pub budget: Duration,
+    /// Rounds in which the points of a table take turns.
+    pub rounds: usize,
     /// The backends to measure; the first is the main one.
     pub isas: Vec<Isa>,
     /// Whether `--isa` chose them.
@@ -71,45 +77,19 @@ pub(crate) struct Harness {
     json: Json,
     output: Rc<Output>,
     progress: Progress,
+    load: Option<Load>,
 }
+
+/// Points that take longer than so many budgets have no turn in later rounds than these.
+const LONG: (u32, usize) = (8, 3);
+/// Noise beyond this part is worth a warning; so is that part of a core.
+const CALM: f64 = 0.05;
 
 /// Where lines of JSON go.
 enum Json {
     Nowhere,
     Output,
     File(PathBuf, File),
-}
-
-/// Who runs the work: the caller's thread, or a pool of its own.
-pub(crate) struct Workers(Option<Arc<rayon::ThreadPool>>);
-
-impl Workers {
-    /// These workers as a session of the engine takes them.
-    pub(crate) fn for_session(&self) -> Threads {
-        self.0.clone().map_or(Threads::Inline, Threads::Pool)
-    }
-
-    /// Runs `work` on a thread of the pool, so that rayon inside it means this pool.
-    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.0 {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-    }
-}
-
-// SAFETY: a loop over the numbers, or a parallel iterator over them, which waits for its last call.
-unsafe impl Parallel for Workers {
-    fn threads(&self) -> usize {
-        self.0.as_ref().map_or(1, |pool| pool.current_num_threads())
-    }
-
-    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        match &self.0 {
-            Some(pool) => pool.install(|| (0..tasks).into_par_iter().for_each(task)),
-            None => Inline.run(tasks, task),
-        }
-    }
 }
 
 impl Harness {
@@ -130,13 +110,7 @@ impl Harness {
             // Line by line as they come, so a device or a FIFO will do.
             Some(path) => Json::File(path.clone(), File::create(path).map_err(|error| unwritten(path, &error))?),
         };
-        let workers = match options.threads {
-            1 => Workers(None),
-            threads => {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-                Workers(Some(Arc::new(pool.map_err(|error| format!("cannot start {threads} threads: {error}"))?)))
-            }
-        };
+        let workers = Workers::new(options.threads)?;
         let mut clock = Clock::open(options.clock, options.threads)?;
         let provenance = Record {
             cpu: machine::cpu(),
@@ -148,11 +122,24 @@ impl Harness {
         };
         let progress = Progress::new();
         progress.suite("the limits of this machine");
-        let peaks = Peaks::measure(&mut clock, options.budget, |name| progress.step(name));
-        let (budget, isas_chosen) = (options.budget, !options.isa.is_empty());
-        let records = vec![];
-        let harness =
-            Self { clock, peaks, budget, isas, isas_chosen, workers, provenance, records, json, output, progress };
+        let (rounds, isas_chosen) = (options.rounds, !options.isa.is_empty());
+        let (load, budget) = (Load::start(), options.budget / rounds as u32);
+        let peaks = Peaks::measure(&mut clock, rounds, budget, |name| progress.step(name));
+        let harness = Self {
+            clock,
+            peaks,
+            budget,
+            rounds,
+            isas,
+            isas_chosen,
+            workers,
+            provenance,
+            records: vec![],
+            json,
+            output,
+            progress,
+            load,
+        };
         let Record { cpu, commit, rustc, clock, date, .. } = &harness.provenance;
         harness
             .say(&format!("{cpu}\n{rustc}, commit {commit}, {date}, clock: {clock}, {} thread(s)", harness.threads()));
@@ -163,10 +150,33 @@ impl Harness {
     pub(crate) fn caption(&self) -> Vec<String> {
         let Record { cpu, commit, clock, date, .. } = &self.provenance;
         let rustc = self.provenance.compiler();
-        vec![
-            format!("{cpu}; {}; {} thread(s); clock: {clock}.", self.isas[0], self.threads()),
+        let (isa, threads, rounds) = (self.isas[0], self.threads(), self.rounds);
+        let mut lines = vec![
+            format!(
+                "Points: the fastest of {rounds} rounds in which all points took turns. Bars: from the fastest to the slowest round."
+            ),
+            format!("{cpu}; {isa}; {threads} thread(s); clock: {clock}."),
             format!("horq {} at commit {commit}, {rustc}, {date}.", env!("CARGO_PKG_VERSION")),
-        ]
+        ];
+        lines.extend(self.loaded());
+        lines
+    }
+
+    /// A warning if this machine was not calm while it measured, and how that was seen.
+    pub(crate) fn loaded(&self) -> Option<String> {
+        let mut seen = Vec::new();
+        if let Some((busy, cores)) = self.load.and_then(|load| load.of_others()).filter(|&(busy, _)| busy > CALM) {
+            seen.push(format!("other programs kept {busy:.1} of {cores} cores busy"));
+        }
+        if let Some(part) = self.clock.disturbed().filter(|&part| part > CALM) {
+            seen.push(format!("{} of the samples were interrupted", text::percent(Some(part))));
+        }
+        if let Some((name, part)) = self.peaks.moved().filter(|&(_, part)| part > CALM) {
+            let part = text::percent(Some(part));
+            seen.push(format!("a loop in registers took up to {part} more cycles in some rounds ({name})"));
+        }
+        let seen = (!seen.is_empty()).then(|| seen.join("; "));
+        seen.map(|seen| format!("This machine was loaded: {seen}."))
     }
 
     /// The backends to measure with each of `extra` beside them, where the choice was left to us and this CPU has it.
@@ -221,30 +231,60 @@ impl Harness {
         self.output.check()
     }
 
-    /// Times `work` of so many products of a kind beside their limit on a backend, or on the machine if none is named; on several
-    /// threads the limit is that of one times their number.
-    pub(crate) fn time_products(
-        &mut self,
-        unit: Unit,
-        isa: Option<Isa>,
-        macs: f64,
-        work: &mut dyn FnMut(&Workers),
-    ) -> (Timing, Option<f64>) {
+    /// Gives every point a turn in each round, so that what the machine does meanwhile meets them all.
+    pub(crate) fn take_turns(&mut self, suite: &str, points: &mut [Point<'_>]) {
+        for round in 1..=self.rounds {
+            for point in &mut *points {
+                self.progress.step(&format!("{suite}, round {round} of {}: {}", self.rounds, point.label));
+                self.turn(point, round);
+            }
+        }
+    }
+
+    fn turn(&mut self, point: &mut Point<'_>, round: usize) {
+        let long = |taken: Duration| taken > self.budget * LONG.0;
+        if round > LONG.1 && point.longest.is_some_and(long) {
+            return;
+        }
+        let start = Instant::now();
+        let bound = point.unit.and_then(|unit| self.bound(unit, point.isa, point.tables));
+        let (clock, workers, work) = (&mut self.clock, &self.workers, &mut point.work);
+        let timing = self.peaks.turn(clock, self.budget, bound, &mut point.repeats, &mut || work(workers, None));
+        point.longest = point.longest.max(Some(start.elapsed()));
+        point.rounds.add(timing);
+    }
+
+    /// The name of the limit of these products on a backend, or on the machine if none is named; of byte tables of that order if
+    /// one is given.
+    fn bound(&self, unit: Unit, isa: Option<Isa>, tables: Option<usize>) -> Option<&'static str> {
         let peaks = &self.peaks;
-        let bound = isa.map_or_else(|| peaks.best(unit), |isa| peaks.bound(unit, isa)).map(|peak| peak.limit.name);
-        let share = macs / self.threads() as f64;
-        let (peaks, workers) = (&mut self.peaks, &self.workers);
-        peaks.fraction(&mut self.clock, self.budget, bound, share, &mut || work(workers))
+        let peak = match (isa, tables) {
+            (Some(isa), Some(order)) => peaks.of_tables(isa, order),
+            (Some(isa), None) => peaks.bound(unit, isa),
+            (None, _) => peaks.best(unit),
+        };
+        peak.map(|peak| peak.limit.name)
     }
 
-    /// Times `work` without a limit beside it.
-    pub(crate) fn time_plain(&mut self, work: &mut dyn FnMut()) -> Timing {
-        self.clock.best(self.budget, work)
+    /// The part of their limit that so many products reach; on several threads the limit is that of one times their number.
+    pub(crate) fn fraction(&self, unit: Unit, isa: Option<Isa>, macs: f64, rounds: &Rounds) -> Option<f64> {
+        self.part_of(self.bound(unit, isa, None)?, macs, rounds)
     }
 
-    /// Times the scalar loop, which is slow, so that three samples of a part of the work have to do.
-    pub(crate) fn time_scalar(&mut self, work: &mut dyn FnMut()) -> Timing {
-        self.clock.best(self.budget / 3, work)
+    /// The part of the limit of byte tables that so many products of `order` planes reach.
+    pub(crate) fn fraction_of_tables(&self, isa: Isa, order: usize, macs: f64, rounds: &Rounds) -> Option<f64> {
+        // A lookup answers for all planes.
+        self.part_of(self.bound(Unit::Table, Some(isa), Some(order))?, macs / order as f64, rounds)
+    }
+
+    fn part_of(&self, bound: &str, macs: f64, rounds: &Rounds) -> Option<f64> {
+        let peak = self.peaks.iter().find(|peak| peak.limit.name == bound)?;
+        Some(peak.fraction(macs / self.threads() as f64, rounds.best()))
+    }
+
+    /// One turn of `work` without a limit beside it.
+    pub(crate) fn turn_plain(&mut self, repeats: &mut Repeats, work: &mut dyn FnMut()) -> Timing {
+        self.clock.turn(self.budget, repeats, work)
     }
 
     /// Where a record of these results is kept: below `folder`, by the CPU's name and the date, with the suite's name behind it

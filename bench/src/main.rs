@@ -12,11 +12,14 @@ mod harness;
 mod measure;
 mod networks;
 mod output;
+mod programs;
 mod report;
+mod rounds;
 mod run;
 mod suites;
 mod text;
 mod variants;
+mod workers;
 
 use clap::Parser;
 use horq::escaped;

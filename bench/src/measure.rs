@@ -1,88 +1,139 @@
-//! One layer measured in many ways: the scalar loop, the crate `gemm`, and variants of ours.
+//! Layers measured in many ways, in turns: the scalar loop, the crate `gemm`, and variants of ours.
 
 use crate::baselines::{fast_product, im2col, scalar_conv};
 use crate::cases::Layer;
-use crate::data::{Numbers, zeros};
 use crate::harness::Harness;
 use crate::report::record::Record;
-use crate::variants::Variant;
-use horq_kernels::{Isa, StageClock};
-use horq_probe::clock::Timing;
+use crate::rounds::{Point, Rounds};
+use crate::variants::{Operands, Scratch, Variant};
+use horq_kernels::{Isa, Parallel, StageClock};
 use horq_probe::peak::Unit;
+use std::rc::Rc;
 
-/// Times a layer as the fastest float product there is, then in each variant; with `scalar` the papers' scalar loop first. Emits
-/// all records and gives those of the variants.
+/// A layer on a backend, and what runs.
+pub(crate) struct Case {
+    pub layer: Layer,
+    pub isa: Isa,
+    pub variants: Vec<Variant>,
+    /// Whether the papers' scalar loop runs, too.
+    pub scalar: bool,
+}
+
+/// Times each layer as the scalar loop, as the fastest float product there is, and in each variant; all of them take turns. Emits
+/// all records, and gives those of the variants, a list for each case.
 ///
 /// # Errors
-/// A message if the shape is none, does not fit, or a line cannot be written.
-pub(crate) fn layer(
-    harness: &mut Harness,
-    suite: &str,
-    layer: &Layer,
-    isa: Isa,
-    variants: &[Variant],
-    scalar: bool,
-) -> Result<Vec<Record>, String> {
-    let (case, geometry) = (layer.name(), &layer.geometry);
-    let (sizes @ [m, n, k], macs) = (layer.sizes()?, layer.macs()?);
-    let threads = harness.threads();
-    let record = |engine: &str, unit, macs, timing| Record {
-        threads,
-        ..Record::new(suite, &case, engine, unit, macs, timing).of_product(sizes)
-    };
-    harness.step(&format!("{suite} {case}: float"));
-    let mut numbers = Numbers::new(2);
-    let (input, weights) = (numbers.floats(layer.samples * geometry.input_len()), numbers.floats(n * k));
-    let mut output = zeros(m * n);
-
-    let mut slow = None;
-    if scalar {
-        // One row in the middle of the image stands for all of them.
-        let [rows, columns] = geometry.validate().map_err(|error| error.to_string())?;
-        let row = rows / 2 * columns..(rows / 2 + 1) * columns;
-        let run = &mut || scalar_conv(geometry, &input, &weights, row.clone(), &mut output);
-        let timing = harness.time_scalar(run).scale(rows as f64);
-        harness.emit(Record { threads: 1, ..record("scalar", Unit::Float, macs, timing) })?;
-        slow = Some(timing);
+/// A message if a shape is none, does not fit, or a line cannot be written.
+pub(crate) fn layers(harness: &mut Harness, suite: &str, cases: &[Case]) -> Result<Vec<Vec<Record>>, String> {
+    let operands = Operands::of_layers(cases.iter().map(|case| &case.layer), true)?;
+    let mut points = Vec::new();
+    for case in cases {
+        case.points(&operands, &mut points)?;
     }
-    let speedup_scalar = |timing: Timing| slow.map(|slow: Timing| slow.over(timing));
+    harness.take_turns(suite, &mut points);
+    let mut points = points.into_iter();
+    cases.iter().map(|case| case.emit(harness, suite, &mut points)).collect()
+}
 
-    // Rows of a product lie as they are needed.
-    let unfolds = layer.samples == 1;
-    let mut unfolded = zeros(if unfolds { m * k } else { 0 });
-    let (mut float, limit_fraction) = harness.time_products(Unit::Float, None, macs, &mut |workers| {
-        workers.install(|| {
-            if unfolds {
-                im2col(geometry, &input, &mut unfolded);
-            }
-            fast_product(sizes, if unfolds { &unfolded } else { &input }, &weights, &mut output, threads);
-        });
-    });
-    drop(unfolded);
-    let by_crate = record(if unfolds { "im2col+gemm" } else { "gemm" }, Unit::Float, macs, float);
-    harness.emit(Record { limit_fraction, speedup_scalar: speedup_scalar(float), ..by_crate })?;
-
-    let mut records = Vec::new();
-    for &variant in variants {
-        harness.step(&format!("{suite} {case}: {}", variant.label()));
-        let mut run = variant.prepare(isa, layer)?;
-        let (unit, macs) = (variant.unit(), variant.macs(layer)?);
-        let (timing, limit_fraction) = harness.time_products(unit, Some(isa), macs, &mut |workers| run(workers, None));
-        if variant == Variant::Float {
-            float = float.min(timing);
+impl Case {
+    /// Adds its points: the scalar loop if it runs, the float product, each variant.
+    fn points(&self, operands: &Rc<Operands>, points: &mut Vec<Point<'static>>) -> Result<(), String> {
+        let Layer { geometry, samples } = self.layer;
+        let (name, sizes) = (self.layer.name(), self.layer.sizes()?);
+        let lens = [samples * geometry.input_len(), sizes[1] * sizes[2]];
+        let label = |what: &str| format!("{name} {}: {what}", self.isa);
+        if self.scalar {
+            // One row in the middle of the image stands for all of them.
+            let row = self.scalar_row()?;
+            let operands = operands.clone();
+            points.push(Point::new(label("scalar loop"), None, None, move |_, _| {
+                let output = &mut operands.scratch.borrow_mut().output;
+                scalar_conv(&geometry, &operands.input[..lens[0]], &operands.weights[..lens[1]], row.clone(), output);
+            }));
         }
-        let record = Record {
-            limit_fraction: limit_fraction.filter(|_| variant.is_bounded()),
-            speedup_scalar: speedup_scalar(timing),
-            speedup_float: Some(float.over(timing)),
-            ..record(variant.engine(), unit, macs, timing).on(isa).with_order(variant.order(), variant.mode())
-        };
-        let record =
-            if unit == Unit::Bit { staged(record, &mut |clock| run(&harness.workers, Some(clock))) } else { record };
-        records.push(record.clone());
-        harness.emit(record)?;
+        let floats = operands.clone();
+        points.push(Point::new(label("float"), Some(Unit::Float), None, move |workers, _| {
+            let Operands { input, weights, scratch } = &*floats;
+            let Scratch { unfolded, output } = &mut *scratch.borrow_mut();
+            let (input, weights, threads) = (&input[..lens[0]], &weights[..lens[1]], workers.threads());
+            // Rows of a product lie as they are needed.
+            let unfolded = (samples == 1).then(|| &mut unfolded[..sizes[0] * sizes[2]]);
+            workers.install(|| match unfolded {
+                Some(unfolded) => {
+                    im2col(&geometry, input, unfolded);
+                    fast_product(sizes, unfolded, weights, output, threads);
+                }
+                None => fast_product(sizes, input, weights, output, threads),
+            });
+        }));
+        for variant in &self.variants {
+            let mut run = variant.prepare(self.isa, &self.layer, operands)?;
+            let (label, unit) = (label(&variant.label()), Some(variant.unit()));
+            let point = Point::new(label, unit, Some(self.isa), move |workers, clock| run(workers, clock));
+            points.push(point.with_tables(variant.tables(self.isa, &self.layer)));
+        }
+        Ok(())
     }
-    Ok(records)
+
+    /// The pixels that the scalar loop computes.
+    fn scalar_row(&self) -> Result<std::ops::Range<usize>, String> {
+        let [rows, columns] = self.layer.geometry.validate().map_err(|error| error.to_string())?;
+        Ok(rows / 2 * columns..(rows / 2 + 1) * columns)
+    }
+
+    /// Takes its points, which have been measured, and emits their records.
+    fn emit(
+        &self,
+        harness: &mut Harness,
+        suite: &str,
+        points: &mut impl Iterator<Item = Point<'static>>,
+    ) -> Result<Vec<Record>, String> {
+        let (name, sizes, macs) = (self.layer.name(), self.layer.sizes()?, self.layer.macs()?);
+        let threads = harness.threads();
+        let record = |engine: &str, unit, macs, rounds: &Rounds| Record {
+            threads,
+            ..Record::of_rounds(suite, &name, engine, unit, macs, rounds).of_product(sizes)
+        };
+        let mut point = || points.next().expect("every case has its points");
+        let mut slow = None;
+        if self.scalar {
+            let rows = sizes[0] as f64 / self.scalar_row()?.len() as f64;
+            let rounds = point().rounds.scale(rows);
+            harness.emit(Record { threads: 1, ..record("scalar", Unit::Float, macs, &rounds) })?;
+            slow = Some(rounds);
+        }
+        let over_scalar = |rounds: &Rounds| slow.as_ref().map(|slow| slow.over(rounds));
+        let mut float = point().rounds;
+        let engine = if self.layer.samples == 1 { "im2col+gemm" } else { "gemm" };
+        let by_crate = record(engine, Unit::Float, macs, &float).faster_than(over_scalar(&float), None);
+        let limit_fraction = harness.fraction(Unit::Float, None, macs, &float);
+        harness.emit(Record { limit_fraction, ..by_crate })?;
+
+        let mut records = Vec::new();
+        for variant in &self.variants {
+            let Point { rounds, tables, mut work, .. } = point();
+            let (unit, macs) = (variant.unit(), variant.macs(&self.layer)?);
+            if *variant == Variant::Float {
+                float = float.min(rounds.clone());
+            }
+            let limit_fraction = match tables {
+                Some(order) => harness.fraction_of_tables(self.isa, order, macs, &rounds),
+                None => harness.fraction(unit, Some(self.isa), macs, &rounds),
+            };
+            let record = record(variant.engine(), unit, macs, &rounds)
+                .faster_than(over_scalar(&rounds), Some(float.over(&rounds)))
+                .on(self.isa)
+                .with_order(variant.order(), variant.mode());
+            let record = Record { limit_fraction, ..record };
+            let record = match unit {
+                Unit::Bit => staged(record, &mut |clock| work(&harness.workers, Some(clock))),
+                _ => record,
+            };
+            records.push(record.clone());
+            harness.emit(record)?;
+        }
+        Ok(records)
+    }
 }
 
 /// The record with its time by stage. Reading the clock between stages costs time, so the shares come from runs of their own.

@@ -4,6 +4,7 @@ use crate::chart::Figure;
 use crate::cli::{Cli, Command, Reports};
 use crate::harness::Harness;
 use crate::output::{Output, create_folder, save};
+use crate::programs;
 use crate::report::compare::Comparison;
 use crate::report::record::{self, Record};
 use crate::report::{crossover, tables};
@@ -32,15 +33,26 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, String> {
 fn execute(cli: &Cli, output: &Rc<Output>) -> Result<ExitCode, String> {
     let reports = &cli.reports;
     match &cli.command {
-        Some(Command::Compare { old, new, all }) => {
-            let (old, new) = (record::read(old)?, record::read(new)?);
-            return Ok(compare(&old, &new, *all, reports.fail_on_regression, &|text| output.say(text)));
+        Some(Command::Compare { old, new, runs, all, suite }) => {
+            let (blocks, planned) = match &suite[..] {
+                [] => (vec![[record::read_runs(old)?, record::read_runs(new)?]], 1),
+                _ => programs::take_turns([old, new], suite, *runs)?,
+            };
+            let comparison = Comparison::new(&blocks, planned);
+            comparison.report(*all, &|text| output.say(text));
+            let failed = reports.fail_on_regression && comparison.regressions()? > 0;
+            return Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS });
         }
         Some(Command::Tables { record }) => {
             if reports.documents.is_empty() {
                 return Err("tables needs --document FILE.md, whose tables it rewrites".into());
             }
             return rewrite(reports, record).map(|()| ExitCode::SUCCESS);
+        }
+        _ if reports.fail_on_regression => {
+            return Err("--fail-on-regression: one run cannot tell a change from noise; \
+                        `horq-bench compare OLD_PROGRAM NEW_PROGRAM -- SUITE` makes enough of both, in turns"
+                .into());
         }
         _ if !reports.documents.is_empty() && reports.record.is_none() => {
             return Err("--document needs --record DIR: its tables name the record that they come from".into());
@@ -63,6 +75,10 @@ fn execute(cli: &Cli, output: &Rc<Output>) -> Result<ExitCode, String> {
     let old = reports.compare.as_deref().map(record::read).transpose()?;
     let mut harness = Harness::new(&cli.options, output.clone())?;
     measure(&mut harness, cli.command.as_ref())?;
+    if let Some(warning) = harness.loaded() {
+        harness
+            .say(&format!("\n{warning} The spread is how much longer the slowest round took; the least time counts."));
+    }
     // A record of its own, beside that of the other suites.
     let suite = matches!(cli.command, Some(Command::Peers(_))).then_some("peers");
     keep(&harness, reports, suite)?;
@@ -73,8 +89,11 @@ fn execute(cli: &Cli, output: &Rc<Output>) -> Result<ExitCode, String> {
     if let Some(out) = out {
         write(&harness, out, &beside)?;
     }
-    let Some(old) = old else { return Ok(ExitCode::SUCCESS) };
-    Ok(compare(&old, &harness.records, false, reports.fail_on_regression, &|text| harness.say(text)))
+    if let Some(old) = old {
+        let blocks = [[vec![old], vec![harness.records.clone()]]];
+        Comparison::new(&blocks, 1).report(true, &|text| harness.say(text));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn measure(harness: &mut Harness, command: Option<&Command>) -> Result<(), String> {
@@ -111,7 +130,7 @@ fn all(harness: &mut Harness) -> Result<(), String> {
     harness.isas = with_all;
     gemm::run(harness, &gemm::Arguments::default())?;
     harness.isas = with_avx2.clone();
-    let mode = vec![ScaleMode::Fixed, ScaleMode::Image, ScaleMode::Window];
+    let mode = vec![ScaleMode::Fixed, ScaleMode::Image, ScaleMode::Window, ScaleMode::Halving];
     conv::run(harness, &conv::Arguments { order: vec![1, 2, 3, 4], mode, ..conv::Arguments::default() })?;
     weights::run(harness)?;
     harness.isas = isas.clone();
@@ -158,11 +177,4 @@ fn write(harness: &Harness, out: &Path, beside: &[Record]) -> Result<(), String>
     let drawn = if names.is_empty() { String::new() } else { format!(", {} (.svg, .png)", names.join(", ")) };
     harness.say(&format!("\nwritten to {}: results.jsonl, results.csv{drawn}", escaped(out)));
     Ok(())
-}
-
-/// Prints how `new` stands to `old`, and gives the exit status.
-fn compare(old: &[Record], new: &[Record], all: bool, fail: bool, say: &dyn Fn(&str)) -> ExitCode {
-    let comparison = Comparison::new(old, new);
-    comparison.report(all, say);
-    if fail && comparison.regressions() > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS }
 }

@@ -16,7 +16,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// Every key that `--help` and `docs/measuring.md` promise, in the order of the CSV.
 const KEYS: &str = "suite,case,engine,unit,m,n,k,order,mode,isa,threads,cycles,ns,macs,limit_fraction,speedup_scalar,\
-    speedup_float,spread,batch,p50,p90,p99,p999,max,throughput,allocations,quantize,bits,epilogue,float,file,arena,rss,\
+    speedup_float,spread,rounds,batch,p50,p90,p99,p999,max,throughput,allocations,quantize,bits,epilogue,float,file,arena,rss,\
     peak_rss,minor_faults,major_faults,cpu,commit,rustc,clock,date";
 
 #[test]
@@ -107,9 +107,15 @@ fn a_curve_leaves_results_a_record_and_figures() {
     assert!(text(&output.stdout).contains("each further order adds"), "{}", text(&output.stdout));
     let csv = text(&read("results.csv"));
     assert_eq!(csv.lines().next().unwrap(), KEYS);
-    // Three float engines, and eight orders in two modes.
-    assert_eq!(csv.lines().count(), 1 + 3 + 16);
-    assert_eq!(text(&read("results.jsonl")).lines().count(), 3 + 16);
+    // Three float engines, and eight orders in four modes.
+    assert_eq!(csv.lines().count(), 1 + 3 + 32);
+    assert_eq!(text(&read("results.jsonl")).lines().count(), 3 + 32);
+    // A line for each mode, a bar with its two ends for each point, and one caption that says what it is.
+    let drawn = text(&read("curve-order.svg"));
+    assert_eq!(drawn.matches("stroke-width=\"1.5\"").count(), 2 * 32 * 3);
+    assert!(
+        drawn.contains("halving scales") && drawn.contains("fixed scales") && drawn.contains("the fastest of 5 rounds")
+    );
     let cpus: Vec<_> = std::fs::read_dir(folder.path().join("kept")).unwrap().collect();
     assert_eq!(cpus.len(), 1);
     let record = std::fs::read_dir(cpus[0].as_ref().unwrap().path()).unwrap().next().unwrap().unwrap();
@@ -285,31 +291,47 @@ fn record(folder: &Path, name: &str, cycles: f64) {
 #[test]
 fn records_are_compared() {
     let folder = tempfile::tempdir().unwrap();
-    record(folder.path(), "old.csv", 1000.0);
-    for (cycles, summary, status) in [
-        (1020.0, "0 slower, 0 faster, 2 the same", 0),
-        (1100.0, "1 slower, 0 faster, 1 the same", 1),
-        (900.0, "0 slower, 1 faster", 0),
+    // Two cases, and 2 / C(2n, n) for each: seven runs of each program are enough.
+    for side in ["old", "slower", "faster", "few"] {
+        std::fs::create_dir(folder.path().join(side)).unwrap();
+        let runs = if side == "few" { 3 } else { 7 };
+        let cycles =
+            [("slower", 1100.0), ("faster", 900.0)].iter().find(|way| way.0 == side).map_or(1000.0, |way| way.1);
+        for run in 0..runs {
+            record(folder.path(), &format!("{side}/{run}.csv"), cycles + f64::from(run));
+        }
+    }
+    record(folder.path(), "one.csv", 9000.0);
+    for (new, summary, status) in [
+        ("old", "0 slower, 0 faster, 2 the same", 0),
+        ("slower", "1 slower, 0 faster, 1 the same", 1),
+        ("faster", "0 slower, 1 faster", 0),
+        ("few", "no verdict: 7 run(s) of the old and 3 of the new cannot tell a change of 2 case(s)", 2),
+        ("one.csv", "no verdict: 7 run(s) of the old and 1 of the new", 2),
     ] {
-        record(folder.path(), "new.csv", cycles);
-        let output = bench(&folder, "compare old.csv new.csv");
+        let output = bench(&folder, &format!("compare old {new}"));
         assert!(output.status.success() && text(&output.stdout).contains(summary), "{}", text(&output.stdout));
-        let output = bench(&folder, "compare old.csv new.csv --fail-on-regression");
-        assert_eq!(output.status.code(), Some(status), "{cycles}");
+        let output = bench(&folder, &format!("compare old {new} --fail-on-regression"));
+        assert_eq!(output.status.code(), Some(status), "{new}");
     }
     std::fs::write(folder.path().join("text.csv"), "not,a,record\n1,2,3\n").unwrap();
-    for (file, named) in [("none.csv", "cannot read none.csv"), ("text.csv", "text.csv is no record")] {
-        let output = bench(&folder, &format!("compare old.csv {file}"));
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    for (file, named) in [
+        ("none.csv", "cannot read none.csv"),
+        ("text.csv", "text.csv is no record"),
+        ("empty", "empty holds no record"),
+    ] {
+        let output = bench(&folder, &format!("compare old {file}"));
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(named), "{}", text(&output.stderr));
-        // Before anything is measured.
-        let output = bench(&folder, &format!("gemm --compare {file}"));
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     }
+    // Before anything is measured.
+    let output = bench(&folder, "gemm --compare none.csv");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
 }
 
 #[test]
-fn a_run_is_compared_with_a_record() {
+fn a_run_beside_a_record_shows_changes_but_no_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let run = "gemm --shape 5x33x70 --isa portable --budget 1";
     let output = bench(&folder, &format!("{run} --out first"));
@@ -317,7 +339,37 @@ fn a_run_is_compared_with_a_record() {
     let output = bench(&folder, &format!("{run} --compare first/results.csv"));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let printed = text(&output.stdout);
-    assert!(printed.contains("gemm: ") && printed.contains("on the mean of 1 cases"), "{printed}");
+    for expected in ["gemm: ", "on the mean of 1 cases", "cannot tell", "OLD_PROGRAM NEW_PROGRAM -- SUITE"] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+    // A gate that lets everything pass is none.
+    let output = bench(&folder, &format!("{run} --compare first/results.csv --fail-on-regression"));
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    assert!(text(&output.stderr).contains("one run cannot tell"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn programs_are_compared_in_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_horq-bench");
+    let suite = "gemm --shape 5x33x70 --isa portable --budget 1 --rounds 2";
+    let output = bench(&folder, &format!("compare --all {program} {program} --fail-on-regression -- {suite}"));
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("0 slower") && text(&output.stdout).contains("on the mean of 1 cases"));
+    let said = text(&output.stderr);
+    let order = said.lines().next().and_then(|line| line.strip_prefix("block 1: ")).expect("a line for each block");
+    assert_eq!([order[..6].matches('A').count(), order[..6].matches('B').count()], [3, 3], "{said}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    for (arguments, named) in [
+        (format!("compare {program} no-such-program -- gemm"), "cannot run no-such-program"),
+        (format!("compare {program} {program} -- gemm --shape 4"), "MxNxK"),
+        (format!("compare {program} {program} -- peak --isa portable --budget 1"), "no case of ours"),
+        (format!("compare {program} {program} --runs 2 -- gemm"), "3 to 20"),
+    ] {
+        let output = bench(&folder, &arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        assert!(text(&output.stderr).contains(named), "{arguments}: {}", text(&output.stderr));
+    }
 }
 
 #[test]

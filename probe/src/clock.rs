@@ -9,7 +9,8 @@ pub struct Timing {
     pub ns: f64,
     /// Core cycles; not a number where there is no way to know them.
     pub cycles: f64,
-    /// How much longer than this the median sample took, as a part of this; not a number where nobody knows.
+    /// How much longer than this others took that were measured beside it (of one turn the median sample, of several rounds the
+    /// slowest one), as a part of this; not a number where nobody knows.
     pub spread: f64,
 }
 
@@ -104,6 +105,17 @@ pub struct Clock {
     /// What reading the wall clock twice costs; the chains are timed by it, because it is the quicker one to read.
     wall_overhead: f64,
     source: String,
+    samples: u64,
+    /// Samples in which something else had the core for a while.
+    disturbed: u64,
+}
+
+/// How often a piece of work runs in one sample, which its first turn finds out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Repeats {
+    times: u64,
+    /// One sample takes so long that it warms itself.
+    long: bool,
 }
 
 /// A sample shorter than this is repeated inside one reading of the clock, which costs some tens of nanoseconds by time and
@@ -129,6 +141,8 @@ impl Clock {
             watch_overhead: watch.overhead(),
             wall_overhead: Watch::Wall.overhead(),
             source: String::new(),
+            samples: 0,
+            disturbed: 0,
         };
         if choice != ClockChoice::Time {
             match clock.open_counter() {
@@ -219,6 +233,8 @@ impl Clock {
         let gigahertz = before.max(self.gigahertz());
         // Where another process or another guest had the core in between, the accounts of CPU time are rough.
         let undisturbed = (wall - ns).abs() < 0.02 * ns;
+        self.samples += 1;
+        self.disturbed += u64::from(!undisturbed);
         let ns = if undisturbed { ns.max(wall) } else { ns };
         (Timing { ns, cycles: ns * gigahertz, spread: f64::NAN }.scale(1.0 / times as f64), undisturbed)
     }
@@ -235,30 +251,63 @@ impl Clock {
         Ok(Timing { ns, cycles: counter.read()? as f64, spread: f64::NAN }.scale(1.0 / times as f64))
     }
 
-    /// The best of as many samples as fit into `budget`, at least two, after a warm run.
-    pub fn best(&mut self, budget: Duration, work: &mut dyn FnMut()) -> Timing {
-        self.best_beside(budget, &mut || (), work).1
+    /// The part of all samples so far in which something else had the core for a while; none if this clock does not see that.
+    pub fn disturbed(&self) -> Option<f64> {
+        (self.samples > 0 && self.watch != Watch::Wall).then(|| self.disturbed as f64 / self.samples as f64)
     }
 
-    /// The best samples of two pieces of work that take turns within `budget`, so that both see the same frequency and neighbours.
-    pub fn best_beside(
+    /// The best of as many samples as fit into `budget`, at least one, after a warm run.
+    pub fn best(&mut self, budget: Duration, work: &mut dyn FnMut()) -> Timing {
+        self.turn(budget, &mut Repeats::default(), work)
+    }
+
+    /// The same for work that gets several turns.
+    pub fn turn(&mut self, budget: Duration, repeats: &mut Repeats, work: &mut dyn FnMut()) -> Timing {
+        let end = Instant::now() + budget;
+        let times = repeats.warm(budget, work);
+        let mut best = Best::default();
+        while best.0.is_empty() || Instant::now() < end {
+            best.add(self.sample(times, work));
+        }
+        best.timing()
+    }
+
+    /// The best samples of two pieces of work within `budget`, one after the other, so that both see the same frequency and
+    /// neighbours. The first one is short, and its samples are several even where the second one takes all the time.
+    pub fn turn_beside(
         &mut self,
         budget: Duration,
+        [first_repeats, second_repeats]: [&mut Repeats; 2],
         first: &mut dyn FnMut(),
         second: &mut dyn FnMut(),
     ) -> (Timing, Timing) {
+        const FEWEST_OF_FIRST: usize = 8;
         let end = Instant::now() + budget;
-        let times = [runs_per_sample(first), runs_per_sample(second)];
+        let times = [first_repeats.warm(budget, first), second_repeats.warm(budget, second)];
         let mut best = [Best::default(), Best::default()];
-        let mut samples = 0;
-        // Work that is long beside the budget gets two samples.
-        while samples < 2 || Instant::now() < end {
+        while best[1].0.is_empty() || Instant::now() < end {
             best[0].add(self.sample(times[0], first));
             best[1].add(self.sample(times[1], second));
-            samples += 1;
+        }
+        while best[0].0.len() < FEWEST_OF_FIRST {
+            best[0].add(self.sample(times[0], first));
         }
         let [first, second] = best.map(Best::timing);
         (first, second)
+    }
+}
+
+impl Repeats {
+    /// Warms the work up for a turn of `budget`; how often it runs in a sample.
+    fn warm(&mut self, budget: Duration, work: &mut dyn FnMut()) -> u64 {
+        if self.times == 0 {
+            let start = Instant::now();
+            self.times = runs_per_sample(work);
+            self.long = start.elapsed() > budget / 4;
+        } else if !self.long {
+            (0..self.times).for_each(|_| work());
+        }
+        self.times
     }
 }
 

@@ -3,5 +3,6 @@
 
 pub mod clock;
 pub mod display;
+pub mod load;
 pub mod machine;
 pub mod peak;

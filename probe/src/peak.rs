@@ -7,7 +7,7 @@ mod arch;
 #[path = "peak/x86_64.rs"]
 mod arch;
 
-use crate::clock::{Clock, Timing};
+use crate::clock::{Clock, Repeats, Timing};
 use horq_kernels::Isa;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -122,20 +122,49 @@ pub struct Peak {
     form: unsafe fn(u64),
     /// What one round of it takes.
     pub round: Timing,
+    /// What it took in the slowest turn so far.
+    slowest: Timing,
 }
 
 impl Peak {
     /// Measures the limit of one backend's bit products; none for `portable`, which has no instructions of its own.
     pub fn of(isa: Isa, clock: &mut Clock, budget: Duration) -> Option<Self> {
         let bits = |limit: &Limit| limit.isa == Some(isa) && limit.unit == Unit::Bit;
-        let limit = arch::limits().into_iter().find(bits)?;
-        Some(limit.measure(clock, budget))
+        Self::measured(arch::limits().into_iter().find(bits)?, clock, budget)
     }
 
     /// Measures the limit of one backend's byte tables at an order; none where the loop was not written.
     pub fn of_tables(isa: Isa, order: usize, clock: &mut Clock, budget: Duration) -> Option<Self> {
-        let limit = arch::limits().into_iter().find(|limit| limit.bounds_tables(isa, order))?;
-        Some(limit.measure(clock, budget))
+        Self::measured(arch::limits().into_iter().find(|limit| limit.bounds_tables(isa, order))?, clock, budget)
+    }
+
+    /// The fastest form of a limit.
+    fn measured(limit: Limit, clock: &mut Clock, budget: Duration) -> Option<Self> {
+        let forms = limit.peaks();
+        let budget = budget / forms.len() as u32;
+        forms
+            .into_iter()
+            .map(|mut peak| {
+                let taken = clock.best(budget, &mut || peak.run(ROUNDS));
+                peak.took(taken);
+                peak
+            })
+            .reduce(Self::faster)
+    }
+
+    fn faster(self, other: Self) -> Self {
+        if other.round.ns < self.round.ns { other } else { self }
+    }
+
+    /// Notes what a turn took.
+    fn took(&mut self, turn: Timing) {
+        let round = turn.scale(1.0 / ROUNDS as f64);
+        let (round, slowest) = match self.round.ns.is_nan() {
+            true => (round, round),
+            false => (self.round.min(round), if round.over(self.slowest) > 1.0 { round } else { self.slowest }),
+        };
+        let spread = slowest.over(round) - 1.0;
+        (self.round, self.slowest) = (Timing { spread, ..round }, slowest);
     }
 
     /// Units of one round.
@@ -179,15 +208,10 @@ impl Limit {
         self.unit == Unit::Table && self.isa == Some(isa) && (self.orders[0]..=self.orders[1]).contains(&order)
     }
 
-    /// Measures each form for its part of `budget` and keeps the fastest.
-    fn measure(self, clock: &mut Clock, budget: Duration) -> Peak {
-        let budget = budget / self.forms.len() as u32;
-        let forms = self.forms.iter().map(|&form| {
-            // SAFETY: `arch::limits` lists only what this CPU has.
-            let timing = clock.best(budget, &mut || unsafe { form(ROUNDS) });
-            Peak { limit: self, form, round: timing.scale(1.0 / ROUNDS as f64) }
-        });
-        forms.min_by(|a, b| a.round.ns.total_cmp(&b.round.ns)).expect("a limit has a form")
+    /// Its forms, not measured yet.
+    fn peaks(self) -> Vec<Peak> {
+        let unknown = Timing { ns: f64::NAN, cycles: f64::NAN, spread: f64::NAN };
+        self.forms.iter().map(|&form| Peak { limit: self, form, round: unknown, slowest: unknown }).collect()
     }
 }
 
@@ -195,13 +219,20 @@ impl Limit {
 pub struct Peaks(Vec<Peak>);
 
 impl Peaks {
-    /// Measures every limit for `budget`; calls `step` with the name of each first.
-    pub fn measure(clock: &mut Clock, budget: Duration, mut step: impl FnMut(&str)) -> Self {
-        let measure = |limit: Limit| {
-            step(limit.name);
-            limit.measure(clock, budget)
-        };
-        Self(arch::limits().into_iter().map(measure).collect())
+    /// Measures every limit in so many rounds, in all of which each of its forms has a turn of `budget`.
+    pub fn measure(clock: &mut Clock, rounds: usize, budget: Duration, mut step: impl FnMut(&str)) -> Self {
+        let mut limits: Vec<Vec<Peak>> = arch::limits().into_iter().map(Limit::peaks).collect();
+        for _ in 0..rounds.max(1) {
+            for forms in &mut limits {
+                step(forms[0].limit.name);
+                let budget = budget / forms.len() as u32;
+                for peak in forms {
+                    let taken = clock.best(budget, &mut || peak.run(ROUNDS));
+                    peak.took(taken);
+                }
+            }
+        }
+        Self(limits.into_iter().filter_map(|forms| forms.into_iter().reduce(Peak::faster)).collect())
     }
 
     /// All of them.
@@ -236,22 +267,29 @@ impl Peaks {
         of_unit.reduce(|a, b| if b.over(a) > 1.0 { b } else { a })
     }
 
-    /// The best of `work` within `budget` and the part that its `units` reach of the limit that `bound` picks. Samples of
-    /// the limit's own loop take turns with those of the work, and a faster sample of the limit counts from then on.
-    pub fn fraction(
+    /// The limit whose turns differed most, and how much longer its slowest one took than its fastest, as a part of that.
+    pub fn moved(&self) -> Option<(&'static str, f64)> {
+        let moved = self.0.iter().map(|peak| (peak.limit.name, peak.round.spread));
+        moved.max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// One turn of `work`. Samples of the loop of the limit that `bound` names come between its own, and a faster sample of the
+    /// limit counts from then on.
+    pub fn turn(
         &mut self,
         clock: &mut Clock,
         budget: Duration,
-        bound: Option<&'static str>,
-        units: f64,
+        bound: Option<&str>,
+        repeats: &mut Repeats,
         work: &mut dyn FnMut(),
-    ) -> (Timing, Option<f64>) {
+    ) -> Timing {
         let Some(peak) = self.0.iter_mut().find(|peak| Some(peak.limit.name) == bound) else {
-            return (clock.best(budget, work), None);
+            return clock.turn(budget, repeats, work);
         };
         let copy = *peak;
-        let (limit, timing) = clock.best_beside(budget, &mut || copy.run(ROUNDS), work);
-        peak.round = peak.round.min(limit.scale(1.0 / ROUNDS as f64));
-        (timing, Some(peak.fraction(units, timing)))
+        let own = &mut Repeats::default();
+        let (limit, timing) = clock.turn_beside(budget, [own, repeats], &mut || copy.run(ROUNDS), work);
+        peak.took(limit);
+        timing
     }
 }

@@ -49,7 +49,9 @@ fn draw_panel(svg: &mut String, panel: &Panel, left: f64, width: f64, legend_top
     let (x0, x1, y0, y1) = (left + LEFT, left + width - RIGHT, TOP + PLOT_HEIGHT, TOP);
     let x_values: Vec<f64> = panel.x_ticks.iter().map(|tick| tick.0).collect();
     let x = Axis::around(panel.x_scale, &x_values, [x0, x1]);
-    let y = Axis::reaching(panel.y_scale, panel.series.iter().flat_map(|s| s.points.iter().map(|p| p.1)), [y0, y1]);
+    let bars = |series: &'_ Series| series.bars.iter().flat_map(|bar| bar.1).collect::<Vec<f64>>();
+    let values = panel.series.iter().flat_map(|series| series.points.iter().map(|point| point.1).chain(bars(series)));
+    let y = Axis::reaching(panel.y_scale, values, [y0, y1]);
 
     text(svg, [(x0 + x1) / 2.0, TOP - 14.0], &panel.title, r#"font-size="14" text-anchor="middle""#);
     for (value, labelled) in y.ticks() {
@@ -80,6 +82,11 @@ fn draw_panel(svg: &mut String, panel: &Panel, left: f64, width: f64, legend_top
 
     for (i, series) in panel.series.iter().enumerate() {
         let points: Vec<[f64; 2]> = series.points.iter().filter_map(|&(px, py)| Some([x.at(px)?, y.at(py)?])).collect();
+        for &(at, range) in &series.bars {
+            if let (Some(x), [Some(low), Some(high)]) = (x.at(at), range.map(|value| y.at(value))) {
+                draw_bar(svg, x, [low, high], series.color);
+            }
+        }
         draw_series(svg, series, &points);
         let at = legend_top + LEGEND_LINE * i as f64;
         let sample = [[x0, at], [x0 + 15.0, at], [x0 + 30.0, at]];
@@ -128,6 +135,13 @@ fn draw_series(svg: &mut String, series: &Series, points: &[[f64; 2]]) {
         };
         marked.iter().for_each(|&point| draw_mark(svg, point, series.color, color));
     }
+}
+
+/// From where to where a value was.
+fn draw_bar(svg: &mut String, x: f64, [low, high]: [f64; 2], color: usize) {
+    let style = format!(r#"stroke="{}" stroke-width="1.5""#, PALETTE[color % PALETTE.len()]);
+    line(svg, [x, low], [x, high], &style);
+    [low, high].iter().for_each(|&y| line(svg, [x - 5.0, y], [x + 5.0, y], &style));
 }
 
 /// Each colour has a shape of its own, for prints without colour.

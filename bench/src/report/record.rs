@@ -1,12 +1,13 @@
 //! Results as lines: one object a result in JSON, one row in CSV, the same keys in both (`docs/measuring.md`).
 
+use crate::rounds::{Quotient, Rounds};
 use horq::escaped;
 use horq_kernels::{Isa, ScaleMode};
 use horq_probe::clock::Timing;
 use horq_probe::display::printable;
 use horq_probe::peak::Unit;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One result, of this run or of a kept record. A key without a meaning for a suite is null in JSON and empty in CSV; older
 /// records lack later keys. `horq-bench --help` says what each is.
@@ -30,6 +31,7 @@ pub(crate) struct Record {
     pub speedup_scalar: Option<f64>,
     pub speedup_float: Option<f64>,
     pub spread: Option<f64>,
+    pub rounds: Option<usize>,
     // What only networks, their layers and binary layers have.
     pub batch: Option<usize>,
     pub p50: Option<f64>,
@@ -55,6 +57,16 @@ pub(crate) struct Record {
     pub rustc: String,
     pub clock: String,
     pub date: String,
+    /// The least and greatest speed-ups within a round, for figures of this run.
+    #[serde(skip)]
+    pub ranges: Ranges,
+}
+
+/// Ranges of speed-ups over the rounds of this run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ranges {
+    pub scalar: Option<[f64; 2]>,
+    pub float: Option<[f64; 2]>,
 }
 
 impl Record {
@@ -74,6 +86,19 @@ impl Record {
             spread: Some((timing.spread * 1e4).round() / 1e4).filter(|spread| spread.is_finite()),
             ..Self::default()
         }
+    }
+
+    /// A record of `macs` in the fastest of some rounds.
+    pub(crate) fn of_rounds(suite: &str, case: &str, engine: &str, unit: Unit, macs: f64, rounds: &Rounds) -> Self {
+        Self { rounds: Some(rounds.count()), ..Self::new(suite, case, engine, unit, macs, rounds.best()) }
+    }
+
+    /// This record with its speed-ups over the scalar loop and the fastest float, where they are known.
+    pub(crate) fn faster_than(self, scalar: Option<Quotient>, float: Option<Quotient>) -> Self {
+        let value = |quotient: Option<Quotient>| quotient.map(|quotient| quotient.value);
+        let range = |quotient: Option<Quotient>| quotient.map(|quotient| quotient.range);
+        let ranges = Ranges { scalar: range(scalar), float: range(float) };
+        Self { speedup_scalar: value(scalar), speedup_float: value(float), ranges, ..self }
     }
 
     /// This record with rows, columns and depth of a product.
@@ -148,4 +173,22 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Record>, String> {
     let records: Result<Vec<Record>, _> = csv::Reader::from_reader(&bytes[..]).into_deserialize().collect();
     let records = records.map_err(|error| format!("{name} is no record of this program: {error}"))?;
     if records.is_empty() { Err(format!("{name} holds no results")) } else { Ok(records) }
+}
+
+/// Reads one kept record, or all those of a folder: runs.
+///
+/// # Errors
+/// A message that names the file or the folder.
+pub(crate) fn read_runs(path: &Path) -> Result<Vec<Vec<Record>>, String> {
+    if !path.is_dir() {
+        return Ok(vec![read(path)?]);
+    }
+    let unread = |error: std::io::Error| format!("cannot read {}: {error}", escaped(path));
+    let files = path.read_dir().map_err(unread)?.map(|entry| Ok(entry?.path()));
+    let files: Vec<PathBuf> = files.collect::<Result<_, _>>().map_err(unread)?;
+    let records: Vec<_> = files.iter().filter(|file| file.extension().is_some_and(|csv| csv == "csv")).collect();
+    if records.is_empty() {
+        return Err(format!("{} holds no record", escaped(path)));
+    }
+    records.into_iter().map(|file| read(file)).collect()
 }

@@ -1,14 +1,17 @@
 //! The suite `conv`: whole binary convolutions, f32 in and f32 out, beside float convolutions of the same shape.
 
 use crate::arguments::{mode, order, positive, sizes};
-use crate::cases::{Layer, MODES, SHAPES};
+use crate::cases::{Layer, SHAPES};
 use crate::harness::Harness;
-use crate::measure;
+use crate::measure::{self, Case};
 use crate::text;
 use crate::variants::Variant;
 use clap::Args;
 use horq_kernels::ScaleMode;
 use horq_probe::peak::Unit;
+
+/// The paper's scales, the cheap ones, and those for which all orders cost about the same.
+const MODES: [ScaleMode; 3] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Halving];
 
 /// Which convolutions run, and how.
 #[derive(Args, Clone, Debug)]
@@ -25,7 +28,7 @@ pub(crate) struct Arguments {
     /// Planes of the activations [default: 1 and 2]
     #[arg(long, value_delimiter = ',', value_parser = order)]
     pub order: Vec<usize>,
-    /// Scale modes: window (one scale a receptive field, the paper's), image, fixed, none, halving (beside the same by popcount) [default: window and image]
+    /// Scale modes: window (one scale a receptive field, the paper's), image, fixed, none, halving (beside the same by popcount) [default: window, image, halving]
     #[arg(long, value_delimiter = ',', value_parser = mode)]
     pub mode: Vec<ScaleMode>,
 }
@@ -75,32 +78,34 @@ pub(crate) fn variants(layer: &Layer, orders: &[usize], modes: &[ScaleMode]) -> 
 pub(crate) fn run(harness: &mut Harness, arguments: &Arguments) -> Result<(), String> {
     harness.suite("conv");
     let orders = if arguments.order.is_empty() { &[1, 2] } else { &arguments.order[..] };
-    let modes = if arguments.mode.is_empty() { &MODES } else { &arguments.mode[..] };
-    let mut table = Vec::new();
+    let modes = if arguments.mode.is_empty() { &MODES[..] } else { &arguments.mode };
+    let mut cases = Vec::new();
     for isa in harness.isas.clone() {
-        for layer in arguments.layers() {
-            let variants = variants(&layer, orders, modes);
-            let records = measure::layer(harness, "conv", &layer, isa, &variants, true)?;
-            for (record, variant) in records.iter().zip(variants).filter(|(record, _)| record.unit == Unit::Bit) {
-                let stage = |ns: Option<f64>| text::or_dash(ns.map(|ns| format!("{:.0} %", 100.0 * ns / record.ns)));
-                table.push(vec![
-                    record.case.clone(),
-                    isa.name().into(),
-                    text::or_dash(record.order),
-                    variant.quantizer().into(),
-                    text::micros(record.ns),
-                    text::number(record.per_cycle()),
-                    text::percent(record.limit_fraction),
-                    stage(record.quantize),
-                    stage(record.bits),
-                    stage(record.epilogue),
-                    text::number(record.speedup_float),
-                    text::number(record.speedup_scalar),
-                ]);
-            }
+        let case = |layer| Case { layer, isa, variants: variants(&layer, orders, modes), scalar: true };
+        cases.extend(arguments.layers().into_iter().map(case));
+    }
+    let mut table = Vec::new();
+    for (case, records) in cases.iter().zip(measure::layers(harness, "conv", &cases)?) {
+        for (record, variant) in records.iter().zip(&case.variants).filter(|(record, _)| record.unit == Unit::Bit) {
+            let stage = |ns: Option<f64>| text::or_dash(ns.map(|ns| format!("{:.0} %", 100.0 * ns / record.ns)));
+            table.push(vec![
+                record.case.clone(),
+                case.isa.name().into(),
+                text::or_dash(record.order),
+                variant.quantizer().into(),
+                text::micros(record.ns),
+                text::percent(record.spread),
+                text::number(record.per_cycle()),
+                text::percent(record.limit_fraction),
+                stage(record.quantize),
+                stage(record.bits),
+                stage(record.epilogue),
+                text::number(record.speedup_float),
+                text::number(record.speedup_scalar),
+            ]);
         }
     }
-    let header = "layer (H x W x C x N) | isa | order | mode | us | bMAC/cycle | of limit | quantize | bits | epilogue | x float | x scalar";
+    let header = "layer (H x W x C x N) | isa | order | mode | us | spread | bMAC/cycle | of limit | quantize | bits | epilogue | x float | x scalar";
     harness.table("conv: whole layers, f32 in, f32 out (packed: planes in, planes out)", header, table);
     Ok(())
 }

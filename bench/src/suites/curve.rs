@@ -3,11 +3,11 @@
 use crate::cases::{Layer, MODES};
 use crate::chart::{Figure, Mark, Panel, Scale, Series, Style, crossing};
 use crate::harness::Harness;
-use crate::measure;
+use crate::measure::{self, Case};
 use crate::report::crossover::{Contest, Kind};
 use crate::report::record::Record;
-use crate::suites::conv;
 use crate::text;
+use crate::variants::Variant;
 use clap::ValueEnum;
 use horq_kernels::{Isa, ScaleMode};
 use horq_probe::peak::Unit;
@@ -75,6 +75,12 @@ impl Curve {
         }
     }
 
+    /// The paper's scales and the cheap ones; over the order also constants, free ones and those that halve.
+    const fn modes(self) -> &'static [ScaleMode] {
+        const ORDERS: [ScaleMode; 4] = [ScaleMode::Window, ScaleMode::Image, ScaleMode::Fixed, ScaleMode::Halving];
+        if matches!(self, Self::Order) { &ORDERS } else { &MODES }
+    }
+
     /// The layer and its order at a value of x.
     fn at(self, x: usize) -> (Layer, usize) {
         let (side, kernel, channels, order) = match self {
@@ -135,32 +141,32 @@ pub(crate) fn run(harness: &mut Harness, curves: &[Curve]) -> Result<(), String>
     let isa = harness.isas[0];
     for &which in curves {
         harness.suite(which.suite());
-        let mut table = Vec::new();
         // Orders share their layer and its float times.
         let shared = if which == Curve::Order { which.values().len() } else { 1 };
-        for xs in which.values().chunks(shared) {
-            let layer = which.at(xs[0]).0;
-            let orders: Vec<usize> = xs.iter().map(|&x| which.at(x).1).collect();
-            let variants = conv::variants(&layer, &orders, &MODES);
-            let records = measure::layer(harness, which.suite(), &layer, isa, &variants, true)?;
-            for (x, &order) in xs.iter().zip(&orders) {
-                let of = |mode: ScaleMode| {
-                    let here = |r: &&Record| r.order == Some(order) && r.mode.as_deref() == Some(mode.name());
-                    records.iter().find(here).expect("every mode was measured")
-                };
-                let [window, image] = MODES.map(of);
-                let mut row = vec![x.to_string()];
-                row.extend([window, image].iter().flat_map(|r| [text::micros(r.ns), text::percent(r.limit_fraction)]));
-                row.extend([window, image].map(|record| text::number(record.speedup_scalar)));
-                row.extend([window, image].map(|record| text::number(record.speedup_float)));
+        let groups: Vec<&[usize]> = which.values().chunks(shared).collect();
+        let case = |xs: &&[usize]| {
+            let orders = xs.iter().map(|&x| which.at(x).1);
+            let of_order = |order| which.modes().iter().map(move |&mode| Variant::Binary { order, mode });
+            let variants = [Variant::Float].into_iter().chain(orders.flat_map(of_order)).collect();
+            Case { layer: which.at(xs[0]).0, isa, variants, scalar: true }
+        };
+        let cases: Vec<Case> = groups.iter().map(case).collect();
+        let mut table = Vec::new();
+        for (records, xs) in measure::layers(harness, which.suite(), &cases)?.iter().zip(groups) {
+            // Behind the float convolution, by x and mode.
+            let binary = xs.iter().flat_map(|&x| which.modes().iter().map(move |mode| (x, mode)));
+            for ((x, mode), record) in binary.zip(&records[1..]) {
+                let (layer, order) = which.at(x);
                 let depth = layer.geometry.depth();
+                let mut row = vec![x.to_string(), mode.name().into(), text::micros(record.ns)];
+                row.extend([record.spread, record.limit_fraction].map(text::percent));
+                row.extend([record.speedup_scalar, record.speedup_float].map(text::number));
                 let models = [paper_model(order, depth), full_model(order, depth, FILTERS)];
                 row.extend(models.map(|model| text::number(Some(model))));
                 table.push(row);
             }
         }
-        let columns = "window us | of limit | image us | of limit | x scalar, window | x scalar, image | x float, window | \
-                       x float, image | model S | model S'";
+        let columns = "mode | us | spread | of limit | x scalar | x float | model S | model S'";
         let title = format!("{}: {}", which.suite(), which.title());
         harness.table(&title, &format!("{} | {columns}", which.x_label()[0]), table);
         if which == Curve::Order {
@@ -172,33 +178,54 @@ pub(crate) fn run(harness: &mut Harness, curves: &[Curve]) -> Result<(), String>
 
 /// What each order adds to the time, and how far the last one lies from the line through the first two.
 fn say_steps(harness: &Harness) {
-    for mode in MODES.map(ScaleMode::name) {
+    for mode in Curve::Order.modes().iter().map(|mode| mode.name()) {
         let records = Curve::Order.records(harness).into_iter().filter(|(_, r)| r.mode.as_deref() == Some(mode));
         let times: Vec<f64> = records.map(|(_, record)| record.ns / 1e3).collect();
         let steps: Vec<String> = times.windows(2).map(|pair| text::number(Some(pair[1] - pair[0]))).collect();
-        if let [first, second, .., last] = times[..] {
-            let line = first + (second - first) * (times.len() - 1) as f64;
-            let (off, steps) = (text::percent(Some(last / line - 1.0)), steps.join(", "));
-            harness.say(&format!(
-                "{mode}: us that each further order adds: {steps}; the last lies {off} off the first two's line"
-            ));
+        if steps.is_empty() {
+            continue;
         }
+        let mut said = format!("{mode}: us that each further order adds: {}", steps.join(", "));
+        // Where orders cost about the same there is no line.
+        if let [first, second, .., last] = times[..]
+            && second > 1.5 * first
+        {
+            let line = first + (second - first) * (times.len() - 1) as f64;
+            said += &format!("; the last lies {} off the first two's line", text::percent(Some(last / line - 1.0)));
+        }
+        harness.say(&said);
     }
 }
 
 /// A value of the records in a mode, by x.
-fn by_x(records: &[(f64, &Record)], mode: ScaleMode, value: impl Fn(&Record) -> Option<f64>) -> Vec<(f64, f64)> {
+fn by_x<T>(records: &[(f64, &Record)], mode: ScaleMode, value: impl Fn(&Record) -> Option<T>) -> Vec<(f64, T)> {
     let of_mode = records.iter().filter(|(_, record)| record.mode.as_deref() == Some(mode.name()));
     of_mode.filter_map(|&(x, record)| Some((x, value(record)?))).collect()
 }
 
-/// A value of the records, a line a mode.
-fn measured(records: &[(f64, &Record)], name: &str, value: impl Fn(&Record) -> Option<f64>) -> Vec<Series> {
-    let line = |(color, mode): (_, ScaleMode)| {
+/// A mode's place in the palette.
+const fn color(mode: ScaleMode) -> usize {
+    match mode {
+        ScaleMode::Window => 0,
+        ScaleMode::Image => 1,
+        ScaleMode::Halving => 6,
+        _ => 5,
+    }
+}
+
+/// A value of the records and its range over the rounds, a line a mode that was measured.
+fn measured(
+    records: &[(f64, &Record)],
+    name: &str,
+    value: impl Fn(&Record) -> Option<f64>,
+    range: impl Fn(&Record) -> Option<[f64; 2]>,
+) -> Vec<Series> {
+    let line = |mode: ScaleMode| {
+        let (points, bars) = (by_x(records, mode, &value), by_x(records, mode, &range));
         let name = format!("{name}, {} scales", mode.name());
-        Series { name, points: by_x(records, mode, &value), style: Style::Measured, color }
+        (!points.is_empty()).then(|| Series { bars, ..Series::new(name, points, Style::Measured, color(mode)) })
     };
-    MODES.into_iter().enumerate().map(line).collect()
+    Curve::Order.modes().iter().filter_map(|&mode| line(mode)).collect()
 }
 
 /// Times against the limit, a panel for each curve that was measured; beside orders the int8 of a record of `peers`.
@@ -207,21 +234,24 @@ pub(crate) fn times(harness: &Harness, contests: &[Contest<'_>]) -> Option<(Stri
     let contest = contests.iter().find(|contest| contest.case == layer);
     let panel = |which: Curve| {
         let records = which.records(harness);
-        let mut series = measured(&records, "measured", |record| Some(record.ns / 1e3));
-        let points = by_x(&records, MODES[1], |record| Some(record.ns / 1e3 * record.limit_fraction?));
-        series.push(Series { name: "the bit products at their limit".into(), points, style: Style::Limit, color: 2 });
+        let us = |record: &Record| record.ns / 1e3;
+        let slowest = |record: &Record| Some([us(record), us(record) * (1.0 + record.spread?)]);
+        let mut series = measured(&records, "measured", |record| Some(us(record)), slowest);
+        let measured = series.len();
+        let points = by_x(&records, ScaleMode::Image, |record| Some(us(record) * record.limit_fraction?));
+        series.push(Series::new("the bit products at their limit", points, Style::Limit, 2));
         let mut marks = Vec::new();
-        let rivals = [(Kind::Int8, 3), (Kind::Int8Vectors, 6)];
+        let rivals = [(Kind::Int8, 3), (Kind::Int8Vectors, 4)];
         for (kind, color) in rivals.into_iter().filter(|_| which == Curve::Order) {
             let Some(rival) = contest.and_then(|contest| contest.rival(kind)) else { continue };
             let points = which.points(|_| rival.ns / 1e3);
-            let crossed = crossing(&series[1].points, &points, which.x_scale());
+            let crossed = series[..measured].iter().filter_map(|ours| crossing(&ours.points, &points, which.x_scale()));
             marks.extend(crossed.map(|at| Mark { at, label: text::number(Some(at.0)) }));
             let name = format!("best {} of the record beside: {}", kind.name(), rival.engine);
-            series.push(Series { name, points, style: Style::Model, color });
+            series.push(Series::new(name, points, Style::Model, color));
         }
         let y_scale = if which == Curve::Order { Scale::Linear } else { Scale::Log(10.0) };
-        let marks_name = "image scales are even with int8, at this order".into();
+        let marks_name = "even with int8, at this order".into();
         series.iter().any(|series| !series.points.is_empty()).then(|| Panel {
             marks,
             marks_name,
@@ -250,15 +280,18 @@ pub(crate) fn figure(harness: &Harness, which: Curve) -> Option<(String, Figure)
             let (layer, order) = which.at(x);
             value(order, layer.geometry.depth())
         });
-        Series { name: name.into(), points, style, color }
+        Series::new(name, points, style, color)
     };
-    let mut over_scalar = measured(&records, "measured over the scalar loop", |record| record.speedup_scalar);
+    let name = "measured over the scalar loop";
+    let mut over_scalar = measured(&records, name, |record| record.speedup_scalar, |record| record.ranges.scalar);
     let name = "model S(K): 64 binary operations a clock, one float MAC";
     over_scalar.push(line(name, 2, Style::Model, &paper_model));
     let with_quantizing = |order, depth| full_model(order, depth, FILTERS);
     over_scalar.push(line("model S'(K): the same with quantizing", 3, Style::Model, &with_quantizing));
 
-    let mut over_float = measured(&records, "measured over the fastest f32", |record| record.speedup_float);
+    let name = "measured over the fastest f32";
+    let mut over_float = measured(&records, name, |record| record.speedup_float, |record| record.ranges.float);
+    let measured = over_float.len();
     let mut others = vec![line("the fastest f32 itself", 4, Style::Limit, &|_, _| 1.0)];
     let peaks = &harness.peaks;
     // int8 at the peak of its instruction, over the measured float time: an upper bound of any int8 engine.
@@ -269,11 +302,11 @@ pub(crate) fn figure(harness: &Harness, which: Curve) -> Option<(String, Figure)
         };
         let (name, points) =
             (format!("bound of int8: {} at its peak", int8.limit.name), by_x(&records, MODES[0], bound));
-        others.push(Series { name, points, style: Style::Model, color: 3 });
+        others.push(Series::new(name, points, Style::Model, 3));
     }
     let crossed = |other: &Series| {
-        let at = [0, 1].map(|mode: usize| crossing(&over_float[mode].points, &other.points, which.x_scale()));
-        at.into_iter().flatten().collect::<Vec<_>>()
+        let ours = over_float[..measured].iter();
+        ours.filter_map(|ours| crossing(&ours.points, &other.points, which.x_scale())).collect::<Vec<_>>()
     };
     let label = |x: f64| if x < 10.0 { format!("{x:.1}") } else { format!("{x:.0}") };
     let marks = others.iter().flat_map(crossed).map(|at| Mark { at, label: label(at.0) }).collect();

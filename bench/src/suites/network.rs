@@ -12,10 +12,11 @@ use crate::harness::Harness;
 use crate::networks::Network;
 use crate::output::{create_folder, save};
 use crate::report::record::Record;
+use crate::rounds::Rounds;
 use clap::{Args, ValueEnum};
 use horq::{Model, Order, ScaleMode, Session, SessionOptions, escaped};
-use horq_kernels::Isa;
-use horq_probe::clock::Timing;
+use horq_kernels::{Aligned, Isa};
+use horq_probe::clock::{Repeats, Timing};
 use horq_probe::peak::Unit;
 use latency::Latency;
 use layers::Layers;
@@ -136,12 +137,20 @@ struct Case {
     file: NamedTempFile,
 }
 
-/// What was measured, in runs of `batch` samples.
-struct Measured {
+/// A session that takes turns with others, and what was measured so far, in runs of `batch` samples.
+struct Running {
+    case: Case,
+    isa: Isa,
     batch: usize,
-    timing: Timing,
+    session: Session,
+    /// Reading the clock between layers costs time, so the layers come from a session of their own.
+    profiled: Session,
+    input: Aligned<f32>,
+    output: Vec<f32>,
+    repeats: Repeats,
+    rounds: Rounds,
     latency: Latency,
-    start: Start,
+    starts: Vec<Start>,
     layers: Layers,
 }
 
@@ -152,7 +161,7 @@ struct Measured {
 pub(crate) fn run(harness: &mut Harness, arguments: &Arguments, depth: Depth) -> Result<(), String> {
     harness.suite("network");
     let sources = if arguments.networks.is_empty() { Arguments::few().networks } else { arguments.networks.clone() };
-    let mut rows = tables::Rows::default();
+    let mut all = Vec::new();
     for isa in harness.isas.clone() {
         for source in &sources {
             for (order, mode) in choices(source, arguments)? {
@@ -161,13 +170,23 @@ pub(crate) fn run(harness: &mut Harness, arguments: &Arguments, depth: Depth) ->
                 if let Some(folder) = &arguments.save {
                     case.save(folder)?;
                 }
-                let result = case.measure(harness, isa, arguments, depth)?;
-                case.records(harness, isa, &result).into_iter().try_for_each(|record| harness.emit(record))?;
-                rows.add(&case, isa, &result);
-                if depth == Depth::Whole {
-                    tables::layers(harness, &case, isa, &result);
-                }
+                all.push(case.start(harness, isa, arguments.batch)?);
             }
+        }
+    }
+    for round in 1..=harness.rounds {
+        for running in &mut all {
+            harness.step(&format!("network, round {round} of {}: {}", harness.rounds, running.case.title()));
+            running.turn(harness, arguments, depth)?;
+        }
+    }
+    let mut rows = tables::Rows::default();
+    for running in &mut all {
+        running.starts.sort_by_key(|start| start.answered);
+        running.records(harness).into_iter().try_for_each(|record| harness.emit(record))?;
+        rows.add(running);
+        if depth == Depth::Whole {
+            tables::layers(harness, running);
         }
     }
     rows.print(harness);
@@ -227,48 +246,56 @@ impl Case {
         save(&path, self.model.file())
     }
 
-    fn measure(
-        &self,
-        harness: &mut Harness,
-        isa: Isa,
-        arguments: &Arguments,
-        depth: Depth,
-    ) -> Result<Measured, String> {
+    fn start(self, harness: &Harness, isa: Isa, batch: usize) -> Result<Running, String> {
         let readable = |error: horq::Error| format!("{}: {error}", self.title());
-        let options =
-            SessionOptions::new().isa(isa).order(Order::new(self.order).map_err(readable)?).batch(arguments.batch);
+        let options = SessionOptions::new().isa(isa).order(Order::new(self.order).map_err(readable)?).batch(batch);
         let options = options.threads(harness.workers.for_session());
         let mut session = Session::new(&self.model, options.clone()).map_err(readable)?;
-        let input = Numbers::new(3).floats(arguments.batch * session.input_len());
-        let mut output = vec![0.0; arguments.batch * session.output_len()];
+        let profiled = Session::new(&self.model, options.profile(true)).map_err(readable)?;
+        let input = Numbers::new(3).floats(batch * session.input_len());
+        let mut output = vec![0.0; batch * session.output_len()];
         session.run(&input, &mut output).map_err(readable)?;
+        let (repeats, rounds, latency, starts, layers) = Default::default();
+        let case = self;
+        Ok(Running { case, isa, batch, session, profiled, input, output, repeats, rounds, latency, starts, layers })
+    }
+}
 
+impl Running {
+    fn turn(&mut self, harness: &mut Harness, arguments: &Arguments, depth: Depth) -> Result<(), String> {
+        let Self { case, session, input, output, .. } = self;
         let (budgets, starts) = depth.repeats();
-        let budget = harness.budget * budgets;
-        let mut run = || session.run(&input, &mut output).expect("the same run has succeeded");
-        let latency = Latency::measure(arguments.runs, budget, &mut run);
-        let timing = harness.time_plain(&mut run);
-        // Reading the clock between layers costs time, so the layers come from a session of their own.
-        let session = Session::new(&self.model, options.profile(true)).map_err(readable)?;
-        let layers = Layers::measure(session, budget, &input, &mut output).map_err(readable)?;
-        let setup = Setup { order: self.order, batch: arguments.batch, threads: harness.threads(), isa };
-        let start = cold::measure(self.file.path(), setup, starts)?;
-        Ok(Measured { batch: arguments.batch, timing, latency, start, layers })
+        let (budget, rounds) = (harness.budget * budgets, harness.rounds);
+        let mut run = || session.run(input, output).expect("the same run has succeeded");
+        self.latency.take(arguments.runs.map(|runs| runs.div_ceil(rounds)), budget, &mut run);
+        self.rounds.add(harness.turn_plain(&mut self.repeats, &mut run));
+        let layers = self.layers.take(&mut self.profiled, budget, input, output);
+        layers.map_err(|error| format!("{}: {error}", case.title()))?;
+        let setup = Setup { order: case.order, batch: self.batch, threads: harness.threads(), isa: self.isa };
+        self.starts.extend(cold::starts(case.file.path(), setup, starts.div_ceil(rounds))?);
+        Ok(())
+    }
+
+    /// The cold start of median time.
+    fn cold(&self) -> &Start {
+        &self.starts[self.starts.len() / 2]
     }
 
     /// The whole network's record, its layers' and its cold start's.
-    fn records(&self, harness: &Harness, isa: Isa, result: &Measured) -> Vec<Record> {
-        let &Measured { batch, timing, ref latency, ref start, ref layers } = result;
+    fn records(&self, harness: &Harness) -> Vec<Record> {
+        let Self { case, batch, latency, layers, .. } = self;
+        let (batch, start, timing) = (*batch, self.cold(), self.rounds.best());
         let record = |suite: &str, part: &str, unit, macs: f64, timing| Record {
             threads: harness.threads(),
             batch: Some(batch),
-            ..Record::new(suite, &format!("{}{part}", self.name), "horq", unit, macs, timing)
-                .on(isa)
-                .with_order(Some(self.order), self.mode)
+            ..Record::new(suite, &format!("{}{part}", case.name), "horq", unit, macs, timing)
+                .on(self.isa)
+                .with_order(Some(case.order), case.mode)
         };
         let lone = |ns| Timing { ns, cycles: f64::NAN, spread: f64::NAN };
         let macs = (layers.macs() * batch as u64) as f64;
         let mut records = vec![Record {
+            rounds: Some(self.rounds.count()),
             p50: latency.percentile(0.5),
             p90: latency.percentile(0.9),
             p99: latency.percentile(0.99),
@@ -288,7 +315,7 @@ impl Case {
             records.push(Record { limit_fraction, quantize, bits, epilogue, float, ..record });
         }
         records.push(Record {
-            file: Some(self.model.file_len()),
+            file: Some(case.model.file_len()),
             arena: Some(start.arena),
             rss: start.rss,
             peak_rss: start.peak_rss,

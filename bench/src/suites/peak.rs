@@ -15,13 +15,14 @@ pub(crate) fn run(harness: &mut Harness) -> Result<(), String> {
         let Limit { name, unit, isa, .. } = peak.limit;
         let record = Record::new("peak", name, "limit", unit, peak.per_round(), peak.round);
         let [per_cycle, per_ns] = [record.per_cycle(), Some(peak.per_ns())].map(text::number);
-        table.push(vec![name.into(), unit.name().into(), per_cycle, per_ns, text::or_dash(isa)]);
-        let record = Record { limit_fraction: Some(1.0), ..record };
+        let spread = text::percent(record.spread);
+        table.push(vec![name.into(), unit.name().into(), per_cycle, per_ns, spread, text::or_dash(isa)]);
+        let record = Record { limit_fraction: Some(1.0), rounds: Some(harness.rounds), ..record };
         records.push(isa.map_or(record.clone(), |isa| record.on(isa)));
     }
     records.into_iter().try_for_each(|record| harness.emit(record))?;
     let title = "peak: the limits of this machine, one thread, in registers";
-    harness.table(title, "instructions | unit | per cycle | per ns | limit of", table);
+    harness.table(title, "instructions | unit | per cycle | per ns | spread | limit of", table);
     let peaks = &harness.peaks;
     let Some(bits) = peaks.of(harness.isas[0]) else { return Ok(()) };
     for (name, unit) in [("f32", Unit::Float), ("int8", Unit::Int8)] {

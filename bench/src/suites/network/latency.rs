@@ -3,44 +3,45 @@
 use crate::allocations;
 use std::time::{Duration, Instant};
 
-/// Fewer runs say nothing about a distribution.
-const FEWEST: usize = 10;
-/// Memory for so many latencies is reserved before the first run.
-const MOST: usize = 1 << 17;
+/// Fewer runs in a round say nothing about a distribution.
+const FEWEST: usize = 3;
+/// Memory for so many latencies is reserved before the first run of a round.
+const MOST: usize = 1 << 15;
 /// Before the first latency is taken.
 const WARM_RUNS: usize = 3;
 
 /// The latencies of some runs.
+#[derive(Default)]
 pub(super) struct Latency {
-    /// Nanoseconds, the shortest first.
+    /// Nanoseconds, the shortest first once all are there.
     sorted: Vec<f64>,
     /// Calls of the allocator during all runs.
     allocations: u64,
 }
 
 impl Latency {
-    /// Takes the latency of `runs` runs, or of as many as fit into `budget`.
-    pub(super) fn measure(runs: Option<usize>, budget: Duration, run: &mut dyn FnMut()) -> Self {
-        let mut sorted = Vec::with_capacity(runs.unwrap_or(MOST));
+    /// Takes the latency of so many further runs, or of as many as fit into `budget`.
+    pub(super) fn take(&mut self, runs: Option<usize>, budget: Duration, run: &mut dyn FnMut()) {
+        self.sorted.reserve(runs.unwrap_or(MOST));
         (0..WARM_RUNS).for_each(|_| run());
-        let end = Instant::now() + budget;
+        let (end, first) = (Instant::now() + budget, self.sorted.len());
         let before = allocations::calls();
         loop {
             let start = Instant::now();
             run();
             let stop = Instant::now();
-            sorted.push((stop - start).as_nanos() as f64);
+            self.sorted.push((stop - start).as_nanos() as f64);
+            let taken = self.sorted.len() - first;
             let enough = match runs {
-                Some(runs) => sorted.len() >= runs,
-                None => sorted.len() >= FEWEST && (stop >= end || sorted.len() == MOST),
+                Some(runs) => taken >= runs,
+                None => taken >= FEWEST && (stop >= end || taken == MOST),
             };
             if enough {
                 break;
             }
         }
-        let allocations = allocations::calls() - before;
-        sorted.sort_by(f64::total_cmp);
-        Self { sorted, allocations }
+        self.allocations += allocations::calls() - before;
+        self.sorted.sort_by(f64::total_cmp);
     }
 
     /// Nanoseconds that this part of the runs stay within; none if there were too few to have one beyond it.
@@ -105,9 +106,12 @@ mod tests {
     #[test]
     fn as_many_runs_as_asked_for() {
         let mut count = 0;
-        let latency = Latency::measure(Some(25), Duration::ZERO, &mut || count += 1);
-        assert_eq!((latency.runs(), count), (25, 25 + WARM_RUNS));
-        assert_eq!(Latency::measure(None, Duration::ZERO, &mut || ()).runs(), FEWEST);
+        let mut latency = Latency::default();
+        latency.take(Some(20), Duration::ZERO, &mut || count += 1);
+        latency.take(Some(5), Duration::ZERO, &mut || count += 1);
+        assert_eq!((latency.runs(), count), (25, 25 + 2 * WARM_RUNS));
+        latency.take(None, Duration::ZERO, &mut || ());
+        assert_eq!(latency.runs(), 25 + FEWEST);
         assert!(latency.throughput(2) > 0.0);
     }
 }

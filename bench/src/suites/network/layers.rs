@@ -8,40 +8,41 @@ use std::time::{Duration, Instant};
 
 /// A round of runs takes at least so long.
 const ROUND: Duration = Duration::from_millis(1);
-/// Rounds of which the best time of each layer counts, at least.
-const FEWEST: usize = 3;
 
 /// The layers of a network in the order of execution, each in its best round.
+#[derive(Default)]
 pub(super) struct Layers(pub(super) Vec<LayerProfile>);
 
 impl Layers {
-    /// Runs a profiling session for `budget`.
-    pub(super) fn measure(
-        mut session: Session,
+    /// Runs a profiling session for `budget`, once at least.
+    pub(super) fn take(
+        &mut self,
+        session: &mut Session,
         budget: Duration,
         input: &[f32],
         output: &mut [f32],
-    ) -> Result<Self, Error> {
+    ) -> Result<(), Error> {
+        let best = &mut self.0;
+        let end = Instant::now() + budget;
         session.run(input, output)?;
-        let mut best: Vec<LayerProfile> = Vec::new();
-        let (end, mut rounds) = (Instant::now() + budget, 0);
-        while rounds < FEWEST || Instant::now() < end {
+        loop {
             session.reset_profile();
             let start = Instant::now();
             while start.elapsed() < ROUND {
                 session.run(input, output)?;
             }
-            rounds += 1;
             if best.is_empty() {
-                best = session.profile().to_vec();
+                *best = session.profile().to_vec();
             }
             for (best, layer) in best.iter_mut().zip(session.profile()) {
                 if nanoseconds(layer) < nanoseconds(best) {
                     best.clone_from(layer);
                 }
             }
+            if Instant::now() >= end {
+                return Ok(());
+            }
         }
-        Ok(Self(best))
     }
 
     /// Nanoseconds of one run, profiled.

@@ -3,7 +3,7 @@
 use crate::cases::{Layer, SQUARE};
 use crate::data::Numbers;
 use crate::networks::Network;
-use crate::variants::Variant;
+use crate::variants::{Operands, Variant};
 use horq::{Model, Order, Session, SessionOptions};
 use horq_kernels::{Geometry, Inline, Isa, ScaleMode};
 use horq_probe::peak::Unit;
@@ -120,8 +120,9 @@ impl Case {
         let binary = self.modes().iter().flat_map(|&mode| ORDERS.map(move |order| Variant::Binary { order, mode }));
         // First layers keep their weights, or 8 bits of them.
         let plain = if self.modes().is_empty() { &Variant::PLAIN[..2] } else { &Variant::PLAIN[..] };
+        let operands = Operands::of_layers(&[layer], false)?;
         let ours = |variant: Variant| {
-            let mut work = variant.prepare(isa, &layer)?;
+            let mut work = variant.prepare(isa, &layer, &operands)?;
             Ok(Ours { variant, macs: variant.macs(&layer)?, run: Box::new(move || work(&Inline, None)) })
         };
         plain.iter().copied().chain(binary).map(ours).collect()

@@ -6,7 +6,7 @@ use super::process::Failure;
 use super::ratio::Spread;
 use super::report::SUITE;
 use super::{Hello, Request, Running, label};
-use crate::cold::{Setup, measure};
+use crate::cold::{Setup, starts};
 use crate::harness::Harness;
 use crate::networks::Network;
 use crate::report::record::Record;
@@ -57,8 +57,8 @@ pub(super) fn compare(harness: &mut Harness, installation: &Installation, peers:
     let mut theirs: Vec<Vec<Phases>> = vec![vec![]; variants.len()];
     for turn in 1..=TIMES {
         harness.step(&format!("peers {}{SUFFIX}: turn {turn} of {TIMES}", case.name));
-        let start = measure(file.path(), setup, 1)?;
-        ours.push([start.started as f64, (start.answered - start.started) as f64]);
+        let start = starts(file.path(), setup, 1)?;
+        ours.extend(start.iter().map(|start| [start.started as f64, (start.answered - start.started) as f64]));
         for ((peer, variant), times) in variants.iter().zip(&mut theirs) {
             match start_cold(installation, peer, &case, variant) {
                 Ok(phases) => times.push(phases),

@@ -39,17 +39,14 @@ fn panel(contest: &Contest<'_>, rows: &[Record]) -> Panel {
     let mut series: Vec<Series> = modes
         .into_iter()
         .enumerate()
-        .map(|(color, mode)| Series {
-            name: format!("horq, {mode}"),
-            points: by_order(&|row| row.engine == "horq" && row.mode.as_deref() == Some(mode)),
-            style: Style::Measured,
-            color,
+        .map(|(color, mode)| {
+            let points = by_order(&|row| row.engine == "horq" && row.mode.as_deref() == Some(mode));
+            Series::new(format!("horq, {mode}"), points, Style::Measured, color)
         })
         .collect();
     let points = by_order(&|row| row.engine == "openvino" && row.unit == Unit::Bit);
     if !points.is_empty() {
-        let name = "OpenVINO binary (above 1 composed)".into();
-        series.push(Series { name, points, style: Style::Measured, color: 2 });
+        series.push(Series::new("OpenVINO binary (above 1 composed)", points, Style::Measured, 2));
     }
     let mut marks = Vec::new();
     for rival in &contest.rivals {
@@ -62,12 +59,7 @@ fn panel(contest: &Contest<'_>, rows: &[Record]) -> Panel {
         if let Some((order, true)) = contest.even_at(rival) {
             marks.push(Mark { at: (order, rival.ns / 1000.0), label: text::number(Some(order)) });
         }
-        series.push(Series {
-            name: format!("{}: {}", rival.kind.name(), rival.engine),
-            points,
-            style: Style::Model,
-            color,
-        });
+        series.push(Series::new(format!("{}: {}", rival.kind.name(), rival.engine), points, Style::Model, color));
     }
     Panel {
         title: contest.case.to_owned(),
