@@ -57,7 +57,6 @@ fn binary_layers(criterion: &mut Criterion) {
                     max_order: order,
                     max_batch: 1,
                     pool: None,
-                    hands_over: false,
                 };
                 let conv = BinaryConv::new(isa(), spec, &[&panels]).expect("the shape is valid");
                 let len = conv.scratch_len();

@@ -287,7 +287,7 @@ impl Variant {
 /// What a binary layer is made from.
 const fn spec(geometry: Geometry, max_batch: usize, max_order: usize, mode: ScaleMode) -> BinarySpec {
     let padding = Padding::ValidTaps;
-    BinarySpec { geometry, padding, mode, max_order, max_batch, pool: None, hands_over: false }
+    BinarySpec { geometry, padding, mode, max_order, max_batch, pool: None }
 }
 
 /// A binary layer, its panels and what it was made from.

@@ -44,15 +44,7 @@ struct Lengths {
 }
 
 fn run_binary(isa: Isa, mode: ScaleMode, pool: Option<usize>, change: impl Fn(&mut Lengths)) {
-    let spec = BinarySpec {
-        geometry: GEOMETRY,
-        padding: Padding::ValidTaps,
-        mode,
-        max_order: 3,
-        max_batch: 2,
-        pool,
-        hands_over: false,
-    };
+    let spec = BinarySpec { geometry: GEOMETRY, padding: Padding::ValidTaps, mode, max_order: 3, max_batch: 2, pool };
     let good = vec![0; GEOMETRY.bit_panel_len()];
     let conv = BinaryConv::new(isa, spec, &[&good]).expect("a good layer");
     let [rows, columns] = spec.output().expect("a good layer");

@@ -228,8 +228,7 @@ impl Weights for Binary {
 impl Binary {
     fn spec(&self, context: &Context<'_>, Site { geometry, padding, pool }: Site) -> BinarySpec {
         let Quantizer { order, mode, .. } = self.quantizer;
-        let hands_over = context.reader.is_some();
-        BinarySpec { geometry, padding, mode, max_order: order, max_batch: context.batch, pool, hands_over }
+        BinarySpec { geometry, padding, mode, max_order: order, max_batch: context.batch, pool }
     }
 }
 

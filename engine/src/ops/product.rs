@@ -225,7 +225,7 @@ impl<L: Layout, W: Weights> Product for Weighted<L, W> {
     fn binary(&self, input: Shape, max_batch: usize) -> Option<BinarySpec> {
         let (quantizer, geometry) = (self.weights.quantizer()?, self.layout.geometry(input).ok()?);
         let (padding, mode, max_order) = (self.layout.pad_value(), quantizer.mode, quantizer.order);
-        Some(BinarySpec { geometry, padding, mode, max_order, max_batch, pool: None, hands_over: false })
+        Some(BinarySpec { geometry, padding, mode, max_order, max_batch, pool: None })
     }
 
     fn macs(&self, products: u64) -> Macs {

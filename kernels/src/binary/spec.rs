@@ -29,9 +29,6 @@ pub struct BinarySpec {
     /// none if the layer does not pool. The steps before see the convolution's output and add none to it, those after see
     /// the pooled one.
     pub pool: Option<usize>,
-    /// Whether its output goes on as planes of another layer, whose signs thresholds may decide at order 1
-    /// ([`BinaryCall::pack`]): popcount does that in registers. A choice of speed, not of results.
-    pub hands_over: bool,
 }
 
 /// One weight basis: W ~ alpha B.

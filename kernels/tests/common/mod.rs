@@ -255,7 +255,6 @@ impl Layer {
                 max_order: MAX_ORDER,
                 max_batch,
                 pool: None,
-                hands_over: false,
             },
             order: 1,
             scales: vec![0.9, 0.5, 0.25, 0.125, 0.06, 0.03, 0.015, 0.008],
@@ -281,7 +280,6 @@ impl Layer {
             max_order,
             max_batch: samples + rng.random_range(0..=1),
             pool: None,
-            hands_over: rng.random(),
         };
         let [rows, columns] = geometry.validate().expect("a geometry that fits");
         let steps = if rng.random() { rng.random_range(1..=4) } else { 0 };
