@@ -25,6 +25,12 @@ use crate::tiles::{
 pub(crate) trait Backend: Simd {
     /// Whether [`Self::bits`] takes triples of words in the parity basis ([`crate::tiles::count::parity`]).
     const PARITY: bool = false;
+    /// Panels that [`Self::floats`] should take at a time where many rows follow: as many as its widest tile, where what
+    /// other panels of a task take would drive them out of the L1 cache.
+    const FLOAT_PANELS: usize = 4;
+    /// Whether weights of a codebook are decoded once into the L1 cache for many rows, rather than in each tile: where a
+    /// lookup of sixteen weights takes more instructions than the products of a tile hide.
+    const DECODE_ONCE: bool = true;
     /// The tables of signed sums that suit this backend's lookups.
     type Tables: Tables<Self>;
     /// Runs [`crate::tiles::bits::bits`] with the way of counting and the tile shape that suit this backend.
@@ -46,6 +52,12 @@ pub(crate) trait Backend: Simd {
     }
     /// Whether [`Self::int8`] wants activations of -128 to 127 rather than of 0 to 255, given [`Int8Operands::dot`].
     fn signed_bytes(self, dot: bool) -> bool;
+    /// Whether [`Self::int8`] is faster on pairs of 16 bits ([`Int8Operands::wide`]), which then hold signed bytes, given
+    /// [`Int8Operands::dot`].
+    #[inline(always)]
+    fn widens_bytes(self, _dot: bool) -> bool {
+        false
+    }
 }
 
 /// Work that is written once over [`Backend`].

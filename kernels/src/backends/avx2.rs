@@ -3,7 +3,7 @@
 use super::Backend;
 use crate::simd::avx2::Avx2;
 use crate::simd::dot::Dot;
-use crate::simd::dot_x86::{AvxVnni, Maddubs};
+use crate::simd::dot_x86::{AvxVnni, Maddubs, Pairs};
 use crate::tiles::binary_weight::{Eights, binary_weight};
 use crate::tiles::count::carry::CarrySave;
 use crate::tiles::count::plain::Plain;
@@ -17,6 +17,8 @@ use crate::tiles::{
 const CARRY_SAVE: usize = 48;
 
 impl Backend for Avx2 {
+    /// A panel of 144 elements of the depth takes 9 KiB of an L1 cache of 32 KiB; four of them and the rows do not fit.
+    const FLOAT_PANELS: usize = 1;
     type Tables = Eights;
 
     /// 4 rows x 1 panel: 8 byte counters, 2 weights, the table, the mask and 4 temporaries in 16 registers. In carry-save
@@ -36,14 +38,21 @@ impl Backend for Avx2 {
         floats::<Self, 4, 1, 4, 1, 4>(self, job);
     }
 
-    /// vpdpbusd with 6 rows x 1 panel: 12 accumulators, 2 weights and a broadcast in 16 registers. Without it 4 x 1: 8
-    /// accumulators, 2 weights, an activation, its magnitude, ones and temporaries.
+    /// vpdpbusd, or vpmaddwd on pairs of 16 bits, with 6 rows x 1 panel: 12 accumulators, 2 weights, a broadcast and a product in
+    /// 16 registers. On bytes without vpdpbusd 4 x 1: 8 accumulators, 2 weights, an activation, its magnitude, ones and
+    /// temporaries.
     #[inline(always)]
     fn int8(self, job: &Job<Int8Operands<'_>>) {
         match AvxVnni::try_new() {
             Some(vnni) if job.dot => int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
+            _ if job.wide => int8::<Self, Pairs, 6, 1, 6, 1, 1>(self, Pairs, job),
             _ => int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
         }
+    }
+
+    #[inline(always)]
+    fn widens_bytes(self, dot: bool) -> bool {
+        !dot
     }
 
     #[inline(always)]

@@ -126,8 +126,11 @@ impl Product for Floats<'_> {
         // Panels that are used for one tile only pass through the cache as they come.
         let spans = if block.rows.len() <= TILE { 1 } else { depth.div_ceil(BLOCK) };
         let span = depth.div_ceil(spans).next_multiple_of(4);
+        let panels = if spans == 1 { block.panels } else { S::FLOAT_PANELS };
         for first in (0..depth).step_by(span) {
-            self.span(simd, first..depth.min(first + span), image, block, output);
+            for part in block.parts(panels) {
+                self.span(simd, first..depth.min(first + span), image, &part, output);
+            }
         }
     }
 }
