@@ -20,17 +20,21 @@ use crate::tiles::binary_weight::Tables;
 use crate::tiles::{
     BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands,
 };
+use std::mem::MaybeUninit;
 
 /// A backend: its tile shapes and its ways of counting and multiplying.
 pub(crate) trait Backend: Simd {
     /// Whether [`Self::bits`] takes triples of words in the parity basis ([`crate::tiles::count::parity`]).
     const PARITY: bool = false;
-    /// Panels that [`Self::floats`] should take at a time where many rows follow: as many as its widest tile, where what
-    /// other panels of a task take would drive them out of the L1 cache.
-    const FLOAT_PANELS: usize = 4;
+    /// Panels that pass by all rows of a task of f32 weights before the next do, and elements of the depth at a time: what
+    /// the L1 cache holds beside a few rows.
+    const FLOAT_SPAN: [usize; 2] = [4, 144];
     /// Whether weights of a codebook are decoded once into the L1 cache for many rows, rather than in each tile: where a
     /// lookup of sixteen weights takes more instructions than the products of a tile hide.
     const DECODE_ONCE: bool = true;
+    /// Rows whose tables of signed sums lie in the L1 cache while all panels of a task read them: a multiple of the height of
+    /// [`Self::binary_weight`]'s tile, at most 8.
+    const TABLE_ROWS: usize = 8;
     /// The tables of signed sums that suit this backend's lookups.
     type Tables: Tables<Self>;
     /// Runs [`crate::tiles::bits::bits`] with the way of counting and the tile shape that suit this backend.
@@ -57,6 +61,11 @@ pub(crate) trait Backend: Simd {
     #[inline(always)]
     fn widens_bytes(self, _dot: bool) -> bool {
         false
+    }
+    /// Runs [`crate::tiles::int8::widen`], where [`Self::widens_bytes`] says so.
+    #[inline(always)]
+    fn widen(self, _quads: &[i8], _pairs: &mut [MaybeUninit<u32>]) {
+        unreachable!("this backend multiplies bytes");
     }
 }
 

@@ -8,17 +8,23 @@ use crate::tiles::binary_weight::{Eights, binary_weight};
 use crate::tiles::count::carry::CarrySave;
 use crate::tiles::count::plain::Plain;
 use crate::tiles::{
-    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands, bits::bits,
-    codebook::codebook, floats::floats, int8::int8, tables::tables,
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands,
+    bits::bits,
+    codebook::codebook,
+    floats::floats,
+    int8::{int8, widen},
+    tables::tables,
 };
+use std::mem::MaybeUninit;
 
 /// Words of a row from which on carry-save counting wins: what it leaves to count at the end of a row costs as much as it
 /// saves on 36 words (Golden Cove). One row alone is left plain: four panels side by side are four streams from memory.
 const CARRY_SAVE: usize = 48;
 
 impl Backend for Avx2 {
-    /// A panel of 144 elements of the depth takes 9 KiB of an L1 cache of 32 KiB; four of them and the rows do not fit.
-    const FLOAT_PANELS: usize = 1;
+    /// 15 KiB of an L1 cache of 32 KiB. Tiles are one panel wide, so other panels would gain nothing.
+    const FLOAT_SPAN: [usize; 2] = [1, 240];
+    const TABLE_ROWS: usize = 6;
     type Tables = Eights;
 
     /// 4 rows x 1 panel: 8 byte counters, 2 weights, the table, the mask and 4 temporaries in 16 registers. In carry-save
@@ -56,6 +62,11 @@ impl Backend for Avx2 {
     }
 
     #[inline(always)]
+    fn widen(self, quads: &[i8], pairs: &mut [MaybeUninit<u32>]) {
+        widen(self, Pairs, quads, pairs);
+    }
+
+    #[inline(always)]
     fn has_dot(self) -> bool {
         AvxVnni::is_available()
     }
@@ -65,10 +76,11 @@ impl Backend for Avx2 {
         if dot { AvxVnni::SIGNED } else { <Maddubs as Dot<Self>>::SIGNED }
     }
 
-    /// 4 rows x 1 panel: 8 accumulators, 4 indices and temporaries in 16 registers, the tables as memory operands.
+    /// 3 rows x 1 panel: 6 accumulators, 4 indices, a table of two registers and 4 temporaries in 16 registers. Both halves of a
+    /// panel read a table from a register: vpermps with the table in memory takes twice as long on Zen 3.
     #[inline(always)]
     fn binary_weight(self, job: &Job<BinaryWeightOperands<'_>>) {
-        binary_weight::<Self, Eights, 4, 1, 2>(self, job);
+        binary_weight::<Self, Eights, 3, 1, 2>(self, job);
     }
 
     /// 4 rows x 1 panel: 8 accumulators, 2 codes, 2 weights and temporaries in 16 registers.

@@ -8,7 +8,6 @@ use crate::memory::{Memory, bytes, with_capacity};
 use crate::parallel::{Disjoint, Grid, Parallel, panels_of_task};
 use crate::shape::{Block, Cut, Geometry, MAX_ELEMENTS};
 use crate::simd::LANES;
-use crate::tiles::int8::widen;
 use crate::tiles::{Epilogue, Int8Operands, Job, Output};
 use crate::weights::int8::{self, QUAD, Runs};
 use pulp::bytemuck::{Pod, cast_slice_mut};
@@ -188,7 +187,8 @@ impl Int8Conv {
     pub fn memory(isa: Isa, spec: Int8Spec) -> Result<Memory, Error> {
         let conv = Self::without_tables(isa, spec)?;
         let lists = if conv.widens { 3 } else { 1 };
-        let kept = bytes::<u32>(&[lists, Runs::new(&spec.geometry).rows()]) + bytes::<i32>(&[spec.geometry.padded_filters()]);
+        let kept =
+            bytes::<u32>(&[lists, Runs::new(&spec.geometry).rows()]) + bytes::<i32>(&[spec.geometry.padded_filters()]);
         Ok(Memory { tables: kept + conv.skeleton.windows.list_bytes(), words: conv.scratch_len(), ..Memory::default() })
     }
 
@@ -478,7 +478,7 @@ impl Wide<'_> {
         let geometry = &conv.spec.geometry;
         let (panel, quads) = (block.panel(geometry), conv.offsets.len());
         let row = LANES * QUAD;
-        widen(&call.panels[(panel * quads + span.start) * row..][..span.len() * row], &mut widened.0);
+        simd.widen(&call.panels[(panel * quads + span.start) * row..][..span.len() * row], &mut widened.0);
         conv.skeleton.rows::<_, WIDE_ROWS>(
             image,
             block,

@@ -15,3 +15,9 @@ pub(crate) trait Dot<S: Simd>: Copy {
     /// Adds the products of each lane, exactly. Weights are i8 other than -128.
     fn dot(self, simd: S, sum: S::Counts, activation: Self::Activation, weight: S::Words) -> S::Counts;
 }
+
+/// A way of multiplying pairs of 16 bits.
+pub(crate) trait Widen<S: Simd>: Dot<S> {
+    /// The first two and the last two of four signed bytes a lane, as pairs of 16 bits.
+    fn widen(self, simd: S, quads: S::Words) -> [S::Counts; 2];
+}

@@ -13,7 +13,7 @@
 use crate::simd::Simd;
 use crate::simd::avx2::Avx2;
 use crate::simd::avx512::{Avx512, Count512};
-use crate::simd::dot::Dot;
+use crate::simd::dot::{Dot, Widen};
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
@@ -186,6 +186,27 @@ impl Dot<Avx2> for Pairs {
                 _mm256_add_epi32(sum[0], _mm256_madd_epi16(activation, weight[0])),
                 _mm256_add_epi32(sum[1], _mm256_madd_epi16(activation, weight[1])),
             ]
+        }
+    }
+}
+
+impl Widen<Avx2> for Pairs {
+    /// Each byte goes to the upper half of its 16 bits, from where a shift takes it down with its sign.
+    #[inline(always)]
+    fn widen(self, _: Avx2, quads: [__m256i; 2]) -> [[__m256i; 2]; 2] {
+        // SAFETY: the backend's token proves AVX2.
+        unsafe {
+            let first = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 0, 1, 4, 4, 4, 5, 8, 8, 8, 9, 12, 12, 12, 13));
+            let last = _mm256_add_epi8(first, _mm256_set1_epi8(2));
+            [first, last].map(
+                #[inline(always)]
+                |place| {
+                    [
+                        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(quads[0], place)),
+                        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(quads[1], place)),
+                    ]
+                },
+            )
         }
     }
 }

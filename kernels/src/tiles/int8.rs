@@ -6,7 +6,7 @@
 //! Where products of 16 bits are faster, rows and panels hold pairs of them: [`widen`] makes a span of a panel so, in the L1
 //! cache, for all rows. Sums that are not finished rest as i32 in the output, where the next span takes them up.
 
-use crate::simd::dot::Dot;
+use crate::simd::dot::{Dot, Widen};
 use crate::simd::{LANES, Simd};
 use crate::tiles::cover::{Tiled, cover};
 use crate::tiles::{Job, Output};
@@ -45,15 +45,13 @@ pub(crate) struct Int8Operands<'a> {
 /// Turns panel rows of four bytes a lane into twice as many of two values of 16 bits: the first two bytes of each lane, then the
 /// others.
 #[inline(always)]
-pub(crate) fn widen(quads: &[i8], pairs: &mut [MaybeUninit<u32>]) {
+pub(crate) fn widen<S: Simd, D: Widen<S>>(simd: S, dot: D, quads: &[i8], pairs: &mut [MaybeUninit<u32>]) {
     for (quads, pairs) in quads.as_chunks::<{ LANES * QUAD }>().0.iter().zip(pairs.as_chunks_mut::<{ 2 * LANES }>().0) {
-        for (lane, &[a, b, c, d]) in quads.as_chunks::<QUAD>().0.iter().enumerate() {
-            let quad = i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]);
-            // Shifts of whole lanes, which vectorize.
-            let [first, third] = [quad << 24 >> 24, quad << 8 >> 24];
-            let [second, fourth] = [quad << 16 >> 8, quad >> 8];
-            pairs[lane].write((first & 0xffff | second & !0xffff) as u32);
-            pairs[LANES + lane].write((third & 0xffff | fourth & !0xffff) as u32);
+        // SAFETY: sixteen words are read and twice as many written.
+        unsafe {
+            let [first, second] = dot.widen(simd, simd.load(quads.as_ptr().cast()));
+            simd.store_counts(pairs.as_mut_ptr().cast(), first);
+            simd.store_counts(pairs[LANES..].as_mut_ptr().cast(), second);
         }
     }
 }
