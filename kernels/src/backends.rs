@@ -32,9 +32,9 @@ pub(crate) trait Backend: Simd {
     /// Whether weights of a codebook are decoded once into the L1 cache for many rows, rather than in each tile: where a
     /// lookup of sixteen weights takes more instructions than the products of a tile hide.
     const DECODE_ONCE: bool = true;
-    /// Rows whose tables of signed sums lie in the L1 cache while all panels of a task read them: a multiple of the height of
-    /// [`Self::binary_weight`]'s tile, at most 8.
-    const TABLE_ROWS: usize = 8;
+    /// Rows and words of a window whose tables of signed sums lie in the L1 cache while all panels of a task read them. Rows are
+    /// a multiple of the height of [`Self::binary_weight`]'s tile, and 8 at most.
+    const TABLE_BLOCK: [usize; 2] = [8, 4];
     /// The tables of signed sums that suit this backend's lookups.
     type Tables: Tables<Self>;
     /// Runs [`crate::tiles::bits::bits`] with the way of counting and the tile shape that suit this backend.

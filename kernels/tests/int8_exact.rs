@@ -165,7 +165,7 @@ fn every_tail_of_a_matrix_product() {
 #[test]
 fn every_end_of_a_span() {
     let ways = ways();
-    for depth in [1, 3, 6, 253, 255, 256, 257, 260, 511, 513, 770] {
+    for depth in [1, 3, 6, 259, 767, 768, 769, 772, 1535, 1540] {
         for batch in [1, 7, 8, 9, 13, 49, 55] {
             let mut rng = rng(depth as u64 * 100 + batch as u64);
             let mut layer = Layer::random(&mut rng, Geometry::dense(depth, 35));

@@ -24,7 +24,8 @@ const CARRY_SAVE: usize = 48;
 impl Backend for Avx2 {
     /// 15 KiB of an L1 cache of 32 KiB. Tiles are one panel wide, so other panels would gain nothing.
     const FLOAT_SPAN: [usize; 2] = [1, 240];
-    const TABLE_ROWS: usize = 6;
+    /// 14 KiB of tables beside 6 KiB of sums in an L1 cache of 32 KiB.
+    const TABLE_BLOCK: [usize; 2] = [6, 6];
     type Tables = Eights;
 
     /// 4 rows x 1 panel: 8 byte counters, 2 weights, the table, the mask and 4 temporaries in 16 registers. In carry-save

@@ -13,14 +13,12 @@ use crate::tiles::{BinaryWeightOperands, Epilogue, Job, Output};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Rows of a task at a time; a multiple of every backend's [`Backend::TABLE_ROWS`].
+/// Rows of a task at a time; a multiple of every backend's rows of tables ([`Backend::TABLE_BLOCK`]).
 const ROWS: usize = 24;
-/// The most that [`Backend::TABLE_ROWS`] is.
+/// The most rows of tables of a backend.
 const TABLE_ROWS: usize = 8;
 /// Panels of a task: sums of 8 rows take 8 KiB of the L1 cache.
 const PANELS: usize = 16;
-/// Words of a window at a time: the tables of 8 rows take 16 KiB, and all panels read them before the next come.
-const WORDS: usize = 4;
 /// Bytes of tables that are built before they are used: half of an L2 cache of 1 MiB.
 const STRIP_BYTES: usize = 512 << 10;
 /// The most rows of a strip.
@@ -279,14 +277,18 @@ impl Product for Strip<'_> {
         let weights = &call.panels[block.panel(geometry) * panel_len..][..block.panels * panel_len];
         // Uninitialised for the sake of small layers; the first words write every sum.
         let mut sums = [MaybeUninit::<f32>::uninit(); TABLE_ROWS * PANELS * LANES];
-        const { assert!(S::TABLE_ROWS <= TABLE_ROWS && ROWS.is_multiple_of(S::TABLE_ROWS)) };
+        let at_once = const {
+            let [rows, _] = S::TABLE_BLOCK;
+            assert!(rows <= TABLE_ROWS && ROWS.is_multiple_of(rows));
+            rows
+        };
         conv.skeleton.rows::<_, ROWS>(
             image,
             block,
             #[inline(always)]
             |from, rows| {
-                for (i, rows) in rows.chunks(S::TABLE_ROWS).enumerate() {
-                    let from = from + i * S::TABLE_ROWS;
+                for (i, rows) in rows.chunks(at_once).enumerate() {
+                    let from = from + i * at_once;
                     self.products(simd, rows, weights, block.panels, sums.as_mut_ptr().cast());
                     let _timer = Timer::new(call.clock, Stage::Epilogue);
                     let output =
@@ -306,14 +308,15 @@ impl Strip<'_> {
     fn products<S: Backend>(&self, simd: S, rows: &[*const f32], weights: &[u32], panels: usize, sums: *mut f32) {
         let _timer = Timer::new(self.call.clock, Stage::Float);
         let panel_len = self.conv.offsets.len() * LANES;
-        for (i, offsets) in self.conv.offsets.chunks(WORDS).enumerate() {
+        let [_, words] = S::TABLE_BLOCK;
+        for (i, offsets) in self.conv.offsets.chunks(words).enumerate() {
             // SAFETY: the windows of a strip end inside its tables, `weights` has the panels' length, and `sums` holds
             // TABLE_ROWS rows of up to PANELS panels.
             let job = unsafe {
                 Job::new(BinaryWeightOperands {
                     rows,
                     offsets,
-                    panels: weights[i * WORDS * LANES..].as_ptr(),
+                    panels: weights[i * words * LANES..].as_ptr(),
                     panel_len,
                     panel_count: panels,
                     sums,

@@ -20,8 +20,9 @@ const ROWS: usize = 40;
 const WIDE_ROWS: usize = 48;
 /// Rows of a layer from which on widening pays: it costs about what it saves on six rows.
 const WIDE_FROM: usize = 8;
-/// Panel rows of four bytes that are widened at a time: they take 8 KiB of the L1 cache, beside some rows of 512 bytes.
-const WIDE_SPAN: usize = 64;
+/// Panel rows of four bytes that are widened at a time: they take 24 KiB of the L1 cache, and the rows of a tile, 1.5 KiB each,
+/// pass by. With 8 KiB, taking up sums took 7 % of the time (Zen 3).
+const WIDE_SPAN: usize = 192;
 /// Bytes of a matrix product's rows that are quantized before they are multiplied: a quarter of an L2 cache of 1 MiB.
 const BATCH_BYTES: usize = 256 << 10;
 /// The fewest such rows, where there are as many.
@@ -108,6 +109,9 @@ trait Element: Pod + Send + Sync {
     /// [`Simd::store_bytes`]: crate::simd::Simd::store_bytes
     unsafe fn store<S: Backend>(simd: S, to: *mut Self, x: S::Floats, range: [f32; 2], offset: i32);
 
+    /// What a row adds to what a task reads and writes, if it reads `read` bytes itself.
+    fn row_bytes(read: usize, filters: usize, panels: usize) -> usize;
+
     /// The products of an image.
     fn multiply(products: &Bytes<'_>, image: &Image<'_, Self>, output: Disjoint<'_, f32>, cut: Cut<'_>);
 }
@@ -122,6 +126,10 @@ impl Element for u8 {
     unsafe fn store<S: Backend>(simd: S, to: *mut Self, x: S::Floats, range: [f32; 2], offset: i32) {
         // SAFETY: passed on to the caller.
         unsafe { simd.store_bytes(to, x, range, offset) };
+    }
+
+    fn row_bytes(read: usize, filters: usize, _panels: usize) -> usize {
+        read + filters * size_of::<f32>()
     }
 
     fn multiply(products: &Bytes<'_>, image: &Image<'_, Self>, output: Disjoint<'_, f32>, cut: Cut<'_>) {
@@ -143,6 +151,11 @@ impl Element for i16 {
             simd.store_bytes(bytes.as_mut_ptr(), x, range, offset);
             to.cast::<[Self; LANES]>().write_unaligned(bytes.map(Self::new));
         }
+    }
+
+    /// A span is read at a time, and a few panels are written.
+    fn row_bytes(read: usize, _filters: usize, panels: usize) -> usize {
+        read.min(WIDE_SPAN * QUAD * size_of::<Self>()) + panels * LANES * size_of::<f32>()
     }
 
     fn multiply(products: &Bytes<'_>, image: &Image<'_, Self>, output: Disjoint<'_, f32>, cut: Cut<'_>) {
@@ -276,12 +289,13 @@ impl Int8Conv {
             step: (self.batch > 0).then_some(self.skeleton.windows.len),
             first_output,
         };
-        let read = self.skeleton.windows.len * self.batch.max(1) * size_of::<E>();
+        // Neighbouring windows share most of what they read.
+        let read = self.skeleton.windows.len * self.batch.max(1) * size_of::<E>() / image.rows;
+        let panels = panels_of_task(image.rows);
         let cut = Cut {
             parallel: call.parallel,
-            panels: panels_of_task(image.rows),
-            // Neighbouring windows share most of what they read.
-            row_bytes: read / image.rows + geometry.filters * size_of::<f32>(),
+            panels,
+            row_bytes: E::row_bytes(read, geometry.filters, panels),
             work: self.offsets.len(),
         };
         timed(call.clock, Stage::Float, || E::multiply(&Bytes { conv: self, call }, &image, output, cut));
