@@ -20,11 +20,21 @@ use crate::tiles::binary_weight::Tables;
 use crate::tiles::{
     BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands,
 };
+use std::mem::MaybeUninit;
 
 /// A backend: its tile shapes and its ways of counting and multiplying.
 pub(crate) trait Backend: Simd {
     /// Whether [`Self::bits`] takes triples of words in the parity basis ([`crate::tiles::count::parity`]).
     const PARITY: bool = false;
+    /// Panels that pass by all rows of a task of f32 weights before the next do, and elements of the depth at a time: what
+    /// the L1 cache holds beside a few rows.
+    const FLOAT_SPAN: [usize; 2] = [4, 144];
+    /// Whether weights of a codebook are decoded once into the L1 cache for many rows, rather than in each tile: where a
+    /// lookup of sixteen weights takes more instructions than the products of a tile hide.
+    const DECODE_ONCE: bool = true;
+    /// Rows and words of a window whose tables of signed sums lie in the L1 cache while all panels of a task read them. Rows are
+    /// a multiple of the height of [`Self::binary_weight`]'s tile, and 8 at most.
+    const TABLE_BLOCK: [usize; 2] = [8, 4];
     /// The tables of signed sums that suit this backend's lookups.
     type Tables: Tables<Self>;
     /// Runs [`crate::tiles::bits::bits`] with the way of counting and the tile shape that suit this backend.
@@ -46,6 +56,17 @@ pub(crate) trait Backend: Simd {
     }
     /// Whether [`Self::int8`] wants activations of -128 to 127 rather than of 0 to 255, given [`Int8Operands::dot`].
     fn signed_bytes(self, dot: bool) -> bool;
+    /// Whether [`Self::int8`] is faster on pairs of 16 bits ([`Int8Operands::wide`]), which then hold signed bytes, given
+    /// [`Int8Operands::dot`].
+    #[inline(always)]
+    fn widens_bytes(self, _dot: bool) -> bool {
+        false
+    }
+    /// Runs [`crate::tiles::int8::widen`], where [`Self::widens_bytes`] says so.
+    #[inline(always)]
+    fn widen(self, _quads: &[i8], _pairs: &mut [MaybeUninit<u32>]) {
+        unreachable!("this backend multiplies bytes");
+    }
 }
 
 /// Work that is written once over [`Backend`].

@@ -98,6 +98,21 @@ fn every_tail_of_a_matrix_product() {
     }
 }
 
+/// Depths about the spans that rows pass at a time, and rows about those of a tile and of a task.
+#[test]
+fn every_end_of_a_span() {
+    let isas = backends();
+    for depth in [143, 144, 145, 239, 240, 241, 289, 481, 725] {
+        for batch in [1, 5, 8, 9, 13, 41] {
+            let mut rng = rng(depth as u64 * 100 + batch as u64);
+            let mut layer = Layer::random(&mut rng, Geometry::dense(depth, 33));
+            layer.steps.clear();
+            layer.input = values(&mut rng, batch * depth);
+            layer.check(&isas, &format!("depth {depth}, batch {batch}"));
+        }
+    }
+}
+
 #[test]
 fn float_layers_of_real_size_on_threads() {
     let isas = backends();
@@ -105,6 +120,8 @@ fn float_layers_of_real_size_on_threads() {
         (28, 1, 32, 1, Window::square(5).with_padding(2)),
         (32, 3, 64, 1, Window::square(3).with_padding(1).with_stride(2)),
         (9, 40, 40, 40, Window::square(3).with_padding(1)),
+        (13, 36, 70, 1, Window { dilation: [2, 1], ..Window::square(3).with_padding(1) }),
+        (14, 66, 90, 2, Window::square(3).with_padding(1).with_stride(2)),
         (1, 800, 500, 1, Window::square(1)),
     ] {
         let geometry = Geometry { height: size, width: size, channels, filters, groups, window };

@@ -161,6 +161,21 @@ fn every_tail_of_a_matrix_product() {
     }
 }
 
+/// Depths about the spans that are widened at a time, rows about those for which they are.
+#[test]
+fn every_end_of_a_span() {
+    let ways = ways();
+    for depth in [1, 3, 6, 259, 767, 768, 769, 772, 1535, 1540] {
+        for batch in [1, 7, 8, 9, 13, 49, 55] {
+            let mut rng = rng(depth as u64 * 100 + batch as u64);
+            let mut layer = Layer::random(&mut rng, Geometry::dense(depth, 35));
+            layer.steps.clear();
+            layer.input = values(&mut rng, batch * depth);
+            layer.check(&ways, &format!("depth {depth}, batch {batch}"));
+        }
+    }
+}
+
 /// More panels than a task, rows than a block, samples than are quantized at a time; threads.
 #[test]
 fn layers_of_real_size_on_threads() {
@@ -168,6 +183,7 @@ fn layers_of_real_size_on_threads() {
     let three = Window::square(3).with_padding(1);
     for (size, channels, filters, groups, window) in [
         (14, 64, 80, 1, three),
+        (13, 130, 40, 2, Window { dilation: [1, 2], ..three }),
         (61, 3, 64, 1, Window::square(7).with_padding(3).with_stride(2)),
         (40, 1, 6, 1, Window::square(5)),
         (33, 100, 24, 1, Window { dilation: [2, 3], ..three }.with_stride(2)),
@@ -195,18 +211,19 @@ fn layers_of_real_size_on_threads() {
 #[test]
 fn the_largest_sums_do_not_overflow() {
     let geometry = Geometry::dense(int8::MAX_DEPTH, 17);
-    for (zero_point, x, weight) in [(0, 300.0, 127), (0, 300.0, -127), (255, -300.0, 127), (255, -300.0, -127)] {
+    let extremes = [(0, 300.0, 127), (0, 300.0, -127), (255, -300.0, 127), (255, -300.0, -127)];
+    for ((zero_point, x, weight), batch) in extremes.into_iter().flat_map(|extreme| [(extreme, 1), (extreme, 9)]) {
         let layer = Layer {
             geometry,
             scale: 1.0,
             zero_point,
             weights: vec![weight; 17 * geometry.channels],
             alpha: vec![1.0; 17],
-            input: vec![x; geometry.channels],
+            input: vec![x; batch * geometry.channels],
             steps: Vec::new(),
         };
         let wanted = x.signum() * f32::from(weight) * 255.0 * int8::MAX_DEPTH as f32;
-        assert_eq!(layer.expected(), vec![wanted; 17]);
+        assert_eq!(layer.expected(), vec![wanted; batch * 17]);
         layer.check(&ways(), &format!("{zero_point}, {x}, {weight}"));
     }
 }

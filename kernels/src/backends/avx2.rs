@@ -3,20 +3,29 @@
 use super::Backend;
 use crate::simd::avx2::Avx2;
 use crate::simd::dot::Dot;
-use crate::simd::dot_x86::{AvxVnni, Maddubs};
+use crate::simd::dot_x86::{AvxVnni, Maddubs, Pairs};
 use crate::tiles::binary_weight::{Eights, binary_weight};
 use crate::tiles::count::carry::CarrySave;
 use crate::tiles::count::plain::Plain;
 use crate::tiles::{
-    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands, bits::bits,
-    codebook::codebook, floats::floats, int8::int8, tables::tables,
+    BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands,
+    bits::bits,
+    codebook::codebook,
+    floats::floats,
+    int8::{int8, widen},
+    tables::tables,
 };
+use std::mem::MaybeUninit;
 
 /// Words of a row from which on carry-save counting wins: what it leaves to count at the end of a row costs as much as it
 /// saves on 36 words (Golden Cove). One row alone is left plain: four panels side by side are four streams from memory.
 const CARRY_SAVE: usize = 48;
 
 impl Backend for Avx2 {
+    /// 15 KiB of an L1 cache of 32 KiB. Tiles are one panel wide, so other panels would gain nothing.
+    const FLOAT_SPAN: [usize; 2] = [1, 240];
+    /// 14 KiB of tables beside 6 KiB of sums in an L1 cache of 32 KiB.
+    const TABLE_BLOCK: [usize; 2] = [6, 6];
     type Tables = Eights;
 
     /// 4 rows x 1 panel: 8 byte counters, 2 weights, the table, the mask and 4 temporaries in 16 registers. In carry-save
@@ -36,14 +45,26 @@ impl Backend for Avx2 {
         floats::<Self, 4, 1, 4, 1, 4>(self, job);
     }
 
-    /// vpdpbusd with 6 rows x 1 panel: 12 accumulators, 2 weights and a broadcast in 16 registers. Without it 4 x 1: 8
-    /// accumulators, 2 weights, an activation, its magnitude, ones and temporaries.
+    /// vpdpbusd, or vpmaddwd on pairs of 16 bits, with 6 rows x 1 panel: 12 accumulators, 2 weights, a broadcast and a product in
+    /// 16 registers. On bytes without vpdpbusd 4 x 1: 8 accumulators, 2 weights, an activation, its magnitude, ones and
+    /// temporaries.
     #[inline(always)]
     fn int8(self, job: &Job<Int8Operands<'_>>) {
         match AvxVnni::try_new() {
             Some(vnni) if job.dot => int8::<Self, AvxVnni, 6, 1, 6, 1, 4>(self, vnni, job),
+            _ if job.wide => int8::<Self, Pairs, 6, 1, 6, 1, 1>(self, Pairs, job),
             _ => int8::<Self, Maddubs, 4, 1, 4, 1, 2>(self, Maddubs, job),
         }
+    }
+
+    #[inline(always)]
+    fn widens_bytes(self, dot: bool) -> bool {
+        !dot
+    }
+
+    #[inline(always)]
+    fn widen(self, quads: &[i8], pairs: &mut [MaybeUninit<u32>]) {
+        widen(self, Pairs, quads, pairs);
     }
 
     #[inline(always)]
@@ -56,10 +77,11 @@ impl Backend for Avx2 {
         if dot { AvxVnni::SIGNED } else { <Maddubs as Dot<Self>>::SIGNED }
     }
 
-    /// 4 rows x 1 panel: 8 accumulators, 4 indices and temporaries in 16 registers, the tables as memory operands.
+    /// 3 rows x 1 panel: 6 accumulators, 4 indices, a table of two registers and 4 temporaries in 16 registers. Both halves of a
+    /// panel read a table from a register: vpermps with the table in memory takes twice as long on Zen 3.
     #[inline(always)]
     fn binary_weight(self, job: &Job<BinaryWeightOperands<'_>>) {
-        binary_weight::<Self, Eights, 4, 1, 2>(self, job);
+        binary_weight::<Self, Eights, 3, 1, 2>(self, job);
     }
 
     /// 4 rows x 1 panel: 8 accumulators, 2 codes, 2 weights and temporaries in 16 registers.

@@ -11,6 +11,8 @@ use crate::tiles::{
 };
 
 impl<C: CountBaseline> Backend for Baseline<C> {
+    /// As on AVX2.
+    const FLOAT_SPAN: [usize; 2] = [1, 240];
     type Tables = Eights;
 
     /// 2 rows x 1 panel: 8 of SSE2's 16 registers count, the rest is for the words and the temporaries.

@@ -13,12 +13,12 @@ use crate::tiles::{BinaryWeightOperands, Epilogue, Job, Output};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Rows of a task at a time; a multiple of every backend's tile height (8, 4 and 2).
-const ROWS: usize = 8;
+/// Rows of a task at a time; a multiple of every backend's rows of tables ([`Backend::TABLE_BLOCK`]).
+const ROWS: usize = 24;
+/// The most rows of tables of a backend.
+const TABLE_ROWS: usize = 8;
 /// Panels of a task: sums of 8 rows take 8 KiB of the L1 cache.
 const PANELS: usize = 16;
-/// Words of a window at a time: the tables of 8 rows take 16 KiB, and all panels read them before the next come.
-const WORDS: usize = 4;
 /// Bytes of tables that are built before they are used: half of an L2 cache of 1 MiB.
 const STRIP_BYTES: usize = 512 << 10;
 /// The most rows of a strip.
@@ -276,38 +276,55 @@ impl Product for Strip<'_> {
         let panel_len = conv.offsets.len() * LANES;
         let weights = &call.panels[block.panel(geometry) * panel_len..][..block.panels * panel_len];
         // Uninitialised for the sake of small layers; the first words write every sum.
-        let mut sums = [MaybeUninit::<f32>::uninit(); ROWS * PANELS * LANES];
+        let mut sums = [MaybeUninit::<f32>::uninit(); TABLE_ROWS * PANELS * LANES];
+        let at_once = const {
+            let [rows, _] = S::TABLE_BLOCK;
+            assert!(rows <= TABLE_ROWS && ROWS.is_multiple_of(rows));
+            rows
+        };
         conv.skeleton.rows::<_, ROWS>(
             image,
             block,
             #[inline(always)]
             |from, rows| {
-                {
-                    let _timer = Timer::new(call.clock, Stage::Float);
-                    for (i, offsets) in conv.offsets.chunks(WORDS).enumerate() {
-                        // SAFETY: the windows of a strip end inside its tables, `weights` was just sliced to the panels'
-                        // length, and `sums` holds ROWS rows of up to PANELS panels.
-                        let job = unsafe {
-                            Job::new(BinaryWeightOperands {
-                                rows,
-                                offsets,
-                                panels: weights[i * WORDS * LANES..].as_ptr(),
-                                panel_len,
-                                panel_count: block.panels,
-                                sums: sums.as_mut_ptr().cast(),
-                                stride: block.panels * LANES,
-                                first: i == 0,
-                            })
-                        };
-                        simd.binary_weight(&job);
-                    }
+                for (i, rows) in rows.chunks(at_once).enumerate() {
+                    let from = from + i * at_once;
+                    self.products(simd, rows, weights, block.panels, sums.as_mut_ptr().cast());
+                    let _timer = Timer::new(call.clock, Stage::Epilogue);
+                    let output =
+                        Output::new(geometry, block, call.epilogue.steps, Some(output), image.first_output, from);
+                    // SAFETY: the tiles wrote these rows; `run` checked alpha and the epilogue; these pixels and panels belong
+                    // to this task alone.
+                    unsafe { output.rows(simd, Some(call.alpha), sums.as_ptr().cast(), rows.len()) };
                 }
-                let _timer = Timer::new(call.clock, Stage::Epilogue);
-                let output = Output::new(geometry, block, call.epilogue.steps, Some(output), image.first_output, from);
-                // SAFETY: the tiles wrote these rows; `run` checked alpha and the epilogue; these pixels and panels belong to
-                // this task alone.
-                unsafe { output.rows(simd, Some(call.alpha), sums.as_ptr().cast(), rows.len()) };
             },
         );
+    }
+}
+
+impl Strip<'_> {
+    /// Sums some rows times some panels into `sums`.
+    #[inline(always)]
+    fn products<S: Backend>(&self, simd: S, rows: &[*const f32], weights: &[u32], panels: usize, sums: *mut f32) {
+        let _timer = Timer::new(self.call.clock, Stage::Float);
+        let panel_len = self.conv.offsets.len() * LANES;
+        let [_, words] = S::TABLE_BLOCK;
+        for (i, offsets) in self.conv.offsets.chunks(words).enumerate() {
+            // SAFETY: the windows of a strip end inside its tables, `weights` has the panels' length, and `sums` holds
+            // TABLE_ROWS rows of up to PANELS panels.
+            let job = unsafe {
+                Job::new(BinaryWeightOperands {
+                    rows,
+                    offsets,
+                    panels: weights[i * words * LANES..].as_ptr(),
+                    panel_len,
+                    panel_count: panels,
+                    sums,
+                    stride: panels * LANES,
+                    first: i == 0,
+                })
+            };
+            simd.binary_weight(&job);
+        }
     }
 }

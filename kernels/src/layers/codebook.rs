@@ -8,12 +8,23 @@ use crate::memory::Memory;
 use crate::parallel::{Disjoint, Parallel, ROW_GROUP, panels_of_task};
 use crate::shape::{Block, Cut, Geometry};
 use crate::simd::LANES;
-use crate::tiles::{CodebookOperands, Epilogue, Job, Output};
+use crate::tiles::codebook::decode;
+use crate::tiles::{CodebookOperands, Epilogue, FloatOperands, Job, Output};
 use crate::weights::codes;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
-/// Rows of a task at a time: a multiple of every backend's tile height (12, 4 and 2).
+/// Rows of a task at a time: a multiple of every backend's tile height (12, 6, 4 and 2).
 const ROWS: usize = 36;
+/// Rows up to which weights are decoded in the tile whatever the backend: one tile reads them.
+const TILE: usize = 4;
+/// Elements of the depth that are decoded at a time: whole words of 10, 8 and 6 codes. Those of a panel take 15 KiB of the L1
+/// cache, beside a few rows.
+const SPAN: usize = 240;
+
+/// Decoded weights of a panel.
+#[repr(align(64))]
+struct Decoded([MaybeUninit<f32>; SPAN * LANES]);
 
 /// An f32 convolution with weights of 3 to 5 bits (DQC, INQ), prepared for one geometry and instruction set. A matrix
 /// product is [`Geometry::dense`].
@@ -90,7 +101,8 @@ impl CodebookConv {
             let cut = Cut {
                 parallel: call.parallel,
                 panels: panels_of_task(image.rows),
-                row_bytes: geometry.depth() * size_of::<f32>(),
+                // Neighbouring windows share most of what they read, and only a span of it is read at a time.
+                row_bytes: (image.values.len() / image.rows).min(SPAN) * size_of::<f32>(),
                 work: geometry.depth(),
             };
             self.skeleton.multiply(&Codes { conv: self, call: &call }, &image, output, cut);
@@ -109,10 +121,79 @@ impl Product for Codes<'_> {
 
     #[inline(always)]
     fn block<S: Backend>(&self, simd: S, image: &Image<'_, f32>, block: &Block, output: Disjoint<'_, f32>) {
+        if !S::DECODE_ONCE || block.rows.len() <= TILE {
+            return self.in_tiles(simd, image, block, output);
+        }
+        let depth = self.conv.skeleton.geometry.depth();
+        // Uninitialised for the sake of small layers; what is read was decoded before.
+        let mut decoded = Decoded([MaybeUninit::uninit(); SPAN * LANES]);
+        for panel in block.parts(1) {
+            for first in (0..depth).step_by(SPAN) {
+                self.span(simd, first..depth.min(first + SPAN), image, &panel, output, &mut decoded);
+            }
+        }
+    }
+}
+
+impl Codes<'_> {
+    /// The code panels of a block.
+    #[inline(always)]
+    fn codes(&self, block: &Block) -> &[u32] {
+        let CodebookConv { skeleton: Skeleton { geometry, .. }, bits } = self.conv;
+        let panel_len = codes::words(geometry, *bits) * LANES;
+        &self.call.codes[block.panel(geometry) * panel_len..][..block.panels * panel_len]
+    }
+
+    /// A span of the depth of one panel for all rows, decoded once and multiplied as f32 weights are.
+    #[inline(always)]
+    fn span<S: Backend>(
+        &self,
+        simd: S,
+        span: Range<usize>,
+        image: &Image<'_, f32>,
+        panel: &Block,
+        output: Disjoint<'_, f32>,
+        decoded: &mut Decoded,
+    ) {
         let Self { conv: CodebookConv { skeleton, bits }, call } = self;
         let geometry = &skeleton.geometry;
-        let panel_len = codes::words(geometry, *bits) * LANES;
-        let codes = &call.codes[block.panel(geometry) * panel_len..][..block.panels * panel_len];
+        let words = &self.codes(panel)[span.start / codes::codes_of_word(*bits) * LANES..];
+        let steps = if span.end == geometry.depth() { call.epilogue.steps } else { &[] };
+        {
+            let _timer = Timer::new(call.clock, Stage::Float);
+            // SAFETY: the panel has a word for all codes of the span, `run` checked the book, and the span is at most SPAN.
+            unsafe { decode(simd, *bits, words, call.book, span.len(), decoded.0.as_mut_ptr().cast()) };
+        }
+        skeleton.rows::<_, ROWS>(
+            image,
+            panel,
+            #[inline(always)]
+            |from, rows| {
+                let _timer = Timer::new(call.clock, Stage::Float);
+                // SAFETY: the windows of a validated geometry end inside the padded image; the span was just decoded; the
+                // output values of these rows and this panel lie in the output and belong to this task alone; and `run`
+                // checked the epilogue.
+                let job = unsafe {
+                    Job::new(FloatOperands {
+                        rows,
+                        offsets: &skeleton.windows.offsets[span.clone()],
+                        panels: decoded.0.as_ptr().cast(),
+                        panel_len: SPAN * LANES,
+                        output: Output::new(geometry, panel, steps, Some(output), image.first_output, from),
+                        resume: span.start > 0,
+                    })
+                };
+                simd.floats(&job);
+            },
+        );
+    }
+
+    /// A block whose weights are decoded in each tile.
+    #[inline(always)]
+    fn in_tiles<S: Backend>(&self, simd: S, image: &Image<'_, f32>, block: &Block, output: Disjoint<'_, f32>) {
+        let Self { conv: CodebookConv { skeleton, bits }, call } = self;
+        let geometry = &skeleton.geometry;
+        let codes = self.codes(block);
         // Uninitialised for the sake of small layers; the tiles write every sum that is read.
         let mut sums = [MaybeUninit::<f32>::uninit(); ROWS * ROW_GROUP * LANES];
         skeleton.rows::<_, ROWS>(

@@ -2,7 +2,7 @@
 
 use super::depthwise::Depthwise;
 use super::skeleton::{Image, Product, Skeleton};
-use crate::backends::{Backend, Isa, dispatch};
+use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::clock::{Stage, StageClock, Timer, timed};
 use crate::error::Error;
 use crate::memory::Memory;
@@ -15,14 +15,21 @@ use crate::tiles::{Epilogue, FloatOperands, Job, Output};
 const ROWS: usize = 40;
 /// Rows of the highest tile.
 const TILE: usize = 8;
-/// Elements of the depth that a task multiplies at a time where panels are read for more than one tile: those of four
-/// panels take 36 KiB of the L1 cache and leave the rest to the rows. Whole panels of 14 x 14 x 256 came from the L3 cache
-/// for every 28 rows.
-const BLOCK: usize = 144;
-
 /// An f32 convolution prepared for one geometry and instruction set. A matrix product is [`Geometry::dense`].
 #[derive(Debug)]
 pub struct FloatConv(Skeleton);
+
+/// Asks a backend for [`Backend::FLOAT_SPAN`].
+struct FloatSpan;
+
+impl Op for FloatSpan {
+    type Output = [usize; 2];
+
+    #[inline(always)]
+    fn run<S: Backend>(self, _: S) -> [usize; 2] {
+        S::FLOAT_SPAN
+    }
+}
 
 /// The operands of one call of [`FloatConv::run`].
 #[derive(Clone, Copy)]
@@ -85,14 +92,14 @@ impl FloatConv {
             }
             return;
         }
+        let [span_panels, span] = dispatch(self.0.isa, FloatSpan);
         self.0.images(call.input, scratch, call.parallel, call.clock, |image| {
-            let cut = Cut {
-                parallel: call.parallel,
-                panels: panels_of_task(image.rows),
-                // Neighbouring windows share most of what they read.
-                row_bytes: (image.values.len() / image.rows + geometry.filters) * size_of::<f32>(),
-                work: geometry.depth(),
-            };
+            // Neighbouring windows share most of what they read.
+            let read = image.values.len() / image.rows;
+            let panels = panels_of_task(image.rows);
+            let row = if span_panels == 1 { read.min(span) + panels * LANES } else { read + geometry.filters };
+            let cut =
+                Cut { parallel: call.parallel, panels, row_bytes: row * size_of::<f32>(), work: geometry.depth() };
             self.0.multiply(&Floats { skeleton: &self.0, call: &call }, &image, output, cut);
         });
     }
@@ -123,11 +130,16 @@ impl Product for Floats<'_> {
     fn block<S: Backend>(&self, simd: S, image: &Image<'_, f32>, block: &Block, output: Disjoint<'_, f32>) {
         let _timer = Timer::new(self.call.clock, Stage::Float);
         let depth = self.skeleton.geometry.depth();
-        // Panels that are used for one tile only pass through the cache as they come.
-        let spans = if block.rows.len() <= TILE { 1 } else { depth.div_ceil(BLOCK) };
+        let [panels, span] = S::FLOAT_SPAN;
+        // Panels that are used for one tile only pass through the cache as they come. Whole panels of 14 x 14 x 256 came from
+        // the L3 cache for every 28 rows.
+        let spans = if block.rows.len() <= TILE { 1 } else { depth.div_ceil(span) };
         let span = depth.div_ceil(spans).next_multiple_of(4);
+        let panels = if spans == 1 { block.panels } else { panels };
         for first in (0..depth).step_by(span) {
-            self.span(simd, first..depth.min(first + span), image, block, output);
+            for part in block.parts(panels) {
+                self.span(simd, first..depth.min(first + span), image, &part, output);
+            }
         }
     }
 }

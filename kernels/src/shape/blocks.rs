@@ -25,6 +25,19 @@ impl Block {
         self.group * geometry.group_panels() + self.first_panel
     }
 
+    /// This block, `panels` of its panels at a time.
+    #[inline(always)]
+    pub(crate) fn parts(&self, panels: usize) -> impl Iterator<Item = Self> + '_ {
+        (0..self.panels).step_by(panels).map(
+            #[inline(always)]
+            move |first| Self {
+                first_panel: self.first_panel + first,
+                panels: panels.min(self.panels - first),
+                ..self.clone()
+            },
+        )
+    }
+
     /// The first output channel.
     #[inline(always)]
     pub(crate) fn channel(&self, geometry: &Geometry) -> usize {

@@ -192,6 +192,46 @@ impl<'a> Output<'a> {
         y
     }
 
+    /// The unfinished sums that [`Self::store_counts`] left.
+    ///
+    /// # Safety
+    /// As [`Self::load`].
+    #[inline(always)]
+    pub(crate) unsafe fn load_counts<S: Simd>(&self, simd: S, panel: usize, row: usize) -> S::Counts {
+        let (lanes, at) = (self.lanes(panel), self.first + row * self.stride + panel * LANES);
+        let Some(output) = self.to else { return simd.no_counts() };
+        // SAFETY: the caller guarantees the values, and the array has sixteen.
+        unsafe {
+            let from = output.at(at, lanes).cast::<i32>();
+            if lanes == LANES {
+                return simd.load_counts(from);
+            }
+            let mut counts = [0; LANES];
+            std::ptr::copy_nonoverlapping(from, counts.as_mut_ptr(), lanes);
+            simd.load_counts(counts.as_ptr())
+        }
+    }
+
+    /// Stores unfinished sums as i32 where the values will stand.
+    ///
+    /// # Safety
+    /// As [`Self::load`].
+    #[inline(always)]
+    pub(crate) unsafe fn store_counts<S: Simd>(&self, simd: S, counts: S::Counts, panel: usize, row: usize) {
+        let (lanes, at) = (self.lanes(panel), self.first + row * self.stride + panel * LANES);
+        let Some(output) = self.to else { return };
+        // SAFETY: the caller guarantees the values, and the array has sixteen.
+        unsafe {
+            let to = output.at(at, lanes).cast::<i32>();
+            if lanes == LANES {
+                return simd.store_counts(to, counts);
+            }
+            let mut all = [0; LANES];
+            simd.store_counts(all.as_mut_ptr(), counts);
+            std::ptr::copy_nonoverlapping(all.as_ptr(), to, lanes);
+        }
+    }
+
     /// Applies the steps to sixteen sums of each of the `R` rows from `row` on, stores what they give, and returns it.
     ///
     /// # Safety

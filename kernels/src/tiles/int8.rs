@@ -2,16 +2,21 @@
 //!
 //! A tile keeps `MR` x `NR` panel rows of i32 sums in registers and walks the depth once, four bytes of a row and of each
 //! filter at a time. Then the sums become floats and the epilogue runs on the registers, as in [`crate::tiles::floats`].
+//!
+//! Where products of 16 bits are faster, rows and panels hold pairs of them: [`widen`] makes a span of a panel so, in the L1
+//! cache, for all rows. Sums that are not finished rest as i32 in the output, where the next span takes them up.
 
-use crate::simd::dot::Dot;
+use crate::simd::dot::{Dot, Widen};
 use crate::simd::{LANES, Simd};
 use crate::tiles::cover::{Tiled, cover};
 use crate::tiles::{Job, Output};
+use crate::weights::int8::QUAD;
+use std::mem::MaybeUninit;
 
 /// Operands and results of some rows times some panels.
 ///
 /// # Contract
-/// Each row is readable for four bytes at every offset, `panels` for a panel row an offset and panel of the output, `start` and
+/// Each row is readable for four bytes (a pair, where `wide`) at every offset, `panels` for a panel row an offset and panel of the output, `start` and
 /// `alpha` for a value a filter of these panels, padding included; [`Output::store`] is allowed for all rows and panels, and the
 /// output overlaps no operand.
 pub(crate) struct Int8Operands<'a> {
@@ -19,7 +24,7 @@ pub(crate) struct Int8Operands<'a> {
     pub rows: &'a [*const u8],
     /// Where each four bytes lie, counted from their row's first.
     pub offsets: &'a [u32],
-    /// The first panel, as words of four weights; the others follow it.
+    /// The first panel, as words of four weights, or of two where `wide`; the others follow it.
     pub panels: *const u32,
     /// What each filter's sum starts from.
     pub start: *const i32,
@@ -29,6 +34,26 @@ pub(crate) struct Int8Operands<'a> {
     pub output: Output<'a>,
     /// Whether to use the CPU's instruction for dot products of bytes.
     pub dot: bool,
+    /// Whether rows and panels hold pairs of 16 bits, for backends that say [`crate::backends::Backend::widens_bytes`].
+    pub wide: bool,
+    /// Whether the output holds sums to add to, as i32; otherwise they start from `start`.
+    pub resume: bool,
+    /// Whether the sums are finished, so that the output gets values; otherwise it gets the sums.
+    pub finish: bool,
+}
+
+/// Turns panel rows of four bytes a lane into twice as many of two values of 16 bits: the first two bytes of each lane, then the
+/// others.
+#[inline(always)]
+pub(crate) fn widen<S: Simd, D: Widen<S>>(simd: S, dot: D, quads: &[i8], pairs: &mut [MaybeUninit<u32>]) {
+    for (quads, pairs) in quads.as_chunks::<{ LANES * QUAD }>().0.iter().zip(pairs.as_chunks_mut::<{ 2 * LANES }>().0) {
+        // SAFETY: sixteen words are read and twice as many written.
+        unsafe {
+            let [first, second] = dot.widen(simd, simd.load(quads.as_ptr().cast()));
+            simd.store_counts(pairs.as_mut_ptr().cast(), first);
+            simd.store_counts(pairs[LANES..].as_mut_ptr().cast(), second);
+        }
+    }
 }
 
 /// Runs a job with tiles as [`cover`] says.
@@ -82,12 +107,26 @@ impl<S: Simd, D: Dot<S>> Tiled<S> for Bytes<'_, S, D> {
         // because `panel + NR` is at most the number of panels and `row + MR` that of the rows.
         unsafe {
             for p in 0..NR {
-                sums[p] = [simd.load_counts(job.start.add((panel + p) * LANES)); MR];
+                if job.resume {
+                    for m in 0..MR {
+                        sums[p][m] = job.output.load_counts(simd, panel + p, row + m);
+                    }
+                } else {
+                    sums[p] = [simd.load_counts(job.start.add((panel + p) * LANES)); MR];
+                }
             }
             let mut weights = job.panels.add(panel * panel_len);
             for &offset in job.offsets {
                 self.products::<MR, NR>(&mut sums, &rows, offset, weights, panel_len);
                 weights = weights.add(LANES);
+            }
+            if !job.finish {
+                for p in 0..NR {
+                    for m in 0..MR {
+                        job.output.store_counts(simd, sums[p][m], panel + p, row + m);
+                    }
+                }
+                return;
             }
             // Where a reference into `sums` is taken, every product above goes through memory.
             let mut y = [[simd.splat_float(0.0); MR]; NR];
@@ -105,7 +144,7 @@ impl<S: Simd, D: Dot<S>> Tiled<S> for Bytes<'_, S, D> {
 }
 
 impl<S: Simd, D: Dot<S>> Bytes<'_, S, D> {
-    /// The four bytes at `offset` of each row times their panel rows.
+    /// The four bytes, or the pair, at `offset` of each row times their panel rows.
     ///
     /// # Safety
     /// Each row must be readable for four bytes at `offset` and each of the `NR` panels, `panel_len` words apart, for a panel
