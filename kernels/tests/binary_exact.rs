@@ -10,7 +10,7 @@ use common::{
     wanted_cases,
 };
 use horq_kernels::weights::{bits, floats};
-use horq_kernels::{Geometry, Isa, MAX_DEPTH, MAX_ORDER, ScaleMode, StageClock, Window, gemm};
+use horq_kernels::{BinaryKernel, Geometry, Isa, MAX_DEPTH, MAX_ORDER, ScaleMode, StageClock, Window, gemm};
 use horq_oracle as oracle;
 use rand::Rng;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -271,6 +271,38 @@ fn large_layers_cut_into_tasks() {
         }
     }
     assert!(most.into_inner() >= 14, "no layer was cut into twice as many tasks as there are threads");
+}
+
+/// Images whose byte tables are made strip by strip, with strides, dilations and pools between the rows that strips share.
+#[test]
+fn images_of_many_strips() {
+    let isas = backends();
+    let shapes = [
+        ([37, 9, 800, 5], 1, Window::square(3).with_padding(1)),
+        ([40, 11, 700, 20], 1, Window { padding: [1, 0, 2, 1], ..Window::square(3).with_stride(2) }),
+        ([31, 7, 1024, 6], 2, Window { dilation: [2, 1], ..Window::square(3).with_padding(2) }),
+        ([33, 12, 640, 4], 1, Window::square(1)),
+        ([29, 5, 1500, 9], 1, Window::square(1).with_stride(3)),
+    ];
+    for (seed, ([height, width, channels, filters], groups, window)) in shapes.into_iter().enumerate() {
+        for pools in [false, true] {
+            let mut rng = rng(seed as u64);
+            let geometry = Geometry { height, width, channels, filters, groups, window };
+            let mut layer = Layer::random(&mut rng, geometry);
+            layer.spec.mode = ScaleMode::Halving;
+            let mut layer = if pools { layer.pooled(&mut rng) } else { layer };
+            (layer.spec.max_order, layer.order) = (5, 1 + (seed + usize::from(pools)) % 5);
+            layer.scales = values(&mut rng, 5);
+            layer.kernel = Some(BinaryKernel::Tables);
+            let (expected, panels) = (layer.expected(), layer.panels());
+            for &isa in &isas {
+                for threads in [1, 3] {
+                    let got = layer.run_on(isa, &panels, &Threads(threads));
+                    assert_eq!(got, expected, "{isa}, {threads} threads, {layer:?}");
+                }
+            }
+        }
+    }
 }
 
 /// The plain bit product, for shapes around its tiles.

@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     /// Planes of the activations [default: 1 to 4, or to a file's highest]
     #[arg(long, value_delimiter = ',', value_parser = order)]
     order: Vec<usize>,
-    /// Scale modes: window, image, fixed, none; a file has its own [default: fixed]
+    /// Scale modes: window, image, fixed, none, halving; a file has its own [default: fixed]
     #[arg(long, value_delimiter = ',', value_parser = mode)]
     mode: Vec<ScaleMode>,
     /// Samples of one run

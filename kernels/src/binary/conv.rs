@@ -23,6 +23,7 @@ use crate::simd::LANES;
 use crate::tiles::count::parity;
 use crate::tiles::tables::TABLE_WORDS;
 use crate::tiles::{Epilogue, Step};
+use std::ops::Range;
 
 /// Panels from which on the parity basis pays for parities that only one window uses.
 const MIN_PANELS: usize = 8;
@@ -372,27 +373,25 @@ impl BinaryConv {
                     }
                 })?;
                 if takes_tables {
-                    let tables = timed(call.clock, Stage::Bits, || self.build_tables(call, sample, words, tables));
-                    self.multiply(call, sample, tables, false, scales, output);
+                    self.look_up(call, sample, words, tables, scales, output);
                 } else {
                     let triples = timed(call.clock, Stage::Bits, || self.parities(call, sample, words));
-                    self.multiply(call, sample, words, triples, scales, output);
+                    self.multiply(call, sample, &Rows::all(sample, words), triples, scales, output);
                 }
             }
             SampleInput::Planes(planes) => {
                 self.spec.mode.constant_scales(call.scales, &mut scales[..call.order]);
                 if takes_tables {
-                    let tables = timed(call.clock, Stage::Bits, || self.build_tables(call, sample, planes, tables));
-                    self.multiply(call, sample, tables, false, scales, output);
+                    self.look_up(call, sample, planes, tables, scales, output);
                 } else if self.parity.is_some() {
                     let triples = timed(call.clock, Stage::Bits, || {
                         let len = self.plane_len() * call.order;
                         words[..len].copy_from_slice(&planes[..len]);
                         self.parities(call, sample, words)
                     });
-                    self.multiply(call, sample, words, triples, scales, output);
+                    self.multiply(call, sample, &Rows::all(sample, words), triples, scales, output);
                 } else {
-                    self.multiply(call, sample, planes, false, scales, output);
+                    self.multiply(call, sample, &Rows::all(sample, planes), false, scales, output);
                 }
             }
         }
@@ -411,12 +410,29 @@ impl BinaryConv {
         true
     }
 
-    /// The bit products of a sample's planes, with parities if `triples`, or those of its tables, and what follows them.
+    /// Makes the tables of a sample's planes, strip by strip, and multiplies them.
+    fn look_up(
+        &self,
+        call: &BinaryCall<'_>,
+        sample: &Sample<'_>,
+        planes: &[u32],
+        tables: &mut [u32],
+        scales: &[f32],
+        output: Option<Disjoint<'_, f32>>,
+    ) {
+        for strip in self.strips(sample, call.parallel.threads()) {
+            let words = timed(call.clock, Stage::Bits, || self.build_tables(call, &strip, planes, tables));
+            let rows = Rows { words, first_word: strip.words.start, pixels: strip.pixels };
+            self.multiply(call, sample, &rows, false, scales, output);
+        }
+    }
+
+    /// The products of some rows of a sample, of their bits, with parities if `triples`, or of their tables, and what follows them.
     fn multiply(
         &self,
         call: &BinaryCall<'_>,
         sample: &Sample<'_>,
-        words: &[u32],
+        rows: &Rows<'_>,
         triples: bool,
         scales: &[f32],
         output: Option<Disjoint<'_, f32>>,
@@ -430,7 +446,7 @@ impl BinaryConv {
             _ => self.windows.walk(),
         };
         let joined = self.windows.joined().len();
-        let windows = sample.rows * joined;
+        let windows = rows.pixels.len() * joined;
         // Neighbouring windows share most of what they read.
         let tables = self.tables.as_ref().filter(|_| self.kernel(call.order) == BinaryKernel::Tables);
         let row_words = if tables.is_some() { TABLE_WORDS } else { call.order };
@@ -446,14 +462,17 @@ impl BinaryConv {
             row_bytes: read + written / joined,
             work: line * if tables.is_some() { 12 } else { call.order * 3 } * call.bases.len(),
         };
-        Blocks::new(geometry, windows, cut).joining(joined).run(|block| {
+        Blocks::new(geometry, windows, cut).joining(joined).run(|mut block| {
+            block.rows.start += rows.pixels.start;
+            block.rows.end += rows.pixels.start;
             let task = BinaryTask {
                 call,
                 geometry,
                 windows: if contiguous { None } else { Some(&self.windows) },
                 walk,
                 borders: &self.borders,
-                words,
+                words: rows.words,
+                first_word: rows.first_word,
                 tables,
                 pool: self.spec.pool,
                 halves: self.spec.mode.halves(),
@@ -466,6 +485,23 @@ impl BinaryConv {
             };
             dispatch(self.isa, task);
         });
+    }
+}
+
+/// Some rows of a sample and what their windows are read from.
+struct Rows<'a> {
+    /// Packed planes, or tables.
+    words: &'a [u32],
+    /// The word of a plane whose tables come first.
+    first_word: usize,
+    /// Output pixels, after a pool.
+    pixels: Range<usize>,
+}
+
+impl<'a> Rows<'a> {
+    /// All rows, in whole planes.
+    fn all(sample: &Sample<'_>, words: &'a [u32]) -> Self {
+        Self { words, first_word: 0, pixels: 0..sample.rows }
     }
 }
 

@@ -113,10 +113,83 @@ unsafe fn next_of<S: Simd, const R: usize, const K: usize>(
     scales: [f32; K],
     planes: [PlaneWords<'_>; R],
 ) -> [S::Floats; R] {
-    let mut constants = [simd.splat_float(0.0); K];
+    // SAFETY: passed on to the caller.
+    unsafe { next_under(simd, runs, &splats(simd, scales), planes) }
+}
+
+/// Each scale in all lanes.
+#[inline(always)]
+fn splats<S: Simd, const K: usize>(simd: S, scales: [f32; K]) -> [S::Floats; K] {
+    let mut splats = [simd.splat_float(0.0); K];
     for k in 0..K {
-        constants[k] = simd.splat_float(scales[k]);
+        splats[k] = simd.splat_float(scales[k]);
     }
+    splats
+}
+
+/// The valid taps of a window: runs of channels, and where their words go.
+#[derive(Clone, Copy)]
+pub(crate) struct Taps<'a> {
+    /// From the first channel of the first tap on.
+    pub values: &'a [f32],
+    /// Values of a run.
+    pub channels: usize,
+    /// Rows and columns of taps.
+    pub counts: [usize; 2],
+    /// Values from a tap to the one below and to the one beside it.
+    pub steps: [usize; 2],
+    /// The words of the first tap.
+    pub planes: PlaneWords<'a>,
+    /// Words from a tap to the one below and to the one beside it.
+    pub word_steps: [usize; 2],
+}
+
+/// The next plane of a window: packs plane k + 1 of all its taps, k being the number of `scales` so far, and returns the lanes of
+/// sum |R_k|, those of tap after tap added up.
+///
+/// # Safety
+/// As [`next_plane`] for the run of every tap.
+#[inline(always)]
+pub(crate) unsafe fn next_of_taps<S: Simd>(simd: S, taps: Taps<'_>, scales: &[f32]) -> S::Floats {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match *scales {
+            [] => taps_under(simd, taps, []),
+            [a] => taps_under(simd, taps, [a]),
+            [a, b] => taps_under(simd, taps, [a, b]),
+            [a, b, c] => taps_under(simd, taps, [a, b, c]),
+            [a, b, c, d] => taps_under(simd, taps, [a, b, c, d]),
+            [a, b, c, d, e] => taps_under(simd, taps, [a, b, c, d, e]),
+            [a, b, c, d, e, f] => taps_under(simd, taps, [a, b, c, d, e, f]),
+            [a, b, c, d, e, f, g] => taps_under(simd, taps, [a, b, c, d, e, f, g]),
+            _ => unreachable!("orders end at {MAX_ORDER}"),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn taps_under<S: Simd, const K: usize>(simd: S, taps: Taps<'_>, scales: [f32; K]) -> S::Floats {
+    let constants = splats(simd, scales);
+    let mut lanes = simd.splat_float(0.0);
+    for i in 0..taps.counts[0] {
+        for j in 0..taps.counts[1] {
+            let run = &taps.values[i * taps.steps[0] + j * taps.steps[1]..][..taps.channels];
+            let planes = taps.planes.skip(i * taps.word_steps[0] + j * taps.word_steps[1]);
+            // SAFETY: passed on to the caller.
+            let [of_tap] = unsafe { next_under(simd, [run], &constants, [planes]) };
+            lanes = simd.add(lanes, of_tap);
+        }
+    }
+    lanes
+}
+
+#[inline(always)]
+unsafe fn next_under<S: Simd, const R: usize, const K: usize>(
+    simd: S,
+    runs: [&[f32]; R],
+    constants: &[S::Floats; K],
+    planes: [PlaneWords<'_>; R],
+) -> [S::Floats; R] {
     let mut lanes = [simd.splat_float(0.0); R];
     let len = runs[0].len();
     let (words, rest) = (len / WORD_BITS, len % WORD_BITS);
@@ -125,9 +198,9 @@ unsafe fn next_of<S: Simd, const R: usize, const K: usize>(
             // SAFETY: the run holds these 32 values; the caller guarantees the planes' words.
             unsafe {
                 let x = runs[r].as_ptr().add(word * WORD_BITS);
-                let low = next_bits(simd, simd.load_floats(x), &constants);
+                let low = next_bits(simd, simd.load_floats(x), constants);
                 lanes[r] = simd.add(lanes[r], low.1);
-                let high = next_bits(simd, simd.load_floats(x.add(LANES)), &constants);
+                let high = next_bits(simd, simd.load_floats(x.add(LANES)), constants);
                 lanes[r] = simd.add(lanes[r], high.1);
                 planes[r].flip(K, word, low.0 | high.0 << LANES);
             }
@@ -139,7 +212,7 @@ unsafe fn next_of<S: Simd, const R: usize, const K: usize>(
             for (half, part) in runs[r][words * WORD_BITS..].chunks(LANES).enumerate() {
                 // SAFETY: the part holds that many values.
                 let x = unsafe { simd.load_first(part.as_ptr(), part.len()) };
-                let (flips, m) = next_bits(simd, x, &constants);
+                let (flips, m) = next_bits(simd, x, constants);
                 // Zeros behind the last value lie below every scale: neither their bits nor their residuals count.
                 bits |= (flips & ((1u32 << part.len()) - 1)) << (half * LANES);
                 lanes[r] = simd.add(lanes[r], simd.keep_first(m, part.len()));

@@ -74,6 +74,8 @@ pub(crate) struct BinaryTask<'a> {
     pub borders: &'a Borders,
     /// Packed planes, or tables.
     pub words: &'a [u32],
+    /// The word of a plane whose tables come first in `words`; 0 for planes.
+    pub first_word: usize,
     /// The weights as tables take them, if `words` are tables.
     pub tables: Option<&'a TableWeights>,
     /// [`crate::BinarySpec::pool`].
@@ -261,7 +263,7 @@ impl BinaryTask<'_> {
     #[inline(always)]
     fn point(&self, pointers: &mut [*const u32; ROWS], windows: usize, window: usize, first: usize) {
         if self.tables.is_some() {
-            pointers[window] = self.words[first * TABLE_WORDS..].as_ptr();
+            pointers[window] = self.words[(first - self.first_word) * TABLE_WORDS..].as_ptr();
             return;
         }
         for k in 0..self.call.order {

@@ -87,7 +87,7 @@ impl Case {
             Kind::Conv { channels: 1..8, .. } => &[],
             Kind::Conv { .. } => &[ScaleMode::Image, ScaleMode::Window],
             Kind::Product { .. } => &[ScaleMode::Image],
-            Kind::Network { .. } => &[ScaleMode::Fixed, ScaleMode::Image],
+            Kind::Network { .. } => &[ScaleMode::Fixed, ScaleMode::Halving, ScaleMode::Image],
             Kind::Empty => &[],
         }
     }
