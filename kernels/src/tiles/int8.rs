@@ -39,6 +39,7 @@ pub(crate) struct Int8Operands<'a> {
     /// Whether to use the CPU's instruction for dot products of bytes.
     pub dot: bool,
     /// Whether rows and panels hold pairs of 16 bits, for backends that say [`crate::backends::Backend::widens_bytes`].
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no backend there takes pairs"))]
     pub wide: bool,
     /// Whether the output holds sums to add to, as i32; otherwise they start from `start`.
     pub resume: bool,
