@@ -17,6 +17,7 @@ pub(crate) trait Dot<S: Simd>: Copy {
 }
 
 /// A way of multiplying pairs of 16 bits.
+#[cfg(target_arch = "x86_64")]
 pub(crate) trait Widen<S: Simd>: Dot<S> {
     /// The first two and the last two of four signed bytes a lane, as pairs of 16 bits.
     fn widen(self, simd: S, quads: S::Words) -> [S::Counts; 2];

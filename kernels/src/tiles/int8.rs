@@ -6,11 +6,15 @@
 //! Where products of 16 bits are faster, rows and panels hold pairs of them: [`widen`] makes a span of a panel so, in the L1
 //! cache, for all rows. Sums that are not finished rest as i32 in the output, where the next span takes them up.
 
-use crate::simd::dot::{Dot, Widen};
+use crate::simd::dot::Dot;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::dot::Widen;
 use crate::simd::{LANES, Simd};
 use crate::tiles::cover::{Tiled, cover};
 use crate::tiles::{Job, Output};
+#[cfg(target_arch = "x86_64")]
 use crate::weights::int8::QUAD;
+#[cfg(target_arch = "x86_64")]
 use std::mem::MaybeUninit;
 
 /// Operands and results of some rows times some panels.
@@ -35,6 +39,7 @@ pub(crate) struct Int8Operands<'a> {
     /// Whether to use the CPU's instruction for dot products of bytes.
     pub dot: bool,
     /// Whether rows and panels hold pairs of 16 bits, for backends that say [`crate::backends::Backend::widens_bytes`].
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no backend there takes pairs"))]
     pub wide: bool,
     /// Whether the output holds sums to add to, as i32; otherwise they start from `start`.
     pub resume: bool,
@@ -44,6 +49,7 @@ pub(crate) struct Int8Operands<'a> {
 
 /// Turns panel rows of four bytes a lane into twice as many of two values of 16 bits: the first two bytes of each lane, then the
 /// others.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn widen<S: Simd, D: Widen<S>>(simd: S, dot: D, quads: &[i8], pairs: &mut [MaybeUninit<u32>]) {
     for (quads, pairs) in quads.as_chunks::<{ LANES * QUAD }>().0.iter().zip(pairs.as_chunks_mut::<{ 2 * LANES }>().0) {
