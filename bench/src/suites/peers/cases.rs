@@ -85,8 +85,8 @@ impl Case {
         match self.kind {
             // A binary network's first layer is not binary.
             Kind::Conv { channels: 1..8, .. } => &[],
-            Kind::Conv { .. } => &[ScaleMode::Image, ScaleMode::Window],
-            Kind::Product { .. } => &[ScaleMode::Image],
+            Kind::Conv { .. } => &[ScaleMode::Image, ScaleMode::Window, ScaleMode::Halving],
+            Kind::Product { .. } => &[ScaleMode::Image, ScaleMode::Halving],
             Kind::Network { .. } => &[ScaleMode::Fixed, ScaleMode::Halving, ScaleMode::Image],
             Kind::Empty => &[],
         }
