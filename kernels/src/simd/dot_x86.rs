@@ -4,8 +4,8 @@
 //! | operation, 64 products | per cycle, Golden Cove | per cycle, Zen 5 | per cycle, Zen 3 |
 //! |---|---|---|---|
 //! | vpdpbusd zmm | 2: 128 products | 2: 128 | |
-//! | sign, vpmaddubsw, vpmaddwd, vpaddd zmm; ymm on Zen 3 | 0.5: 32 (18 reached) | 0.67: 43 | 0.33: 21 (18 reached) |
-//! | 4 vpmaddwd, 4 vpaddd ymm | | | 0.5: 32 (25 reached) |
+//! | sign, vpmaddubsw, vpmaddwd, vpaddd zmm; ymm on Zen 3 | 0.5: 32 (18 reached) | 0.67: 43 | 0.33 to 0.5: 21 to 32 (19 reached) |
+//! | 4 vpmaddwd, 4 vpaddd ymm | | | 0.5: 32 (21 to 25 reached) |
 //!
 //! vpmaddubsw adds two products of an unsigned and a signed byte and saturates. With the activation's magnitude (at most 128)
 //! as the one and the weight (at most 127), carrying the activation's sign, as the other, a pair stays within ±32512.
