@@ -3,12 +3,13 @@
 use crate::chart::{Scale, crossing};
 use crate::report::record::{Record, distinct};
 use crate::text;
+use horq_kernels::ScaleMode;
 use horq_probe::peak::Unit;
 
 /// Our orders beside the best of the others on one case.
 pub(crate) struct Contest<'a> {
     pub case: &'a str,
-    /// The scale mode of our times: the first that the record has.
+    /// The scale mode of our times.
     pub mode: &'a str,
     /// Nanoseconds by order, from 1.
     pub ours: Vec<f64>,
@@ -57,17 +58,37 @@ impl Kind {
     }
 }
 
+/// The scale mode of byte tables.
+const HALVING: &str = ScaleMode::Halving.name();
+
 /// All cases of a record that were run in turns, in its order.
 pub(crate) fn contests(rows: &[Record]) -> Vec<Contest<'_>> {
     let in_turns = rows.iter().filter(|row| row.suite == "peers" && row.order.is_some() && !row.case.contains('/'));
     let cases = distinct(in_turns, |row| Some(row.case.as_str()));
-    cases.into_iter().filter_map(|case| contest(rows, case)).collect()
+    cases
+        .into_iter()
+        .flat_map(|case| modes(rows, case).into_iter().map(move |mode| contest(rows, case, mode)))
+        .collect()
 }
 
-fn contest<'a>(rows: &'a [Record], case: &'a str) -> Option<Contest<'a>> {
-    let of_case = || rows.iter().filter(move |row| row.suite == "peers" && row.case == case);
-    let binary = || of_case().filter(|row| row.engine == "horq" && row.order.is_some());
-    let mode = binary().next()?.mode.as_deref()?;
+fn of_case<'a>(rows: &'a [Record], case: &'a str) -> impl Iterator<Item = &'a Record> {
+    rows.iter().filter(move |row| row.suite == "peers" && row.case == case)
+}
+
+fn binary<'a>(rows: &'a [Record], case: &'a str) -> impl Iterator<Item = &'a Record> {
+    of_case(rows, case).filter(|row| row.engine == "horq" && row.order.is_some())
+}
+
+/// The first scale mode that a record has of a case, and `halving`, whose cost is another, if it has that.
+fn modes<'a>(rows: &'a [Record], case: &'a str) -> Vec<&'a str> {
+    let mut modes = distinct(binary(rows, case), |row| row.mode.as_deref()).into_iter();
+    let first = modes.next();
+    first.into_iter().chain(modes.filter(|&mode| mode == HALVING)).collect()
+}
+
+fn contest<'a>(rows: &'a [Record], case: &'a str, mode: &'a str) -> Contest<'a> {
+    let of_case = || of_case(rows, case);
+    let binary = || binary(rows, case);
     let mut ours: Vec<(usize, f64)> =
         binary().filter(|row| row.mode.as_deref() == Some(mode)).filter_map(|row| Some((row.order?, row.ns))).collect();
     ours.sort_by_key(|&(order, _)| order);
@@ -77,7 +98,7 @@ fn contest<'a>(rows: &'a [Record], case: &'a str) -> Option<Contest<'a>> {
         Some(Rival { kind, engine: best.engine.trim_end_matches(VECTORS), ns: best.ns })
     };
     let ours = ours.into_iter().map(|(_, ns)| ns).collect();
-    Some(Contest { case, mode, ours, rivals: Kind::ALL.into_iter().filter_map(rival).collect() })
+    Contest { case, mode, ours, rivals: Kind::ALL.into_iter().filter_map(rival).collect() }
 }
 
 impl Contest<'_> {
@@ -94,6 +115,10 @@ impl Contest<'_> {
         if let Some((order, _)) = crossing(&ours, &level, Scale::Linear) {
             return Some((order, true));
         }
+        // Byte tables cost about the same at each of their orders, and popcount takes over behind them: no line goes through both.
+        if self.mode == HALVING {
+            return None;
+        }
         let (&first, &last) = (self.ours.first()?, self.ours.last()?);
         let slope = (last - first) / (self.ours.len() as f64 - 1.0);
         let order = 1.0 + (rival.ns - first) / slope;
@@ -105,7 +130,9 @@ impl Contest<'_> {
         if self.ours.first().is_some_and(|&first| first >= rival.ns) {
             return "1".into();
         }
-        let Some((order, measured)) = self.even_at(rival) else { return "none".into() };
+        let Some((order, measured)) = self.even_at(rival) else {
+            return if self.mode == HALVING { format!("none to {}", self.ours.len()) } else { "none".into() };
+        };
         let about = if measured { "" } else { "about " };
         format!("{about}{:.0} ({})", order.floor() + 1.0, text::number(Some(order)))
     }
@@ -179,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn halving_scales_have_a_contest_of_their_own() {
+        let mut rows = rows();
+        rows.push(Record { mode: Some(HALVING.into()), ..row("horq", Unit::Bit, Some(1), 9.0) });
+        let modes: Vec<_> = contests(&rows).iter().map(|contest| (contest.mode, contest.ours.len())).collect();
+        assert_eq!(modes, [("image", 3), (HALVING, 1)]);
+    }
+
+    #[test]
     fn where_times_are_even() {
         let rows = rows();
         let contest = &contests(&rows)[0];
@@ -189,6 +224,8 @@ mod tests {
         assert_eq!(contest.even_at(vectors), Some((4.5, false)));
         assert_eq!(contest.wins_from(vectors), "about 5 (4.50)");
         assert_eq!((contest.even_at(float), contest.wins_from(float)), (None, "1".into()));
+        let halving = Contest { mode: HALVING, ..contests(&rows).remove(0) };
+        assert_eq!((halving.wins_from(int8).as_str(), halving.wins_from(vectors)), ("3 (2.50)", "none to 3".into()));
         let level = Contest { ours: vec![1.0, 1.0], ..contests(&rows).remove(0) };
         assert_eq!(level.wins_from(int8), "none");
     }

@@ -21,7 +21,10 @@ pub(crate) fn figures(rows: &[Record], caption: &[String]) -> Vec<(String, Figur
         let panels = cases.iter().map(|contest| panel(contest, rows)).collect();
         (format!("peers-{}", number + 1), Figure { title, caption: lines.clone(), panels })
     };
-    contests(rows).chunks(PANELS).enumerate().map(figure).collect()
+    // A panel has all modes of a case.
+    let mut cases = contests(rows);
+    cases.dedup_by_key(|contest| contest.case);
+    cases.chunks(PANELS).enumerate().map(figure).collect()
 }
 
 /// The lines below the figures of a kept record.
@@ -46,7 +49,7 @@ fn panel(contest: &Contest<'_>, rows: &[Record]) -> Panel {
         .collect();
     let points = by_order(&|row| row.engine == "openvino" && row.unit == Unit::Bit);
     if !points.is_empty() {
-        series.push(Series::new("OpenVINO binary (above 1 composed)", points, Style::Measured, 2));
+        series.push(Series::new("OpenVINO binary (above 1 composed)", points, Style::Measured, 5));
     }
     let mut marks = Vec::new();
     for rival in &contest.rivals {
