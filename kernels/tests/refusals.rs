@@ -135,8 +135,8 @@ fn a_scale_that_cannot_be_halved_is_refused() {
     }
 }
 
-/// Byte tables are for order 1 and for scales that halve, up to the order whose sums of four products fit a byte; what is asked for
-/// beyond that is done by popcount.
+/// Byte tables are for scales that halve, up to the order whose sums of four products fit a byte; what is asked for beyond that
+/// is done by popcount.
 #[test]
 fn kernels_that_are_not_possible_are_not_taken() {
     let layer = Layer::plain(Geometry::dense(70, 40), ScaleMode::None, vec![1.0; 2800], vec![1.0; 70]);
@@ -148,11 +148,7 @@ fn kernels_that_are_not_possible_are_not_taken() {
             let (chosen, popcount) = (conv(None), conv(Some(BinaryKernel::Popcount)));
             let tables = conv(Some(BinaryKernel::Tables));
             for order in 1..=MAX_ORDER {
-                let possible = match mode {
-                    ScaleMode::Halving => order <= 5,
-                    ScaleMode::Window => false,
-                    _ => order == 1,
-                };
+                let possible = mode == ScaleMode::Halving && order <= 5;
                 assert_eq!(tables.kernel(order) == BinaryKernel::Tables, possible, "{isa}, {mode:?}, order {order}");
                 assert_eq!(popcount.kernel(order), BinaryKernel::Popcount);
                 assert!(possible || chosen.kernel(order) == BinaryKernel::Popcount);

@@ -11,8 +11,8 @@ use crate::tiles::tables::MAX_TABLE_ORDER;
 pub enum BinaryKernel {
     /// The differing bits of each plane are counted: work grows with the order.
     Popcount,
-    /// Sums of four products of all planes are looked up in tables of sixteen bytes, which are made once a pixel: with
-    /// [`ScaleMode::Halving`] up to order 5, with the other modes but [`ScaleMode::Window`] at order 1.
+    /// Sums of four products of all planes are looked up in tables of sixteen bytes, which are made once a pixel
+    /// ([`ScaleMode::Halving`] only, up to order 5).
     Tables,
 }
 
@@ -37,7 +37,7 @@ impl BinaryKernel {
     pub(crate) fn is_possible(self, mode: ScaleMode, order: usize) -> bool {
         match self {
             Self::Popcount => true,
-            Self::Tables => order == 1 && !mode.is_per_window() || mode.halves() && order <= MAX_TABLE_ORDER,
+            Self::Tables => mode.halves() && order <= MAX_TABLE_ORDER,
         }
     }
 
@@ -56,7 +56,7 @@ impl BinaryKernel {
             // No instruction looks up bytes.
             Isa::Portable => usize::MAX,
         };
-        let pays = order >= from && spec.mode.halves() && spec.geometry.group_filters() >= MIN_FILTERS;
+        let pays = order >= from && spec.geometry.group_filters() >= MIN_FILTERS;
         if pays && Self::Tables.is_possible(spec.mode, order) { Self::Tables } else { Self::Popcount }
     }
 }

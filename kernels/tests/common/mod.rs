@@ -438,8 +438,7 @@ impl Layer {
     /// each. `name` says how to find the case again.
     pub fn check(&mut self, isas: &[Isa], name: impl fmt::Display) -> u64 {
         let (expected, panels) = (self.expected(), self.panels());
-        let several = self.spec.mode == ScaleMode::Halving || self.order == 1;
-        let kernels = if several { &KERNELS[1..] } else { &KERNELS[..1] };
+        let kernels = if self.spec.mode == ScaleMode::Halving { &KERNELS[1..] } else { &KERNELS[..1] };
         let all = isas.iter().flat_map(|&isa| kernels.iter().map(move |&kernel| (isa, kernel)));
         for (isa, kernel) in all {
             self.kernel = kernel;

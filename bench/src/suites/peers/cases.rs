@@ -223,9 +223,9 @@ mod tests {
     fn our_variants_run_and_are_timed() {
         let case = Case::conv(Layer::conv([5, 4, 9, 7], 3, 1));
         let mut ours = case.ours(Isa::Portable).unwrap();
-        assert_eq!(ours.len(), 6 + 2 * ORDERS.count());
+        assert_eq!(ours.len(), 6 + 3 * ORDERS.count());
         let label = |index: usize| ours[index].variant.label();
-        assert_eq!([label(0), label(13)], ["f32", "window, order 4"]);
+        assert_eq!([label(0), label(13), label(17)], ["f32", "window, order 4", "halving, order 4"]);
         assert_eq!([label(2), label(5)], ["f32, codebook of 5 bits", "f32, binary weights"]);
         for variant in &mut ours {
             assert!(sample(&mut variant.run, Duration::ZERO).len() >= LEAST_CALLS);
