@@ -17,6 +17,7 @@ pub use isa::Isa;
 use crate::parallel::{Inline, Parallel};
 use crate::simd::Simd;
 use crate::tiles::binary_weight::Tables;
+use crate::tiles::tables::TableForm;
 use crate::tiles::{
     BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands,
 };
@@ -35,6 +36,8 @@ pub(crate) trait Backend: Simd {
     /// Rows and words of a window whose tables of signed sums lie in the L1 cache while all panels of a task read them. Rows are
     /// a multiple of the height of [`Self::binary_weight`]'s tile, and 8 at most.
     const TABLE_BLOCK: [usize; 2] = [8, 4];
+    /// How [`Self::tables`] takes tables and weights.
+    const TABLES: TableForm = crate::tiles::tables::bytes::form::<Self>();
     /// The tables of signed sums that suit this backend's lookups.
     type Tables: Tables<Self>;
     /// Runs [`crate::tiles::bits::bits`] with the way of counting and the tile shape that suit this backend.
@@ -47,7 +50,8 @@ pub(crate) trait Backend: Simd {
     fn binary_weight(self, job: &Job<BinaryWeightOperands<'_>>);
     /// Runs [`crate::tiles::codebook::codebook`] with the tile shape that suits this backend's registers.
     fn codebook(self, job: &Job<CodebookOperands<'_>>);
-    /// Runs [`crate::tiles::tables::tables`] with the tile shape that suits this backend's registers.
+    /// Runs [`crate::tiles::tables::bytes::bytes`] or [`crate::tiles::tables::dots::dots`], as [`Self::TABLES`] says, with the tile
+    /// shape that suits this backend's registers.
     fn tables(self, job: &Job<TableOperands<'_>>);
     /// Whether the CPU has an instruction for dot products of bytes that [`Self::int8`] can use.
     #[inline(always)]
@@ -78,7 +82,7 @@ pub(crate) trait Op {
 }
 
 /// Runs `op` on a backend; none where this CPU lacks it.
-fn try_dispatch<O: Op>(isa: Isa, op: O) -> Option<O::Output> {
+pub(crate) fn try_dispatch<O: Op>(isa: Isa, op: O) -> Option<O::Output> {
     #[inline(always)]
     fn enter<S: Backend, O: Op>(token: Option<S>, op: O) -> Option<O::Output> {
         let token = token?;

@@ -203,8 +203,6 @@ const ROUNDS: u64 = 500;
 
 impl Limit {
     fn bounds_tables(&self, isa: Isa, order: usize) -> bool {
-        // The AVX-512 backends differ in how they count bits, not in how they shuffle bytes.
-        let isa = if isa == Isa::Avx512Vpopcnt { Isa::Avx512Bw } else { isa };
         self.unit == Unit::Table && self.isa == Some(isa) && (self.orders[0]..=self.orders[1]).contains(&order)
     }
 

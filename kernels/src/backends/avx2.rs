@@ -13,7 +13,7 @@ use crate::tiles::{
     codebook::codebook,
     floats::floats,
     int8::{int8, widen},
-    tables::tables,
+    tables::bytes::bytes,
 };
 use std::mem::MaybeUninit;
 
@@ -93,6 +93,6 @@ impl Backend for Avx2 {
     /// 4 rows x 32 filters: 4 byte sums, 8 of 16 bits, 2 indices, the mask and a table in 16 registers.
     #[inline(always)]
     fn tables(self, job: &Job<TableOperands<'_>>) {
-        tables::<Self, 4, 2>(self, job);
+        bytes::<Self, 4, 2>(self, job);
     }
 }

@@ -8,7 +8,7 @@ use crate::tiles::binary_weight::{Eights, binary_weight};
 use crate::tiles::count::plain::Plain;
 use crate::tiles::{
     BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands, bits::bits,
-    codebook::codebook, floats::floats, int8::int8, tables::tables,
+    codebook::codebook, floats::floats, int8::int8, tables::bytes::bytes,
 };
 
 impl Backend for Neon {
@@ -61,6 +61,6 @@ impl Backend for Neon {
     /// 8 rows x 16 filters: 8 byte sums, 16 of 16 bits, 2 indices, the mask and tables in 32 registers.
     #[inline(always)]
     fn tables(self, job: &Job<TableOperands<'_>>) {
-        tables::<Self, 8, 2>(self, job);
+        bytes::<Self, 8, 2>(self, job);
     }
 }

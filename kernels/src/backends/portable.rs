@@ -7,7 +7,7 @@ use crate::tiles::binary_weight::{Eights, binary_weight};
 use crate::tiles::count::plain::Plain;
 use crate::tiles::{
     BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands, bits::bits,
-    codebook::codebook, floats::floats, int8::int8, tables::tables,
+    codebook::codebook, floats::floats, int8::int8, tables::bytes::bytes,
 };
 
 impl<C: CountBaseline> Backend for Baseline<C> {
@@ -49,6 +49,6 @@ impl<C: CountBaseline> Backend for Baseline<C> {
     /// 2 rows x 16 filters: 2 byte sums and 4 of 16 bits beside what a lookup takes in 16 registers.
     #[inline(always)]
     fn tables(self, job: &Job<TableOperands<'_>>) {
-        tables::<Self, 2, 1>(self, job);
+        bytes::<Self, 2, 1>(self, job);
     }
 }

@@ -11,7 +11,7 @@ use crate::binary::scales::MAX_ORDER;
 use crate::binary::spec::{
     BinaryCall, BinaryInput, BinaryMemory, BinaryScratch, BinarySpec, Sample, SampleInput, ScratchLen,
 };
-use crate::binary::tables::{TABLE_PANELS, TableWeights};
+use crate::binary::tables::TableWeights;
 use crate::binary::task::{BinaryTask, RowScales};
 use crate::binary::thresholds::{FindThresholds, Thresholds};
 use crate::clock::{Stage, timed};
@@ -458,7 +458,7 @@ impl BinaryConv {
         let written = output.map_or(0, |_| 2 * geometry.filters * size_of::<f32>());
         let cut = Cut {
             parallel: call.parallel,
-            panels: if tables.is_some() { TABLE_PANELS } else { panels_of_task(windows * call.order) },
+            panels: tables.map_or_else(|| panels_of_task(windows * call.order), TableWeights::panels_of_task),
             row_bytes: read + written / joined,
             work: line * if tables.is_some() { 12 } else { call.order * 3 } * call.bases.len(),
         };

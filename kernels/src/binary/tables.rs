@@ -3,21 +3,20 @@
 use crate::backends::{Backend, Op};
 use crate::error::Error;
 use crate::memory::{bytes, filled};
+use crate::parallel::{ROW_GROUP, ROWS};
 use crate::shape::{Geometry, Windows};
 use crate::simd::LANES;
-use crate::tiles::tables::{BuildTables, Line, byte_panels_len, repack};
+use crate::tiles::tables::{BuildTables, Line, TableForm, byte_panels_len, repack};
 use bytemuck::{Zeroable, cast_slice, cast_slice_mut};
-
-/// Panels of a task: as many as fit into a task's buffers beside [`crate::tiles::tables::TABLE_ROWS`] rows. A multiple of every
-/// backend's byte rows.
-pub(crate) const TABLE_PANELS: usize = 32;
 
 /// The weights of a layer as tables take them.
 #[derive(Debug)]
 pub(crate) struct TableWeights {
+    /// How the backend takes them.
+    form: TableForm,
     /// Where the words of a window lie, in words of planes from its first.
     pub offsets: Vec<u32>,
-    /// The byte panels of every basis.
+    /// The byte panels of every basis; none where the backend takes bit panels.
     panels: Vec<Line>,
     /// Lines of a basis.
     of_basis: usize,
@@ -25,20 +24,24 @@ pub(crate) struct TableWeights {
 
 impl TableWeights {
     /// Bytes of the weights of that many bases.
-    pub(crate) fn bytes(geometry: &Geometry, lanes: usize, bases: usize) -> usize {
+    pub(crate) fn bytes(geometry: &Geometry, form: TableForm, bases: usize) -> usize {
         let words = geometry.window.taps() * geometry.group_words();
-        let lines = byte_panels_len(geometry.groups, geometry.group_panels(), words, lanes).div_ceil(size_of::<Line>());
+        let len = byte_panels_len(geometry.groups, geometry.group_panels(), words, form.lanes);
+        let lines = if form.repacked { len.div_ceil(size_of::<Line>()) } else { 0 };
         bytes::<Line>(&[lines, bases]).saturating_add(bytes::<u32>(&[words]))
     }
 
-    /// Repacks the bit panels of all bases.
+    /// Repacks the bit panels of all bases, where the backend does not take them as they are.
     ///
     /// # Errors
     /// [`Error::Memory`] if there is no memory for them.
-    pub(crate) fn new(geometry: &Geometry, lanes: usize, out_width: usize, bases: &[&[u32]]) -> Result<Self, Error> {
+    pub(crate) fn new(geometry: &Geometry, form: TableForm, out_width: usize, bases: &[&[u32]]) -> Result<Self, Error> {
         let mut windows = Windows::new(geometry, geometry.group_words(), out_width);
         windows.list()?;
-        let words = windows.offsets.len();
+        if !form.repacked {
+            return Ok(Self { form, offsets: windows.offsets, panels: Vec::new(), of_basis: 0 });
+        }
+        let (words, lanes) = (windows.offsets.len(), form.lanes);
         let of_group = byte_panels_len(1, geometry.group_panels(), words, lanes);
         let of_basis = (of_group * geometry.groups).div_ceil(size_of::<Line>());
         let mut panels = filled(of_basis * bases.len(), Line::zeroed())?;
@@ -48,13 +51,22 @@ impl TableWeights {
                 repack(bits, words, lanes, to);
             }
         }
-        Ok(Self { offsets: windows.offsets, panels, of_basis })
+        Ok(Self { form, offsets: windows.offsets, panels, of_basis })
     }
 
-    /// The byte panels of a basis.
+    /// The panels of a basis as the backend takes them, given its bit panels.
     #[inline(always)]
-    pub(crate) fn basis(&self, basis: usize) -> &[u8] {
-        cast_slice(&self.panels[basis * self.of_basis..][..self.of_basis])
+    pub(crate) fn basis<'a>(&'a self, basis: usize, bits: &'a [u32]) -> &'a [u8] {
+        if self.form.repacked {
+            cast_slice(&self.panels[basis * self.of_basis..][..self.of_basis])
+        } else {
+            cast_slice(bits)
+        }
+    }
+
+    /// Panels of a task: as many as fit into its buffers beside the rows that the tile takes. A multiple of the byte rows.
+    pub(crate) fn panels_of_task(&self) -> usize {
+        ROWS * ROW_GROUP / self.form.rows
     }
 }
 
@@ -67,14 +79,14 @@ impl Op for BuildTables<'_> {
     }
 }
 
-/// Filters of a byte row.
-pub(crate) struct ByteLanes;
+/// Asks a backend how it takes tables.
+pub(crate) struct FormOfTables;
 
-impl Op for ByteLanes {
-    type Output = usize;
+impl Op for FormOfTables {
+    type Output = TableForm;
 
     #[inline(always)]
-    fn run<S: Backend>(self, _: S) -> usize {
-        S::BYTES
+    fn run<S: Backend>(self, _: S) -> TableForm {
+        S::TABLES
     }
 }

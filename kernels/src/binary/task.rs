@@ -4,19 +4,16 @@ use crate::backends::{Backend, Op};
 use crate::binary::borders::{Borders, Classes};
 use crate::binary::handover::PackInto;
 use crate::binary::spec::{BinaryCall, Packing};
-use crate::binary::tables::{TABLE_PANELS, TableWeights};
+use crate::binary::tables::TableWeights;
 use crate::binary::thresholds::Thresholds;
 use crate::clock::{Stage, Timer};
 use crate::parallel::{Disjoint, ROW_GROUP, ROWS};
 use crate::shape::{Block, Geometry, Starts, Walk, Windows};
 use crate::simd::LANES;
 use crate::tiles::bits::{BitOperands, Results};
-use crate::tiles::tables::{DEPTH, TABLE_ROWS, TABLE_WORDS, byte_panels_len};
+use crate::tiles::tables::{DEPTH, TABLE_WORDS, byte_panels_len};
 use crate::tiles::{Job, Output, TOGETHER, TableOperands};
 use std::mem::MaybeUninit;
-
-// What the buffers hold is enough for a block of tables.
-const _: () = assert!(TABLE_ROWS * TABLE_PANELS <= ROWS * ROW_GROUP);
 
 /// Windows under a pool.
 const POOLED: usize = 4;
@@ -123,7 +120,7 @@ impl Op for BinaryTask<'_> {
         let mut buffers = Buffers { counts: [MaybeUninit::uninit(); _], sums: [MaybeUninit::uninit(); _] };
         // The planes of a row are rows of the tile: all of a block's rows of one plane, then of the next.
         let joined = if self.pool.is_some() { POOLED } else { 1 };
-        let rows_of_block = if self.tables.is_some() { TABLE_ROWS } else { ROWS / planes } / joined;
+        let rows_of_block = if self.tables.is_some() { S::TABLES.rows } else { ROWS / planes } / joined;
         let line_len = self.line_len();
         let mut from = self.block.rows.start;
         let mut starts = match self.windows {
@@ -167,7 +164,7 @@ impl Op for BinaryTask<'_> {
                     let results = Results::Counts { to, stride, stream: false };
                     let rows = &pointers[..windows * planes];
                     // SAFETY: the rows are windows, and the counts have room for ROWS rows of up to ROW_GROUP panels, or for
-                    // TABLE_ROWS of up to TABLE_PANELS.
+                    // those of a backend's form of tables and as many panels as it leaves room for.
                     unsafe {
                         match self.tables {
                             Some(tables) => self.look_up(simd, tables, basis, rows, to, stride),
@@ -200,7 +197,7 @@ impl BinaryTask<'_> {
     #[inline(always)]
     fn stride<S: Backend>(&self) -> usize {
         let filters = self.block.panels * LANES;
-        if self.tables.is_some() { filters.next_multiple_of(S::BYTES) } else { filters }
+        if self.tables.is_some() { filters.next_multiple_of(S::TABLES.lanes) } else { filters }
     }
 
     /// Sums the tables of windows under a weight basis: what the counts of all planes come to together.
@@ -217,12 +214,13 @@ impl BinaryTask<'_> {
         counts: *mut i32,
         stride: usize,
     ) {
-        let words = tables.offsets.len();
-        let of_panel = byte_panels_len(1, 1, words, S::BYTES);
-        let of_group = byte_panels_len(1, self.geometry.group_panels(), words, S::BYTES);
-        let first = self.block.group * of_group + self.block.first_panel * LANES / S::BYTES * of_panel;
-        let panel_count = stride / S::BYTES;
-        let weights = &tables.basis(basis)[first..first + panel_count * of_panel];
+        let (words, lanes) = (tables.offsets.len(), S::TABLES.lanes);
+        let of_panel = byte_panels_len(1, 1, words, lanes);
+        let of_group = byte_panels_len(1, self.geometry.group_panels(), words, lanes);
+        let first = self.block.group * of_group + self.block.first_panel * LANES / lanes * of_panel;
+        let panel_count = stride / lanes;
+        let weights = tables.basis(basis, self.call.bases[basis].panels);
+        let weights = &weights[first..first + panel_count * of_panel];
         for (i, offsets) in tables.offsets.chunks(DEPTH).enumerate() {
             // SAFETY: the windows of a validated geometry end inside the padded image, every word of which has its tables;
             // `weights` was just sliced to the panels' length, and the caller guarantees the counts.

@@ -4,7 +4,7 @@ use super::BinaryConv;
 use crate::backends::dispatch;
 use crate::binary::kernel::BinaryKernel;
 use crate::binary::spec::{BinaryCall, Sample};
-use crate::binary::tables::{ByteLanes, TableWeights};
+use crate::binary::tables::{FormOfTables, TableWeights};
 use crate::error::Error;
 use crate::parallel::{Disjoint, Grid};
 use crate::shape::MAX_ELEMENTS;
@@ -33,7 +33,7 @@ impl BinaryConv {
     pub fn kernel(&self, order: usize) -> BinaryKernel {
         let wanted = self.forced.unwrap_or_else(|| BinaryKernel::choose(self.isa, &self.spec, order));
         let fits = self.plane_len() <= MAX_ELEMENTS / TABLE_WORDS / 2;
-        if fits && wanted.is_possible(self.spec.mode, order) { wanted } else { BinaryKernel::Popcount }
+        if fits && wanted.is_possible(self.isa, self.spec.mode, order) { wanted } else { BinaryKernel::Popcount }
     }
 
     /// Whether calls of any order take tables.
@@ -46,14 +46,14 @@ impl BinaryConv {
         if !self.takes_tables() {
             return 0;
         }
-        TableWeights::bytes(&self.spec.geometry, dispatch(self.isa, ByteLanes), self.bases)
+        TableWeights::bytes(&self.spec.geometry, dispatch(self.isa, FormOfTables), self.bases)
     }
 
     /// Prepares the weights that tables take.
     pub(super) fn prepare_tables(&mut self, bases: &[&[u32]]) -> Result<(), Error> {
         if self.takes_tables() {
-            let lanes = dispatch(self.isa, ByteLanes);
-            self.tables = Some(TableWeights::new(&self.spec.geometry, lanes, self.out[1], bases)?);
+            let form = dispatch(self.isa, FormOfTables);
+            self.tables = Some(TableWeights::new(&self.spec.geometry, form, self.out[1], bases)?);
         }
         Ok(())
     }
