@@ -17,7 +17,7 @@ pub use isa::Isa;
 use crate::parallel::{Inline, Parallel};
 use crate::simd::Simd;
 use crate::tiles::binary_weight::Tables;
-use crate::tiles::tables::TableForm;
+use crate::tiles::tables::{BuildTables, TableForm};
 use crate::tiles::{
     BinaryWeightOperands, BitOperands, CodebookOperands, FloatOperands, Int8Operands, Job, TableOperands,
 };
@@ -53,6 +53,11 @@ pub(crate) trait Backend: Simd {
     /// Runs [`crate::tiles::tables::bytes::bytes`] or [`crate::tiles::tables::dots::dots`], as [`Self::TABLES`] says, with the tile
     /// shape that suits this backend's registers.
     fn tables(self, job: &Job<TableOperands<'_>>);
+    /// Makes the tables of [`Self::tables`].
+    #[inline(always)]
+    fn build_tables(self, work: BuildTables<'_>) {
+        work.build();
+    }
     /// Whether the CPU has an instruction for dot products of bytes that [`Self::int8`] can use.
     #[inline(always)]
     fn has_dot(self) -> bool {

@@ -17,6 +17,8 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512bw;
 #[cfg(target_arch = "x86_64")]
+mod avx512vbmi;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512vpopcnt;
 pub(crate) mod dot;
 #[cfg(target_arch = "aarch64")]

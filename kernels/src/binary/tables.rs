@@ -64,9 +64,10 @@ impl TableWeights {
         }
     }
 
-    /// Panels of a task: as many as fit into its buffers beside the rows that the tile takes. A multiple of the byte rows.
+    /// Panels of a task: as many as fit into its buffers beside the rows that the tile takes, a multiple of the byte rows and of the
+    /// tile's panels.
     pub(crate) fn panels_of_task(&self) -> usize {
-        ROWS * ROW_GROUP / self.form.rows
+        1 << (ROWS * ROW_GROUP / self.form.rows).ilog2()
     }
 }
 
@@ -74,8 +75,8 @@ impl Op for BuildTables<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Backend>(self, _: S) {
-        self.build();
+    fn run<S: Backend>(self, simd: S) {
+        simd.build_tables(self);
     }
 }
 

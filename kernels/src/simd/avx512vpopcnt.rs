@@ -1,5 +1,4 @@
-//! AVX-512 with VPOPCNTDQ: xor, vpopcntd, vpaddd a row of 512 bits; and with VBMI and VNNI, which every CPU with VPOPCNTDQ and BW
-//! has: tables of 64 entries by vpermb, which vpdpbusd sums.
+//! AVX-512 with VPOPCNTDQ: xor, vpopcntd, vpaddd a row of 512 bits. For tables of bytes see [`super::avx512vbmi`].
 //!
 //! | instruction | per cycle, Zen 5 | per cycle, Golden Cove |
 //! |---|---|---|
@@ -13,7 +12,6 @@
 //! Counts are 32 bits wide from the start: they overflow only past 2^26 words, far above `MAX_DEPTH`.
 
 use crate::simd::avx512::{Avx512, Count512};
-use crate::tiles::tables::dots::LookupDots;
 use std::arch::x86_64::*;
 
 pulp::simd_type! {
@@ -51,30 +49,5 @@ impl Count512 for Vpopcnt {
     fn flush(self, counts: __m512i, partial: __m512i) -> __m512i {
         // SAFETY: the token proves AVX-512 F.
         unsafe { _mm512_add_epi32(counts, partial) }
-    }
-}
-
-impl LookupDots for Avx512<Vpopcnt> {
-    #[inline(always)]
-    fn entries(self, words: __m512i) -> [__m512i; 2] {
-        // SAFETY: the token proves AVX-512 F.
-        unsafe {
-            let (low, places) = (_mm512_set1_epi32(0x0f0f_0f0f), _mm512_set1_epi32(0x3020_1000));
-            // (words & low) | places
-            let of = |words| _mm512_ternarylogic_epi32::<0xf8>(places, words, low);
-            [of(words), of(_mm512_srli_epi32::<4>(words))]
-        }
-    }
-
-    #[inline(always)]
-    fn add_entries(self, counts: __m512i, table: __m512i, entries: __m512i) -> __m512i {
-        // SAFETY: the token proves VBMI and VNNI.
-        unsafe { _mm512_dpbusd_epi32(counts, _mm512_permutexvar_epi8(entries, table), _mm512_set1_epi8(1)) }
-    }
-
-    #[inline(always)]
-    fn add_counts(self, a: __m512i, b: __m512i) -> __m512i {
-        // SAFETY: the token proves AVX-512 F.
-        unsafe { _mm512_add_epi32(a, b) }
     }
 }

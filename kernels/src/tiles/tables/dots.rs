@@ -5,7 +5,7 @@
 //! entries to a count: two instructions for sixteen activations and sixteen filters at every order whose entries are bytes, nothing
 //! to widen, and the weights are the bit panels as they lie in a file.
 
-use super::{HALF_BYTES, TABLE_BYTES, TableForm, TableOperands, greatest};
+use super::{BuildTables, HALF_BYTES, TABLE_BYTES, TABLE_WORDS, TableForm, TableOperands, greatest};
 use crate::simd::{LANES, Simd};
 use crate::tiles::Job;
 use crate::tiles::cover::{Tiled, cover};
@@ -19,10 +19,18 @@ pub(crate) trait LookupDots: Simd {
     /// The entries that the low four bits of each byte mean in tables of 64 bytes, and those that the high four bits do: the bits,
     /// and 16 times the place of the byte in its word.
     fn entries(self, words: Self::Words) -> [Self::Words; 2];
+    /// Stores sixteen words.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing sixteen words.
+    unsafe fn store_words(self, to: *mut u32, words: Self::Words);
     /// Adds to each count the four entries of a table of 64 bytes that the low six bits of each byte of `entries` name.
     fn add_entries(self, counts: Self::Counts, table: Self::Words, entries: Self::Words) -> Self::Counts;
     /// a + b.
     fn add_counts(self, a: Self::Counts, b: Self::Counts) -> Self::Counts;
+    /// The tables of two words, given these words of each plane, the first in the low bits: of each word those of the low and of
+    /// the high bits of its bytes.
+    fn tables_of(self, planes: &[u64]) -> [[Self::Words; 2]; 2];
 }
 
 /// How a backend takes tables whose entries it adds to 32 bits at once, in tiles of `rows` rows.
@@ -37,6 +45,31 @@ pub(crate) fn dots<S: LookupDots, const MR: usize, const NR: usize, const VR: us
     job: &Job<TableOperands<'_>>,
 ) {
     cover::<_, _, MR, NR, MR, 1, VR>(&Dotted { simd, job });
+}
+
+/// Makes tables, as [`BuildTables::build`].
+#[inline(always)]
+pub(crate) fn build<S: LookupDots>(simd: S, work: BuildTables<'_>) {
+    let mut word = work.words.start;
+    while word < work.words.end {
+        let count = 2.min(work.words.end - word);
+        let mut bits = [0; MAX_ORDER_OF_DOTS];
+        for k in 0..work.order {
+            let words = &work.planes[k * work.plane + word..][..count];
+            let high = if count == 2 { words[1] } else { 0 };
+            bits[k] = u64::from(words[0]) | u64::from(high) << 32;
+        }
+        let tables = simd.tables_of(&bits[..work.order]);
+        for i in 0..count {
+            // SAFETY: the tables hold these of every word of a plane, and the words belong to this task alone.
+            unsafe {
+                let to = work.tables.at((word + i) * TABLE_WORDS, TABLE_WORDS);
+                simd.store_words(to, tables[i][0]);
+                simd.store_words(to.add(TABLE_WORDS / 2), tables[i][1]);
+            }
+        }
+        word += count;
+    }
 }
 
 /// A job of such tables.
