@@ -19,7 +19,7 @@ BACKENDS = {
         "sse42": ["ssse3", "sse4_2", "popcnt"],
         "avx2": ["avx", "avx2", "fma", "popcnt"],
         "avx512bw": ["avx512f", "avx512bw", "fma"],
-        "avx512vpopcnt": ["avx512f", "avx512bw", "avx512_vpopcntdq", "fma"],
+        "avx512vpopcnt": ["avx512f", "avx512bw", "avx512_vpopcntdq", "avx512vbmi", "avx512_vnni", "fma"],
     },
     "aarch64": {"portable": [], "neon": ["asimd"]},
 }

@@ -26,6 +26,7 @@ CORTEX_A76 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cp
         ("x86_64", ZEN_3, "portable sse42 avx2", "avx512bw avx512vpopcnt"),
         ("x86_64", SKYLAKE_X, "portable sse42 avx2 avx512bw", "avx512vpopcnt"),
         ("x86_64", KNIGHTS_MILL, "portable sse42 avx2", "avx512bw avx512vpopcnt"),
+        ("x86_64", ICE_LAKE.replace(" avx512vbmi ", " "), "portable sse42 avx2 avx512bw", "avx512vpopcnt"),
         ("x86_64", ZEN_4, "portable sse42 avx2 avx512bw avx512vpopcnt", ""),
         ("x86_64", ICE_LAKE, "portable sse42 avx2 avx512bw avx512vpopcnt", ""),
         ("aarch64", CORTEX_A76, "portable neon", ""),

@@ -25,6 +25,8 @@ pub(crate) mod dot;
 pub(crate) mod dot_neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod dot_x86;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod lookup_dots;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod portable;

@@ -15,7 +15,7 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F and BW; popcount by vpshufb.
     Avx512Bw,
-    /// AVX-512 with VPOPCNTDQ.
+    /// AVX-512 with VPOPCNTDQ, VBMI and VNNI (Ice Lake, Zen 4 and later).
     Avx512Vpopcnt,
     /// aarch64 NEON.
     Neon,

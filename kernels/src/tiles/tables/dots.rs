@@ -6,32 +6,14 @@
 //! to widen, and the weights are the bit panels as they lie in a file.
 
 use super::{BuildTables, HALF_BYTES, TABLE_BYTES, TABLE_WORDS, TableForm, TableOperands, greatest};
-use crate::simd::{LANES, Simd};
+use crate::simd::LANES;
+use crate::simd::lookup_dots::LookupDots;
 use crate::tiles::Job;
 use crate::tiles::cover::{Tiled, cover};
 
 /// The highest order whose tables hold bytes.
 pub(crate) const MAX_ORDER_OF_DOTS: usize = 6;
 const _: () = assert!(greatest(MAX_ORDER_OF_DOTS) <= 255);
-
-/// A backend with such instructions.
-pub(crate) trait LookupDots: Simd {
-    /// The entries that the low four bits of each byte mean in tables of 64 bytes, and those that the high four bits do: the bits,
-    /// and 16 times the place of the byte in its word.
-    fn entries(self, words: Self::Words) -> [Self::Words; 2];
-    /// Stores sixteen words.
-    ///
-    /// # Safety
-    /// `to` must be valid for writing sixteen words.
-    unsafe fn store_words(self, to: *mut u32, words: Self::Words);
-    /// Adds to each count the four entries of a table of 64 bytes that the low six bits of each byte of `entries` name.
-    fn add_entries(self, counts: Self::Counts, table: Self::Words, entries: Self::Words) -> Self::Counts;
-    /// a + b.
-    fn add_counts(self, a: Self::Counts, b: Self::Counts) -> Self::Counts;
-    /// The tables of two words, given these words of each plane, the first in the low bits: of each word those of the low and of
-    /// the high bits of its bytes.
-    fn tables_of(self, planes: &[u64]) -> [[Self::Words; 2]; 2];
-}
 
 /// How a backend takes tables whose entries it adds to 32 bits at once, in tiles of `rows` rows.
 pub(crate) const fn form(rows: usize) -> TableForm {
