@@ -52,10 +52,13 @@ impl BinaryKernel {
             // At order 1 they gain 10 to 15 %, which is not worth a copy of the weights where no other order takes one.
             Isa::Avx2 if spec.max_order > 1 && spec.geometry.depth() >= MIN_DEPTH => 1,
             Isa::Avx2 | Isa::Sse42 => 2,
-            // By their instructions, not measured: one table lookup stands against the three of a count.
-            Isa::Neon | Isa::Avx512Bw => 3,
-            // Measured on a Xeon of family 6 model 207 (Golden Cove), the same layers: order 2 takes 0.89 to 0.92 of the time of
-            // popcount, order 3 0.60 to 0.66, order 4 0.48 to 0.51; 56 x 56 x 64 takes 1.06, 0.75 and 0.61.
+            // By its instructions, not measured: one table lookup stands against the three of a count.
+            Isa::Neon => 3,
+            // Measured on a Xeon of family 6 model 207 (Golden Cove), from 56 x 56 x 64 on: order 1 takes 1.14 to 1.7 of the time of
+            // popcount, order 2 0.56 to 0.65, order 4 0.37 to 0.41.
+            Isa::Avx512Bw => 2,
+            // Measured there, from 28 x 28 x 128 on: order 2 takes 0.87 to 1.02 of the time of popcount, order 3 0.58 to 0.64, order 4
+            // 0.46 to 0.48. 56 x 56 x 64 takes about 1.02, 0.70 and 0.5.
             Isa::Avx512Vpopcnt if spec.geometry.depth() >= MIN_DEPTH => 2,
             Isa::Avx512Vpopcnt => 3,
             // No instruction looks up bytes.
