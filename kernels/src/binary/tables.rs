@@ -11,6 +11,8 @@ use bytemuck::{Zeroable, cast_slice, cast_slice_mut};
 /// Panels of a task: as many as fit into a task's buffers beside [`crate::tiles::tables::TABLE_ROWS`] rows. A multiple of every
 /// backend's byte rows.
 pub(crate) const TABLE_PANELS: usize = 32;
+/// Panels of the longest byte row of any backend.
+pub(crate) const TABLES_TOGETHER: usize = size_of::<Line>() / LANES;
 
 /// The weights of a layer as tables take them.
 #[derive(Debug)]
