@@ -76,6 +76,9 @@ pub enum InputError {
     /// A batch of no samples.
     #[error("a session's batch must be at least 1; it is the most samples of one run")]
     Batch,
+    /// A pool of no sessions.
+    #[error("a session pool needs at least 1 session; make as many as requests should run at the same time")]
+    NoSessions,
     /// A pool of no threads.
     #[error("a pool needs at least 1 thread; `Threads::Inline` uses the caller's")]
     NoThreads,

@@ -6,9 +6,11 @@ mod cancel;
 mod context;
 mod options;
 mod pass;
+mod pool;
 
 pub use cancel::{CancelToken, Poll, RunOptions};
 pub use options::SessionOptions;
+pub use pool::{PooledSession, SessionPool};
 
 use crate::error::{InputError, ResourceError};
 use crate::ops;

@@ -5,7 +5,7 @@ mod workers;
 
 use crate::Error;
 use crate::error::{InputError, ResourceError};
-use forks::Process;
+pub(crate) use forks::Process;
 use horq_kernels::float_env::{in_callers, in_default};
 use horq_kernels::{Inline, Interrupt, Parallel};
 use rayon::ThreadPool;
