@@ -90,7 +90,7 @@ pub use order::Order;
 pub use profile::{BinaryProfile, LayerProfile};
 #[doc(no_inline)]
 pub use rayon;
-pub use session::{Session, SessionOptions};
+pub use session::{CancelToken, Poll, PooledSession, RunOptions, Session, SessionOptions, SessionPool};
 pub use tensor::{Plain, PlainValues};
 pub use threads::{MAX_THREADS, Threads};
 pub use values::Values;

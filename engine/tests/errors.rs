@@ -75,7 +75,7 @@ fn a_value_that_overflows_inside_names_its_layer() {
     let layer_of = |net: Net, input: &[f32]| {
         let mut session = session(&net);
         match session.run(input, &mut vec![0.0; session.output_len()]) {
-            Err(Error::Input(InputError::LayerNotFinite { layer })) => layer,
+            Err(Error::Input(InputError::LayerNotFinite { layer, sample: 0, .. })) => layer,
             other => panic!("{other:?}"),
         }
     };

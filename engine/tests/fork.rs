@@ -22,7 +22,7 @@ mod unix {
     use horq::graph::Shape;
     use horq::ops::{Basis, BinaryConv2d, Quantizer};
     use horq::rayon::ThreadPoolBuilder;
-    use horq::{Error, Order, Padding, ScaleMode, Session, SessionOptions, Threads, Window};
+    use horq::{Error, Order, Padding, ScaleMode, Session, SessionOptions, SessionPool, Threads, Window};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -70,6 +70,43 @@ mod unix {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Session pools in the child have all their sessions: those that were idle, those that were out, and those that were out in
+    /// threads which the child does not have.
+    fn pools(net: &Net, input: &[f32], expected: &[f32], case: &dyn Fn(&str, i32)) {
+        let pool = SessionPool::new(&net.model(), SessionOptions::new().threads(Threads::Own(2)), 3).unwrap();
+        let right = |session: &mut Session| run(session, input) == expected;
+        let all = |pool: &SessionPool| {
+            let mut sessions: Vec<_> = (0..3).map(|_| pool.get_timeout(Duration::from_secs(20)).unwrap()).collect();
+            pool.try_get().is_err() && sessions.iter_mut().all(|session| right(session))
+        };
+        case("a pool of idle sessions", in_child(|| i32::from(!all(&pool))));
+        let mut kept = pool.get().unwrap();
+        let here = in_child(|| {
+            let fine = right(&mut kept);
+            drop(kept);
+            // Whoever had it in the parent gave it back in the child.
+            i32::from(!(fine && all(&pool)))
+        });
+        case("a pool with a session out", here);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        run(&mut pool.get().unwrap(), input);
+                    }
+                });
+            }
+            for _ in 0..20 {
+                case("a pool whose sessions run", in_child(|| i32::from(!(all(&pool) && all(&pool)))));
+            }
+            let deep = in_child(|| in_child(|| i32::from(!all(&pool))));
+            case("a pool in a grandchild", deep);
+            stop.store(true, Relaxed);
+        });
+        assert!(all(&pool), "the parent goes on");
     }
 
     /// How many threads this process has.
@@ -134,6 +171,8 @@ mod unix {
             }
             stop.store(true, Relaxed);
         });
+
+        pools(&net, &input, &expected, &case);
 
         // A pool of the caller's cannot be made again by us: refused, not hung.
         let pool = Arc::new(ThreadPoolBuilder::new().num_threads(2).build().unwrap());

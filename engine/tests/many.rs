@@ -238,7 +238,7 @@ fn what_does_not_fit_is_named() {
     // An intermediate output that overflows is named, not the end.
     let large = vec![f32::MAX; 180];
     let error = run_many(&mut session, &[Values::F32(&large), Values::F32(&large), given[2]]).unwrap_err();
-    let Error::Input(InputError::LayerNotFinite { layer }) = &error else { panic!("{error:?}") };
+    let Error::Input(InputError::LayerNotFinite { layer, .. }) = &error else { panic!("{error:?}") };
     assert!(["binary", "norm"].contains(&layer.as_str()), "{layer}");
     run_many(&mut session, &given).unwrap();
 }

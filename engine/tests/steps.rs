@@ -146,7 +146,7 @@ fn a_number_without_a_row_is_named() {
     for wrong in [3.0, -1.0, 0.5, 1e30, -1e-40, f32::MAX, 2.0000002] {
         // In the second sample, whose first wrong number counts.
         let error = session.run(&[0.0, 1.0, 2.0, 0.0, 1.0, wrong, 7.0, 0.0], &mut [0.0; 16]).unwrap_err();
-        let Error::Input(InputError::EmbeddingRow { layer, index: 1, value, rows: 3 }) = &error else {
+        let Error::Input(InputError::EmbeddingRow { layer, sample: 1, index: 1, value, rows: 3 }) = &error else {
             panic!("{error}");
         };
         assert_eq!((layer.as_str(), *value), ("words", wrong));
@@ -175,7 +175,7 @@ fn what_is_not_finite_stops_the_run() {
             let net = net.clone().then("stops", op.clone()).then("y", Sign);
             let mut session = Session::new(&net.model(), options(1, Isa::Portable)).unwrap();
             let error = session.run(&input, &mut vec![0.0; session.output_len()]).unwrap_err();
-            let Error::Input(InputError::LayerNotFinite { layer }) = &error else { panic!("{error}") };
+            let Error::Input(InputError::LayerNotFinite { layer, .. }) = &error else { panic!("{error}") };
             assert_eq!(layer, "stops", "{}", op.kind());
         }
     }

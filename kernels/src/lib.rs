@@ -41,6 +41,6 @@ pub use layers::{
     by_line, elementwise, gemm, pool,
 };
 pub use memory::{Aligned, Memory};
-pub use parallel::{Inline, Parallel};
+pub use parallel::{Inline, Interrupt, Parallel, Pieces};
 pub use shape::{Geometry, MAX_DEPTH, MAX_ELEMENTS, Padding, Window};
 pub use tiles::{Epilogue, Step};

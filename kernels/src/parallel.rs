@@ -2,9 +2,12 @@
 
 mod disjoint;
 mod grid;
+mod pieces;
 
 pub(crate) use disjoint::Disjoint;
 pub(crate) use grid::{Grid, ROW_GROUP, ROWS, panels_of_task};
+pub(crate) use pieces::is_long;
+pub use pieces::{Interrupt, Pieces};
 
 /// Runs independent tasks, in any order, on any threads.
 ///
@@ -16,6 +19,11 @@ pub unsafe trait Parallel: Sync {
     fn threads(&self) -> usize;
     /// Calls `task(i)` once for each i in `0..tasks` and returns when all are done.
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
+    /// What can call the work off, if anything can. Every kernel asks it between two pieces of its work, each less than a
+    /// millisecond long, and leaves the rest undone; results are then unspecified.
+    fn interrupt(&self) -> Option<&dyn Interrupt> {
+        None
+    }
 }
 
 /// Runs every task on the caller's thread, in order.

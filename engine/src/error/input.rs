@@ -76,6 +76,9 @@ pub enum InputError {
     /// A batch of no samples.
     #[error("a session's batch must be at least 1; it is the most samples of one run")]
     Batch,
+    /// A pool of no sessions.
+    #[error("a session pool needs at least 1 session; make as many as requests should run at the same time")]
+    NoSessions,
     /// A pool of no threads.
     #[error("a pool needs at least 1 thread; `Threads::Inline` uses the caller's")]
     NoThreads,
@@ -144,22 +147,30 @@ pub enum InputError {
     },
     /// A value became NaN or infinite inside the network.
     #[error(
-        "a value of layer `{}` is NaN or infinite, or its scale overflows; the input is too large for this model, so check how it is prepared",
+        "in sample {sample}, {} layer `{}` is NaN or infinite, or its scale overflows; the input is too large for this model, so check how it is prepared",
+        place(*index),
         escaped(layer)
     )]
     LayerNotFinite {
         /// The binary layer whose input it is, or the output.
         layer: String,
+        /// The sample, counted from 0.
+        sample: usize,
+        /// The value's place in the layer's input, or in the output, of its sample; none where the value itself is kept nowhere,
+        /// as a mean is, or a value that the layer before hands over as signs.
+        index: Option<usize>,
     },
     /// A value that an embedding has no row for.
     #[error(
-        "value {index} that the embedding `{}` reads is {value}; it must be a whole number from 0 to {}, so check how the input is prepared",
+        "in sample {sample}, value {index} that the embedding `{}` reads is {value}; it must be a whole number from 0 to {}, so check how the input is prepared",
         escaped(layer),
         rows - 1
     )]
     EmbeddingRow {
         /// The layer.
         layer: String,
+        /// The sample, counted from 0.
+        sample: usize,
         /// The value's place in the layer's input, of its sample.
         index: usize,
         /// The value.
@@ -196,4 +207,21 @@ pub enum InputError {
         /// The names that there are.
         known: String,
     },
+}
+
+impl InputError {
+    /// The sample whose values are at fault; see [`Error::sample`](crate::Error::sample).
+    pub const fn sample(&self) -> Option<usize> {
+        match self {
+            Self::InputNotFinite { sample, .. }
+            | Self::LayerNotFinite { sample, .. }
+            | Self::EmbeddingRow { sample, .. } => Some(*sample),
+            _ => None,
+        }
+    }
+}
+
+/// Which value it is.
+fn place(index: Option<usize>) -> String {
+    index.map_or_else(|| "a value of".into(), |index| format!("value {index} of"))
 }

@@ -4,6 +4,7 @@ mod cpu;
 mod file;
 mod graph;
 mod input;
+mod interrupted;
 mod resource;
 mod tensor;
 
@@ -11,6 +12,7 @@ pub use cpu::CpuError;
 pub use file::FileError;
 pub use graph::GraphError;
 pub use input::InputError;
+pub use interrupted::{InterruptedError, Interruption};
 pub use resource::ResourceError;
 pub use tensor::TensorError;
 
@@ -40,6 +42,9 @@ pub enum Error {
     /// A layer or an instruction set that no kernel of this CPU runs.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// A run that its caller called off, or that was late.
+    #[error(transparent)]
+    Interrupted(#[from] InterruptedError),
 }
 
 /// The category of an [`Error`], by which a service can tell a bad model from a bad request and from a want of means.
@@ -58,6 +63,8 @@ pub enum ErrorKind {
     Resource,
     /// [`Error::Cpu`]: run elsewhere, or change the layer.
     Cpu,
+    /// [`Error::Interrupted`]: nothing is wrong; give the run more time if it should have ended.
+    Interrupted,
 }
 
 impl std::fmt::Debug for Error {
@@ -76,6 +83,17 @@ impl Error {
             Self::Input(_) => ErrorKind::Input,
             Self::Resource(_) => ErrorKind::Resource,
             Self::Cpu(_) => ErrorKind::Cpu,
+            Self::Interrupted(_) => ErrorKind::Interrupted,
+        }
+    }
+
+    /// The sample whose values are at fault, counted from 0 over the call ([`crate::RunOptions::first_sample`] starts
+    /// elsewhere): the first of those that are, whatever the threads and the batch. The others of the batch may be run again
+    /// without it. None where no value of an input is at fault.
+    pub const fn sample(&self) -> Option<usize> {
+        match self {
+            Self::Input(error) => error.sample(),
+            _ => None,
         }
     }
 }

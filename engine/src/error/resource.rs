@@ -1,6 +1,7 @@
 //! Memory and threads.
 
 use crate::escape::escaped;
+use std::time::Duration;
 
 /// What could not be had.
 #[non_exhaustive]
@@ -55,6 +56,16 @@ pub enum ResourceError {
         count: usize,
         /// Why they could not be started.
         reason: String,
+    },
+    /// A session pool all of whose sessions are out.
+    #[error(
+        "all {sessions} sessions of the pool are in use, and none came back within {waited:?}; try again later, wait longer, or make the pool larger"
+    )]
+    PoolBusy {
+        /// The sessions of the pool.
+        sessions: usize,
+        /// How long the caller waited for one.
+        waited: Duration,
     },
     /// A session with a pool of the caller's, used in a process that was forked after the session was made.
     #[error(

@@ -2,24 +2,29 @@
 
 mod arguments;
 mod budget;
+mod cancel;
 mod context;
 mod options;
 mod pass;
+mod pool;
 
+pub use cancel::{CancelToken, Poll, RunOptions};
 pub use options::SessionOptions;
+pub use pool::{PooledSession, SessionPool};
 
 use crate::error::{InputError, ResourceError};
 use crate::ops;
 use crate::plan::Plan;
 use crate::threads::Executor;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Values};
-use arguments::{check, first_not_finite};
+use arguments::{check, check_finite};
 use budget::{Budget, bytes_of_pages};
+use cancel::Stop;
 use context::context;
 use horq_kernels::float_env::in_default;
-use horq_kernels::{BinaryKernel, Isa, Parallel, StageClock};
-use pass::{Pass, PassMemory, Prepared, Run, lock};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use horq_kernels::{BinaryKernel, Interrupt, Isa, Parallel, StageClock};
+use pass::{Failure, Pass, PassMemory, Prepared, Run, lock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// A model ready to run: kernels chosen, memory planned and allocated.
@@ -185,6 +190,18 @@ impl Session {
         self.run_many(&[Values::F32(input)], &mut [output])
     }
 
+    /// [`Self::run`] that can be called off: by a [`CancelToken`], by a deadline, or by a question that it asks.
+    ///
+    /// It then returns within a millisecond or so: it looks between layers and between pieces of a layer. What it does not cut
+    /// is one row of a layer's output in sixteen channels, which takes longer where a product sums millions of values, and one
+    /// line of those operations that read a value as a whole (means, softmax, rearranging), some nanoseconds a value.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; also [`Error::Interrupted`]. The session can run again at once.
+    pub fn run_with(&mut self, input: &[f32], output: &mut [f32], options: &RunOptions<'_>) -> Result<(), Error> {
+        self.run_many_with(&[Values::F32(input)], &mut [output], options)
+    }
+
     /// [`Self::run`] for a model with any number of inputs and outputs: one slice for each, in the model's order
     /// ([`Model::inputs`], [`Model::outputs`]), all of the same number of samples.
     ///
@@ -211,14 +228,40 @@ impl Session {
     /// [`InputError::SamplesDiffer`](crate::error::InputError::SamplesDiffer) if two inputs have different numbers of samples, and
     /// [`ResourceError::BytesMemory`](crate::error::ResourceError::BytesMemory) or [`ResourceError::Memory`](crate::error::ResourceError::Memory) if the memory for bytes is over the model's limit or cannot be had.
     pub fn run_many(&mut self, inputs: &[Values<'_>], outputs: &mut [&mut [f32]]) -> Result<(), Error> {
-        in_default(|| self.compute(inputs, outputs))
+        self.run_many_with(inputs, outputs, &RunOptions::new())
     }
 
-    fn compute(&mut self, inputs: &[Values<'_>], outputs: &mut [&mut [f32]]) -> Result<(), Error> {
+    /// [`Self::run_many`] that can be called off, as [`Self::run_with`] says.
+    ///
+    /// # Errors
+    /// As [`Self::run_many`]; also [`Error::Interrupted`].
+    pub fn run_many_with(
+        &mut self,
+        inputs: &[Values<'_>],
+        outputs: &mut [&mut [f32]],
+        options: &RunOptions<'_>,
+    ) -> Result<(), Error> {
+        in_default(|| self.compute(inputs, outputs, options))
+    }
+
+    fn compute(
+        &mut self,
+        inputs: &[Values<'_>],
+        outputs: &mut [&mut [f32]],
+        options: &RunOptions<'_>,
+    ) -> Result<(), Error> {
         self.executor.follow_fork()?;
         let lens = [&self.input_lens[..], &self.output_lens];
-        let samples = check(self.model.graph(), lens, self.batch, inputs, outputs)?;
+        let (graph, first_sample) = (self.model.graph(), options.first_sample);
+        let samples = check(graph, lens, self.batch, inputs, outputs)?;
+        let stop = Stop::new(options);
+        let interrupt = stop.as_ref().map(|stop| stop as &dyn Interrupt);
+        check_finite(graph, &self.input_lens, inputs, first_sample, interrupt)?;
+        if let Some(stop) = stop.as_ref().filter(|stop| stop.is_raised()) {
+            return Err(stop.error(None, first_sample));
+        }
         self.make_room(inputs)?;
+        let graph = self.model.graph();
         let cycles = |(prepared, profile): (&Prepared, &LayerProfile)| prepared.cycles(profile);
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
         let (sample_cycles, longest) = (layers().fold(0, u64::saturating_add), layers().max().unwrap_or(0));
@@ -233,7 +276,7 @@ impl Session {
         };
         let part =
             if in_parallel > 0 { cycles / parallel as u64 } else { longest.saturating_mul(chunk.min(samples) as u64) };
-        let run = Run {
+        let run = |stop| Run {
             layers: &self.layers,
             profiles: &self.profiles,
             orders: &self.orders,
@@ -242,15 +285,34 @@ impl Session {
             input_lens: &self.input_lens,
             output_lens: &self.output_lens,
             cycles,
+            stop,
+            finished: AtomicUsize::new(0),
+            first_sample,
         };
         let (executor, memories) = (&self.executor, &mut self.memories);
         executor.enter(cycles, part, || {
-            run.side_by_side(outputs, in_parallel, chunk, executor, memories)?;
-            let memory = memories[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-            (in_parallel..samples).step_by(chunk).try_for_each(|start| {
-                let samples = start..samples.min(start + chunk);
-                run.pass(Pass { samples, outputs: &mut *outputs, first: 0 }, memory, executor)
-            })
+            let run = run(stop.map(Stop::led_here));
+            let mut passes = || {
+                run.side_by_side(outputs, in_parallel, chunk, executor, memories)?;
+                let memory = memories[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+                (in_parallel..samples).step_by(chunk).try_for_each(|start| {
+                    let samples = start..samples.min(start + chunk);
+                    run.pass(Pass { samples, outputs: &mut *outputs, first: 0 }, memory, executor)
+                })
+            };
+            let failure = passes().err();
+            // The answers of all samples before the one at fault are there.
+            let end = match failure {
+                None => samples,
+                Some(Failure::Sample { sample, .. }) => sample,
+                Some(Failure::Interrupted { .. }) => 0,
+            };
+            run.check_outputs(&graph.outputs, outputs, end)?;
+            match failure {
+                Some(failure @ Failure::Interrupted { .. }) => Err(run.error(failure)),
+                _ if run.has_stopped() => Err(run.error(Failure::Interrupted { layers: run.layers.len() })),
+                failure => failure.map_or(Ok(()), |failure| Err(run.error(failure))),
+            }
         })?;
         if self.profiling {
             for (prepared, profile) in self.layers.iter().zip(&mut self.profiles) {
@@ -260,12 +322,7 @@ impl Session {
                 profile.wall_nanoseconds = prepared.wall_nanoseconds.load(Relaxed);
             }
         }
-        match outputs.iter().position(|output| first_not_finite(output).is_some()) {
-            None => Ok(()),
-            Some(output) => {
-                Err(InputError::LayerNotFinite { layer: self.model.graph().outputs[output].clone() }.into())
-            }
-        }
+        Ok(())
     }
 
     /// Runs every binary layer at `order`, or at the highest that the model holds for it where that is lower.

@@ -1,13 +1,15 @@
 //! The passes of a run: some samples through all layers, in memory of their own.
 
+use super::arguments::{SPAN, first_not_finite};
+use super::cancel::Stop;
 use crate::error::{CpuError, InputError, ResourceError};
 use crate::ops::{Call, Callers, Compute, LayerError, Operands};
 use crate::slot::{Slot, Value};
-use crate::threads::Executor;
+use crate::threads::{Executor, Watched};
 use crate::{Error, LayerProfile, Macs, Values};
-use horq_kernels::{Aligned, Parallel, StageClock};
+use horq_kernels::{Aligned, Interrupt, Parallel, StageClock};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -71,6 +73,33 @@ pub(super) struct Run<'a> {
     pub(super) output_lens: &'a [usize],
     /// Estimated cycles of the whole run.
     pub(super) cycles: u64,
+    /// What may end the run before its time.
+    pub(super) stop: Option<Stop<'a>>,
+    /// Samples that came through all layers of a run that may end before its time.
+    pub(super) finished: AtomicUsize,
+    /// The number of the first sample in errors.
+    pub(super) first_sample: usize,
+}
+
+/// Why a pass has no answers.
+pub(super) enum Failure {
+    /// The run ended when the pass had come through so many layers.
+    Interrupted { layers: usize },
+    /// A layer refused the values of a sample, which is the first such of the run as far as passes were begun in order.
+    Sample { sample: usize, error: Error },
+}
+
+/// Why some samples did not come through a layer.
+enum Fault {
+    Interrupted {
+        layers: usize,
+    },
+    Layer {
+        layer: usize,
+        error: LayerError,
+        /// The value of the layer's first input that is not finite, counted over the pass.
+        index: Option<usize>,
+    },
 }
 
 /// Samples that go through the layers together, and where their answers go.
@@ -84,7 +113,32 @@ pub(super) struct Pass<'a, 'o> {
 }
 
 impl Run<'_> {
-    /// Runs passes of `chunk` samples, `in_parallel` in all, side by side, each thread in memory of its own. Of several errors
+    /// Whether the run is to end.
+    fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(Interrupt::is_raised)
+    }
+
+    /// Whether somebody has found that the run is to end, so that layers leave work undone.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.interruption().is_some())
+    }
+
+    pub(super) fn interrupt(&self) -> Option<&dyn Interrupt> {
+        self.stop.as_ref().map(|stop| stop as &dyn Interrupt)
+    }
+
+    /// The error of a failure.
+    pub(super) fn error(&self, failure: Failure) -> Error {
+        let layers = match failure {
+            Failure::Sample { error, .. } => return error,
+            Failure::Interrupted { layers } => layers,
+        };
+        let layer = layers.checked_sub(1).map(|layer| self.profiles[layer].name.clone());
+        let samples = self.first_sample.saturating_add(self.finished.load(Relaxed));
+        self.stop.as_ref().expect("only a stop interrupts a run").error(layer, samples)
+    }
+
+    /// Runs passes of `chunk` samples, `in_parallel` in all, side by side, each thread in memory of its own. Of several failures
     /// that of the first pass counts.
     pub(super) fn side_by_side(
         &self,
@@ -93,7 +147,7 @@ impl Run<'_> {
         chunk: usize,
         executor: &Executor,
         memories: &[Mutex<PassMemory>],
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         if in_parallel == 0 {
             return Ok(());
         }
@@ -105,35 +159,106 @@ impl Run<'_> {
             let outputs: Vec<&mut [f32]> = cut.collect();
             (samples, outputs)
         }));
-        let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
-        executor.run(memories.len(), &|pass| {
+        let failed: Mutex<Option<(usize, Failure)>> = Mutex::new(None);
+        let task = |pass: usize| {
             let mut memory = lock(&memories[pass]);
             loop {
+                // Passes come in order, so whatever comes after one that failed would count for less.
+                if lock(&failed).is_some() {
+                    return;
+                }
                 let Some((samples, mut outputs)) = lock(&passes).next() else { return };
                 let first = samples.start;
                 let pass = Pass { samples, outputs: &mut outputs, first };
-                let Err(error) = self.pass(pass, &mut memory, &Executor::Inline) else { continue };
+                let Err(failure) = self.pass(pass, &mut memory, &Executor::Inline) else { continue };
                 let mut failed = lock(&failed);
                 if failed.as_ref().is_none_or(|(earlier, _)| first < *earlier) {
-                    *failed = Some((first, error));
+                    *failed = Some((first, failure));
                 }
             }
+        };
+        executor.run_watched(memories.len(), &task, self.interrupt());
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, failure)| Err(failure))
+    }
+
+    /// Takes some samples through all layers. Where a layer refuses them, they go through once more one by one: what a sample
+    /// comes to does not depend on the others, so this finds the first at fault, whatever the samples of a pass are.
+    pub(super) fn pass(&self, pass: Pass<'_, '_>, memory: &mut PassMemory, executor: &Executor) -> Result<(), Failure> {
+        let Pass { samples, outputs, first } = pass;
+        let mut fault =
+            match self.layers(Pass { samples: samples.clone(), outputs: &mut *outputs, first }, memory, executor) {
+                Ok(()) => {
+                    if self.stop.is_some() {
+                        self.finished.fetch_add(samples.len(), Relaxed);
+                    }
+                    return Ok(());
+                }
+                Err(fault) => fault,
+            };
+        if let (2.., Fault::Layer { index, .. }) = (samples.len(), &mut fault) {
+            *index = None; // it would be one of several samples
+            for sample in samples.clone() {
+                let alone = Pass { samples: sample..sample + 1, outputs: &mut *outputs, first };
+                self.layers(alone, memory, executor).map_err(|fault| self.failure(fault, sample))?;
+            }
+        }
+        Err(self.failure(fault, samples.start))
+    }
+
+    /// What a fault of that sample, or of some from it on, comes to.
+    fn failure(&self, fault: Fault, sample: usize) -> Failure {
+        let (layer, error, index) = match fault {
+            Fault::Interrupted { layers } => return Failure::Interrupted { layers },
+            Fault::Layer { layer, error, index } => (self.profiles[layer].name.clone(), error, index),
+        };
+        let number = self.first_sample.saturating_add(sample);
+        let error = match error {
+            LayerError::Kernel(horq_kernels::Error::NotFinite) => {
+                InputError::LayerNotFinite { layer, sample: number, index }.into()
+            }
+            LayerError::Kernel(error) => Error::Cpu(CpuError::LayerKernel { layer, error }),
+            LayerError::Row { index, value, rows } => {
+                InputError::EmbeddingRow { layer, sample: number, index, value, rows }.into()
+            }
+        };
+        Failure::Sample { sample, error }
+    }
+
+    /// Checks the answers of the samples before `end`.
+    ///
+    /// # Errors
+    /// [`InputError::LayerNotFinite`] with the first value of the first sample that has one that is not finite.
+    pub(super) fn check_outputs(&self, names: &[String], outputs: &[&mut [f32]], end: usize) -> Result<(), Error> {
+        let found = outputs.iter().zip(self.output_lens).enumerate().filter_map(|(number, (output, &len))| {
+            let index = first_not_finite(&output[..end * len], self.interrupt())?;
+            Some((index / len, number, index % len))
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, error)| Err(error))
+        let Some((sample, number, index)) = found.min() else { return Ok(()) };
+        let (layer, sample) = (names[number].clone(), self.first_sample.saturating_add(sample));
+        Err(InputError::LayerNotFinite { layer, sample, index: Some(index) }.into())
     }
 
     /// Takes some samples through all layers.
-    pub(super) fn pass(&self, pass: Pass<'_, '_>, memory: &mut PassMemory, executor: &Executor) -> Result<(), Error> {
+    fn layers(&self, pass: Pass<'_, '_>, memory: &mut PassMemory, executor: &Executor) -> Result<(), Fault> {
         let Pass { samples, outputs, first } = pass;
         let (first_input, first_output, samples) = (samples.start, samples.start - first, samples.len());
         let converted = memory.converted.iter_mut().zip(self.inputs).zip(self.input_lens);
         for ((converted, input), len) in converted {
             if let (Values::U8(bytes), Some(converted)) = (input, converted) {
                 let bytes = &bytes[first_input * len..][..samples * len];
-                converted.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = f32::from(byte));
+                for (values, bytes) in converted.chunks_mut(SPAN).zip(bytes.chunks(SPAN)) {
+                    if self.is_stopped() {
+                        break;
+                    }
+                    values.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = f32::from(byte));
+                }
             }
         }
-        for ((prepared, profile), &order) in self.layers.iter().zip(self.profiles).zip(self.orders) {
+        let layers = self.layers.iter().zip(self.profiles).zip(self.orders).enumerate();
+        for (number, ((prepared, profile), &order)) in layers {
+            if self.is_stopped() {
+                return Err(Fault::Interrupted { layers: number });
+            }
             let start = self.profiling.then(Instant::now);
             // The layer's output is cut out of the arena, or out of the caller's outputs, which leaves what lies on both sides
             // of it for reading.
@@ -170,6 +295,9 @@ impl Run<'_> {
             };
             let (values, orders) = (&prepared.inputs, self.orders);
             let operands = Operands { values, samples, callers, before, after, after_start, orders };
+            let executor = executor.of_layer(self.cycles, prepared.cycles(profile).saturating_mul(samples as u64));
+            let watched = self.interrupt().map(|interrupt| Watched { executor, interrupt });
+            let parallel: &dyn Parallel = watched.as_ref().map_or(executor, |watched| watched);
             let call = Call {
                 operands,
                 output,
@@ -177,19 +305,18 @@ impl Run<'_> {
                 reader_order: prepared.reader.map_or(1, |reader| orders[reader]),
                 words: &mut memory.words,
                 floats: &mut memory.floats,
-                parallel: executor.of_layer(self.cycles, prepared.cycles(profile).saturating_mul(samples as u64)),
+                parallel,
                 clock: self.profiling.then_some(&prepared.clock),
             };
-            prepared.layer.run(call).map_err(|error| {
-                let layer = profile.name.clone();
-                match error {
-                    LayerError::Kernel(horq_kernels::Error::NotFinite) => InputError::LayerNotFinite { layer }.into(),
-                    LayerError::Kernel(error) => Error::Cpu(CpuError::LayerKernel { layer, error }),
-                    LayerError::Row { index, value, rows } => {
-                        InputError::EmbeddingRow { layer, index, value, rows }.into()
-                    }
-                }
-            })?;
+            let outcome = prepared.layer.run(call);
+            if self.has_stopped() {
+                return Err(Fault::Interrupted { layers: number });
+            }
+            if let Err(error) = outcome {
+                let read = operands.planes(0).is_none().then(|| operands.get(0));
+                let index = read.and_then(|values| first_not_finite(values, self.interrupt()));
+                return Err(Fault::Layer { layer: number, error, index });
+            }
             if let Some(start) = start {
                 prepared.wall_nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
             }

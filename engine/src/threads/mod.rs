@@ -5,9 +5,9 @@ mod workers;
 
 use crate::Error;
 use crate::error::{InputError, ResourceError};
-use forks::Process;
+pub(crate) use forks::Process;
 use horq_kernels::float_env::{in_callers, in_default};
-use horq_kernels::{Inline, Parallel};
+use horq_kernels::{Inline, Interrupt, Parallel};
 use rayon::ThreadPool;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use std::sync::Arc;
@@ -104,8 +104,9 @@ impl Executor {
     }
 
     /// Who runs the tasks of a layer of that many estimated cycles in a run of that many.
-    pub(crate) fn of_layer(&self, run: u64, layer: u64) -> &dyn Parallel {
-        if self.pays(run, layer) { self } else { &Inline }
+    pub(crate) fn of_layer(&self, run: u64, layer: u64) -> &Self {
+        static INLINE: Executor = Executor::Inline;
+        if self.pays(run, layer) { self } else { &INLINE }
     }
 
     /// Whether work of that many estimated cycles, of a run of that many, pays for a hand-over.
@@ -130,15 +131,43 @@ unsafe impl Parallel for Executor {
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.run_watched(tasks, task, None);
+    }
+}
+
+impl Executor {
+    /// [`Parallel::run`]; a caller who waits for others asks `interrupt` meanwhile, so that it learns what only it can hear of.
+    pub(crate) fn run_watched(&self, tasks: usize, task: &(dyn Fn(usize) + Sync), interrupt: Option<&dyn Interrupt>) {
         match self {
             Self::Inline => Inline.run(tasks, task),
-            Self::Own(workers) => workers.run(tasks, task),
+            Self::Own(workers) => workers.run_watched(tasks, task, interrupt),
             // A thread that waits for the pool may run tasks that are not ours, which find the environment they expect.
             Self::Pool(pool, _) => in_callers(|| {
                 let tasks = (0..tasks).into_par_iter().with_max_len(1);
                 pool.install(|| tasks.for_each(|number| in_default(|| task(number))));
             }),
         }
+    }
+}
+
+/// An executor whose work can be called off.
+pub(crate) struct Watched<'a> {
+    pub(crate) executor: &'a Executor,
+    pub(crate) interrupt: &'a dyn Interrupt,
+}
+
+// SAFETY: the executor's own.
+unsafe impl Parallel for Watched<'_> {
+    fn threads(&self) -> usize {
+        self.executor.threads()
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.executor.run_watched(tasks, task, Some(self.interrupt));
+    }
+
+    fn interrupt(&self) -> Option<&dyn Interrupt> {
+        Some(self.interrupt)
     }
 }
 

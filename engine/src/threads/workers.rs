@@ -8,7 +8,7 @@
 
 use super::forks::Process;
 use horq_kernels::float_env::in_default;
-use horq_kernels::{Inline, Parallel};
+use horq_kernels::{Inline, Interrupt, Parallel};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -183,18 +183,28 @@ impl Workers {
 }
 
 /// Shuts the gate and waits for those who joined, also if the caller's own task panics.
-struct Closing<'a>(&'a Board);
+struct Closing<'a> {
+    board: &'a Board,
+    /// What is asked while the caller waits.
+    interrupt: Option<&'a dyn Interrupt>,
+}
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        self.0.gate.fetch_add(NUMBER, AcqRel);
+        self.board.gate.fetch_add(NUMBER, AcqRel);
         let mut rounds = 0;
-        while !self.0.gate.load(Acquire).is_multiple_of(NUMBER) {
+        while !self.board.gate.load(Acquire).is_multiple_of(NUMBER) {
             // A helper whose core was taken away in the middle of a task may need this one.
             rounds += 1;
-            if rounds % 4096 == 0 { thread::yield_now() } else { std::hint::spin_loop() }
+            if rounds % 4096 != 0 {
+                std::hint::spin_loop();
+                continue;
+            }
+            thread::yield_now();
+            // Whoever helps asks as well, but some things only the caller's thread hears of.
+            let _ = self.interrupt.is_some_and(Interrupt::is_raised);
         }
-        self.0.busy.store(false, Release);
+        self.board.busy.store(false, Release);
     }
 }
 
@@ -205,6 +215,13 @@ unsafe impl Parallel for Workers {
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.run_watched(tasks, task, None);
+    }
+}
+
+impl Workers {
+    /// [`Parallel::run`]; the caller asks `interrupt` while it waits for its helpers.
+    pub(crate) fn run_watched(&self, tasks: usize, task: &(dyn Fn(usize) + Sync), interrupt: Option<&dyn Interrupt>) {
         let board = &*self.board;
         if board.busy.swap(true, Acquire) {
             // A task that cuts its own work further; every worker is busy.
@@ -220,7 +237,7 @@ unsafe impl Parallel for Workers {
             share.0.store(tasks * i / board.shares.len(), Relaxed);
         }
         board.gate.fetch_add(NUMBER, SeqCst);
-        let closing = Closing(board);
+        let closing = Closing { board, interrupt };
         board.wake(&self.helpers[..self.helpers.len().min(tasks.saturating_sub(1))]);
         board.work(0, job);
         drop(closing);

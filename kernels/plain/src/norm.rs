@@ -3,7 +3,7 @@
 //! Sums and what follows from them are taken in binary64, in which no square of an f32 overflows.
 
 use crate::{math, pixels::by_row};
-use horq_kernels::{Runner, by_line};
+use horq_kernels::{Pieces, Runner, by_line};
 
 /// Lanes in which a sum over the channels of a pixel runs.
 const LANES: usize = 16;
@@ -174,7 +174,8 @@ impl GroupNorm {
         // Small groups go side by side, so that a line of the cache is read once.
         let block = group * (LANES / group).max(1);
         let statistics = &mut scratch[..self.scratch_len()];
-        for (input, output) in input.chunks_exact(len).zip(output.chunks_exact_mut(len)) {
+        for sample in Pieces::single(runner.parallel, input.len() / len) {
+            let (input, output) = (&input[sample * len..][..len], &mut output[sample * len..][..len]);
             by_line(
                 runner,
                 2 * block,
@@ -339,15 +340,18 @@ impl Lrn {
         let &Self { channels, size, alpha, beta, bias } = self;
         assert_eq!(input.len(), output.len(), "lengths of input and output differ");
         let (before, behind) = ((size - 1) / 2, size / 2);
+        let work = EXP + 2 * size.min(channels);
         by_row(
             runner,
             channels,
             output,
-            EXP + 2 * size.min(channels),
+            work,
             #[inline(always)]
             |pixel, y| {
                 let x = &input[pixel * channels..][..channels];
-                for (number, y) in y.chunks_mut(LANES).enumerate() {
+                let blocks = Pieces::new(runner.parallel, 0..channels.div_ceil(LANES), work);
+                for number in blocks.flatten() {
+                    let y = &mut y[number * LANES..channels.min((number + 1) * LANES)];
                     let mut divisors = [1.0; LANES];
                     for (i, divisor) in divisors[..y.len()].iter_mut().enumerate() {
                         let c = number * LANES + i;

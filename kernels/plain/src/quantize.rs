@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Values of a task's line where channels do not matter: a whole number of cache lines.
 const LINE: usize = 256;
+/// Vector operations of such a line, where it has more than one value.
+const LINE_WORK: usize = 1 << 18;
 
 /// +1 where x >= 0, else -1.
 ///
@@ -172,9 +174,11 @@ fn by_value(
 ) -> Result<(), Error> {
     assert_eq!(input.len(), output.len(), "lengths of input and output differ");
     let finite = AtomicBool::new(true);
+    // Where a value is compared with millions, a line is less.
+    let line = (LINE_WORK / work).clamp(1, LINE);
     by_line(
         runner,
-        LINE,
+        line,
         output,
         work,
         #[inline(always)]

@@ -1,7 +1,7 @@
 //! The places of the largest channels of each pixel.
 
 use crate::quantize::by_pixel;
-use horq_kernels::{Error, Runner};
+use horq_kernels::{Error, Pieces, Runner};
 
 /// The places of the `k` largest of each pixel's channels, largest first; of equal values the first place comes first. Zeros of
 /// either sign are equal.
@@ -18,11 +18,12 @@ pub fn top_k<'a>(
     input: &[f32],
     output: &mut [f32],
 ) -> Result<(), Error> {
+    let runner = runner.into();
     assert!(k <= channels, "{k} of {channels} channels");
     // Each place costs a look at all channels.
     let work = channels.saturating_mul(2);
     by_pixel(
-        runner.into(),
+        runner,
         [channels, k],
         input,
         output,
@@ -30,9 +31,9 @@ pub fn top_k<'a>(
         #[inline(always)]
         |x, y| {
             let mut last = (f32::INFINITY, 0);
-            for place in y {
+            for place in Pieces::new(runner.parallel, 0..k, channels).flatten() {
                 last = next(x, last);
-                *place = last.1 as f32;
+                y[place] = last.1 as f32;
             }
         },
     )

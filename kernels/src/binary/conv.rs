@@ -17,7 +17,7 @@ use crate::binary::thresholds::{FindThresholds, Thresholds};
 use crate::clock::{Stage, timed};
 use crate::error::Error;
 use crate::memory::Memory;
-use crate::parallel::{Disjoint, panels_of_task};
+use crate::parallel::{Disjoint, Pieces, panels_of_task};
 use crate::shape::{Blocks, Cut, Geometry, MAX_ELEMENTS, Walk, Window, Windows};
 use crate::simd::LANES;
 use crate::tiles::count::parity;
@@ -276,7 +276,7 @@ impl BinaryConv {
             };
             return self.sample(&call, &sample, output, scratch);
         }
-        for i in 0..samples {
+        for i in Pieces::single(call.parallel, samples) {
             let sample = Sample {
                 geometry,
                 input: match call.input {
@@ -461,6 +461,7 @@ impl BinaryConv {
             panels: tables.map_or_else(|| panels_of_task(windows * call.order), TableWeights::panels_of_task),
             row_bytes: read + written / joined,
             work: line * if tables.is_some() { 12 } else { call.order * 3 } * call.bases.len(),
+            together: tables.map_or(1, TableWeights::panels_together),
         };
         Blocks::new(geometry, windows, cut).joining(joined).run(|mut block| {
             block.rows.start += rows.pixels.start;

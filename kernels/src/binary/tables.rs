@@ -64,6 +64,11 @@ impl TableWeights {
         }
     }
 
+    /// Panels of a byte row, which no task may cut.
+    pub(crate) fn panels_together(&self) -> usize {
+        self.form.lanes / LANES
+    }
+
     /// Panels of a task: as many as fit into its buffers beside the rows that the tile takes, a multiple of the byte rows and of the
     /// tile's panels.
     pub(crate) fn panels_of_task(&self) -> usize {

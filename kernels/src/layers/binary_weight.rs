@@ -5,7 +5,7 @@ use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::clock::{Stage, StageClock, Timer, timed};
 use crate::error::Error;
 use crate::memory::{Memory, bytes, with_capacity};
-use crate::parallel::{Disjoint, Grid, Parallel};
+use crate::parallel::{Disjoint, Grid, Parallel, Pieces};
 use crate::shape::{Block, Cut, Geometry, MAX_ELEMENTS};
 use crate::simd::{LANES, WORD_BITS};
 use crate::tiles::binary_weight::Tables;
@@ -154,7 +154,8 @@ impl BinaryWeightConv {
                 Strip { conv: self, call: &call, geometry: &geometry, image: call.input, from: 0, lines: samples };
             return self.strips(strip, output, 0, scratch);
         }
-        for (sample, image) in call.input.chunks_exact(geometry.input_len()).enumerate() {
+        for sample in Pieces::single(call.parallel, samples) {
+            let image = &call.input[sample * geometry.input_len()..][..geometry.input_len()];
             let strip = Strip { conv: self, call: &call, geometry, image, from: 0, lines: self.out[0] };
             self.strips(strip, output, sample * self.skeleton.output_len(), scratch);
         }
@@ -178,7 +179,8 @@ impl BinaryWeightConv {
                 first_output: first_output + from * self.out[1] * all.geometry.filters,
             };
             let panels = PANELS.min(all.geometry.group_panels());
-            let cut = Cut { parallel: all.call.parallel, panels, row_bytes: 0, work: self.offsets.len() * 12 };
+            let cut =
+                Cut { parallel: all.call.parallel, panels, row_bytes: 0, work: self.offsets.len() * 12, together: 1 };
             self.skeleton.multiply(&strip, &image, output, cut);
         }
     }

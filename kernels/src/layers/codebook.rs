@@ -104,6 +104,7 @@ impl CodebookConv {
                 // Neighbouring windows share most of what they read, and only a span of it is read at a time.
                 row_bytes: (image.values.len() / image.rows).min(SPAN) * size_of::<f32>(),
                 work: geometry.depth(),
+                together: 1,
             };
             self.skeleton.multiply(&Codes { conv: self, call: &call }, &image, output, cut);
         });

@@ -29,6 +29,8 @@ pub(crate) struct Depthwise<'a> {
     pub first_output: usize,
     /// Output rows.
     pub rows: Range<usize>,
+    /// Columns of these rows.
+    pub columns: Range<usize>,
 }
 
 /// Bytes of the image that a strip of columns may take in the rows under a kernel: a third of an L1 cache of 48 KiB. Whole
@@ -45,9 +47,9 @@ impl Op for Depthwise<'_> {
         let strip = pixels.max(1).next_multiple_of(PIXELS);
         // Strips end where groups of inner pixels do.
         let inner = window.inner(1, width, self.out_width);
-        let mut first = 0;
-        while first < self.out_width {
-            let last = if first == 0 { inner.start + strip } else { first + strip }.min(self.out_width);
+        let mut first = self.columns.start;
+        while first < self.columns.end {
+            let last = if first == 0 { inner.start + strip } else { first + strip }.min(self.columns.end);
             for y in self.rows.clone() {
                 self.row(simd, y, first..last, &inner);
             }

@@ -6,7 +6,7 @@ use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::clock::{Stage, StageClock, Timer, timed};
 use crate::error::Error;
 use crate::memory::Memory;
-use crate::parallel::{Disjoint, Grid, Parallel, panels_of_task};
+use crate::parallel::{Disjoint, Grid, Parallel, Pieces, panels_of_task};
 use crate::shape::{Block, Cut, Geometry};
 use crate::simd::LANES;
 use crate::tiles::{Epilogue, FloatOperands, Job, Output};
@@ -82,12 +82,13 @@ impl FloatConv {
     /// If a length does not match the geometry.
     pub fn run(&self, call: FloatCall<'_>, output: &mut [f32], scratch: &mut [f32]) {
         let geometry = &self.0.geometry;
-        self.0.samples(call.input, output);
+        let samples = self.0.samples(call.input, output);
         assert_eq!(call.weight.len(), geometry.float_panel_len(), "weights of the wrong length");
         call.epilogue.check(geometry.float_layout().padded_filters(), output.len());
         let output = Disjoint::new(output);
         if geometry.is_depthwise() {
-            for (i, image) in call.input.chunks_exact(geometry.input_len()).enumerate() {
+            for i in Pieces::single(call.parallel, samples) {
+                let image = &call.input[i * geometry.input_len()..][..geometry.input_len()];
                 self.depthwise(&call, image, output, i * self.0.output_len());
             }
             return;
@@ -98,8 +99,8 @@ impl FloatConv {
             let read = image.values.len() / image.rows;
             let panels = panels_of_task(image.rows);
             let row = if span_panels == 1 { read.min(span) + panels * LANES } else { read + geometry.filters };
-            let cut =
-                Cut { parallel: call.parallel, panels, row_bytes: row * size_of::<f32>(), work: geometry.depth() };
+            let row_bytes = row * size_of::<f32>();
+            let cut = Cut { parallel: call.parallel, panels, row_bytes, work: geometry.depth(), together: 1 };
             self.0.multiply(&Floats { skeleton: &self.0, call: &call }, &image, output, cut);
         });
     }
@@ -111,8 +112,11 @@ impl FloatConv {
         let work = out_width * geometry.window.taps() * geometry.channels.div_ceil(LANES);
         let steps = call.epilogue.steps;
         Grid::lines(call.parallel, self.0.pixels / out_width, work).run(|_, rows| {
-            let task = Depthwise { geometry, out_width, image, weight: call.weight, steps, output, first_output, rows };
-            timed(call.clock, Stage::Float, || dispatch(self.0.isa, task));
+            for columns in Pieces::new(call.parallel, 0..out_width, work / out_width) {
+                let (weight, rows) = (call.weight, rows.clone());
+                let task = Depthwise { geometry, out_width, image, weight, steps, output, first_output, rows, columns };
+                timed(call.clock, Stage::Float, || dispatch(self.0.isa, task));
+            }
         });
     }
 }

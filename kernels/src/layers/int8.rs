@@ -5,7 +5,7 @@ use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::clock::{Stage, StageClock, timed};
 use crate::error::Error;
 use crate::memory::{Memory, bytes, with_capacity};
-use crate::parallel::{Disjoint, Grid, Parallel, panels_of_task};
+use crate::parallel::{Disjoint, Grid, Parallel, Pieces, panels_of_task};
 use crate::shape::{Block, Cut, Geometry, MAX_ELEMENTS};
 use crate::simd::LANES;
 use crate::tiles::{Epilogue, Int8Operands, Job, Output};
@@ -259,7 +259,9 @@ impl Int8Conv {
         let output = Disjoint::new(output);
         // A matrix product has a row a sample: some samples are the rows of one pass.
         let pass = self.batch.max(1);
-        for (i, images) in call.input.chunks(pass * geometry.input_len()).enumerate() {
+        let of_pass = pass * geometry.input_len();
+        for i in Pieces::single(call.parallel, call.input.len().div_ceil(of_pass)) {
+            let images = &call.input[i * of_pass..call.input.len().min((i + 1) * of_pass)];
             let first_output = i * pass * self.skeleton.output_len();
             let rows = images.len() / geometry.input_len() * self.skeleton.pixels;
             if self.widens && rows >= WIDE_FROM {
@@ -297,6 +299,7 @@ impl Int8Conv {
             panels,
             row_bytes: E::row_bytes(read, geometry.filters, panels),
             work: self.offsets.len(),
+            together: 1,
         };
         timed(call.clock, Stage::Float, || E::multiply(&Bytes { conv: self, call }, &image, output, cut));
         Ok(())

@@ -5,7 +5,7 @@
 
 use crate::backends::{Backend, Op, Runner, dispatch};
 use crate::error::Error;
-use crate::parallel::{Disjoint, Grid};
+use crate::parallel::{Disjoint, Grid, Parallel, Pieces};
 use crate::shape::Window;
 use crate::simd::{LANES, Simd};
 use std::marker::PhantomData;
@@ -36,6 +36,11 @@ impl PoolShape {
     /// Values of one sample's input.
     pub const fn input_len(&self) -> usize {
         self.height * self.width * self.channels
+    }
+
+    /// What a pixel of the output costs in vector operations: a load, a comparison and a choice a tap.
+    fn pixel_work(&self) -> usize {
+        (3 * self.channels.div_ceil(LANES)).saturating_mul(self.window.taps())
     }
 
     /// The input row or column (`axis` 0 or 1) under a valid tap of output row or column `at`.
@@ -116,6 +121,8 @@ struct Pool<'a, P> {
     input: &'a [f32],
     output: Disjoint<'a, f32>,
     rows: Range<usize>,
+    /// Who runs this, and may call it off.
+    parallel: &'a dyn Parallel,
     pooling: PhantomData<P>,
 }
 
@@ -139,10 +146,10 @@ fn run<P: Pooling>(runner: Runner<'_>, shape: &PoolShape, input: &[f32], output:
     let samples = input.len() / shape.input_len();
     assert_eq!(output.len(), samples * rows * columns * shape.channels, "output length");
     let output = Disjoint::new(output);
-    // A load, a comparison and a choice each.
-    let work = (3 * columns * shape.channels.div_ceil(LANES)).saturating_mul(shape.window.taps());
+    let work = columns.saturating_mul(shape.pixel_work());
     Grid::lines(runner.parallel, samples * rows, work).run(|_, rows| {
-        dispatch(runner.isa, Pool::<P> { shape, out, input, output, rows, pooling: PhantomData });
+        let parallel = runner.parallel;
+        dispatch(runner.isa, Pool::<P> { shape, out, input, output, rows, parallel, pooling: PhantomData });
     });
 }
 
@@ -254,19 +261,24 @@ impl<P: Pooling> Op for Pool<'_, P> {
                 };
                 Taps { first: sample[from..].as_ptr(), counts, steps }
             };
-            // SAFETY: every valid tap is a pixel of the sample; the pixels written are those of this task's rows, which lie
-            // in the output and are nobody else's.
-            unsafe {
-                let to = |x: usize| self.output.at((line * out_columns + x) * channels, channels);
-                for x in (0..inner.start).chain(inner.end..out_columns) {
-                    Self::window::<S, 0>(simd, taps(x), to(x), channels);
-                }
-                if !inner.is_empty() {
-                    let (first, n) = (taps(inner.start), inner.len());
-                    match first.counts {
-                        [2, 2] => self.inner::<S, 2>(simd, first, to(inner.start), n),
-                        [3, 3] => self.inner::<S, 3>(simd, first, to(inner.start), n),
-                        _ => self.inner::<S, 0>(simd, first, to(inner.start), n),
+            for columns in Pieces::new(self.parallel, 0..out_columns, self.shape.pixel_work()) {
+                let border = columns.start..inner.start.min(columns.end);
+                let border = border.chain(inner.end.max(columns.start)..columns.end);
+                let inner = inner.start.max(columns.start)..inner.end.min(columns.end);
+                // SAFETY: every valid tap is a pixel of the sample; the pixels written are those of this task's rows, which
+                // lie in the output and are nobody else's.
+                unsafe {
+                    let to = |x: usize| self.output.at((line * out_columns + x) * channels, channels);
+                    for x in border {
+                        Self::window::<S, 0>(simd, taps(x), to(x), channels);
+                    }
+                    if !inner.is_empty() {
+                        let (first, n) = (taps(inner.start), inner.len());
+                        match first.counts {
+                            [2, 2] => self.inner::<S, 2>(simd, first, to(inner.start), n),
+                            [3, 3] => self.inner::<S, 3>(simd, first, to(inner.start), n),
+                            _ => self.inner::<S, 0>(simd, first, to(inner.start), n),
+                        }
                     }
                 }
             }

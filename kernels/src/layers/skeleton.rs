@@ -3,7 +3,7 @@
 use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::clock::{Stage, StageClock, timed};
 use crate::error::Error;
-use crate::parallel::{Disjoint, Parallel};
+use crate::parallel::{Disjoint, Parallel, Pieces};
 use crate::shape::{Block, Blocks, Cut, Geometry, Starts, Windows};
 use std::ops::Range;
 
@@ -115,7 +115,8 @@ impl Skeleton {
         if self.is_whole() {
             return each(Image { values: input, rows: input.len() / len, step: Some(len), first_output: 0 });
         }
-        for (sample, mut values) in input.chunks_exact(len).enumerate() {
+        for sample in Pieces::single(parallel, input.len() / len) {
+            let mut values = &input[sample * len..][..len];
             if self.geometry.is_padded() {
                 let padded = &mut scratch[..self.windows.len];
                 timed(clock, Stage::Float, || self.windows.pad(&self.geometry, parallel, values, padded));

@@ -1,7 +1,7 @@
 //! How the rows of a layer are cut into tasks.
 
 use crate::error::Error;
-use crate::parallel::Parallel;
+use crate::parallel::{Parallel, Pieces};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -30,6 +30,8 @@ pub(crate) struct Grid<'a> {
     units: usize,
     chunks: usize,
     rows: usize,
+    /// What a row of a unit costs, in vector operations.
+    work: usize,
     threaded: bool,
 }
 
@@ -62,7 +64,7 @@ impl<'a> Grid<'a> {
             chunks if threaded && chunks > threads => chunks / threads * threads,
             chunks => chunks,
         };
-        Self { parallel, tasks: units * chunks, units, chunks, rows, threaded }
+        Self { parallel, tasks: units * chunks, units, chunks, rows, work, threaded }
     }
 
     /// Cuts lines that no tile takes together (rows of an image to quantize), each costing about `work` vector operations.
@@ -70,19 +72,26 @@ impl<'a> Grid<'a> {
         let threads = parallel.threads();
         let threaded = threads > 1 && lines.saturating_mul(work) >= MIN_WORK;
         let chunks = if threaded { (4 * threads).min(lines) } else { 1 };
-        Self { parallel, tasks: chunks, units: 1, chunks, rows: lines, threaded }
+        Self { parallel, tasks: chunks, units: 1, chunks, rows: lines, work, threaded }
     }
 
     /// These tasks in output pixels that `joined` rows make.
     pub(crate) fn joining(self, joined: usize) -> Self {
-        Self { rows: self.rows / joined, ..self }
+        Self { rows: self.rows / joined, work: self.work.saturating_mul(joined), ..self }
     }
 
     /// Runs every task with its unit and its rows, on threads where there is enough work.
+    ///
+    /// This is where the work of a layer can be called off: where [`Parallel::interrupt`] is there, a task gets its rows in
+    /// pieces, and after it was raised no more of them.
     pub(crate) fn run(&self, task: impl Fn(usize, Range<usize>) + Sync) {
+        let interrupt = self.parallel.interrupt();
         let task = |i: usize| {
             let chunk = i / self.units;
-            task(i % self.units, self.rows * chunk / self.chunks..self.rows * (chunk + 1) / self.chunks);
+            let rows = self.rows * chunk / self.chunks..self.rows * (chunk + 1) / self.chunks;
+            for piece in Pieces::under(interrupt, rows, self.work) {
+                task(i % self.units, piece);
+            }
         };
         if self.threaded && self.tasks > 1 {
             self.parallel.run(self.tasks, &task);

@@ -1,6 +1,6 @@
 //! How the products of a layer are cut into tasks: rows of windows times panels of a group.
 
-use crate::parallel::{Grid, Parallel};
+use crate::parallel::{Grid, Parallel, is_long};
 use crate::shape::Geometry;
 use crate::simd::LANES;
 use std::ops::Range;
@@ -56,6 +56,8 @@ pub(crate) struct Cut<'a> {
     pub row_bytes: usize,
     /// What a row of one panel costs, in vector operations.
     pub work: usize,
+    /// Panels that a task may not part.
+    pub together: usize,
 }
 
 /// The blocks of a layer.
@@ -69,6 +71,9 @@ impl<'a> Blocks<'a> {
     /// Cuts `rows` rows times the panels of `geometry`.
     pub(crate) fn new(geometry: &Geometry, rows: usize, cut: Cut<'a>) -> Self {
         let group_panels = geometry.group_panels();
+        // Where a single row is long, work that can be called off goes through it panel by panel.
+        let long = cut.parallel.interrupt().is_some() && is_long(cut.work.saturating_mul(cut.panels));
+        let cut = Cut { panels: if long { cut.together } else { cut.panels }, ..cut };
         let units = group_panels.div_ceil(cut.panels) * geometry.groups;
         Self {
             grid: Grid::new(cut.parallel, rows, cut.row_bytes, units, cut.work * cut.panels),
