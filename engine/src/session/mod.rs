@@ -79,7 +79,8 @@ impl Session {
     /// [`InputError::Batch`](crate::error::InputError::Batch) if the batch is zero; [`ResourceError::SessionMemory`](crate::error::ResourceError::SessionMemory) if it would take more than
     /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`ResourceError::Memory`](crate::error::ResourceError::Memory) if there is not as much;
     /// [`InputError::NoThreads`](crate::error::InputError::NoThreads) and [`ResourceError::ThreadPool`](crate::error::ResourceError::ThreadPool) for threads that cannot be had; [`CpuError::Kernel`](crate::error::CpuError::Kernel) if this CPU
-    /// lacks the instruction set; [`CpuError::LayerKernel`](crate::error::CpuError::LayerKernel) if no kernel runs a layer's shape.
+    /// lacks the instruction set; [`CpuError::LayerKernel`](crate::error::CpuError::LayerKernel) if no kernel runs a layer's shape;
+    /// [`Error::Tensor`] if the values of a mapped model, which the first session checks, break a rule.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         in_default(|| Self::prepare(model, options))
     }
@@ -89,6 +90,7 @@ impl Session {
             return Err(InputError::Batch.into());
         }
         let isa = options.isa.map_or_else(Isa::from_env, Ok)?;
+        model.check()?;
         let graph = model.graph();
         let executor = Executor::new(options.threads)?;
         let plan = |samples| {

@@ -13,6 +13,9 @@ pub(crate) enum Memory {
     Owned(Aligned),
     /// Mapped; pages are aligned far beyond 64 bytes.
     Mapped(memmap2::Mmap),
+    /// In shared memory that nobody can change.
+    #[cfg(target_os = "linux")]
+    Sealed(super::sealed::Sealed),
 }
 
 impl Memory {
@@ -25,13 +28,20 @@ impl Memory {
 
     /// Brings all pages of a mapping into memory and into the page table of this process.
     pub(crate) fn prefault(&self) {
-        let Self::Mapped(mapping) = self else { return };
-        #[cfg(target_os = "linux")]
-        if mapping.advise(memmap2::Advice::PopulateRead).is_ok() {
+        let is_there = match self {
+            Self::Owned(_) => true,
+            #[cfg(target_os = "linux")]
+            Self::Mapped(mapping) => mapping.advise(memmap2::Advice::PopulateRead).is_ok(),
+            #[cfg(not(target_os = "linux"))]
+            Self::Mapped(_) => false,
+            #[cfg(target_os = "linux")]
+            Self::Sealed(sealed) => sealed.prefault(),
+        };
+        if is_there {
             return;
         }
         // Before Linux 5.14 and elsewhere: by touching each.
-        for page in mapping.chunks(PAGE) {
+        for page in self.bytes().chunks(PAGE) {
             std::hint::black_box(page[0]);
         }
     }
@@ -40,6 +50,8 @@ impl Memory {
         match self {
             Self::Owned(memory) => memory.bytes(),
             Self::Mapped(mapping) => mapping,
+            #[cfg(target_os = "linux")]
+            Self::Sealed(sealed) => sealed.bytes(),
         }
     }
 }

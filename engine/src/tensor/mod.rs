@@ -4,6 +4,8 @@ mod check;
 mod content;
 mod memory;
 mod plain;
+#[cfg(target_os = "linux")]
+mod sealed;
 mod storage;
 mod view;
 
@@ -13,6 +15,8 @@ pub use content::{Content, TensorSpec};
 pub(crate) use memory::{Aligned, Memory};
 pub use plain::{Plain, PlainValues};
 pub(crate) use plain::{Source, padded};
+#[cfg(target_os = "linux")]
+pub(crate) use sealed::Sealed;
 pub(crate) use storage::{TensorData, Tensors};
 pub(crate) use view::{PerFilter, View};
 
