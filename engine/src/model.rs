@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::error::{FileError, GraphError, InputError};
-use crate::format::{Contents, GoldenRef, Layout, Metadata, Source, check_length, check_values, sha256};
+use crate::format::{
+    BYTES_PER_BYTE, Contents, GoldenRef, Layout, Metadata, Source, check_length, check_values, sha256,
+};
 use crate::graph::{Graph, Node, Shape, TensorSpec};
 use crate::limits::Limits;
 #[cfg(target_os = "linux")]
 use crate::tensor::Sealed;
-use crate::tensor::{Memory, Plain, Tensors};
+use crate::tensor::{Memory, Plain, Tensors, headroom};
 use horq_kernels::float_env::in_default;
 
 /// An immutable model, shared by all sessions made from it. Cloning copies a pointer.
@@ -157,7 +159,7 @@ impl Model {
         let sealed = Sealed::received(fd).map_err(fail)?;
         check_length(sealed.bytes().len() as u64, &limits)?;
         let contents = Contents::parse(sealed.bytes(), sealed.bytes().len(), &limits)?;
-        Ok(Self::new(contents, Memory::Sealed(sealed), &limits))
+        Self::new(contents, Memory::Sealed(sealed), &limits)
     }
 
     /// Maps a file. No weight is copied: every view lies in the mapping, and processes that map the same file share its
@@ -208,7 +210,7 @@ impl Model {
         let contents = Contents::parse(&source.head(&limits)?, source.len(), &limits)?;
         // SAFETY: the caller's promise is the same.
         let memory = unsafe { source.map()? };
-        Ok(Self::new(contents, memory, &limits))
+        Self::new(contents, memory, &limits)
     }
 
     /// Reads a mapped file's pages now, all at once, so that neither the check of a first session nor a run has to wait for one
@@ -237,15 +239,16 @@ impl Model {
     }
 
     /// The one way to a model; the values of its tensors are not checked yet.
-    fn new(contents: Contents, memory: Memory, limits: &Limits) -> Self {
+    fn new(contents: Contents, memory: Memory, limits: &Limits) -> Result<Self, Error> {
+        headroom(0)?;
         let Contents { metadata, layout: Layout { shapes, tensors }, data_start } = contents;
         let tensors = Arc::new(Tensors::new(memory, data_start, tensors));
-        Self(Arc::new(Inner { tensors, metadata, shapes, limits: *limits }))
+        Ok(Self(Arc::new(Inner { tensors, metadata, shapes, limits: *limits })))
     }
 
     /// A model whose values are checked.
     fn checked(contents: Contents, memory: Memory, limits: &Limits) -> Result<Self, Error> {
-        let model = Self::new(contents, memory, limits);
+        let model = Self::new(contents, memory, limits)?;
         model.check().map(|()| model)
     }
 
@@ -258,7 +261,10 @@ impl Model {
     /// [`Error::Tensor`] with the first value that breaks a rule.
     pub fn check(&self) -> Result<(), Error> {
         let Inner { tensors, metadata, shapes, .. } = &*self.0;
-        tensors.check_once(|| in_default(|| check_values(metadata, shapes, tensors)))
+        tensors.check_once(|| {
+            self.headroom()?;
+            in_default(|| check_values(metadata, shapes, tensors))
+        })
     }
 
     /// The same network for inputs of other sizes, one shape an input, with the same weights, which the two models share.
@@ -287,6 +293,7 @@ impl Model {
     pub fn resized(&self, shapes: &[Shape]) -> Result<Self, Error> {
         // Here, since the golden values can be checked at the file's own size alone.
         self.check()?;
+        self.headroom()?;
         let Inner { tensors, metadata, shapes: old, limits } = &*self.0;
         let mut metadata = Metadata { golden: None, ..metadata.clone() };
         let inputs = &mut metadata.graph.inputs;
@@ -298,6 +305,11 @@ impl Model {
         let accept = |node: &Node, shape: Shape| same_tensors(node, old[node.inputs[0].as_str()], shape);
         let shapes = metadata.graph.shapes_where(limits, accept)?;
         Ok(Self(Arc::new(Inner { tensors: tensors.clone(), metadata, shapes, limits: *limits })))
+    }
+
+    /// Checks that memory is left for lists of the graph's nodes and values.
+    pub(crate) fn headroom(&self) -> Result<(), Error> {
+        headroom(self.0.tensors.data_start().saturating_mul(BYTES_PER_BYTE))
     }
 
     /// The most bytes that a session may take.

@@ -11,7 +11,7 @@ mod signatures;
 mod source;
 mod write;
 
-pub(crate) use contents::Contents;
+pub(crate) use contents::{BYTES_PER_BYTE, Contents};
 pub use foreign::{FIRST_BYTES, FileGroup, FileKind};
 pub(crate) use header::sha256;
 pub(crate) use layout::{Layout, check_values};

@@ -11,7 +11,7 @@ use crate::error::{FileError, ResourceError};
 use crate::limits::Limits;
 #[cfg(target_os = "linux")]
 use crate::tensor::Sealed;
-use crate::tensor::{Aligned, Memory};
+use crate::tensor::{Aligned, Memory, headroom};
 
 /// Bytes of a file that pass through memory of this process on their way into shared memory: few enough to stay in its cache.
 #[cfg(target_os = "linux")]
@@ -28,6 +28,7 @@ pub(crate) struct Source {
 impl Source {
     /// Opens a regular file whose length is within the limits.
     pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Self, Error> {
+        headroom(path.as_os_str().len())?;
         let fail = |source| Error::File(FileError::Io { action: "open", path: path.into(), source });
         // Looked at before it is opened, since opening a device may set it going and opening a pipe waits for a writer; and
         // once more when it is open, since another may have taken its place.
@@ -54,7 +55,7 @@ impl Source {
         self.fill(&mut head, self.len.min(FIRST_BYTES))?;
         let end = head_len(&head, self.len, limits)?;
         let rest = end.saturating_sub(head.len());
-        head.reserve_exact(rest);
+        head.try_reserve_exact(rest).map_err(|_| Error::Resource(ResourceError::Memory { bytes: end }))?;
         self.fill(&mut head, rest)?;
         Ok(head)
     }

@@ -11,6 +11,7 @@ pub use options::SessionOptions;
 use crate::error::{InputError, ResourceError};
 use crate::ops;
 use crate::plan::Plan;
+use crate::tensor::headroom;
 use crate::threads::Executor;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Values};
 use arguments::{check, first_not_finite};
@@ -91,6 +92,7 @@ impl Session {
         }
         let isa = options.isa.map_or_else(Isa::from_env, Ok)?;
         model.check()?;
+        model.headroom()?;
         let graph = model.graph();
         let executor = Executor::new(options.threads)?;
         let plan = |samples| {
@@ -109,6 +111,7 @@ impl Session {
         let mut layers = Vec::with_capacity(plan.layers.len());
         let mut profiles = Vec::with_capacity(plan.layers.len());
         for (index, planned) in plan.layers.iter().enumerate() {
+            headroom(0)?;
             let (layer, node) = (ops::prepare(&context(index))?, &graph.nodes[planned.node]);
             let quantizer = node.op.quantizer();
             let (mut weight_bytes, mut copied_bytes) = (0, 0);
@@ -148,6 +151,7 @@ impl Session {
                 wall_nanoseconds: AtomicU64::new(0),
             });
         }
+        headroom(0)?;
         let mut session = Self {
             orders: vec![1; layers.len()],
             layers,

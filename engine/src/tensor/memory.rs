@@ -7,6 +7,15 @@ use crate::limits::ALIGNMENT;
 /// The smallest page of any system.
 const PAGE: usize = 4096;
 
+/// Checks that memory is left for what is small: names, lists and boxes, on whose lack Rust ends the process.
+///
+/// `bytes` are those whose number follows from a file; [`HEADROOM`](horq_kernels::HEADROOM) comes on top. Another thread may take
+/// the memory meanwhile: this makes an error likely, not certain, where several threads run out of memory at once.
+pub(crate) fn headroom(bytes: usize) -> Result<(), Error> {
+    let bytes = bytes.saturating_add(horq_kernels::HEADROOM);
+    if horq_kernels::is_left(bytes) { Ok(()) } else { Err(Error::Resource(ResourceError::Memory { bytes })) }
+}
+
 /// The bytes of a whole file.
 pub(crate) enum Memory {
     /// Read or copied.
@@ -69,6 +78,7 @@ impl Aligned {
         let mut buffer: Vec<u8> = Vec::new();
         let refused = |_| Error::Resource(ResourceError::FileMemory { bytes });
         buffer.try_reserve_exact(bytes.saturating_add(ALIGNMENT - 1)).map_err(refused)?;
+        headroom(0)?;
         let start = buffer.as_ptr().align_offset(ALIGNMENT);
         buffer.resize(start, 0);
         Ok(Self { buffer, start })

@@ -12,7 +12,7 @@ mod view;
 pub(crate) use check::{Place, check_tensor};
 pub(crate) use content::code_bits;
 pub use content::{Content, TensorSpec};
-pub(crate) use memory::{Aligned, Memory};
+pub(crate) use memory::{Aligned, Memory, headroom};
 pub use plain::{Plain, PlainValues};
 pub(crate) use plain::{Source, padded};
 #[cfg(target_os = "linux")]
@@ -29,6 +29,7 @@ pub(crate) fn filled(len: usize, value: f32) -> Result<Vec<f32>, Error> {
     values
         .try_reserve_exact(len)
         .map_err(|_| Error::Resource(ResourceError::Memory { bytes: len.saturating_mul(size_of::<f32>()) }))?;
+    headroom(0)?;
     values.resize(len, value);
     Ok(values)
 }

@@ -71,6 +71,11 @@ impl Tensors {
         &self.memory.bytes()[self.data_start..]
     }
 
+    /// Bytes of the file up to its data.
+    pub(crate) fn data_start(&self) -> usize {
+        self.data_start
+    }
+
     /// The file's bytes.
     pub(crate) fn file(&self) -> &[u8] {
         self.memory.bytes()
