@@ -78,6 +78,7 @@ pub use builder::Builder;
 pub use error::{Error, ErrorKind};
 pub use escape::{Escaped, escaped};
 pub use files::replace_file;
+pub use format::{FIRST_BYTES, FileGroup, FileKind};
 pub use horq_kernels::{BinaryKernel, Isa, MAX_ORDER, MIN_HALVING_SCALE, Padding, ScaleMode, Stage, Window};
 pub use horq_provenance as provenance;
 pub use limits::{

@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::error::{FileError, GraphError, InputError};
-use crate::format::{Contents, GoldenRef, Layout, Metadata, Source, check_length, check_values, sha256};
+use crate::format::{
+    BYTES_PER_BYTE, Contents, GoldenRef, Layout, Metadata, Source, check_length, check_values, sha256,
+};
 use crate::graph::{Graph, Node, Shape, TensorSpec};
 use crate::limits::Limits;
-use crate::tensor::{Memory, Plain, Tensors};
+#[cfg(target_os = "linux")]
+use crate::tensor::Sealed;
+use crate::tensor::{Memory, Plain, Tensors, headroom};
 use horq_kernels::float_env::in_default;
 
 /// An immutable model, shared by all sessions made from it. Cloning copies a pointer.
@@ -71,11 +75,99 @@ impl Model {
         let mut source = Source::open(path.as_ref(), &limits)?;
         let head = source.head(&limits)?;
         let contents = Contents::parse(&head, source.len(), &limits)?;
-        Self::new(contents, source.read(&head)?, &limits)
+        Self::checked(contents, source.read(&head)?, &limits)
     }
 
-    /// Maps a file and validates it. No weight is copied: every view lies in the mapping, and processes that map the same
-    /// file share its memory.
+    /// Reads a file into shared memory that nobody can change any more, and validates it: as safe as [`Self::open`], and other
+    /// processes can use the same memory. A forked child does; any other process makes its model by [`Self::from_shared_fd`]
+    /// of [`Self::shared_fd`].
+    ///
+    /// The memory is a sealed memfd of Linux, on huge pages where the system grants them. Elsewhere this is [`Self::open`].
+    ///
+    /// ```
+    /// # use horq::graph::Shape;
+    /// # use horq::ops::Relu;
+    /// # use horq::{Builder, Model};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("model.horq");
+    /// # Builder::new("x", Shape::Flat(4)).add("y", &["x"], Relu)?.write("y", &path)?;
+    /// let model = Model::open_shared(&path)?;
+    /// # #[cfg(target_os = "linux")]
+    /// if let Some(fd) = model.shared_fd() {
+    ///     let same = Model::from_shared_fd(fd)?; // in any process that has the descriptor
+    ///     assert_eq!(same.digest(), model.digest());
+    /// }
+    /// # Ok::<(), horq::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`FileError::Io`](crate::error::FileError::Io) if the system makes no shared memory.
+    pub fn open_shared(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_shared_with(path, &Limits::default())
+    }
+
+    /// [`Self::open_shared`] with limits of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::open_shared`].
+    pub fn open_shared_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
+        #[cfg(target_os = "linux")]
+        {
+            let limits = limits.clamped();
+            let mut source = Source::open(path.as_ref(), &limits)?;
+            let head = source.head(&limits)?;
+            let contents = Contents::parse(&head, source.len(), &limits)?;
+            Self::checked(contents, source.share(&head)?, &limits)
+        }
+        #[cfg(not(target_os = "linux"))]
+        Self::open_with(path, limits)
+    }
+
+    /// The shared memory of a model that [`Self::open_shared`] or [`Self::from_shared_fd`] made; `None` for any other.
+    ///
+    /// The descriptor is closed on `exec`: give a program that is to be started a duplicate without that flag.
+    #[cfg(target_os = "linux")]
+    pub fn shared_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        match self.0.tensors.memory() {
+            Memory::Sealed(sealed) => Some(sealed.fd()),
+            _ => None,
+        }
+    }
+
+    /// The model in the shared memory of another process ([`Self::shared_fd`]), without a copy. The descriptor is duplicated.
+    ///
+    /// The memory is refused unless it is sealed against writing, shrinking and growing, so its bytes cannot change after they
+    /// were checked, whoever made it. Values are checked as those of [`Self::map`] are: by the first session or by
+    /// [`Self::check`].
+    ///
+    /// # Errors
+    /// [`FileError::SharedMemory`](crate::error::FileError::SharedMemory) for what is no sealed memory, else as [`Self::map`].
+    #[cfg(target_os = "linux")]
+    pub fn from_shared_fd(fd: impl std::os::fd::AsFd) -> Result<Self, Error> {
+        Self::from_shared_fd_with(fd, &Limits::default())
+    }
+
+    /// [`Self::from_shared_fd`] with limits of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::from_shared_fd`].
+    #[cfg(target_os = "linux")]
+    pub fn from_shared_fd_with(fd: impl std::os::fd::AsFd, limits: &Limits) -> Result<Self, Error> {
+        let limits = limits.clamped();
+        let fail = |source| Error::File(FileError::SharedMemory { source });
+        let fd = fd.as_fd().try_clone_to_owned().map_err(fail)?;
+        let sealed = Sealed::received(fd).map_err(fail)?;
+        check_length(sealed.bytes().len() as u64, &limits)?;
+        let contents = Contents::parse(sealed.bytes(), sealed.bytes().len(), &limits)?;
+        Self::new(contents, Memory::Sealed(sealed), &limits)
+    }
+
+    /// Maps a file. No weight is copied: every view lies in the mapping, and processes that map the same file share its
+    /// memory.
+    ///
+    /// The header, the graph and all sizes are validated here, which takes milliseconds for a file of any length. What the
+    /// weights hold (that floats are finite, codes in range, padding zero) is checked before anything is computed with it: by the
+    /// first [`Session`](crate::Session) of the model, or by [`Self::check`].
     ///
     /// ```
     /// use horq::graph::Shape;
@@ -96,8 +188,10 @@ impl Model {
     /// Nobody may change or shorten the file while the model or a clone of it lives: its views are borrowed slices of the
     /// mapping. A file that is only ever replaced by renaming, as [`crate::Builder::write`] does, is safe.
     ///
+    /// Where a file may change, [`Self::open_shared`] is the way to one copy for many processes.
+    ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As [`Self::open`], but for the values of tensors.
     pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self, Error> {
         // SAFETY: the caller's promise is the same.
         unsafe { Self::map_with(path, &Limits::default()) }
@@ -109,7 +203,7 @@ impl Model {
     /// As [`Self::map`].
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As [`Self::map`].
     pub unsafe fn map_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
         let limits = limits.clamped();
         let mut source = Source::open(path.as_ref(), &limits)?;
@@ -119,8 +213,8 @@ impl Model {
         Self::new(contents, memory, &limits)
     }
 
-    /// Reads a mapped file's pages now, all at once, so that no run has to wait for one. Opening reads only what the validator
-    /// looks at, and a first run meets the rest page by page. A model that was read or copied has its pages already.
+    /// Reads a mapped file's pages now, all at once, so that neither the check of a first session nor a run has to wait for one
+    /// after the other. A model that was read or copied has its pages already.
     pub fn prefault(&self) {
         self.0.tensors.prefault();
     }
@@ -141,15 +235,36 @@ impl Model {
         let limits = limits.clamped();
         check_length(bytes.len() as u64, &limits)?;
         let contents = Contents::parse(bytes, bytes.len(), &limits)?;
-        Self::new(contents, Memory::copy(bytes)?, &limits)
+        Self::checked(contents, Memory::copy(bytes)?, &limits)
     }
 
-    /// The one way to a model.
+    /// The one way to a model; the values of its tensors are not checked yet.
     fn new(contents: Contents, memory: Memory, limits: &Limits) -> Result<Self, Error> {
+        headroom(0)?;
         let Contents { metadata, layout: Layout { shapes, tensors }, data_start } = contents;
         let tensors = Arc::new(Tensors::new(memory, data_start, tensors));
-        in_default(|| check_values(&metadata, &shapes, &tensors))?;
         Ok(Self(Arc::new(Inner { tensors, metadata, shapes, limits: *limits })))
+    }
+
+    /// A model whose values are checked.
+    fn checked(contents: Contents, memory: Memory, limits: &Limits) -> Result<Self, Error> {
+        let model = Self::new(contents, memory, limits)?;
+        model.check().map(|()| model)
+    }
+
+    /// Checks the values of all tensors, which reads the whole file once: floats are finite, codes in range, padding is zero.
+    ///
+    /// Only a model of [`Self::map`] or [`Self::from_shared_fd`] has something left to check, and its first session does it;
+    /// later calls return at once.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] with the first value that breaks a rule.
+    pub fn check(&self) -> Result<(), Error> {
+        let Inner { tensors, metadata, shapes, .. } = &*self.0;
+        tensors.check_once(|| {
+            self.headroom()?;
+            in_default(|| check_values(metadata, shapes, tensors))
+        })
     }
 
     /// The same network for inputs of other sizes, one shape an input, with the same weights, which the two models share.
@@ -174,8 +289,11 @@ impl Model {
     /// # Errors
     /// [`InputError::ShapeCount`](crate::error::InputError::ShapeCount) for another number of shapes than there are inputs; the rule that the graph breaks at
     /// that size, which names the first node that cannot be computed; [`GraphError::Resized`](crate::error::GraphError::Resized) with the first node whose
-    /// tensors would have to be others, such as a matrix product behind a flattened image.
+    /// tensors would have to be others, such as a matrix product behind a flattened image; [`Error::Tensor`] as [`Self::check`].
     pub fn resized(&self, shapes: &[Shape]) -> Result<Self, Error> {
+        // Here, since the golden values can be checked at the file's own size alone.
+        self.check()?;
+        self.headroom()?;
         let Inner { tensors, metadata, shapes: old, limits } = &*self.0;
         let mut metadata = Metadata { golden: None, ..metadata.clone() };
         let inputs = &mut metadata.graph.inputs;
@@ -187,6 +305,11 @@ impl Model {
         let accept = |node: &Node, shape: Shape| same_tensors(node, old[node.inputs[0].as_str()], shape);
         let shapes = metadata.graph.shapes_where(limits, accept)?;
         Ok(Self(Arc::new(Inner { tensors: tensors.clone(), metadata, shapes, limits: *limits })))
+    }
+
+    /// Checks that memory is left for lists of the graph's nodes and values.
+    pub(crate) fn headroom(&self) -> Result<(), Error> {
+        headroom(self.0.tensors.data_start().saturating_mul(BYTES_PER_BYTE))
     }
 
     /// The most bytes that a session may take.
@@ -230,7 +353,8 @@ impl Model {
         self.shape(self.graph().output()).expect("an output is a node")
     }
 
-    /// The values of a float tensor, padding included: a view into the file's bytes on a 64-byte boundary.
+    /// The values of a float tensor, padding included: a view into the file's bytes on a 64-byte boundary. Those of a mapped
+    /// model may be anything before [`Self::check`].
     ///
     /// # Panics
     /// If the model has no float tensor of that name. Every name in [`Self::graph`] is there, with the type its field has.

@@ -21,6 +21,14 @@ pub enum Error {
     /// The bytes are no network at all.
     #[error("not an ONNX model: {0}")]
     Malformed(String),
+    /// The bytes are a file of another kind.
+    #[error("the file is {found}, not an ONNX model; {advice}")]
+    OtherFormat {
+        /// What it is.
+        found: horq::FileKind,
+        /// What to do.
+        advice: &'static str,
+    },
     /// Parts of the network cannot be had; all of them are listed.
     #[error("{}", list(.0))]
     Refused(Vec<Refusal>),

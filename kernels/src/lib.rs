@@ -40,7 +40,7 @@ pub use layers::{
     BinaryWeightCall, BinaryWeightConv, CodebookCall, CodebookConv, FloatCall, FloatConv, Int8Call, Int8Conv, Int8Spec,
     by_line, elementwise, gemm, pool,
 };
-pub use memory::{Aligned, Memory};
+pub use memory::{Aligned, HEADROOM, Memory, is_left};
 pub use parallel::{Inline, Interrupt, Parallel, Pieces};
 pub use shape::{Geometry, MAX_DEPTH, MAX_ELEMENTS, Padding, Window};
 pub use tiles::{Epilogue, Step};

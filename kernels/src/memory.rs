@@ -82,11 +82,26 @@ pub struct Memory {
     pub floats: usize,
 }
 
-/// An empty vector with room for `len` values.
+/// Bytes that must be left after an allocation whose size comes from a file: those of names, lists and boxes until the next
+/// one. Rust ends the process where such a small allocation fails, so a lack of memory must show before.
+pub const HEADROOM: usize = 64 << 10;
+
+/// Whether that many bytes can be had now. They are given back at once.
+pub fn is_left(bytes: usize) -> bool {
+    let mut probe: Vec<u8> = Vec::new();
+    let reserved = probe.try_reserve_exact(bytes);
+    // Else the compiler may leave out an allocation that nobody uses.
+    std::hint::black_box(&mut probe);
+    reserved.is_ok()
+}
+
+/// An empty vector with room for `len` values, and [`HEADROOM`] beside it.
 pub(crate) fn with_capacity<T>(len: usize) -> Result<Vec<T>, Error> {
     let mut values = Vec::new();
-    let reserved = values.try_reserve_exact(len);
-    reserved.map_or_else(|_| Err(Error::Memory { bytes: len.saturating_mul(size_of::<T>()) }), |()| Ok(values))
+    match values.try_reserve_exact(len) {
+        Ok(()) if is_left(HEADROOM) => Ok(values),
+        _ => Err(Error::Memory { bytes: len.saturating_mul(size_of::<T>()) }),
+    }
 }
 
 /// A vector of `len` times `value`.

@@ -20,6 +20,7 @@ from .exporting.converter import Converter, Value
 from .exporting.folding import folded, is_leaf, trace
 from .exporting.walk import walked
 from .nn.inq import inq_layers
+from .nn.subjects import check_module, unready
 
 MAGNITUDE = 0.1
 """The magnitude of real-valued weights behind binary ones without a scale, of which a file holds the signs alone."""
@@ -51,6 +52,9 @@ def restore(module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     Raises `RestoreError` if the file's graph is not what the module exports, naming the first node that differs, and
     `horq.Error` for a damaged file or a module that cannot be traced; the module is then as it was.
     """
+    check_module(module, "module")
+    if reason := unready(module):
+        raise ExportError(f"cannot restore into {reason}")
     model = Model(path)
     model.verify_digest()
     pairing = _Pairing(module, model)

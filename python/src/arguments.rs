@@ -69,6 +69,15 @@ pub(crate) fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     Ok(path)
 }
 
+/// The number of a descriptor, or an object that has one.
+pub(crate) fn descriptor(value: &Bound<'_, PyAny>) -> PyResult<i32> {
+    let number = match value.getattr("fileno") {
+        Ok(fileno) => fileno.call0()?,
+        Err(_) => value.clone(),
+    };
+    Ok(whole(&number, "fd", 0..=i32::MAX as usize)? as i32)
+}
+
 /// The sizes of a shape.
 pub(crate) fn sizes(value: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     if value.is_instance_of::<PyBytes>() {

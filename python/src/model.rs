@@ -102,6 +102,28 @@ fn sized(model: horq::Model, shapes: &[Shape]) -> Result<horq::Model, horq::Erro
     if is_same { Ok(model) } else { model.resized(shapes) }
 }
 
+/// The model in shared memory.
+#[cfg(target_os = "linux")]
+fn from_fd(fd: i32) -> Result<horq::Model, horq::Error> {
+    // SAFETY: the number is not negative. A number without a file makes the system refuse to duplicate it. One that another
+    // thread closes meanwhile may lead elsewhere, and what that is is checked.
+    horq::Model::from_shared_fd(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn from_fd(_fd: i32) -> Result<horq::Model, horq::Error> {
+    let source = std::io::Error::new(std::io::ErrorKind::Unsupported, "only Linux has it; use Model(path)");
+    Err(horq::error::FileError::SharedMemory { source }.into())
+}
+
+/// The descriptor of a model's shared memory.
+fn fileno(model: &horq::Model) -> Option<i32> {
+    #[cfg(target_os = "linux")]
+    return model.shared_fd().map(|fd| std::os::fd::AsRawFd::as_raw_fd(&fd));
+    #[cfg(not(target_os = "linux"))]
+    return None;
+}
+
 #[pymethods]
 impl Model {
     #[new]
@@ -115,18 +137,73 @@ impl Model {
         guard(|| Self::wrap(|| py.detach(|| horq::Model::open(path)), threads, isa))
     }
 
-    /// Maps a file instead of reading it: no weight is copied, and processes share the memory.
+    /// Reads a file into shared memory that nobody can change any more, and validates it: as safe as Model(path), with one copy
+    /// for this process, its forked children, and every process that calls `from_fd` with the number that `fileno` gives.
     ///
-    /// Nobody may change or shorten the file while the model lives; replacing it by renaming is safe.
+    /// Linux keeps such memory (a sealed memfd); elsewhere this is Model(path).
     #[staticmethod]
     #[pyo3(signature = (path, *, threads = 1, isa = None))]
-    fn map(
+    fn open_shared(
         py: Python<'_>,
         #[pyo3(from_py_with = arguments::path)] path: PathBuf,
         #[pyo3(from_py_with = arguments::threads)] threads: usize,
         isa: Option<String>,
     ) -> PyResult<Self> {
-        // SAFETY: the caller has read the promise above; Python has no other way to say so.
+        guard(|| Self::wrap(|| py.detach(|| horq::Model::open_shared(path)), threads, isa))
+    }
+
+    /// The model in the shared memory of another process, by the number of a descriptor that leads to its `fileno`. The
+    /// descriptor stays the caller's. Memory that is not sealed, and so could change, is refused.
+    #[staticmethod]
+    #[pyo3(signature = (fd, *, threads = 1, isa = None))]
+    fn from_fd(
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::descriptor)] fd: i32,
+        #[pyo3(from_py_with = arguments::threads)] threads: usize,
+        isa: Option<String>,
+    ) -> PyResult<Self> {
+        guard(|| Self::wrap(|| py.detach(|| from_fd(fd)), threads, isa))
+    }
+
+    /// The number of the descriptor of the shared memory of `open_shared`, for `from_fd` in another process: give it on with
+    /// `pass_fds` of `subprocess`, or over a socket. It is open as long as the model lives.
+    fn fileno(&self) -> PyResult<i32> {
+        guard(|| {
+            fileno(&self.model).ok_or_else(|| {
+                refused("the model lies in no shared memory; open it with Model.open_shared, on Linux, to have a descriptor")
+            })
+        })
+    }
+
+    /// Checks the values of all tensors, as the first session of a model from `map` or `from_fd` does; other models are checked
+    /// when they are opened. Raises `horq.Error` with the first value that breaks a rule.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        guard(|| py.detach(|| self.model.check()).map_err(engine))
+    }
+
+    /// Maps a file instead of reading it: no weight is copied, and processes share the memory. Weights are checked by the first
+    /// session.
+    ///
+    /// The file must stay as it is while the model lives. If anybody changes it in place, answers change without a word; if
+    /// anybody cuts it, the process ends with SIGBUS. trusted=True says that this will not happen: that the file is only
+    /// replaced by renaming, as horq writes files. `open_shared` is safe for any file.
+    #[staticmethod]
+    #[pyo3(signature = (path, *, trusted = false, threads = 1, isa = None))]
+    fn map(
+        py: Python<'_>,
+        #[pyo3(from_py_with = arguments::path)] path: PathBuf,
+        trusted: bool,
+        #[pyo3(from_py_with = arguments::threads)] threads: usize,
+        isa: Option<String>,
+    ) -> PyResult<Self> {
+        if !trusted {
+            return Err(refused(
+                "Model.map reads from the file as long as the model lives: if it is changed in place, answers change, and if it is \
+                 cut, the process ends with SIGBUS; use Model.open_shared, or pass trusted=True if the file is only ever replaced \
+                 by renaming",
+            ));
+        }
+        // SAFETY: the caller has said that the file stays as it is.
         guard(|| Self::wrap(|| py.detach(|| unsafe { horq::Model::map(path) }), threads, isa))
     }
 
@@ -258,6 +335,7 @@ impl Model {
     /// binary ones as +1 and -1; 8-bit weights are int8, codes uint8.
     fn tensor<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
+            self.model.check().map_err(engine)?;
             let found = self.model.plain(name);
             let plain = found.ok_or_else(|| refused(format!("no node of the graph names a tensor {name:?}")))?;
             fn shaped<'py, T: numpy::Element>(
@@ -313,6 +391,7 @@ impl Model {
     /// a tuple of arrays stands in place of the one.
     fn golden<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
         guard(|| {
+            self.model.check().map_err(engine)?;
             let Some(golden) = self.model.golden() else { return Ok(None) };
             let shaped = |(values, shape): (&&[f32], Shape)| -> PyResult<Bound<'py, PyAny>> {
                 let mut sizes = vec![golden.samples];

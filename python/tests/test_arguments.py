@@ -5,6 +5,7 @@ import itertools
 import os
 import pickle
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -192,14 +193,14 @@ def test_paths_are_those_of_open(data, tmp_path):
     built().write("dense", os.fsencode(name))
     assert name.read_bytes() == data
     for path in (name, str(name), os.fsencode(name), Odd(str(name)), Odd(os.fsencode(name))):
-        assert horq.Model(path).file_len == horq.Model.map(path).file_len == len(data)
+        assert horq.Model(path).file_len == horq.Model.map(path, trusted=True).file_len == len(data)
 
 
 def test_files_that_cannot_be_had_are_both_kinds_of_error(data, tmp_path):
     (tmp_path / "file").write_bytes(data)
     missing = tmp_path / "missing"
     found = []
-    for call in (horq.Model, horq.Model.map):
+    for call in (horq.Model, horq.Model.open_shared, partial(horq.Model.map, trusted=True)):
         with pytest.raises(FileNotFoundError, match=r"cannot open .*missing.*No such file") as caught:
             call(missing)
         found.append(caught.value)

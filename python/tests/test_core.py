@@ -183,7 +183,7 @@ def test_files(tmp_path):
     builder.note("licence", "none")
     path = tmp_path / "m.horq"
     builder.write("dense", path)
-    for model in (horq.Model(path), horq.Model.map(path), horq.Model(str(path))):
+    for model in (horq.Model(path), horq.Model.map(path, trusted=True), horq.Model(str(path))):
         assert model.input_shape == (40,)
         assert model.output_shape == (6,)
         assert model.notes == {"licence": "none"}

@@ -185,7 +185,7 @@ def test_options_of_the_wrong_kind_are_refused(options, words, tmp_path):
 
 
 def test_what_is_no_module_is_refused(tmp_path):
-    refused(nn.Conv2d, "not torch.nn.modules.conv.Conv2d; give the object", tmp_path)
+    refused(nn.Conv2d, "not torch.nn.modules.conv.Conv2d; that is the class; give an object of it", tmp_path)
     refused(lambda x: x, "not builtins.function", tmp_path)
     refused(torch.compile(nn.Conv2d(2, 2, 1)), "OptimizedModule.*_orig_mod", tmp_path)
     refused(nn.DataParallel(nn.Conv2d(2, 2, 1)), "DataParallel spreads .* its .module", tmp_path)

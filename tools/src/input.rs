@@ -11,6 +11,7 @@ pub(crate) use layout::{Arrangement, Layout};
 
 use crate::failure::Failure;
 use flate2::bufread::MultiGzDecoder;
+use horq::{FileGroup, FileKind};
 use std::fs::{self, File, FileType};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -146,11 +147,29 @@ fn decode(reader: &mut dyn BufRead, unzip: bool) -> Result<Array, String> {
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy::decode(reader),
         [0x89, b'P', b'N', b'G', ..] => png::decode(reader),
         [0, 0, 0x08..=0x0e, ..] => idx::decode(reader),
-        _ => cifar::decode(reader)?.ok_or_else(|| {
-            "is neither an npy array, a PNG image, an IDX file nor a CIFAR-10 batch (plain or gzipped); convert it"
-                .into()
-        }),
+        start => {
+            let kind = FileKind::of(start);
+            // A batch may begin with any bytes, so it is told by its length first.
+            cifar::decode(reader)?.ok_or_else(|| foreign(kind))
+        }
     }
+}
+
+/// Why a file is no input.
+fn foreign(kind: Option<FileKind>) -> String {
+    let Some(kind) = kind else {
+        return "is neither an npy array, a PNG image, an IDX file nor a CIFAR-10 batch (plain or gzipped); convert it"
+            .into();
+    };
+    let name = kind.to_string();
+    let advice = match kind.group() {
+        FileGroup::Stand(remedy) => remedy,
+        FileGroup::Safetensors | FileGroup::Network | FileGroup::Onnx => "name the model first and its inputs after it",
+        FileGroup::Data if name.contains("npz") => "save each array of it with numpy.save",
+        FileGroup::Data if name.ends_with("picture") => "save it as PNG, or its pixels with numpy.save",
+        _ => "npy arrays, PNG images, IDX files and CIFAR-10 batches can be read (plain or gzipped): convert it",
+    };
+    format!("is {name}, which is no input; {advice}")
 }
 
 /// Reads labels: an IDX file of one byte a sample, or those of a CIFAR-10 batch.

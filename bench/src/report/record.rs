@@ -171,7 +171,13 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Record>, String> {
     let name = escaped(path);
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
     let records: Result<Vec<Record>, _> = csv::Reader::from_reader(&bytes[..]).into_deserialize().collect();
-    let records = records.map_err(|error| format!("{name} is no record of this program: {error}"))?;
+    let records = records.map_err(|error| match FileKind::of(&bytes) {
+        Some(kind) if kind.group() != FileGroup::Text => {
+            let advice = kind.remedy().unwrap_or("name a .csv file that this program wrote");
+            format!("{name} is {kind}, no record of this program; {advice}")
+        }
+        _ => format!("{name} is no record of this program: {error}; name a .csv file that this program wrote"),
+    })?;
     if records.is_empty() { Err(format!("{name} holds no results")) } else { Ok(records) }
 }
 

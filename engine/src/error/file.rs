@@ -18,6 +18,12 @@ pub enum FileError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// A descriptor that leads to no shared memory of a model.
+    #[error("cannot take the model from shared memory: {source}")]
+    SharedMemory {
+        /// Why.
+        source: std::io::Error,
+    },
     /// What lies at a path is nothing that a new file may take the place of; see [`crate::replace_file`].
     #[error("cannot write `{}`: {reason}", escaped(path))]
     NotReplaceable {
@@ -75,9 +81,7 @@ pub enum FileError {
         reason: String,
     },
     /// The tensors do not fill the data part of the file exactly.
-    #[error(
-        "the tensors need {expected} bytes of data, but the file holds {found}; it was cut off or extended, so copy or export it again"
-    )]
+    #[error("the tensors need {expected} bytes of data, but the file holds {found}; {}", length_cause(*expected, *found))]
     DataLength {
         /// Bytes that the header accounts for.
         expected: usize,
@@ -104,6 +108,21 @@ pub enum FileError {
         found: String,
         /// What can be read.
         supported: String,
+    },
+    /// A file of a newer minor version that holds what this library does not know.
+    #[error(
+        "the file has format version {}, newer than {}, and holds what only newer readers know: {}; update horq",
+        escaped(found),
+        escaped(supported),
+        escaped(reason)
+    )]
+    Newer {
+        /// The version of the file.
+        found: String,
+        /// The newest version that this library knows every part of.
+        supported: String,
+        /// What is wrong with the file by the rules of that version.
+        reason: String,
     },
     /// A key that must be there is not.
     #[error("the metadata lacks the key `{key}`; export the model again")]
@@ -147,4 +166,13 @@ pub enum FileError {
         /// The digest of the bytes.
         computed: String,
     },
+}
+
+/// Why a file's data may have another length than its header says, and what to do.
+fn length_cause(expected: usize, found: usize) -> &'static str {
+    if found < expected {
+        "a download or copy ended early, so copy or export it again"
+    } else {
+        "it was extended, or copied as text, which adds bytes to line ends, so copy it again as binary or export it again"
+    }
 }

@@ -1,10 +1,14 @@
 //! What a file holds, by its header.
 
-use super::header::Header;
+use super::header::{Header, head_len};
 use super::layout::Layout;
 use super::metadata::Metadata;
 use crate::Error;
 use crate::limits::Limits;
+use crate::tensor::headroom;
+
+/// The most bytes that a byte of a header takes in memory.
+pub(crate) const BYTES_PER_BYTE: usize = 32;
 
 /// Everything that a header says, checked as far as that goes without the data.
 pub(crate) struct Contents {
@@ -17,6 +21,8 @@ pub(crate) struct Contents {
 impl Contents {
     /// Reads the header of a file of `file_len` bytes from its first bytes, up to the data at least.
     pub(crate) fn parse(head: &[u8], file_len: usize, limits: &Limits) -> Result<Self, Error> {
+        // Whatever a header holds, what is made of it takes less than this (`hostile` in engine/tests/format).
+        headroom(head_len(head, file_len, limits)?.saturating_mul(BYTES_PER_BYTE))?;
         let header = Header::parse(head, file_len, limits)?;
         let metadata = Metadata::parse(&header, head, limits)?;
         header.check_alignment()?;

@@ -96,7 +96,7 @@ impl Header {
     }
 }
 
-/// Bytes of a file up to its data, by its first bytes, of which `first` holds [`ALIGNMENT`] or more, or the whole file.
+/// Bytes of a file up to its data, by its first bytes, of which `first` holds [`FIRST_BYTES`](super::FIRST_BYTES) or more, or the whole file.
 /// Refuses what can be no header before anything takes memory for it.
 pub(super) fn head_len(first: &[u8], file_len: usize, limits: &Limits) -> Result<usize, Error> {
     let truncated = |needed| Error::File(FileError::Truncated { length: file_len, needed });

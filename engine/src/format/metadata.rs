@@ -105,7 +105,7 @@ impl Metadata {
         if computed != header_sha256 {
             return Err(FileError::Digest { part: "header", stored: header_sha256, computed }.into());
         }
-        let graph = parse_graph(header.get(GRAPH)?, limits)?;
+        let graph = parse_graph(header.get(GRAPH)?, limits).map_err(|error| newer(version, error))?;
         let golden = header.find(GOLDEN).map(|json| json::parse(json).map_err(malformed(GOLDEN)));
         let notes = header.entries().filter_map(|(key, value)| Some((key.strip_prefix(NOTE)?.into(), value.into())));
         Ok(Self {
@@ -138,6 +138,15 @@ fn parse_version(found: &str) -> Result<(u32, u32), Error> {
              others"
         )))),
     }
+}
+
+/// An error about a graph of a newer version than this library knows is about the version.
+fn newer(version: (u32, u32), error: Error) -> Error {
+    if version <= VERSION || !matches!(error, Error::File(_)) {
+        return error;
+    }
+    let text = |(major, minor)| format!("{major}.{minor}");
+    FileError::Newer { found: text(version), supported: text(VERSION), reason: error.to_string() }.into()
 }
 
 fn stated_digest(header: &Header, key: &'static str) -> Result<String, Error> {

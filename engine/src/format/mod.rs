@@ -7,10 +7,12 @@ mod header;
 mod json;
 mod layout;
 mod metadata;
+mod signatures;
 mod source;
 mod write;
 
-pub(crate) use contents::Contents;
+pub(crate) use contents::{BYTES_PER_BYTE, Contents};
+pub use foreign::{FIRST_BYTES, FileGroup, FileKind};
 pub(crate) use header::sha256;
 pub(crate) use layout::{Layout, check_values};
 pub(crate) use metadata::{GoldenRef, Metadata};

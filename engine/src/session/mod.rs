@@ -15,6 +15,7 @@ pub use pool::{PooledSession, SessionPool};
 use crate::error::{InputError, ResourceError};
 use crate::ops;
 use crate::plan::Plan;
+use crate::tensor::headroom;
 use crate::threads::Executor;
 use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Values};
 use arguments::{check, check_finite};
@@ -84,7 +85,8 @@ impl Session {
     /// [`InputError::Batch`](crate::error::InputError::Batch) if the batch is zero; [`ResourceError::SessionMemory`](crate::error::ResourceError::SessionMemory) if it would take more than
     /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`ResourceError::Memory`](crate::error::ResourceError::Memory) if there is not as much;
     /// [`InputError::NoThreads`](crate::error::InputError::NoThreads) and [`ResourceError::ThreadPool`](crate::error::ResourceError::ThreadPool) for threads that cannot be had; [`CpuError::Kernel`](crate::error::CpuError::Kernel) if this CPU
-    /// lacks the instruction set; [`CpuError::LayerKernel`](crate::error::CpuError::LayerKernel) if no kernel runs a layer's shape.
+    /// lacks the instruction set; [`CpuError::LayerKernel`](crate::error::CpuError::LayerKernel) if no kernel runs a layer's shape;
+    /// [`Error::Tensor`] if the values of a mapped model, which the first session checks, break a rule.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         in_default(|| Self::prepare(model, options))
     }
@@ -94,6 +96,8 @@ impl Session {
             return Err(InputError::Batch.into());
         }
         let isa = options.isa.map_or_else(Isa::from_env, Ok)?;
+        model.check()?;
+        model.headroom()?;
         let graph = model.graph();
         let executor = Executor::new(options.threads)?;
         let plan = |samples| {
@@ -112,6 +116,7 @@ impl Session {
         let mut layers = Vec::with_capacity(plan.layers.len());
         let mut profiles = Vec::with_capacity(plan.layers.len());
         for (index, planned) in plan.layers.iter().enumerate() {
+            headroom(0)?;
             let (layer, node) = (ops::prepare(&context(index))?, &graph.nodes[planned.node]);
             let quantizer = node.op.quantizer();
             let (mut weight_bytes, mut copied_bytes) = (0, 0);
@@ -151,6 +156,7 @@ impl Session {
                 wall_nanoseconds: AtomicU64::new(0),
             });
         }
+        headroom(0)?;
         let mut session = Self {
             orders: vec![1; layers.len()],
             layers,

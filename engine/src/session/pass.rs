@@ -5,6 +5,7 @@ use super::cancel::Stop;
 use crate::error::{CpuError, InputError, ResourceError};
 use crate::ops::{Call, Callers, Compute, LayerError, Operands};
 use crate::slot::{Slot, Value};
+use crate::tensor::headroom;
 use crate::threads::{Executor, Watched};
 use crate::{Error, LayerProfile, Macs, Values};
 use horq_kernels::{Aligned, Interrupt, Parallel, StageClock};
@@ -339,5 +340,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Memory of a session's own.
 fn zeros<T: bytemuck::Pod>(len: usize) -> Result<Aligned<T>, Error> {
+    headroom(0)?;
     Aligned::new(len).map_err(|_| Error::Resource(ResourceError::Memory { bytes: len.saturating_mul(size_of::<T>()) }))
 }

@@ -9,6 +9,9 @@ use super::content::{Content, TensorSpec, code_bits};
 use crate::Error;
 use crate::error::TensorError;
 
+/// Floats that are looked at between two branches.
+const BLOCK: usize = 4096;
+
 /// Checks the values of a tensor, whose type and shape are right.
 pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> Result<(), Error> {
     let place = Place { node, tensor: spec.name };
@@ -49,6 +52,9 @@ pub(crate) fn check_tensor(node: &str, spec: &TensorSpec<'_>, bytes: &[u8]) -> R
             let (panel_len, filters) = (geometry.depth() * LANES, geometry.group_filters());
             for (panel, values) in values.chunks_exact(panel_len).enumerate() {
                 let used = (filters - panel % geometry.group_panels() * LANES).min(LANES);
+                if used == LANES {
+                    continue;
+                }
                 for (row, lanes) in values.chunks_exact(LANES).enumerate() {
                     place.check_zero(lanes, used, panel * panel_len + row * LANES)?;
                 }
@@ -127,6 +133,11 @@ impl Place<'_> {
     }
 
     pub(super) fn check_finite(self, values: &[f32]) -> Result<(), Error> {
+        // A block at a time without an early end, so that a file is searched at the speed of memory.
+        let is_finite = |block: &[f32]| block.iter().fold(true, |finite, value| finite & value.is_finite());
+        if values.chunks(BLOCK).all(is_finite) {
+            return Ok(());
+        }
         let Some(index) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
         Err(self.error(|node, tensor| TensorError::NotFinite { node, tensor, index, value: values[index] }))
     }

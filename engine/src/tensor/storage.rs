@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use safetensors::Dtype;
 
@@ -14,11 +15,28 @@ pub(crate) struct Tensors {
     data_start: usize,
     /// Type and place of each tensor, its bytes counted from the start of the data.
     places: HashMap<String, (Dtype, Range<usize>)>,
+    /// Whether all values were checked. Two threads may find that they were not, and both check them.
+    checked: AtomicBool,
 }
 
 impl Tensors {
     pub(crate) fn new(memory: Memory, data_start: usize, places: HashMap<String, (Dtype, Range<usize>)>) -> Self {
-        Self { memory, data_start, places }
+        Self { memory, data_start, places, checked: AtomicBool::new(false) }
+    }
+
+    /// Checks all values by `check`, unless that was done.
+    pub(crate) fn check_once<E>(&self, check: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        if !self.checked.load(Ordering::Acquire) {
+            check()?;
+            self.checked.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// The memory of the file.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// The values of a float tensor; panics if there is none of that name.
@@ -51,6 +69,11 @@ impl Tensors {
     /// The bytes of all tensors.
     pub(crate) fn data(&self) -> &[u8] {
         &self.memory.bytes()[self.data_start..]
+    }
+
+    /// Bytes of the file up to its data.
+    pub(crate) fn data_start(&self) -> usize {
+        self.data_start
     }
 
     /// The file's bytes.

@@ -2,6 +2,7 @@
 
 mod contents;
 mod files;
+mod foreign;
 mod forge;
 mod hostile;
 mod kinds;

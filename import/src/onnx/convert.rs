@@ -37,7 +37,8 @@ struct Converter<'a> {
 
 /// The graph of a file.
 pub(super) fn convert(model: &schema::Model, folder: Option<&Path>, options: &Options) -> Result<Graph, Error> {
-    let graph = model.graph.as_deref().ok_or_else(|| Error::Malformed("it holds no graph".into()))?;
+    let graph =
+        model.graph.as_deref().ok_or_else(|| Error::Malformed("it holds no graph; export the network again".into()))?;
     let mut converter = Converter {
         folder,
         functions: Functions::of(model),

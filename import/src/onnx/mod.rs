@@ -20,8 +20,9 @@ mod tensor;
 
 use crate::error::Error;
 use crate::graph::Graph;
-use prost::Message;
+use horq::{FIRST_BYTES, FileGroup, FileKind};
 use prost::bytes::Bytes;
+use prost::{DecodeError, Message};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -47,6 +48,34 @@ pub fn read(path: impl AsRef<Path>, options: &Options) -> Result<Graph, Error> {
 /// # Errors
 /// If the bytes are no ONNX model, or parts of it cannot be had.
 pub fn parse(bytes: impl Into<Bytes>, folder: Option<&Path>, options: &Options) -> Result<Graph, Error> {
-    let model = schema::Model::decode(bytes.into()).map_err(|error| Error::Malformed(error.to_string()))?;
+    let bytes = bytes.into();
+    let start = bytes.slice(..bytes.len().min(FIRST_BYTES));
+    let model = match schema::Model::decode(bytes) {
+        Ok(model) if model.graph.is_some() => model,
+        // An ONNX file has no magic number, and some others can be read as one, only that nothing is in it.
+        found => return Err(no_network(&start, found.err())),
+    };
     convert::convert(&model, folder, options)
+}
+
+/// Why a file is no network.
+fn no_network(start: &[u8], error: Option<DecodeError>) -> Error {
+    let advice = |kind: FileKind| match kind.group() {
+        FileGroup::Stand(remedy) => remedy,
+        FileGroup::Safetensors => {
+            "a .horq file needs no import: run it as it is; export any other from where it was made"
+        }
+        FileGroup::Network => {
+            "load it where it was made and export it as ONNX (torch.onnx.export, tf2onnx), or a PyTorch module with horq.export"
+        }
+        FileGroup::Text => "look into it: in place of a download, servers send what went wrong",
+        _ => "check that the path names an .onnx file",
+    };
+    match (FileKind::of(start), error) {
+        (Some(found), _) if found.group() != FileGroup::Onnx => Error::OtherFormat { found, advice: advice(found) },
+        (_, Some(error)) => {
+            Error::Malformed(format!("{error}; a download or copy may have ended early, so copy it again"))
+        }
+        (_, None) => Error::Malformed("it holds no graph; export the network again".into()),
+    }
 }

@@ -13,6 +13,7 @@ from ..errors import ExportError
 from ..nn import horq_layers, set_order
 from .fields import channels_last
 from .lines import line_of
+from .unfit import not_finite
 
 TOLERANCE = 1e-4
 """How far an answer of the engine may lie from the module's, as a share of the sample's largest: what the self-test of
@@ -45,9 +46,9 @@ class Reference:
         self.answers = {order: self._run(module, inputs, order) for order in self.orders}
         for order, answer in self.answers.items():
             if not bool(answer.isfinite().all()):
+                where = not_finite(module, lambda order=order: self._run(module, inputs, order))
                 raise ExportError(
-                    f"the module's own answer to the example is NaN or infinite at order {order}; check its weights, "
-                    "and that the example is prepared as its inputs are"
+                    f"the module's own answer to the example is NaN or infinite at order {order}; {where}"
                 )
         again = self._run(module, inputs, 1)
         if not _same(again, self.answers[1]):

@@ -13,6 +13,7 @@ from .. import nn as hn
 from ..errors import ExportError
 from ..nn.functional import MAX_ORDER
 from ..nn.norm import affine_of
+from ..nn.subjects import instead_of, name_of, unready
 from .lines import line_above, line_of, refusal
 from .unseen import check_unseen
 
@@ -68,14 +69,15 @@ def copied(module: nn.Module) -> nn.Module:
 
     Raises `ExportError` where a trace would not show all that it computes.
     """
-    kind = module if isinstance(module, type) else type(module)
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
-        raise ExportError(
-            f"only a torch.nn.Module as it was written can be exported, not {kind.__module__}.{kind.__qualname__}; "
-            "give the object that was made from its class, before torch.jit or torch.compile (whose _orig_mod it is)"
-        )
+        compiled = isinstance(module, nn.Module) and hasattr(module, "_orig_mod")
+        advice = "give the module from before torch.compile, its _orig_mod" if compiled else instead_of(module)
+        raise ExportError(f"only a torch.nn.Module as it was written can be exported, not {name_of(module)}; {advice}")
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise ExportError(f"{kind.__qualname__} spreads a module over devices; give the module itself, its .module")
+        kind = type(module).__qualname__
+        raise ExportError(f"{kind} spreads a module over devices; give the module itself, its .module")
+    if reason := unready(module):
+        raise ExportError(f"cannot export {reason}")
     check_unseen(module, is_leaf)
     try:
         module = copy.deepcopy(module).float().cpu().eval()
@@ -128,6 +130,7 @@ def folded(traced: fx.GraphModule, pairs: list[tuple[str, str]] | None = None) -
         elif type(layer) in NORMS:
             before = node.all_input_nodes[0]
             if _foldable(traced, before, layer) and uses.count(before.target) == 1:
+                _check_channels(node, layer, traced.get_submodule(before.target))
                 _into_weights(traced.get_submodule(before.target), *_affine(node, layer))
                 if pairs is not None:
                     pairs.append((str(before.target), str(node.target)))
@@ -177,6 +180,16 @@ def _foldable(traced: fx.GraphModule, before: fx.Node, norm: nn.Module) -> bool:
     if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or before.op != "call_module" or len(before.users) != 1:
         return False
     return type(traced.get_submodule(before.target)) in (nn.Conv2d, nn.Linear)
+
+
+def _check_channels(node: fx.Node, norm: nn.Module, layer: nn.Module) -> None:
+    made, read = len(layer.weight), norm.num_features
+    if made != read:
+        raise refusal(
+            f"it is made for {read} channels, but reads the {made} of a {type(layer).__name__}; make it "
+            f"{type(norm).__name__}({made})",
+            node,
+        )
 
 
 @torch.no_grad()

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch.nn.modules.module as torch_module
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.utils import parametrize
-from torch.nn.utils.prune import BasePruningMethod
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
 
 from ..errors import ExportError
+from ..nn.subjects import computed
 from .lines import kind_of
-
-_REMEDIES: dict[type, Callable[[Any], str]] = {
-    WeightNorm: lambda hook: f"torch.nn.utils.remove_weight_norm(layer, {hook.name!r})",
-    SpectralNorm: lambda hook: f"torch.nn.utils.remove_spectral_norm(layer, {hook.name!r})",
-    BasePruningMethod: lambda hook: f"torch.nn.utils.prune.remove(layer, {hook._tensor_name!r})",
-}
-"""How to make a parameter that a hook computes before each call plain again."""
 
 
 def check_unseen(module: nn.Module, is_leaf: Callable[[nn.Module], bool]) -> None:
@@ -58,15 +47,9 @@ def _check_parameters(what: str, layer: nn.Module) -> None:
     """Refuses parameters that are computed anew at each call."""
     if isinstance(layer, LazyModuleMixin) and layer.has_uninitialized_params():
         raise ExportError(f"{what}: it has no weights yet; call the module with the example first")
-    for hook in layer._forward_pre_hooks.values():
-        for kind, remedy in _REMEDIES.items():
-            if isinstance(hook, kind):
-                raise _computed(what, kind.__name__, remedy(hook))
-    if parametrize.is_parametrized(layer):
-        for name, steps in layer.parametrizations.items():
-            by = ", ".join(type(step).__name__.lstrip("_") for step in steps)
-            raise _computed(what, by, f"torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r})")
-
-
-def _computed(what: str, by: str, remedy: str) -> ExportError:
-    return ExportError(f"{what}: a parameter of it is computed at each call ({by}); make it a plain one with {remedy}")
+    found = computed(layer)
+    if found:
+        by, remedy = found
+        raise ExportError(
+            f"{what}: a parameter of it is computed at each call ({by}); make it a plain one with {remedy}"
+        )

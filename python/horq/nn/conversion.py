@@ -18,6 +18,8 @@ from .layers import HorqConv2d, HorqLinear
 from .packed import BinaryWeight, Codebook, Int8, checked
 from .powers import PowerOfTwo
 from .ranges import read_by
+from .running import modes_kept
+from .subjects import check_module, computed, instead_of, name_of, unready
 from .tools import start_scales_
 from .values import Values
 
@@ -134,7 +136,14 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
     centre, data = options.pop("centre", "norm"), options.pop("data", None)
     check_choice("centre", centre, Centre)
     batches = None if data is None else batches_of(data)
-    model = copy.deepcopy(model)
+    check_module(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(f"model must be a torch.nn.Module as it was written, not {name_of(model)}; {instead_of(model)}")
+    if reason := unready(model):
+        raise ValueError(f"cannot convert {reason}")
+    model = _copied(model)
+    if batches is not None:
+        _check_runs(model, batches)
     if method == "float":
         return model
     layers = _weight_layers(model)
@@ -168,6 +177,43 @@ def convert(model: nn.Module, method: str, *, skip: Iterable[str] | None = None,
         start_scales_(model, batches)
         _warn_of_constant_signs(model, batches)
     return model
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A copy; raises `TypeError` with the layer that cannot be copied, as none can whose weight holds a graph."""
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # what a user's module holds may refuse to be copied
+        for name, layer in model.named_modules():
+            if found := computed(layer):
+                raise TypeError(
+                    f"cannot copy {name!r}: its weight is computed at each call ({found[0]}); make it a plain one with "
+                    f"{found[1]}"
+                ) from error
+        raise TypeError(
+            f"cannot copy the {type(model).__name__}: {error}; hold in it only parameters, buffers, modules and plain "
+            "values"
+        ) from error
+
+
+def _check_runs(model: nn.Module, batches: list[Tensor]) -> None:
+    """Raises `ValueError` unless the float model runs on the data, in eval mode."""
+    with modes_kept(model), torch.no_grad():
+        try:
+            model.eval()
+            for batch in batches:
+                model(batch)
+        except Exception as error:  # the user's module runs here
+            raise ValueError(
+                f"the model does not run on data of the shape {list(batch.shape)} and type {batch.dtype}: {error}; "
+                "give batches as it takes them, of the type of its weights"
+            ) from error
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.eps <= 0 and layer.running_mean is not None:
+            raise ValueError(
+                f"the batch norm {name!r} has eps {layer.eps}, with which training divides by 0 where a channel does "
+                "not vary; give it a larger eps"
+            )
 
 
 def _values(

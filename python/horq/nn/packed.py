@@ -14,10 +14,14 @@ from .exact import weighted_sum
 from .functional import check_count
 from .layers import HorqConv2d, HorqLinear
 from .norm import Affine
+from .subjects import computed
 
 
 def checked(layer: nn.Module) -> nn.Conv2d | nn.Linear:
     """Returns `layer`; raises `TypeError` or `ValueError` unless it is a Conv2d or Linear that the engine can run."""
+    if found := computed(layer):
+        by, remedy = found
+        raise TypeError(f"its weight is computed at each call ({by}); make it a plain one with {remedy}")
     if type(layer) not in (nn.Conv2d, nn.Linear):
         raise TypeError(f"it goes around a Conv2d or Linear, not a {type(layer).__name__}")
     if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):

@@ -14,6 +14,7 @@ from .layers import HorqConv2d, HorqLinear
 from .norm import AffineByOrder, SwitchableBatchNorm, affine_of
 from .packed import BinaryWeight
 from .running import Sums, inputs_seen, modes_kept
+from .subjects import check_module
 
 
 def horq_layers(module: nn.Module) -> Iterator[HorqConv2d | HorqLinear]:
@@ -25,6 +26,7 @@ def set_order(module: nn.Module, order: int) -> None:
     """Turns the dial of all binary layers and switchable batch norms to `order`, or to their highest where that is
     lower."""
     check_order(order)
+    check_module(module, "module")
     for layer in module.modules():
         if isinstance(layer, HorqConv2d | HorqLinear | SwitchableBatchNorm | AffineByOrder):
             layer.order = min(order, layer.max_order)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import time
@@ -27,6 +28,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._core import write_file
 from ..nn import convert, horq_layers, switch_norms_
 from . import users
 from .config import GIVEN, Config, ConfigError, restored
@@ -40,15 +42,19 @@ except ImportError:  # Windows has no such lock
 
 
 def write_whole(path: Path, content: Any) -> None:
-    """Writes a file whole or not at all: a string as it is, JSON for a name in .json, else what `torch.save` takes."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Writes a file whole or not at all: a string as it is, JSON for a name in .json, else what `torch.save` takes.
+
+    Raises `horq.FileError` where it cannot be written; what was there stays.
+    """
     if isinstance(content, str):
-        scratch.write_text(content)
+        data = content.encode()
     elif path.suffix == ".json":
-        scratch.write_text(json.dumps(content, indent=1) + "\n")
+        data = (json.dumps(content, indent=1) + "\n").encode()
     else:
-        torch.save(content, scratch)
-    os.replace(scratch, path)
+        file = io.BytesIO()
+        torch.save(content, file)
+        data = file.getvalue()
+    write_file(data, path)
 
 
 def write_finished(folder: Path, config: Config, net: nn.Module, figures: Mapping[str, Any]) -> dict[str, Any]:

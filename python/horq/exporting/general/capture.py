@@ -20,6 +20,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from ...errors import ExportError
 from ..lines import line_of
+from ..unfit import batch_statistics
 
 _KEPT = frozenset(
     f"aten.{name}"
@@ -96,6 +97,14 @@ def captured(module: nn.Module, arguments: Sequence[Any], keywords: dict[str, An
         except ExportError:
             raise
         except Exception as error:  # the user's forward runs here
+            # A batch norm of one sample without statistics breaks off before it can be refused by name.
+            if reason := batch_statistics(module):
+                raise ExportError(reason) from error
+            if "Guard failed" in str(error):
+                raise ExportError(
+                    f"torch.export cannot capture {type(module).__name__}, which came of it and takes one size alone "
+                    f"({_short(error)}); give the module that it was made of, from before torch.export"
+                ) from error
             raise ExportError(
                 f"torch.export cannot capture {type(module).__name__}{_line_in(error)}: {_short(error)}; keep control "
                 "flow that depends on values, and what leaves PyTorch, such as numpy, out of forward"

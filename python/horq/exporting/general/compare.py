@@ -16,6 +16,7 @@ from ...errors import ExportError
 from ...nn import horq_layers, set_order
 from ..answers import NUDGE, NUDGES, ORIGINS, TOLERANCE
 from ..lines import line_of
+from ..unfit import not_finite
 from .modules import Example
 
 Rows = list[np.ndarray]
@@ -61,9 +62,9 @@ class Answers:
         self.rows = {order: self._run(module, example, order) for order in self.orders}
         for order, outputs in self.rows.items():
             if not all(np.isfinite(rows).all() for rows in outputs):
+                where = not_finite(module, lambda order=order: self._run(module, example, order))
                 raise ExportError(
-                    f"the module's own answer to the example is NaN or infinite at order {order}; check its weights, "
-                    "and that the example is prepared as its inputs are"
+                    f"the module's own answer to the example is NaN or infinite at order {order}; {where}"
                 )
         again = self._run(module, example, 1)
         if not all(np.array_equal(a, b) for a, b in zip(again, self.rows[1], strict=True)):
@@ -90,9 +91,11 @@ class Answers:
             raise ExportError(f"the module must return tensors, not {type(answer).__qualname__}")
         for leaf in found:
             if not leaf.dim() or len(leaf) != example.samples:
+                given = ", ".join(str(list(tensor.shape)) for tensor in example.tensors)
                 raise ExportError(
                     f"the module's answer has the shape {list(leaf.shape)} for a batch of {example.samples}; keep the "
-                    "batch first, so that each sample has an answer of its own"
+                    f"batch first, so that each sample has an answer of its own, also in the example, which is {given} "
+                    "(one sample becomes a batch by example[None])"
                 )
         return [leaf.detach().float().numpy() for leaf in found]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
+from ... import nn as hn
 from ...errors import ExportError
 from ...nn import set_order
 from ...nn.functional import MAX_ORDER
+from ...nn.subjects import instead_of, name_of, unready
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,28 @@ def example_of(given: Any) -> Example:
     found = Example(*pytree.tree_map(_tensor, (tuple(arguments), keywords)))
     if not found.tensors:
         raise ExportError(
-            f"example must be a tensor, a numpy array, or a tuple of them for several inputs, not "
-            f"{type(given).__qualname__}"
+            "example must be a tensor, a numpy array, or a tuple of them for several inputs, not "
+            f"{type(given).__qualname__}{_instead(given)}"
         )
     counts = {len(tensor) if tensor.dim() else 0 for tensor in found.tensors}
     if len(counts) > 1 or 0 in counts:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in found.tensors)
         raise ExportError(f"each input of the example must have the same batch of N >= 1 first, not {shapes}")
     return found
+
+
+def _instead(given: Any) -> str:
+    """What to give in place of what is no example."""
+    if isinstance(given, tuple | list) and given and all(isinstance(size, int) for size in given):
+        sizes = ", ".join(str(size) for size in given)
+        return f"; if these are its sizes, give torch.rand({sizes}), or better real samples"
+    if isinstance(given, tuple | list | Mapping) and not given:
+        return " without any; give a batch as the module takes it"
+    if isinstance(given, torch.utils.data.DataLoader | torch.utils.data.Dataset):
+        return "; give a batch of its inputs, such as that of next(iter(loader)), without the labels"
+    if isinstance(given, str | os.PathLike):
+        return "; load what is at that path first"
+    return ""
 
 
 def _tensor(value: Any) -> Any:
@@ -81,6 +99,27 @@ def _tensor(value: Any) -> Any:
     return value.contiguous()
 
 
+_OWN = (hn.HorqConv2d, hn.HorqLinear)
+"""Layers that are captured whole, and so must hold their weights as they are used."""
+
+
+def _plain(layer: nn.Module) -> None:
+    """Makes the parameters plain that a layer computes at each call (parametrizations), unless two calls differ.
+
+    `remove_parametrizations` of PyTorch changes the class, which a copy has in common with its original.
+    """
+    if not parametrize.is_parametrized(layer):
+        return
+    with torch.no_grad():
+        values = {name: getattr(layer, name).clone() for name in layer.parametrizations}
+        if any(not torch.equal(value, getattr(layer, name)) for name, value in values.items()):
+            return
+    del layer.parametrizations
+    layer.__class__ = type(layer).__bases__[0]
+    for name, value in values.items():
+        setattr(layer, name, nn.Parameter(value))
+
+
 @contextmanager
 def ready(module: nn.Module) -> Iterator[nn.Module]:
     """A float32 copy of `module` on the CPU in eval mode, its binary layers at their highest order; or the module
@@ -92,16 +131,18 @@ def ready(module: nn.Module) -> Iterator[nn.Module]:
         module = module._orig_mod  # type: ignore[assignment]
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         module = module.module
-    kind = module if isinstance(module, type) else type(module)
+    kind = type(module)
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         raise ExportError(
-            f"only a torch.nn.Module as it was written can be exported, not {kind.__module__}.{kind.__qualname__}; "
-            "give the object that was made from its class, before torch.jit"
+            f"only a torch.nn.Module as it was written can be exported, not {name_of(module)}; {instead_of(module)}"
         )
-    if any(isinstance(value, nn.parameter.UninitializedTensorMixin) for value in module.parameters()):
-        raise ExportError(f"the {kind.__qualname__} has no weights yet; call the module with the example first")
+    if reason := unready(module):
+        raise ExportError(f"cannot export {reason}")
     try:
         copied = copy.deepcopy(module).float().cpu().eval()
+        for layer in copied.modules():
+            if isinstance(layer, _OWN):
+                _plain(layer)
     except Exception:  # what a user's module holds may refuse to be copied
         copied = None
     if copied is not None:

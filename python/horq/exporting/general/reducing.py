@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..unfit import NO_STATISTICS
 from .emitter import Emitter, Operand, Ref, Refusal, kind
 
 Handler = Callable[..., Any]
@@ -203,10 +204,7 @@ def _old_variance(e: Emitter, x: Ref, *arguments: Any, **keywords: Any) -> Ref:
 
 
 def _norm_of_the_batch(e: Emitter, *_arguments: Any) -> Ref:
-    raise Refusal(
-        "the batch norm keeps no running statistics, or stays in training mode, so that an answer hangs on the other "
-        "samples of the batch; set track_running_stats and train it so"
-    )
+    raise Refusal(NO_STATISTICS)
 
 
 def _any(op: str) -> Handler:
