@@ -9,10 +9,11 @@ mod pass;
 pub use options::SessionOptions;
 
 use crate::error::{InputError, ResourceError};
+use crate::observe::{OfLayer, Open};
 use crate::ops;
 use crate::plan::Plan;
 use crate::threads::Executor;
-use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Values};
+use crate::{BinaryProfile, Error, LayerProfile, Model, Observer, Order, Span, Values};
 use arguments::{check, first_not_finite};
 use budget::{Budget, bytes_of_pages};
 use context::context;
@@ -20,7 +21,7 @@ use horq_kernels::float_env::in_default;
 use horq_kernels::{BinaryKernel, Isa, Parallel, StageClock};
 use pass::{Pass, PassMemory, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A model ready to run: kernels chosen, memory planned and allocated.
 ///
@@ -59,6 +60,7 @@ pub struct Session {
     input_lens: Vec<usize>,
     output_lens: Vec<usize>,
     profiling: bool,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 /// Bytes of values that samples may take together: half of an L2 cache of 1 MiB. More samples at a time reuse the weights
@@ -142,7 +144,9 @@ impl Session {
                 inputs,
                 output,
                 reader,
-                clock: StageClock::default(),
+                clock: options.observer.clone().map_or_else(StageClock::default, |observer| {
+                    StageClock::observed(Arc::new(OfLayer { layer: index, observer }))
+                }),
                 wall_nanoseconds: AtomicU64::new(0),
             });
         }
@@ -162,7 +166,8 @@ impl Session {
             slice,
             input_lens,
             output_lens,
-            profiling: options.profile,
+            profiling: options.profile || options.observer.is_some(),
+            observer: options.observer,
         };
         session.set_order(options.order.unwrap_or(Order::MAX));
         Ok(session)
@@ -219,6 +224,8 @@ impl Session {
         let lens = [&self.input_lens[..], &self.output_lens];
         let samples = check(self.model.graph(), lens, self.batch, inputs, outputs)?;
         self.make_room(inputs)?;
+        let observer = self.observer.as_deref();
+        let _span = observer.map(|observer| Open::new(Span::Run { samples }, Some(observer), |_| ()));
         let cycles = |(prepared, profile): (&Prepared, &LayerProfile)| prepared.cycles(profile);
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
         let (sample_cycles, longest) = (layers().fold(0, u64::saturating_add), layers().max().unwrap_or(0));
@@ -238,6 +245,7 @@ impl Session {
             profiles: &self.profiles,
             orders: &self.orders,
             profiling: self.profiling,
+            observer,
             inputs,
             input_lens: &self.input_lens,
             output_lens: &self.output_lens,

@@ -1,15 +1,15 @@
 //! The passes of a run: some samples through all layers, in memory of their own.
 
 use crate::error::{CpuError, InputError, ResourceError};
+use crate::observe::Open;
 use crate::ops::{Call, Callers, Compute, LayerError, Operands};
 use crate::slot::{Slot, Value};
 use crate::threads::Executor;
-use crate::{Error, LayerProfile, Macs, Values};
+use crate::{Error, LayerProfile, Macs, Observer, Span, Values};
 use horq_kernels::{Aligned, Parallel, StageClock};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// A layer with the slots of its operands.
 pub(super) struct Prepared {
@@ -63,6 +63,7 @@ pub(super) struct Run<'a> {
     /// The present order of each layer; 1 for those without one.
     pub(super) orders: &'a [usize],
     pub(super) profiling: bool,
+    pub(super) observer: Option<&'a dyn Observer>,
     /// The values of every sample, input by input.
     pub(super) inputs: &'a [Values<'a>],
     /// Values of a sample of each input.
@@ -133,8 +134,15 @@ impl Run<'_> {
                 converted.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = f32::from(byte));
             }
         }
-        for ((prepared, profile), &order) in self.layers.iter().zip(self.profiles).zip(self.orders) {
-            let start = self.profiling.then(Instant::now);
+        for (index, ((prepared, profile), &order)) in self.layers.iter().zip(self.profiles).zip(self.orders).enumerate()
+        {
+            let _span = self.profiling.then(|| {
+                let LayerProfile { name, op, .. } = profile;
+                let span = Span::Layer { index, name, op, order: profile.order(), samples };
+                Open::new(span, self.observer, |nanoseconds| {
+                    prepared.wall_nanoseconds.fetch_add(nanoseconds, Relaxed);
+                })
+            });
             // The layer's output is cut out of the arena, or out of the caller's outputs, which leaves what lies on both sides
             // of it for reading.
             let (written, place) = match prepared.output.slot {
@@ -190,9 +198,6 @@ impl Run<'_> {
                     }
                 }
             })?;
-            if let Some(start) = start {
-                prepared.wall_nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
-            }
         }
         Ok(())
     }
