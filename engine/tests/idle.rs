@@ -40,7 +40,10 @@ fn helpers_sleep_after_a_run() {
             std::thread::sleep(Duration::from_millis(300));
             let taken = processor_time() - before;
             println!("{threads} threads, run {round}: {taken:?} of processor time in 300 ms of idleness");
-            assert!(taken < Duration::from_millis(5), "{threads} threads, run {round}: {taken:?} in 300 ms of idleness");
+            assert!(
+                taken < Duration::from_millis(5),
+                "{threads} threads, run {round}: {taken:?} in 300 ms of idleness"
+            );
         }
     }
 }
