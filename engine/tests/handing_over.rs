@@ -30,11 +30,76 @@ mod threads {
         use shuttle::rand::Rng;
         pub(super) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
         pub(super) use shuttle::sync::{Arc, Mutex};
-        pub(super) use shuttle::thread::JoinHandle;
         use std::time::Duration;
+        pub(super) use thread::JoinHandle;
 
+        /// Threads that sleep until somebody wakes them. Shuttle's own wake of themselves at times, as threads may, so that nobody
+        /// would see that a helper was not woken.
         pub(super) mod thread {
-            pub(in super::super) use shuttle::thread::{Builder, park, yield_now};
+            use shuttle::sync::{Arc, Condvar, Mutex};
+            pub(in super::super) use shuttle::thread::yield_now;
+            use std::cell::RefCell;
+            use std::sync::PoisonError;
+
+            #[derive(Default)]
+            pub(in super::super) struct Token(Mutex<bool>, Condvar);
+
+            shuttle::thread_local! {
+                static OWN: RefCell<Option<Arc<Token>>> = RefCell::new(None);
+            }
+
+            impl Token {
+                pub(in super::super) fn unpark(&self) {
+                    *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                    self.1.notify_one();
+                }
+            }
+
+            pub(in super::super) fn park() {
+                let token = OWN.with(|own| own.borrow().clone()).expect("a helper");
+                let mut there = token.0.lock().unwrap_or_else(PoisonError::into_inner);
+                while !*there {
+                    there = token.1.wait(there).unwrap_or_else(PoisonError::into_inner);
+                }
+                *there = false;
+            }
+
+            pub(in super::super) struct JoinHandle<T>(shuttle::thread::JoinHandle<T>, Arc<Token>);
+
+            impl<T> JoinHandle<T> {
+                pub(in super::super) fn thread(&self) -> &Token {
+                    &self.1
+                }
+
+                pub(in super::super) fn join(self) -> std::thread::Result<T> {
+                    self.0.join()
+                }
+            }
+
+            pub(in super::super) struct Builder;
+
+            impl Builder {
+                pub(in super::super) fn new() -> Self {
+                    Self
+                }
+
+                pub(in super::super) fn name(self, _: String) -> Self {
+                    self
+                }
+
+                pub(in super::super) fn spawn<T: Send + 'static>(
+                    self,
+                    body: impl FnOnce() -> T + Send + 'static,
+                ) -> std::io::Result<JoinHandle<T>> {
+                    let token = Arc::new(Token::default());
+                    let own = token.clone();
+                    let thread = shuttle::thread::spawn(move || {
+                        OWN.with(|place| *place.borrow_mut() = Some(own));
+                        body()
+                    });
+                    Ok(JoinHandle(thread, token))
+                }
+            }
 
             /// Enough for all, so that helpers have patience.
             pub(in super::super) fn available_parallelism() -> std::io::Result<std::num::NonZero<usize>> {
@@ -61,6 +126,7 @@ mod threads {
 }
 
 use horq_kernels::Parallel;
+use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -105,6 +171,8 @@ fn a_helper_that_sleeps_is_woken() {
     model(|| {
         let workers = Workers::new(2).unwrap();
         for _ in 0..2 {
+            // Time to fall asleep in, or to be about to.
+            (0..shuttle::rand::thread_rng().gen_range(0..40)).for_each(|_| shuttle::thread::yield_now());
             let met = AtomicUsize::new(0);
             workers.run(2, &|_| {
                 met.fetch_add(1, Relaxed);
