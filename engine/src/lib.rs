@@ -63,15 +63,18 @@ pub mod graph;
 mod limits;
 mod macs;
 mod model;
+mod observe;
 pub mod ops;
 mod order;
 mod plan;
 mod profile;
+pub mod selftest;
 mod session;
 mod shape;
 mod slot;
 mod tensor;
 mod threads;
+mod trace;
 mod values;
 
 pub use builder::Builder;
@@ -87,6 +90,7 @@ pub use limits::{
 };
 pub use macs::Macs;
 pub use model::{Golden, Model};
+pub use observe::{Observer, Span};
 pub use order::Order;
 pub use profile::{BinaryProfile, LayerProfile};
 #[doc(no_inline)]
@@ -94,4 +98,5 @@ pub use rayon;
 pub use session::{CancelToken, Poll, PooledSession, RunOptions, Session, SessionOptions, SessionPool};
 pub use tensor::{Plain, PlainValues};
 pub use threads::{MAX_THREADS, Threads};
+pub use trace::Trace;
 pub use values::Values;

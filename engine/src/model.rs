@@ -312,6 +312,16 @@ impl Model {
         headroom(self.0.tensors.data_start().saturating_mul(BYTES_PER_BYTE))
     }
 
+    /// The same network with the value of one more node as its last output; layers fuse as before where the node's value is
+    /// one that a layer writes. The node must be one of the graph.
+    pub(crate) fn with_output(&self, node: &str) -> Self {
+        let Inner { tensors, metadata, shapes, limits } = &*self.0;
+        let mut metadata = Metadata { golden: None, ..metadata.clone() };
+        metadata.graph.outputs.retain(|output| output != node);
+        metadata.graph.outputs.push(node.into());
+        Self(Arc::new(Inner { tensors: tensors.clone(), metadata, shapes: shapes.clone(), limits: *limits }))
+    }
+
     /// The most bytes that a session may take.
     pub(crate) fn session_bytes(&self) -> usize {
         self.0.limits.session_bytes

@@ -1,5 +1,7 @@
 //! Where a layer's time goes: nanoseconds by stage, summed over threads.
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
@@ -32,19 +34,35 @@ impl Stage {
     }
 }
 
+/// Hears of each stage on the thread that works on it. A stage may begin and end many times in one layer.
+pub trait StageObserver: Send + Sync + fmt::Debug {
+    /// A stage begins.
+    fn begin(&self, stage: Stage, at: Instant);
+    /// The stage that began at `begun` ends.
+    fn end(&self, stage: Stage, begun: Instant, at: Instant);
+}
+
 /// Sums the time of each stage; shared by the threads of a layer.
 #[derive(Debug, Default)]
-pub struct StageClock([AtomicU64; 4]);
+pub struct StageClock {
+    sums: [AtomicU64; 4],
+    observer: Option<Arc<dyn StageObserver>>,
+}
 
 impl StageClock {
+    /// A clock that tells an observer of what it measures, with the same readings.
+    pub fn observed(observer: Arc<dyn StageObserver>) -> Self {
+        Self { sums: Default::default(), observer: Some(observer) }
+    }
+
     /// Nanoseconds by stage, in the order of [`Stage::ALL`].
     pub fn nanoseconds(&self) -> [u64; 4] {
-        std::array::from_fn(|stage| self.0[stage].load(Relaxed))
+        std::array::from_fn(|stage| self.sums[stage].load(Relaxed))
     }
 
     /// Sets every sum to zero.
     pub fn reset(&self) {
-        self.0.iter().for_each(|sum| sum.store(0, Relaxed));
+        self.sums.iter().for_each(|sum| sum.store(0, Relaxed));
     }
 }
 
@@ -56,20 +74,30 @@ pub fn timed<R>(clock: Option<&StageClock>, stage: Stage, work: impl FnOnce() ->
 }
 
 /// Times what happens until it is dropped, where there is a clock.
-pub(crate) struct Timer<'a>(Option<(&'a AtomicU64, Instant)>);
+pub(crate) struct Timer<'a>(Option<(&'a StageClock, Stage, Instant)>);
 
 impl<'a> Timer<'a> {
     #[inline(always)]
     pub(crate) fn new(clock: Option<&'a StageClock>, stage: Stage) -> Self {
-        Self(clock.map(|clock| (&clock.0[stage as usize], Instant::now())))
+        Self(clock.map(|clock| {
+            let begun = Instant::now();
+            if let Some(observer) = &clock.observer {
+                observer.begin(stage, begun);
+            }
+            (clock, stage, begun)
+        }))
     }
 }
 
 impl Drop for Timer<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some((sum, start)) = self.0 {
-            sum.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+        if let Some((clock, stage, begun)) = self.0 {
+            let at = Instant::now();
+            clock.sums[stage as usize].fetch_add(at.duration_since(begun).as_nanos() as u64, Relaxed);
+            if let Some(observer) = &clock.observer {
+                observer.end(stage, begun, at);
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ pub use binary::{
     Basis, BinaryCall, BinaryConv, BinaryInput, BinaryKernel, BinaryMemory, BinaryScratch, BinarySpec, MAX_ORDER,
     MIN_HALVING_SCALE, PackInto, Packing, PlaneLayout, ScaleMode, ScratchLen, Thresholds,
 };
-pub use clock::{Stage, StageClock, timed};
+pub use clock::{Stage, StageClock, StageObserver, timed};
 pub use error::Error;
 pub use layers::{
     BinaryWeightCall, BinaryWeightConv, CodebookCall, CodebookConv, FloatCall, FloatConv, Int8Call, Int8Conv, Int8Spec,

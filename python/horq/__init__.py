@@ -1,6 +1,6 @@
 """horq: binary and high-order residual quantized networks, trained in PyTorch, run by a Rust engine.
 
-`Model`, `Session`, `Builder` and `from_onnx` need numpy only; `horq.nn`, `convert`, `fold`, `check`, `export` and
+`Model`, `Session`, `Builder`, `selftest` and `from_onnx` need numpy only; `horq.nn`, `convert`, `fold`, `check`, `export` and
 `restore` need PyTorch, which is imported when one of them is first asked for.
 
 What horq refuses is a `horq.Error`; a file that cannot be opened, read or written is a `horq.FileError`, which is also
@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._core import Builder, Error, Model, Session, __version__
+from ._core import FINGERPRINT, Builder, Error, Model, Session, __version__, selftest
 from .errors import ExportError, FileError
 from .onnx import from_onnx
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .restoring import RestoreError, restore
 
 __all__ = [
+    "FINGERPRINT",
     "Builder",
     "Error",
     "ExportError",
@@ -39,6 +40,7 @@ __all__ = [
     "from_onnx",
     "nn",
     "restore",
+    "selftest",
 ]
 
 _HOMES = {

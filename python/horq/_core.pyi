@@ -14,6 +14,10 @@ Inputs = Values | Mapping[str, Values]
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 __version__: str
+FINGERPRINT: str
+"""What every instruction set of every CPU gives in `selftest`, for this version."""
+
+def selftest() -> dict[str, str]: ...
 
 class HasFileno(Protocol):
     def fileno(self) -> int: ...

@@ -226,3 +226,9 @@ def test_builder_names_what_is_wrong():
     assert builder.shape("a") == [2]
     with pytest.raises(horq.Error, match="no value `b`"):
         builder.shape("b")
+
+
+def test_the_selftest_gives_the_number_of_every_cpu(model):
+    numbers = horq.selftest()
+    assert set(numbers.values()) == {horq.FINGERPRINT} and len(horq.FINGERPRINT) == 16
+    assert model.session().isa in numbers and "portable" in numbers

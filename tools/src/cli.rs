@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Run a model on npy arrays, PNG images, IDX data sets or CIFAR-10 batches.
     Run(Run),
-    /// Check a model: structure, digest and, on request, its stored example on every instruction set.
+    /// Check a model: structure, digest and, on request, its stored example on every instruction set. Or check this machine.
     Verify(Verify),
     /// Time each layer: stages, share, binary operations a second, part of this machine's limit.
     Profile(Profile),
@@ -137,9 +137,12 @@ pub(crate) struct Run {
 /// `horq verify`
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// The .horq file.
-    pub(crate) model: PathBuf,
-    /// Also run the example stored in the file on every instruction set and compare with the stored answer.
+    /// The .horq file; without one, --selftest checks the engine on this machine.
+    #[arg(required_unless_present = "selftest")]
+    pub(crate) model: Option<PathBuf>,
+    /// Also run the example stored in the file on every instruction set and compare with the stored answer. Without a file: run the
+    /// bundled models and networks of every operation on every instruction set, and compare the fingerprint of all bits of their
+    /// answers with the one that every CPU must give.
     #[arg(long)]
     pub(crate) selftest: bool,
 }
@@ -154,9 +157,15 @@ pub(crate) struct Profile {
     /// Samples a run.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) batch: usize,
+    /// Use N threads, at most 1024.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
     /// Runs to measure; by default as many as fit into about two seconds.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) runs: Option<usize>,
+    /// Also write the spans of ten runs to this file, for https://ui.perfetto.dev or chrome://tracing: runs, layers, stages, threads.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) trace: Option<PathBuf>,
     /// Write one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

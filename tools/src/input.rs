@@ -139,7 +139,8 @@ pub(crate) fn read(path: &Path) -> Result<Array, Failure> {
     decode(&mut reader, true).map_err(|message| Failure::file(path, message))
 }
 
-fn decode(reader: &mut dyn BufRead, unzip: bool) -> Result<Array, String> {
+/// Reads a whole file, gzipped or not.
+pub(crate) fn decode(reader: &mut dyn BufRead, unzip: bool) -> Result<Array, String> {
     // A buffer holds at least these few bytes after one read, unless the file is shorter.
     match reader.fill_buf().map_err(|error| format!("cannot be read: {error}"))? {
         [] => Err("is empty; write or copy it again".into()),

@@ -4,6 +4,8 @@ use crate::cli;
 use crate::failure::Failure;
 use crate::table::Table;
 use crate::terminal::Style;
+use horq::Threads;
+use horq::selftest::{FINGERPRINT, Fingerprint};
 use horq_kernels::Isa;
 use horq_probe::display::printable;
 use serde_json::json;
@@ -14,6 +16,8 @@ pub(crate) fn isa(args: &cli::Isa, out: &mut dyn Write) -> Result<(), Failure> {
     let used = used()?;
     let forced = setting("HORQ_ISA");
     let required = setting("HORQ_REQUIRE_ISA");
+    let failed = |error: horq::Error| Failure::Failed(error.to_string());
+    let fingerprint = Fingerprint::of(used, Threads::Inline).map_err(failed)?.number();
     if args.json {
         let sets: Vec<_> = Isa::ALL
             .into_iter()
@@ -21,7 +25,7 @@ pub(crate) fn isa(args: &cli::Isa, out: &mut dyn Write) -> Result<(), Failure> {
             .collect();
         let document = json!({
             "arch": std::env::consts::ARCH, "used": used.name(), "horq_isa": forced, "horq_require_isa": required,
-            "instruction_sets": sets,
+            "instruction_sets": sets, "fingerprint": fingerprint, "fingerprint_of_every_cpu": FINGERPRINT,
         });
         return Ok(writeln!(out, "{}", printable(&format!("{document:#}")))?);
     }
@@ -43,6 +47,14 @@ pub(crate) fn isa(args: &cli::Isa, out: &mut dyn Write) -> Result<(), Failure> {
     }
     if let Some(list) = required {
         writeln!(out, "HORQ_REQUIRE_ISA={list}: all there.")?;
+    }
+    match fingerprint == FINGERPRINT {
+        true => writeln!(out, "Fingerprint of its answers: {fingerprint}, as on every CPU.")?,
+        false => writeln!(
+            out,
+            "Fingerprint of its answers: {fingerprint}, but every CPU should give {FINGERPRINT}: `horq verify --selftest` tells \
+             more."
+        )?,
     }
     Ok(())
 }

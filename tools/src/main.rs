@@ -1,55 +1,7 @@
-//! The command `horq`: run, inspect, verify and profile `.horq` models.
-//!
-//! Answers go to standard output, errors to standard error; the exit code is 0 when done, 1 when a file, a check, the run or
-//! the output failed, and 2 for wrong arguments. A reader that leaves, as `head` does, ends the command quietly with 0.
+//! The command `horq`.
 
-mod answer;
-mod cli;
-mod demo;
-mod digits;
-mod failure;
-mod import;
-mod input;
-mod inspect;
-mod isa;
-mod model;
-mod profile;
-mod run;
-mod table;
-mod terminal;
-mod verify;
-
-use clap::Parser;
-use cli::{Cli, Command};
-use failure::Failure;
-use horq_probe::display::usage;
-use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        // Help and version, too.
-        Err(error) => return usage(error).map_or_else(|error| Failure::from(error).report(), ExitCode::from),
-    };
-    let mut out = BufWriter::new(io::stdout().lock());
-    let done = execute(&cli.command, &mut out);
-    // What was said before a failure still counts, and stands before it.
-    let flushed = out.flush().map_err(Failure::from);
-    match done.and(flushed) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
-}
-
-fn execute(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
-    match command {
-        Command::Inspect(args) => inspect::inspect(args, out),
-        Command::Run(args) => run::run(args, out),
-        Command::Verify(args) => verify::verify(args, out),
-        Command::Profile(args) => profile::profile(args, out),
-        Command::Demo(args) => demo::demo(args, out),
-        Command::Import(args) => import::import(args, out),
-        Command::Isa(args) => isa::isa(args, out),
-    }
+    horq_tools::main()
 }

@@ -7,7 +7,8 @@ use crate::table::{Table, amount, bytes, percent, time};
 use crate::terminal::Style;
 use horq::graph::Shape;
 use horq::{
-    BinaryKernel, BinaryProfile, LayerProfile, MAX_ORDER, Model, Order, Session, SessionOptions, Values, escaped,
+    BinaryKernel, BinaryProfile, LayerProfile, MAX_ORDER, Model, Order, Session, SessionOptions, Threads, Trace,
+    Values, escaped,
 };
 use horq_kernels::{Isa, Stage};
 use horq_probe::clock::{Clock, ClockChoice};
@@ -15,6 +16,7 @@ use horq_probe::display::printable;
 use horq_probe::peak::Peak;
 use serde_json::json;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long to measure where nobody says.
@@ -27,6 +29,8 @@ const WARM_UP: usize = 5;
 /// some, hardly ever all. Longer than a run of a small model, so that the clock's grain does not show; shorter than the
 /// slices of time that a busy system deals out.
 const PART: Duration = Duration::from_millis(1);
+/// Runs of a trace, at most.
+const TRACED_RUNS: usize = 10;
 /// Fewest runs where nobody says how many.
 const FEWEST_RUNS: u128 = 10;
 
@@ -34,9 +38,9 @@ const FEWEST_RUNS: u128 = 10;
 pub(crate) fn profile(args: &cli::Profile, out: &mut dyn Write) -> Result<(), Failure> {
     let fail = |error: horq::Error| Failure::file(&args.model, error);
     let model = model::open(&args.model)?;
-    let options = SessionOptions::new().batch(args.batch);
+    let options = SessionOptions::new().batch(args.batch).threads(Threads::Own(args.threads.into()));
     let mut plain = model::session(&args.model, &model, options.clone(), &args.orders)?;
-    let mut timed = session_like(&plain, &model, options.profile(true)).map_err(fail)?;
+    let mut timed = session_like(&plain, &model, options.clone().profile(true)).map_err(fail)?;
     let inputs = inputs(&model, args.batch);
     let inputs: Vec<Values<'_>> = inputs.iter().map(|values| Values::F32(values)).collect();
     let mut outputs: Vec<Vec<f32>> = plain.output_lens().iter().map(|len| vec![0.0; args.batch * len]).collect();
@@ -79,8 +83,31 @@ pub(crate) fn profile(args: &cli::Profile, out: &mut dyn Write) -> Result<(), Fa
         }
     }
     limits.raise(&Limits::measure(plain.isa())?);
+    let trace = match &args.trace {
+        Some(path) => {
+            let trace = Arc::new(Trace::new());
+            let mut traced = session_like(&timed, &model, options.observer(trace.clone())).map_err(fail)?;
+            for _ in 0..args.runs.unwrap_or(TRACED_RUNS).min(TRACED_RUNS) {
+                run(&mut traced)?;
+            }
+            horq::replace_file(path, trace.to_json().as_bytes()).map_err(|error| Failure::Failed(error.to_string()))?;
+            Some((path, trace))
+        }
+        None => None,
+    };
     let report = Report { args, session: &timed, layers: &best, whole, runs, limits };
-    if args.json { report.json(out) } else { report.table(out) }
+    if args.json {
+        return report.json(out);
+    }
+    report.table(out)?;
+    if let Some((path, trace)) = trace {
+        let (path, spans, dropped) = (escaped(path), trace.len(), trace.dropped());
+        writeln!(out, "\nTrace: {spans} spans in {path}; open it in https://ui.perfetto.dev or chrome://tracing.")?;
+        if dropped > 0 {
+            writeln!(out, "The trace was full: {dropped} spans more were not kept.")?;
+        }
+    }
+    Ok(())
 }
 
 /// The bit products that this core does in a nanosecond at most with an instruction set, measured in registers; none for
@@ -186,13 +213,15 @@ impl Report<'_> {
         let session = self.session;
         writeln!(
             out,
-            "{}: {} a run of {} sample{} ({} a sample), {}, 1 thread, {} runs",
+            "{}: {} a run of {} sample{} ({} a sample), {}, {} thread{}, {} runs",
             escaped(&self.args.model),
             time(self.whole),
             self.args.batch,
             if self.args.batch == 1 { "" } else { "s" },
             time(self.whole / self.args.batch as f64),
             session.isa(),
+            self.args.threads,
+            if self.args.threads == 1 { "" } else { "s" },
             self.runs,
         )?;
         match self.limits.popcount {
@@ -311,7 +340,7 @@ impl Report<'_> {
             })
             .collect();
         let document = json!({
-            "model": self.args.model.to_string_lossy(), "isa": self.session.isa().name(), "threads": 1,
+            "model": self.args.model.to_string_lossy(), "isa": self.session.isa().name(), "threads": self.args.threads,
             "batch": self.args.batch, "runs": self.runs, "ns": self.whole,
             "limit_binary_macs_per_second": self.limits.popcount.map(|limit| limit * 1e9),
             "arena_bytes": self.session.arena_bytes(), "scratch_bytes": self.session.scratch_bytes(), "layers": layers,

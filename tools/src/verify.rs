@@ -1,4 +1,5 @@
-//! `horq verify`: is this file whole, and does this machine compute what its maker computed?
+//! `horq verify`: is this file whole, and does this machine compute what its maker computed? Without a file: does this machine compute
+//! what every other one does?
 
 use crate::answer::difference as apart;
 use crate::cli;
@@ -7,27 +8,67 @@ use crate::isa;
 use crate::model;
 use crate::table::Table;
 use crate::terminal::Style;
+use horq::selftest::{self, FINGERPRINT};
 use horq::{Golden, Model, Session, SessionOptions, Values};
 use horq_kernels::Isa;
 use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// How far a value may lie from the stored one, relative to the largest stored value of the same output and sample.
 const TOLERANCE: f64 = 1e-4;
 
 /// Runs the command.
 pub(crate) fn verify(args: &cli::Verify, out: &mut dyn Write) -> Result<(), Failure> {
-    let fail = |error: horq::Error| Failure::file(&args.model, error);
-    let model = model::open(&args.model)?;
+    match &args.model {
+        Some(path) => verify_model(path, args.selftest, out),
+        None => verify_machine(out),
+    }
+}
+
+/// Runs the engine's own test.
+fn verify_machine(out: &mut dyn Write) -> Result<(), Failure> {
+    // Fails where HORQ_ISA or HORQ_REQUIRE_ISA demands what this CPU lacks.
+    isa::used()?;
+    let start = Instant::now();
+    let report = selftest::run().map_err(|error| Failure::Failed(error.to_string()))?;
+    show(&report, start.elapsed(), out)
+}
+
+/// Shows a report, and fails if a backend has another number than all must have.
+fn show(report: &selftest::Report, took: Duration, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut table = Table::new(&["instruction set", "fingerprint", "result"]);
+    for (isa, number) in &report.numbers {
+        let verdict = if number == FINGERPRINT { "ok" } else { "DIFFERS" };
+        table.row([isa.name().into(), number.clone(), verdict.into()]);
+    }
+    let verdict = if report.faults.is_empty() { "ok" } else { "FAILED" };
+    writeln!(out, "selftest   {verdict}  fingerprint {FINGERPRINT} on every CPU, {:.1} s\n", took.as_secs_f64())?;
+    write!(out, "{}", table.render(Style::detect(false)))?;
+    if report.faults.is_empty() {
+        return Ok(());
+    }
+    let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+    Err(Failure::Failed(format!(
+        "self-test: {}; do not trust answers of this machine, and report this",
+        faults.join("; ")
+    )))
+}
+
+/// Checks a file and, on request, the answers to its example.
+fn verify_model(path: &Path, selftest: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let fail = |error: horq::Error| Failure::file(path, error);
+    let model = model::open(path)?;
     let (nodes, (major, minor)) = (model.graph().nodes.len(), model.version());
     writeln!(out, "structure  ok  {nodes} layers, {} bytes, format {major}.{minor}", model.file_len())?;
     model.verify_digest().map_err(fail)?;
     writeln!(out, "digest     ok  {}", model.digest())?;
-    if !args.selftest {
+    if !selftest {
         return Ok(());
     }
     let Some(golden) = model.golden() else {
         return Err(Failure::file(
-            &args.model,
+            path,
             "the file holds no example to test with; export the model with one (`horq.export` stores the example it is given)",
         ));
     };
@@ -60,7 +101,7 @@ pub(crate) fn verify(args: &cli::Verify, out: &mut dyn Write) -> Result<(), Fail
         return Ok(());
     }
     Err(Failure::file(
-        &args.model,
+        path,
         format_args!("self-test: {}; do not use this model on this machine, and report this", failures.join("; ")),
     ))
 }
@@ -91,4 +132,27 @@ fn difference(golden: &Golden<'_>, answers: &[Vec<f32>]) -> (f64, f64) {
         }
     }
     worst
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_with_another_number_fails() {
+        let mut report = selftest::run().unwrap();
+        let shown = |report: &selftest::Report| {
+            let mut out = Vec::new();
+            let done = show(report, Duration::from_millis(1500), &mut out);
+            (done, String::from_utf8(out).unwrap())
+        };
+        let (done, text) = shown(&report);
+        assert!(done.is_ok() && text.contains("selftest   ok") && !text.contains("DIFFERS"), "{text}");
+        report.numbers[0].1 = "0123456789abcdef".into();
+        report.faults.push(selftest::Fault::new(Isa::Portable, "0123456789abcdef", None));
+        let (done, text) = shown(&report);
+        let Err(Failure::Failed(message)) = done else { panic!("{done:?}") };
+        assert!(message.contains("portable gives 0123456789abcdef") && message.contains(FINGERPRINT), "{message}");
+        assert!(text.contains("FAILED") && text.contains("DIFFERS"), "{text}");
+    }
 }

@@ -5,6 +5,7 @@ mod common;
 use common::{Files, command, horq, network, network_builder, said};
 use horq::graph::Shape;
 use horq::ops::{BinaryWeightConv2d, CodebookDense, Dense, GlobalAveragePool};
+use horq::selftest::FINGERPRINT;
 use horq::{Builder, Model};
 use horq_kernels::Window;
 use std::process::Stdio;
@@ -80,6 +81,23 @@ fn verify_passes_a_good_file_on_every_instruction_set() {
         assert!(text.lines().any(|line| line.starts_with(isa.name()) && line.ends_with("  ok")), "{isa}\n{text}");
     }
     assert!(!horq(&["verify", &files.brightest()]).ok().contains("selftest"));
+}
+
+#[test]
+fn verify_without_a_file_checks_the_machine() {
+    let text = horq(&["verify", "--selftest"]).ok();
+    assert!(text.contains("selftest   ok") && text.contains(FINGERPRINT), "{text}");
+    for isa in horq_kernels::Isa::available() {
+        let line = text.lines().find(|line| line.starts_with(isa.name())).unwrap_or_else(|| panic!("{isa}\n{text}"));
+        assert!(line.contains(FINGERPRINT) && line.ends_with("  ok"), "{line}");
+    }
+    horq(&["verify"]).fails(2, &["MODEL"]);
+    let foreign = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
+    said(command(&["verify", "--selftest"]).env("HORQ_REQUIRE_ISA", foreign)).fails(1, &[foreign]);
+    for isa in ["portable", "avx2", "neon"] {
+        let said = said(command(&["isa"]).env("HORQ_ISA", isa));
+        assert!(said.code != 0 || said.out.contains(&format!("{FINGERPRINT}, as on every CPU")), "{said:?}");
+    }
 }
 
 #[test]
@@ -202,6 +220,7 @@ fn isa_shows_what_is_used_and_why() {
     }
     assert!(text.contains("the best that this CPU has"), "{text}");
     let json = said(command(&["isa", "--json"]).env("HORQ_ISA", "portable")).json();
+    assert_eq!((&json["fingerprint"], &json["fingerprint_of_every_cpu"]), (&FINGERPRINT.into(), &FINGERPRINT.into()));
     assert_eq!((&json["used"], &json["horq_isa"]), (&"portable".into(), &"portable".into()));
     let forced = said(command(&["isa"]).env("HORQ_ISA", "portable").env("HORQ_REQUIRE_ISA", "portable")).ok();
     assert!(forced.contains("HORQ_ISA=portable") && forced.contains("all there"), "{forced}");

@@ -13,11 +13,12 @@ pub use options::SessionOptions;
 pub use pool::{PooledSession, SessionPool};
 
 use crate::error::{InputError, ResourceError};
+use crate::observe::{OfLayer, Open};
 use crate::ops;
 use crate::plan::Plan;
 use crate::tensor::headroom;
 use crate::threads::Executor;
-use crate::{BinaryProfile, Error, LayerProfile, Model, Order, Values};
+use crate::{BinaryProfile, Error, LayerProfile, Model, Observer, Order, Span, Values};
 use arguments::{check, check_finite};
 use budget::{Budget, bytes_of_pages};
 use cancel::Stop;
@@ -26,7 +27,7 @@ use horq_kernels::float_env::in_default;
 use horq_kernels::{BinaryKernel, Interrupt, Isa, Parallel, StageClock};
 use pass::{Failure, Pass, PassMemory, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A model ready to run: kernels chosen, memory planned and allocated.
 ///
@@ -65,6 +66,7 @@ pub struct Session {
     input_lens: Vec<usize>,
     output_lens: Vec<usize>,
     profiling: bool,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 /// Bytes of values that samples may take together: half of an L2 cache of 1 MiB. More samples at a time reuse the weights
@@ -152,7 +154,9 @@ impl Session {
                 inputs,
                 output,
                 reader,
-                clock: StageClock::default(),
+                clock: options.observer.clone().map_or_else(StageClock::default, |observer| {
+                    StageClock::observed(Arc::new(OfLayer { layer: index, observer }))
+                }),
                 wall_nanoseconds: AtomicU64::new(0),
             });
         }
@@ -173,7 +177,8 @@ impl Session {
             slice,
             input_lens,
             output_lens,
-            profiling: options.profile,
+            profiling: options.profile || options.observer.is_some(),
+            observer: options.observer,
         };
         session.set_order(options.order.unwrap_or(Order::MAX));
         Ok(session)
@@ -268,6 +273,8 @@ impl Session {
         }
         self.make_room(inputs)?;
         let graph = self.model.graph();
+        let observer = self.observer.as_deref();
+        let _span = observer.map(|observer| Open::new(Span::Run { samples }, Some(observer), |_| ()));
         let cycles = |(prepared, profile): (&Prepared, &LayerProfile)| prepared.cycles(profile);
         let layers = || self.layers.iter().zip(&self.profiles).map(cycles);
         let (sample_cycles, longest) = (layers().fold(0, u64::saturating_add), layers().max().unwrap_or(0));
@@ -287,6 +294,7 @@ impl Session {
             profiles: &self.profiles,
             orders: &self.orders,
             profiling: self.profiling,
+            observer,
             inputs,
             input_lens: &self.input_lens,
             output_lens: &self.output_lens,

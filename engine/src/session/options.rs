@@ -1,7 +1,8 @@
 //! How a session is made.
 
-use crate::{Order, Threads};
+use crate::{Observer, Order, Threads};
 use horq_kernels::Isa;
+use std::sync::Arc;
 
 /// How a session is made; the default is one sample at a time on the caller's thread with the best kernels of this CPU.
 #[derive(Clone, Debug)]
@@ -18,11 +19,13 @@ pub struct SessionOptions {
     pub profile: bool,
     /// The order of all binary layers, as [`crate::Session::set_order`]; by default each layer's highest.
     pub order: Option<Order>,
+    /// Who hears when runs, layers and stages begin and end; a session with an observer measures as with [`Self::profile`]. None by default.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { batch: 1, isa: None, threads: Threads::Inline, profile: false, order: None }
+        Self { batch: 1, isa: None, threads: Threads::Inline, profile: false, order: None, observer: None }
     }
 }
 
@@ -55,5 +58,10 @@ impl SessionOptions {
     /// Sets [`Self::order`].
     pub fn order(self, order: Order) -> Self {
         Self { order: Some(order), ..self }
+    }
+
+    /// Sets [`Self::observer`].
+    pub fn observer(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 }

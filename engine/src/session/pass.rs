@@ -3,16 +3,16 @@
 use super::arguments::{SPAN, first_not_finite};
 use super::cancel::Stop;
 use crate::error::{CpuError, InputError, ResourceError};
+use crate::observe::Open;
 use crate::ops::{Call, Callers, Compute, LayerError, Operands};
 use crate::slot::{Slot, Value};
 use crate::tensor::headroom;
 use crate::threads::{Executor, Watched};
-use crate::{Error, LayerProfile, Macs, Values};
+use crate::{Error, LayerProfile, Macs, Observer, Span, Values};
 use horq_kernels::{Aligned, Interrupt, Parallel, StageClock};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// A layer with the slots of its operands.
 pub(super) struct Prepared {
@@ -66,6 +66,7 @@ pub(super) struct Run<'a> {
     /// The present order of each layer; 1 for those without one.
     pub(super) orders: &'a [usize],
     pub(super) profiling: bool,
+    pub(super) observer: Option<&'a dyn Observer>,
     /// The values of every sample, input by input.
     pub(super) inputs: &'a [Values<'a>],
     /// Values of a sample of each input.
@@ -260,7 +261,13 @@ impl Run<'_> {
             if self.is_stopped() {
                 return Err(Fault::Interrupted { layers: number });
             }
-            let start = self.profiling.then(Instant::now);
+            let _span = self.profiling.then(|| {
+                let LayerProfile { name, op, .. } = profile;
+                let span = Span::Layer { index: number, name, op, order: profile.order(), samples };
+                Open::new(span, self.observer, |nanoseconds| {
+                    prepared.wall_nanoseconds.fetch_add(nanoseconds, Relaxed);
+                })
+            });
             // The layer's output is cut out of the arena, or out of the caller's outputs, which leaves what lies on both sides
             // of it for reading.
             let (written, place) = match prepared.output.slot {
@@ -317,9 +324,6 @@ impl Run<'_> {
                 let read = operands.planes(0).is_none().then(|| operands.get(0));
                 let index = read.and_then(|values| first_not_finite(values, self.interrupt()));
                 return Err(Fault::Layer { layer: number, error, index });
-            }
-            if let Some(start) = start {
-                prepared.wall_nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Who runs the tasks of a layer: the caller's thread, workers of the session's own, or one that the caller hands over.
 
 mod forks;
+mod sync;
 mod workers;
 
 use crate::Error;

@@ -7,16 +7,14 @@
 //! whose cores are taken by others cost little more than none.
 
 use super::forks::Process;
+use super::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use super::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Instant, JoinHandle, Mutex, spin_loop, thread};
 use horq_kernels::float_env::in_default;
 use horq_kernels::{Inline, Interrupt, Parallel};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a helper looks for work before it sleeps: longer than the layers of a network that run on one thread.
 const PATIENCE: Duration = Duration::from_micros(100);
@@ -134,7 +132,7 @@ impl Board {
             if !number.is_multiple_of(2) && number != last {
                 return;
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
     }
 
@@ -197,7 +195,7 @@ impl Drop for Closing<'_> {
             // A helper whose core was taken away in the middle of a task may need this one.
             rounds += 1;
             if rounds % 4096 != 0 {
-                std::hint::spin_loop();
+                spin_loop();
                 continue;
             }
             thread::yield_now();

@@ -1,0 +1,12 @@
+//! `horq_fuzz::targets::builder` under libFuzzer, with its mutations in turns with libFuzzer's own.
+
+#![no_main]
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+
+fuzz_target!(|bytes: &[u8]| {
+    horq_fuzz::targets::builder(bytes);
+});
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    horq_fuzz::libfuzzer_mutate("builder", data, size, max_size, seed, fuzzer_mutate)
+});
