@@ -1,7 +1,7 @@
 //! Results as lines: one object a result in JSON, one row in CSV, the same keys in both (`docs/measuring.md`).
 
 use crate::rounds::{Quotient, Rounds};
-use horq::escaped;
+use horq::{FileGroup, FileKind, escaped};
 use horq_kernels::{Isa, ScaleMode};
 use horq_probe::clock::Timing;
 use horq_probe::display::printable;
