@@ -305,6 +305,33 @@ fn images_of_many_strips() {
     }
 }
 
+/// Matrix products of so many rows that tables are made strip by strip, with batches that end anywhere in a strip.
+#[test]
+fn products_of_many_strips() {
+    let isas = backends();
+    for (seed, (features, batch)) in
+        [(500, 130), (500, 133), (3000, 70), (9000, 65), (33, 2100)].into_iter().enumerate()
+    {
+        let mut rng = rng(seed as u64);
+        let mut layer = Layer::random(&mut rng, Geometry::dense(features, 21));
+        let spec =
+            horq_kernels::BinarySpec { mode: ScaleMode::Halving, max_order: 6, max_batch: batch + 3, ..layer.spec };
+        layer.spec = spec;
+        layer.steps.clear();
+        layer.order = 1 + seed % 6;
+        layer.scales = values(&mut rng, 6);
+        layer.kernel = Some(BinaryKernel::Tables);
+        layer.input = values(&mut rng, batch * features);
+        let (expected, panels) = (layer.expected(), layer.panels());
+        for &isa in &isas {
+            for threads in [1, 3] {
+                let got = layer.run_on(isa, &panels, &Threads(threads));
+                assert_eq!(got, expected, "{isa}, {threads} threads, {layer:?}");
+            }
+        }
+    }
+}
+
 /// The plain bit product, for shapes around its tiles.
 #[test]
 fn counts_of_differing_bits() {

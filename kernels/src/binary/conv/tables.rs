@@ -6,7 +6,7 @@ use crate::binary::kernel::BinaryKernel;
 use crate::binary::spec::{BinaryCall, Sample};
 use crate::binary::tables::{FormOfTables, TableWeights};
 use crate::error::Error;
-use crate::parallel::{Disjoint, Grid};
+use crate::parallel::{Disjoint, Grid, ROWS};
 use crate::shape::MAX_ELEMENTS;
 use crate::tiles::tables::{BuildTables, Line, TABLE_BYTES, TABLE_WORDS};
 use std::ops::Range;
@@ -18,6 +18,21 @@ const ALIGNMENT: usize = 15;
 const STRIP_BYTES: usize = 256 << 10;
 /// How many times as many rows a strip must have as it shares with the next one, which makes the tables of those again.
 const ROWS_OF_SHARED: usize = 4;
+
+/// The rows that strips are cut from.
+struct Rows {
+    /// Words of a plane in a row of the input: of a padded image, or of a matrix product.
+    len: usize,
+    /// Rows of the input between those of two rows of the output, and those that a row of the output reads.
+    step: usize,
+    extent: usize,
+    /// The fewest rows of a strip.
+    least: usize,
+    /// Rows of the output.
+    count: usize,
+    /// Pixels of a row of the output, after a pool.
+    pixels: usize,
+}
 
 /// Some rows of a layer's output and the words of a plane that their windows read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,32 +80,30 @@ impl BinaryConv {
 
     /// The strips of a sample's output whose tables stay in the L2 caches of so many threads.
     pub(super) fn strips(&self, sample: &Sample<'_>, threads: usize) -> impl Iterator<Item = Strip> {
+        // Of a matrix product a strip is some of its rows, of an image some rows of its output.
+        let Rows { len, step, extent, least, count, pixels } = self.rows_of_strips(sample);
+        let shared = extent.saturating_sub(step);
+        let fitting = (STRIP_BYTES * threads / (len * TABLE_BYTES)).saturating_sub(shared) / step;
+        // Strips of equal height.
+        let height = count.div_ceil(count.div_ceil(fitting.max(least)).max(1)).max(1);
+        (0..count).step_by(height).map(move |from| {
+            let to = count.min(from + height);
+            Strip { pixels: from * pixels..to * pixels, words: from * step * len..((to - 1) * step + extent) * len }
+        })
+    }
+
+    /// How the output of a sample is cut into strips.
+    fn rows_of_strips(&self, sample: &Sample<'_>) -> Rows {
+        if self.is_flat() {
+            return Rows { len: self.line(), step: 1, extent: 1, least: ROWS, count: sample.rows, pixels: 1 };
+        }
         let window = self.spec.geometry.window;
-        let row_len = if self.is_flat() { 0 } else { self.windows.row_len };
-        // Of a matrix product there may be fewer rows than prepared for.
-        let whole = Strip { pixels: 0..sample.rows, words: 0..sample.rows * self.line() };
-        let [rows, columns] = self.pooled;
+        let [count, pixels] = self.pooled;
         let pooled = if self.spec.pool.is_some() { 2 } else { 1 };
         let step = pooled * window.stride[0];
-        // Rows of the padded image under an output row.
         let extent = (pooled - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1;
-        let shared = extent.saturating_sub(step);
-        let height = if row_len == 0 {
-            rows
-        } else {
-            let fitting = (STRIP_BYTES * threads / (row_len * TABLE_BYTES)).saturating_sub(shared) / step;
-            let least = (ROWS_OF_SHARED * shared).div_ceil(step).max(1);
-            // Strips of equal height.
-            rows.div_ceil(rows.div_ceil(fitting.max(least)))
-        };
-        (0..rows).step_by(height).map(move |from| {
-            if row_len == 0 {
-                return whole.clone();
-            }
-            let to = rows.min(from + height);
-            let words = from * step * row_len..((to - 1) * step + extent) * row_len;
-            Strip { pixels: from * columns..to * columns, words }
-        })
+        let least = (ROWS_OF_SHARED * extent.saturating_sub(step)).div_ceil(step).max(1);
+        Rows { len: self.windows.row_len, step, extent, least, count, pixels }
     }
 
     /// Makes the tables of a strip of planes in scratch, and gives them back.
