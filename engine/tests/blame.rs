@@ -42,7 +42,10 @@ fn refused(net: &Net, wrong: &[(usize, usize, f32)]) -> InputError {
         assert_eq!(error.sample(), first, "{error} {session:?}");
         // A batch of a caller's own, of which this run is the second part.
         let later = RunOptions::new().first_sample(1000);
-        assert_eq!(session.run_with(&input, &mut output, &later).unwrap_err().sample(), first.map(|first| first + 1000));
+        assert_eq!(
+            session.run_with(&input, &mut output, &later).unwrap_err().sample(),
+            first.map(|first| first + 1000)
+        );
         // Without the samples at fault the rest has its answers.
         input.fill(0.0);
         session.run(&input, &mut output).unwrap();

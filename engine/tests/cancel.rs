@@ -159,7 +159,12 @@ fn an_interrupted_run_says_how_far_it_came() {
 }
 
 /// The time from `call_off`, which runs on another thread after the run has begun, to the end of the run.
-fn time_to_end(session: &mut Session, input: &[f32], options: &RunOptions<'_>, call_off: impl FnOnce() + Send) -> Duration {
+fn time_to_end(
+    session: &mut Session,
+    input: &[f32],
+    options: &RunOptions<'_>,
+    call_off: impl FnOnce() + Send,
+) -> Duration {
     let mut output = vec![0.0; input.len() / session.input_len() * session.output_len()];
     thread::scope(|scope| {
         let caller = scope.spawn(move || {

@@ -15,7 +15,15 @@ Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 __version__: str
 
-class Error(Exception): ...
+class Error(Exception):
+    sample: int | None
+    """The sample of a batch whose values are at fault, counted from 0: the first of those that are."""
+
+class CancelToken:
+    def __init__(self) -> None: ...
+    def cancel(self) -> None: ...
+    @property
+    def cancelled(self) -> bool: ...
 
 class Model:
     def __init__(self, path: Path, *, threads: int = 1, isa: str | None = None) -> None: ...
@@ -30,6 +38,8 @@ class Model:
         out: Floats | Sequence[Floats] | None = None,
         layout: Literal["nhwc", "nchw"] = "nhwc",
         as_dict: bool = False,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Any: ...
     def resized(self, *shapes: Sequence[int] | Mapping[str, Sequence[int]]) -> Model: ...
     def session(
@@ -70,6 +80,8 @@ class Session:
         out: Floats | Sequence[Floats] | None = None,
         layout: Literal["nhwc", "nchw"] = "nhwc",
         as_dict: bool = False,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Any: ...
     def set_order(self, order: int, layer: str | None = None) -> None: ...
     def profile(self) -> list[dict[str, Any]]: ...

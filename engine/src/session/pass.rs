@@ -91,7 +91,9 @@ pub(super) enum Failure {
 
 /// Why some samples did not come through a layer.
 enum Fault {
-    Interrupted { layers: usize },
+    Interrupted {
+        layers: usize,
+    },
     Layer {
         layer: usize,
         error: LayerError,
@@ -183,15 +185,16 @@ impl Run<'_> {
     /// comes to does not depend on the others, so this finds the first at fault, whatever the samples of a pass are.
     pub(super) fn pass(&self, pass: Pass<'_, '_>, memory: &mut PassMemory, executor: &Executor) -> Result<(), Failure> {
         let Pass { samples, outputs, first } = pass;
-        let mut fault = match self.layers(Pass { samples: samples.clone(), outputs: &mut *outputs, first }, memory, executor) {
-            Ok(()) => {
-                if self.stop.is_some() {
-                    self.finished.fetch_add(samples.len(), Relaxed);
+        let mut fault =
+            match self.layers(Pass { samples: samples.clone(), outputs: &mut *outputs, first }, memory, executor) {
+                Ok(()) => {
+                    if self.stop.is_some() {
+                        self.finished.fetch_add(samples.len(), Relaxed);
+                    }
+                    return Ok(());
                 }
-                return Ok(());
-            }
-            Err(fault) => fault,
-        };
+                Err(fault) => fault,
+            };
         if let (2.., Fault::Layer { index, .. }) = (samples.len(), &mut fault) {
             *index = None; // it would be one of several samples
             for sample in samples.clone() {

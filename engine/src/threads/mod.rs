@@ -137,12 +137,7 @@ unsafe impl Parallel for Executor {
 
 impl Executor {
     /// [`Parallel::run`]; a caller who waits for others asks `interrupt` meanwhile, so that it learns what only it can hear of.
-    pub(crate) fn run_watched(
-        &self,
-        tasks: usize,
-        task: &(dyn Fn(usize) + Sync),
-        interrupt: Option<&dyn Interrupt>,
-    ) {
+    pub(crate) fn run_watched(&self, tasks: usize, task: &(dyn Fn(usize) + Sync), interrupt: Option<&dyn Interrupt>) {
         match self {
             Self::Inline => Inline.run(tasks, task),
             Self::Own(workers) => workers.run_watched(tasks, task, interrupt),

@@ -221,12 +221,7 @@ unsafe impl Parallel for Workers {
 
 impl Workers {
     /// [`Parallel::run`]; the caller asks `interrupt` while it waits for its helpers.
-    pub(crate) fn run_watched(
-        &self,
-        tasks: usize,
-        task: &(dyn Fn(usize) + Sync),
-        interrupt: Option<&dyn Interrupt>,
-    ) {
+    pub(crate) fn run_watched(&self, tasks: usize, task: &(dyn Fn(usize) + Sync), interrupt: Option<&dyn Interrupt>) {
         let board = &*self.board;
         if board.busy.swap(true, Acquire) {
             // A task that cuts its own work further; every worker is busy.

@@ -179,7 +179,8 @@ impl BinaryWeightConv {
                 first_output: first_output + from * self.out[1] * all.geometry.filters,
             };
             let panels = PANELS.min(all.geometry.group_panels());
-            let cut = Cut { parallel: all.call.parallel, panels, row_bytes: 0, work: self.offsets.len() * 12, together: 1 };
+            let cut =
+                Cut { parallel: all.call.parallel, panels, row_bytes: 0, work: self.offsets.len() * 12, together: 1 };
             self.skeleton.multiply(&strip, &image, output, cut);
         }
     }

@@ -114,8 +114,7 @@ impl FloatConv {
         Grid::lines(call.parallel, self.0.pixels / out_width, work).run(|_, rows| {
             for columns in Pieces::new(call.parallel, 0..out_width, work / out_width) {
                 let (weight, rows) = (call.weight, rows.clone());
-                let task =
-                    Depthwise { geometry, out_width, image, weight, steps, output, first_output, rows, columns };
+                let task = Depthwise { geometry, out_width, image, weight, steps, output, first_output, rows, columns };
                 timed(call.clock, Stage::Float, || dispatch(self.0.isa, task));
             }
         });
