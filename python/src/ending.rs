@@ -1,7 +1,7 @@
 //! What ends a run before its time: `horq.CancelToken`, a timeout, and Python's signals.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use horq::RunOptions;
@@ -45,8 +45,8 @@ pub(crate) struct Ending {
     /// When the call began, and after how many milliseconds signals are looked for next.
     began: Instant,
     next: AtomicU64,
-    /// Whether this is not the main thread, the only one that gets signals.
-    elsewhere: AtomicBool,
+    /// Whether this is the main thread, the only one that gets signals, once it is known.
+    is_main: OnceLock<bool>,
     /// What a signal handler raised.
     raised: Mutex<Option<PyErr>>,
 }
@@ -61,7 +61,7 @@ impl Ending {
             deadline: timeout.and_then(|timeout| began.checked_add(timeout)),
             began,
             next: AtomicU64::new(EVERY.as_millis() as u64),
-            elsewhere: AtomicBool::new(false),
+            is_main: OnceLock::new(),
             raised: Mutex::default(),
         }
     }
@@ -95,14 +95,16 @@ impl Ending {
 
     /// Lets Python handle its signals; whether a handler raised something.
     fn has_signal(&self) -> bool {
-        if self.elsewhere.load(Relaxed) {
+        // The others should not wait for the GIL over and over.
+        if self.is_main.get() == Some(&false) {
             return false;
         }
         let raised = Python::attach(|py| {
-            // Only the main thread gets signals, and the others should not wait for the GIL over and over.
-            let is_main = is_main_thread(py).unwrap_or(true);
-            self.elsewhere.store(!is_main, Relaxed);
-            if is_main { py.check_signals() } else { Ok(()) }
+            if self.is_main.get().is_none() {
+                // Python code runs in here, which may be where a signal is handled.
+                let _ = self.is_main.set(is_main_thread(py)?);
+            }
+            py.check_signals()
         });
         self.next.store((self.began.elapsed() + EVERY).as_millis() as u64, Relaxed);
         let Err(raised) = raised else { return false };

@@ -160,9 +160,12 @@ def interrupted(path: Path, body: str, *, after: float = 0.8) -> tuple[str, int]
     time.sleep(after)
     sent = time.monotonic()
     process.send_signal(signal.SIGINT)
+    late = threading.Timer(30, process.kill)
+    late.start()
     line = process.stdout.readline()
     took = time.monotonic() - sent
     out, err = process.communicate(timeout=60)
+    late.cancel()
     assert took < SOON, f"{took} s; {line!r}, {out!r}, {err!r}"
     return line + out, process.returncode
 
