@@ -28,7 +28,7 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// What a reader puts up with; the format's own bounds by default. A caller who opens files of strangers can lower each.
 /// Those of the file cannot be raised: larger values count as the constant.
 ///
-/// How long a run takes is not limited: at most `value_elements` sums of up to [`horq_kernels::MAX_DEPTH`] products a layer,
+/// How long a run takes is not limited here but by [`RunOptions::deadline`](crate::RunOptions::deadline): at most `value_elements` sums of up to [`horq_kernels::MAX_DEPTH`] products a layer,
 /// and for a pool as many values a window as the image has pixels. `Session::profile` tells the products of each layer
 /// before the first run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

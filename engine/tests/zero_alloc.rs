@@ -9,9 +9,10 @@ use horq::ops::{
     Add, ArgMax, Basis, BinaryDense, Conv2d, Dense, Embedding, FakeQuantize, Flatten, GlobalAveragePool, GroupNorm,
     LayerNorm, LogSoftmax, Lrn, MatMul, MultiThreshold, Quantizer, RmsNorm, Sign, TopK,
 };
-use horq::{Model, Order, Session, SessionOptions, Values};
+use horq::{CancelToken, Model, Order, RunOptions, ScaleMode, Session, SessionOptions, Values};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
 /// Counts what the current thread asks of the allocator.
 struct Counting;
@@ -80,6 +81,22 @@ fn ten_thousand_warm_runs_allocate_nothing() {
             assert_eq!(CALLS.get() - before, 0, "{mode:?}, profile {profile}: calls of the allocator");
         }
     }
+}
+
+#[test]
+fn runs_that_may_be_called_off_allocate_nothing() {
+    let net = lenet(ScaleMode::Image, 2);
+    let mut session = Session::new(&net.model(), SessionOptions::new()).unwrap();
+    let input = random::values(&mut random::rng(1), session.input_len());
+    let mut output = vec![0.0; session.output_len()];
+    session.run(&input, &mut output).unwrap();
+    let (token, never) = (CancelToken::new(), || false);
+    let options = RunOptions::new().cancel(&token).timeout(Duration::from_secs(1000)).poll(Duration::ZERO, &never);
+    let before = CALLS.get();
+    for _ in 0..1000 {
+        session.run_with(&input, &mut output, &options).unwrap();
+    }
+    assert_eq!(CALLS.get() - before, 0, "calls of the allocator");
 }
 
 #[test]

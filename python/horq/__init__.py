@@ -4,7 +4,8 @@
 `restore` need PyTorch, which is imported when one of them is first asked for.
 
 What horq refuses is a `horq.Error`; a file that cannot be opened, read or written is a `horq.FileError`, which is also
-the `OSError` that `open` would raise, such as `FileNotFoundError`. Arguments of the wrong type are `TypeError`s.
+the `OSError` that `open` would raise, such as `FileNotFoundError`. Arguments of the wrong type are `TypeError`s. A run that
+ends before its time raises `CancelledError` or `DeadlineError`. `Error.sample` tells whose values of a batch are at fault.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._core import FINGERPRINT, Builder, Error, Model, Session, __version__, selftest
-from .errors import ExportError, FileError
+from ._core import FINGERPRINT, Builder, CancelToken, Error, Model, Session, __version__, selftest
+from .errors import CancelledError, DeadlineError, ExportError, FileError
 from .onnx import from_onnx
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FINGERPRINT",
     "Builder",
+    "CancelToken",
+    "CancelledError",
+    "DeadlineError",
     "Error",
     "ExportError",
     "FileError",

@@ -11,6 +11,24 @@ class ExportError(Error):
     """A module that a `.horq` file cannot express: which node, at which line, why, and what to do."""
 
 
+class CancelledError(Error):
+    """A run whose `CancelToken` was cancelled."""
+
+    samples: int = 0
+    """Samples that were finished."""
+    layer: str | None = None
+    """The last layer that the first unfinished samples came through."""
+
+
+class DeadlineError(Error, TimeoutError):
+    """A run that took longer than its timeout."""
+
+    samples: int = 0
+    """Samples that were finished."""
+    layer: str | None = None
+    """The last layer that the first unfinished samples came through."""
+
+
 class FileError(Error, OSError):
     """A file that the operating system does not open, read or write; with `errno` and `filename`.
 

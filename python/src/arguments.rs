@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -56,6 +57,25 @@ pub(crate) fn batch(value: &Bound<'_, PyAny>) -> PyResult<usize> {
 /// The threads of a session.
 pub(crate) fn threads(value: &Bound<'_, PyAny>) -> PyResult<usize> {
     whole(value, "threads", 1..=horq::MAX_THREADS)
+}
+
+/// How long a run may take, in seconds; None, and what is longer than a clock can count, for as long as it takes.
+pub(crate) fn timeout(value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let wrong_kind = || {
+        let kind = value.get_type().name().map_or_else(|_| "this".into(), |name| name.to_string());
+        PyTypeError::new_err(format!("timeout must be a number of seconds or None, not {kind}"))
+    };
+    if value.is_instance_of::<PyBool>() {
+        return Err(wrong_kind());
+    }
+    let seconds: f64 = value.extract().map_err(|_| wrong_kind())?;
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err(refused(format!("timeout must be 0 seconds or more, not {seconds}")));
+    }
+    Ok(Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// A path as Python's own `open` takes it: str, bytes or os.PathLike.

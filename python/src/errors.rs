@@ -4,6 +4,7 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use horq::error::{InterruptedError, Interruption};
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -24,7 +25,13 @@ pub(crate) fn engine(error: horq::Error) -> PyErr {
             horq::Error::File(horq::error::FileError::NotReplaceable { path, .. }) => {
                 (path, code(py, if path.is_dir() { "EISDIR" } else { "EPERM" }))
             }
-            _ => return refused(error),
+            horq::Error::Interrupted(interrupted) => return ended(py, interrupted),
+            _ => {
+                let made = refused(&error);
+                // There is nothing to do for a class that refuses an attribute.
+                let _ = error.sample().map(|sample| made.value(py).setattr("sample", sample));
+                return made;
+            }
         };
         let Some(number) = number else { return refused(error) };
         let made = py
@@ -32,6 +39,18 @@ pub(crate) fn engine(error: horq::Error) -> PyErr {
             .and_then(|errors| errors.call_method1("file_error", (number, error.to_string(), path.as_os_str())));
         made.map_or_else(|failed| failed, PyErr::from_value)
     })
+}
+
+/// The error of a run that ended before its time.
+fn ended(py: Python<'_>, error: &InterruptedError) -> PyErr {
+    let class = if error.reason == Interruption::Deadline { "DeadlineError" } else { "CancelledError" };
+    let made = py.import("horq.errors").and_then(|errors| {
+        let made = errors.getattr(class)?.call1((error.to_string(),))?;
+        made.setattr("samples", error.samples)?;
+        made.setattr("layer", error.layer.as_deref())?;
+        Ok(made)
+    });
+    made.map_or_else(|failed| failed, PyErr::from_value)
 }
 
 /// The number that the operating system gave, or that of what kind of error it was: an error of a library that wraps the

@@ -3,6 +3,7 @@
 mod arguments;
 mod array;
 mod builder;
+mod ending;
 mod errors;
 mod importing;
 mod model;
@@ -37,7 +38,11 @@ fn selftest(py: Python<'_>) -> PyResult<BTreeMap<&'static str, String>> {
 /// The compiled part of `horq`.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("Error", module.py().get_type::<Error>())?;
+    let error = module.py().get_type::<Error>();
+    // What an error is not about is None.
+    error.setattr("sample", module.py().None())?;
+    module.add("Error", error)?;
+    module.add_class::<ending::CancelToken>()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(_panic, module)?)?;
     module.add_function(wrap_pyfunction!(selftest, module)?)?;

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use horq::graph::Shape;
-use horq::{PlainValues, Values};
+use horq::{PlainValues, RunOptions, Values};
 use numpy::prelude::*;
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::arguments;
+use crate::ending::{CancelToken, Ending};
 use crate::errors::{engine, guard, refused};
 use crate::run::{self, Layout, Wanted};
 use crate::session::{Session, options};
@@ -62,12 +64,14 @@ impl Model {
     }
 }
 
-/// Runs any number of samples, as many at a time as the session takes.
+/// Runs any number of samples, as many at a time as the session takes, until a signal ends it.
 fn chunked(
     session: &mut horq::Session,
     samples: usize,
     inputs: &[Values<'_>],
     outputs: &mut [&mut [f32]],
+    options: &RunOptions<'_>,
+    ending: &Ending,
 ) -> Result<(), horq::Error> {
     let batch = session.batch();
     let lens = [session.input_lens().to_vec(), session.output_lens().to_vec()];
@@ -77,7 +81,10 @@ fn chunked(
         let inputs = inputs.iter().zip(&lens[0]).map(|(values, len)| values.slice(part(len)));
         let inputs: Vec<Values<'_>> = inputs.collect();
         let outputs = outputs.iter_mut().zip(&lens[1]).map(|(values, len)| &mut values[part(len)]);
-        session.run_many(&inputs, &mut outputs.collect::<Vec<_>>())?;
+        session.run_many_with(&inputs, &mut outputs.collect::<Vec<_>>(), &options.first_sample(start))?;
+        if ending.is_signalled() {
+            break; // what the handler raised is the outcome
+        }
     }
     Ok(())
 }
@@ -226,7 +233,14 @@ impl Model {
     /// images have their channels first, inputs and answers, which costs a copy of each. The GIL is released meanwhile, so no
     /// other thread may write to the inputs. `order`, 1 to 8, turns the dial of every binary layer (a layer made for less runs
     /// at its highest); without it each layer runs at its highest.
-    #[pyo3(signature = (*inputs, order = None, out = None, layout = Layout::Nhwc, as_dict = false))]
+    ///
+    /// `timeout` is how many seconds the call may take until it raises `horq.DeadlineError`; `cancel` is a `horq.CancelToken`, with
+    /// which another thread makes it raise `horq.CancelledError`. On the main thread signals are handled within 100 ms, so that
+    /// Ctrl-C ends the call. What `out` holds afterwards is unspecified.
+    #[expect(clippy::too_many_arguments, reason = "the keywords of a Python method")]
+    #[pyo3(signature = (
+        *inputs, order = None, out = None, layout = Layout::Nhwc, as_dict = false, timeout = None, cancel = None
+    ))]
     fn run<'py>(
         &self,
         inputs: &Bound<'py, PyTuple>,
@@ -234,13 +248,16 @@ impl Model {
         out: Option<&Bound<'py, PyAny>>,
         #[pyo3(from_py_with = run::layout)] layout: Layout,
         as_dict: bool,
+        #[pyo3(from_py_with = arguments::timeout)] timeout: Option<Duration>,
+        cancel: Option<&Bound<'py, CancelToken>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
-            let mut used = None;
-            let answer = run::run(&self.model, inputs, &Wanted { out, layout, as_dict }, |samples, inputs, outputs| {
+            let ending = Ending::new(cancel, timeout);
+            let (mut used, wanted) = (None, Wanted { out, layout, as_dict });
+            let answer = run::run(&self.model, inputs, &wanted, &ending, |samples, inputs, outputs, options| {
                 let session = used.insert(self.take(samples.min(CHUNK))?);
                 session.set_order(order.unwrap_or(horq::Order::MAX));
-                chunked(session, samples, inputs, outputs).map_err(engine)
+                chunked(session, samples, inputs, outputs, options, &ending).map_err(engine)
             });
             if let Some(session) = used {
                 self.idle.lock().map_err(refused)?.push(session);

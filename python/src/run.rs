@@ -3,12 +3,13 @@
 use numpy::prelude::*;
 use numpy::{PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray, dtype};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PySlice, PyTuple};
 
 use crate::array;
+use crate::ending::Ending;
 use crate::errors::refused;
 use horq::graph::Shape;
-use horq::{Model, Values};
+use horq::{Model, RunOptions, Values};
 
 /// Where the channels of images stand in the arrays of a caller.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,13 @@ enum Input<'py> {
 impl<'py> Input<'py> {
     /// Takes an array of a caller: its number of samples, and its values, read where they lie unless they must be turned or
     /// widened.
-    fn take(array: &Bound<'py, PyAny>, shape: Shape, layout: Layout, what: &str) -> PyResult<(usize, Self)> {
+    fn take(
+        array: &Bound<'py, PyAny>,
+        shape: Shape,
+        layout: Layout,
+        what: &str,
+        ending: &Ending,
+    ) -> PyResult<(usize, Self)> {
         let py = array.py();
         let untyped = array.cast::<PyUntypedArray>().map_err(|_| {
             refused(format!("{what} must be a numpy array; convert it with numpy.asarray(.., numpy.float32)"))
@@ -70,12 +77,12 @@ impl<'py> Input<'py> {
         }
         let samples = array::samples(untyped.shape(), &layout.sizes(shape), what, layout == Layout::Nchw)?;
         let mut array = array.clone();
-        if layout.turns(shape) {
-            let turned = array.call_method1("transpose", (0, 2, 3, 1))?;
-            array = py.import("numpy")?.call_method1("ascontiguousarray", (turned,))?;
-        }
-        if is_half {
-            array = array.call_method1("astype", ("float32", "C"))?;
+        let turns = layout.turns(shape);
+        if turns || is_half {
+            let from = if turns { array.call_method1("transpose", (0, 2, 3, 1))? } else { array };
+            let element = if is_bytes { "uint8" } else { "float32" };
+            array = py.import("numpy")?.call_method1("empty", (from.getattr("shape")?, element))?;
+            copy(&array, &from, ending)?;
         }
         let input =
             if is_bytes { Self::U8(array::reading(&array, what)?) } else { Self::F32(array::reading(&array, what)?) };
@@ -97,13 +104,34 @@ pub(crate) struct Wanted<'a, 'py> {
     pub(crate) as_dict: bool,
 }
 
+/// Bytes that are copied between two looks for signals: some milliseconds.
+const COPIED: usize = 8 << 20;
+
+/// Copies `from` to an array of the same shape, some samples at a time, and handles signals meanwhile. Ends early where the call
+/// does.
+fn copy(to: &Bound<'_, PyAny>, from: &Bound<'_, PyAny>, ending: &Ending) -> PyResult<()> {
+    let (py, numpy) = (to.py(), to.py().import("numpy")?);
+    let (samples, bytes): (usize, usize) = (to.len()?, to.getattr("nbytes")?.extract()?);
+    let step = (COPIED / (bytes / samples.max(1)).max(1)).max(1);
+    for start in (0..samples).step_by(step) {
+        let part = PySlice::new(py, start as isize, samples.min(start + step) as isize, 1);
+        numpy.call_method1("copyto", (to.get_item(&part)?, from.get_item(&part)?))?;
+        py.check_signals()?;
+        if ending.is_over() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Answers the arrays of a caller by `compute`, which gets the number of samples, a slice for each input and one for each
-/// output. It runs without the GIL.
+/// output, and what ends it. It runs without the GIL.
 pub(crate) fn run<'py>(
     model: &Model,
     inputs: &Bound<'py, PyTuple>,
     wanted: &Wanted<'_, 'py>,
-    compute: impl FnOnce(usize, &[Values<'_>], &mut [&mut [f32]]) -> PyResult<()> + Send,
+    ending: &Ending,
+    compute: impl FnOnce(usize, &[Values<'_>], &mut [&mut [f32]], &RunOptions<'_>) -> PyResult<()> + Send,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, layout) = (inputs.py(), wanted.layout);
     let arrays = by_input(model, inputs)?;
@@ -111,7 +139,7 @@ pub(crate) fn run<'py>(
     let (mut taken, mut samples) = (Vec::with_capacity(arrays.len()), 0);
     for ((name, shape), array) in model.inputs().zip(&arrays) {
         let what = if single { "the input".into() } else { format!("the input `{name}`") };
-        let (found, input) = Input::take(array, shape, layout, &what)?;
+        let (found, input) = Input::take(array, shape, layout, &what, ending)?;
         if !taken.is_empty() && found != samples {
             let first = &model.graph().input().name;
             return Err(refused(format!(
@@ -146,7 +174,7 @@ pub(crate) fn run<'py>(
             slices.push(array.as_slice_mut()?);
         }
         let slices = &mut slices[..];
-        py.detach(|| compute(samples, &values, slices))?;
+        py.detach(|| ending.watch(|options| compute(samples, &values, slices, options)))?;
     }
     drop(taken);
     let turned = |(answer, what, out, shape): (Bound<'py, PyAny>, String, Option<&Bound<'py, PyAny>>, Shape)| {
@@ -154,10 +182,13 @@ pub(crate) fn run<'py>(
             return Ok(answer);
         }
         let (numpy, turned) = (py.import("numpy")?, answer.call_method1("transpose", (0, 3, 1, 2))?);
-        let Some(out) = out else { return numpy.call_method1("ascontiguousarray", (turned,)) };
-        drop(array::writing(out, &what)?);
-        numpy.call_method1("copyto", (out, turned))?;
-        Ok(out.clone())
+        let out = match out {
+            Some(out) => out.clone(),
+            None => numpy.call_method1("empty", (turned.getattr("shape")?, "float32"))?,
+        };
+        drop(array::writing(&out, &what)?);
+        copy(&out, &turned, ending)?;
+        Ok(out)
     };
     let answers: Vec<Bound<'py, PyAny>> = answers.into_iter().map(turned).collect::<PyResult<_>>()?;
     if wanted.as_dict {

@@ -1,11 +1,13 @@
 //! `horq.Session`.
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::arguments;
+use crate::ending::{CancelToken, Ending};
 use crate::errors::{engine, guard, refused};
 use crate::run::{self, Layout, Wanted};
 use horq::{Isa, Order, SessionOptions, Stage, Threads};
@@ -57,20 +59,29 @@ impl Session {
     /// is written straight into a new array, or into `out` (a tuple of arrays for several outputs). With layout="nchw"
     /// images have their channels first, inputs and answers, which costs a copy of each. The GIL is released meanwhile, so no
     /// other thread may write to the inputs.
-    #[pyo3(signature = (*inputs, out = None, layout = Layout::Nhwc, as_dict = false))]
+    ///
+    /// `timeout` is how many seconds the call may take until it raises `horq.DeadlineError`; `cancel` is a `horq.CancelToken`, with
+    /// which another thread makes it raise `horq.CancelledError`. On the main thread signals are handled within 100 ms. The
+    /// session is as good as before afterwards; what `out` holds is unspecified.
+    #[pyo3(signature = (*inputs, out = None, layout = Layout::Nhwc, as_dict = false, timeout = None, cancel = None))]
     fn run<'py>(
         &self,
         inputs: &Bound<'py, PyTuple>,
         out: Option<&Bound<'py, PyAny>>,
         #[pyo3(from_py_with = run::layout)] layout: Layout,
         as_dict: bool,
+        #[pyo3(from_py_with = arguments::timeout)] timeout: Option<Duration>,
+        cancel: Option<&Bound<'py, CancelToken>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
+            let ending = Ending::new(cancel, timeout);
             let mut session = self.lock()?;
             let session: &mut horq::Session = &mut session;
             let model = session.model().clone();
             let wanted = Wanted { out, layout, as_dict };
-            run::run(&model, inputs, &wanted, |_, inputs, outputs| session.run_many(inputs, outputs).map_err(engine))
+            run::run(&model, inputs, &wanted, &ending, |_, inputs, outputs, options| {
+                session.run_many_with(inputs, outputs, options).map_err(engine)
+            })
         })
     }
 

@@ -7,7 +7,7 @@ use crate::input::{self, Arrangement, Array, Layout};
 use crate::model;
 use crate::table::{percent, time};
 use horq::graph::Shape;
-use horq::{Model, Session, SessionOptions, Threads, Values, escaped};
+use horq::{Model, RunOptions, Session, SessionOptions, Threads, Values, escaped};
 use horq_probe::display::{self, columns, padded};
 use serde_json::json;
 use std::io::Write;
@@ -174,12 +174,16 @@ impl Runner<'_> {
             let cut = outputs.iter_mut().zip(&lens).map(|(all, len)| &mut all[..len * chunk.len()]);
             let mut answers: Vec<&mut [f32]> = cut.collect();
             let start = Instant::now();
-            let ran = self.session.run_many(&given, &mut answers);
+            let ran = self.session.run_many_with(&given, &mut answers, &RunOptions::new().first_sample(first));
             self.elapsed += start.elapsed();
             let names = &samples[0][chunk.clone()];
             ran.map_err(|error| {
-                let (first, last) = (names[0].name(), names[names.len() - 1].name());
-                let names = if names.len() == 1 { first } else { format!("{first} to {last}") };
+                let (one, last) = (names[0].name(), names[names.len() - 1].name());
+                let names = match error.sample() {
+                    Some(sample) => names[sample - first].name(),
+                    None if names.len() == 1 => one,
+                    None => format!("{one} to {last}"),
+                };
                 Failure::Failed(format!("{}: running {names}: {error}", escaped(&self.args.model)))
             })?;
             for (i, sample) in names.iter().enumerate() {

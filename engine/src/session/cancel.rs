@@ -98,7 +98,7 @@ impl<'a> RunOptions<'a> {
     }
 
     /// Sets [`Self::poll`]: `ask` is called about `every` so often while the run works, for the first time after `every`, and
-    /// ends the run as a cancelled one when it returns true. For callers whose reason to stop is seen only by asking, such as
+    /// ends the run as a cancelled one when it returns true. It is not called in a run that by its products is over before. For callers whose reason to stop is seen only by asking, such as
     /// the signals of an interpreter.
     ///
     /// It is called on the thread that called the run, with [`Threads::Pool`](crate::Threads::Pool) on the thread of the pool that
@@ -130,9 +130,12 @@ impl std::fmt::Debug for Poll<'_> {
     }
 }
 
+/// What an estimated cycle takes on a slow machine with the portable backend.
+const SLOW_NANOSECONDS: u128 = 20;
+
 /// What may end one run, as all its threads see it.
 pub(super) struct Stop<'a> {
-    options: &'a RunOptions<'a>,
+    options: RunOptions<'a>,
     /// When the run began, and after how many nanoseconds the caller is asked next.
     began: Instant,
     next: AtomicU64,
@@ -144,7 +147,7 @@ pub(super) struct Stop<'a> {
 
 impl<'a> Stop<'a> {
     /// What may end a run with these options that begins now and is led by this thread; none if nothing may.
-    pub(super) fn new(options: &'a RunOptions<'a>) -> Option<Self> {
+    pub(super) fn new(options: RunOptions<'a>) -> Option<Self> {
         if options.cancel.is_none() && options.deadline.is_none() && options.poll.is_none() {
             return None;
         }
@@ -153,9 +156,12 @@ impl<'a> Stop<'a> {
         Some(Self { options, began, next, leader, raised })
     }
 
-    /// Lets this thread lead the run from now on.
-    pub(super) fn led_here(self) -> Self {
-        Self { leader: this_thread(), ..self }
+    /// Lets this thread lead the run from now on, which takes some `cycles` on a fast machine: one that is over before the caller
+    /// would be asked does not read the clock for that.
+    pub(super) fn led_here(self, cycles: u64) -> Self {
+        let short = |poll: &Poll<'_>| u128::from(cycles) * SLOW_NANOSECONDS < poll.every.as_nanos();
+        let poll = self.options.poll.filter(|poll| !short(poll));
+        Self { leader: this_thread(), options: RunOptions { poll, ..self.options }, ..self }
     }
 
     /// Why the run ends, if it does.
@@ -185,7 +191,7 @@ impl<'a> Stop<'a> {
 
     /// Looks whether the run is to end now, if nobody has found so yet.
     fn look(&self) -> bool {
-        let RunOptions { cancel, deadline, poll, .. } = *self.options;
+        let RunOptions { cancel, deadline, poll, .. } = self.options;
         if cancel.is_some_and(CancelToken::is_cancelled) {
             return self.raise(Interruption::Cancelled);
         }

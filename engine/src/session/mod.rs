@@ -265,7 +265,7 @@ impl Session {
         let lens = [&self.input_lens[..], &self.output_lens];
         let (graph, first_sample) = (self.model.graph(), options.first_sample);
         let samples = check(graph, lens, self.batch, inputs, outputs)?;
-        let stop = Stop::new(options);
+        let stop = Stop::new(*options);
         let interrupt = stop.as_ref().map(|stop| stop as &dyn Interrupt);
         check_finite(graph, &self.input_lens, inputs, first_sample, interrupt)?;
         if let Some(stop) = stop.as_ref().filter(|stop| stop.is_raised()) {
@@ -305,7 +305,7 @@ impl Session {
         };
         let (executor, memories) = (&self.executor, &mut self.memories);
         executor.enter(cycles, part, || {
-            let run = run(stop.map(Stop::led_here));
+            let run = run(stop.map(|stop| stop.led_here(cycles)));
             let mut passes = || {
                 run.side_by_side(outputs, in_parallel, chunk, executor, memories)?;
                 let memory = memories[0].get_mut().unwrap_or_else(PoisonError::into_inner);
