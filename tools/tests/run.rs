@@ -148,8 +148,9 @@ fn bad_inputs_are_named() {
     fails(&npy_f32(&[0, 2, 2], &[]), &["no sample"]);
     fails(&npy_f32(&[2, 2], &[0.0, f32::NAN, 0.0, 0.0]), &["value 1", "NaN"]);
     fails(b"", &["is empty"]);
-    fails(&[0; 100], &["neither an npy array"]);
-    fails(b"GIF89a", &["neither an npy array, a PNG image, an IDX file nor"]);
+    fails(&[0; 100], &["filled with zeros", "which is no input", "again"]);
+    fails(&[200; 100], &["neither an npy array, a PNG image, an IDX file nor"]);
+    fails(b"GIF89a", &["a GIF picture", "save it as PNG"]);
     let image = png(png::ColorType::Grayscale, [2, 2], &[1, 2, 3, 4]);
     let mut damaged = image.clone();
     let data = image.windows(4).position(|name| name == b"IDAT").unwrap();

@@ -19,7 +19,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
