@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Checks that the table of promises is true of the repository: docs/promises.md.
 
-Each row has a promise in the words of its page, that page, and the tests that hold it, as `path::name`. The words must stand in
-the page (line breaks, emphasis and links apart), and each test must be one that runs: a Rust function under `#[test]`, a Python function `test_...`, or `main` of a
-test without the harness.
+Each row has a promise in the words of its page, that page, and the tests that hold it, as `path::name`. The words
+must stand in the page (line breaks, emphasis and links apart), and each test must be one that runs: a Rust function
+under `#[test]`, a Python function `test_...`, or `main` of a test without the harness.
 """
 
 from __future__ import annotations

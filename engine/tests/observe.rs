@@ -12,9 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::Instant;
 
-/// Keeps what it hears, as text that tells spans apart.
+/// A thread, whether a span begins there, the span as text, when it began, and when this was.
+type Call = (ThreadId, bool, String, Instant, Instant);
+
+/// Keeps what it hears.
 #[derive(Debug, Default)]
-struct Heard(Mutex<Vec<(ThreadId, bool, String, Instant, Instant)>>);
+struct Heard(Mutex<Vec<Call>>);
 
 impl Observer for Heard {
     fn begin(&self, span: Span<'_>, at: Instant) {

@@ -80,7 +80,7 @@ pub fn libfuzzer_mutate(
     seed: u32,
     own: impl Fn(&mut [u8], usize, usize) -> usize,
 ) -> usize {
-    let Some(target) = self::target(target).filter(|_| seed % 2 == 0 && size > 0) else {
+    let Some(target) = self::target(target).filter(|_| seed.is_multiple_of(2) && size > 0) else {
         return own(data, size, max_size);
     };
     let corpus = mutate::Corpus::new(vec![("given".into(), data[..size].to_vec())]);

@@ -1,7 +1,7 @@
 """horq: binary and high-order residual quantized networks, trained in PyTorch, run by a Rust engine.
 
-`Model`, `Session`, `Builder`, `selftest` and `from_onnx` need numpy only; `horq.nn`, `convert`, `fold`, `check`, `export` and
-`restore` need PyTorch, which is imported when one of them is first asked for.
+`Model`, `Session`, `Builder`, `selftest` and `from_onnx` need numpy only; `horq.nn`, `convert`, `fold`, `check`,
+`export` and `restore` need PyTorch, which is imported when one of them is first asked for.
 
 What horq refuses is a `horq.Error`; a file that cannot be opened, read or written is a `horq.FileError`, which is also
 the `OSError` that `open` would raise, such as `FileNotFoundError`. Arguments of the wrong type are `TypeError`s. A run that

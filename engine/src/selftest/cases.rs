@@ -49,8 +49,10 @@ const SEEDS: [(&str, &[u8]); 24] = [
     ("wholes", include_bytes!("../../selftest/seeds/wholes.horq")),
 ];
 
-/// Samples of a network that has none of its own, at most.
+/// Samples of a network that has none of its own.
 const SAMPLES: usize = 4;
+/// Samples of a bundled model, at most: they take most of the time of the self-test.
+const BUNDLED_SAMPLES: usize = 2;
 
 /// All of them, always in the same order.
 pub(super) fn cases() -> Result<Vec<Case>, Error> {
@@ -67,7 +69,7 @@ impl Case {
     fn new(name: String, model: Model, seed: u64) -> Self {
         let bundled = BUNDLED.iter().any(|(other, _)| *other == name);
         if let Some(golden) = model.golden().filter(|_| bundled) {
-            let samples = golden.samples.min(2 * SAMPLES);
+            let samples = golden.samples.min(BUNDLED_SAMPLES);
             let cut = |values: &&[f32]| values[..values.len() / golden.samples * samples].to_vec();
             let inputs = golden.inputs.iter().map(cut).collect();
             return Self { name, samples, inputs, model };

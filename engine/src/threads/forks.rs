@@ -1,6 +1,6 @@
 //! Notices that the process was forked: a child has the memory of its parent, but none of its helper threads.
 
-#[cfg(unix)]
+#[cfg(all(unix, not(miri)))]
 mod counter {
     use std::io;
     use std::sync::OnceLock;
@@ -28,7 +28,8 @@ mod counter {
     }
 }
 
-#[cfg(not(unix))]
+/// Systems without forks; Miri has none either.
+#[cfg(any(not(unix), miri))]
 mod counter {
     pub(super) fn watched() -> std::io::Result<u64> {
         Ok(0)

@@ -227,12 +227,13 @@ mod tests {
         });
         assert!(seen.lock().unwrap().contains(&std::thread::current().id()));
         assert_eq!(seen.lock().unwrap().len(), 4);
-        for round in 0..20_000 {
+        let [rounds, naps] = if cfg!(miri) { [200, 50] } else { [20_000, 5000] };
+        for round in 0..rounds {
             let sum = AtomicUsize::new(0);
             let tasks = round % 7;
             workers.run(tasks, &|task| _ = sum.fetch_add(task + 1, Relaxed));
             assert_eq!(sum.into_inner(), tasks * (tasks + 1) / 2);
-            if round % 5000 == 0 {
+            if round % naps == 0 {
                 std::thread::sleep(Duration::from_millis(2)); // until the helpers sleep
             }
         }
@@ -241,7 +242,7 @@ mod tests {
     #[test]
     fn a_task_that_panics_or_cuts_its_work_further_leaves_the_workers_whole() {
         let workers = Executor::new(Threads::Own(3)).unwrap();
-        for bad in 0..50 {
+        for bad in 0..(if cfg!(miri) { 3 } else { 50 }) {
             let result =
                 catch_unwind(AssertUnwindSafe(|| workers.run(50, &|task| assert_ne!(task, bad, "as it should"))));
             assert!(result.is_err(), "the caller hears of it");

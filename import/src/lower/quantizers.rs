@@ -134,6 +134,10 @@ impl Lowering<'_> {
         if node.int("block_size", 0) != 0 {
             return Err(Refusal::of(node, "it quantizes by blocks", "per tensor and per channel work"));
         }
+        if zero.len() != scale.len() {
+            let what = format!("it has {} scales and {} zero points", scale.len(), zero.len());
+            return Err(Refusal::of(node, what, "give as many of one as of the other"));
+        }
         let place = if scale.len() > 1 { axis(node, node.int("axis", 1), rank)? } else { 0 };
         let ranked = |numbers: ArrayD<f64>| {
             let mut shape = vec![1; rank];

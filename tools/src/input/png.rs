@@ -18,6 +18,10 @@ pub(super) fn decode(reader: &mut dyn BufRead) -> Result<Array, String> {
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(file), png::Limits { bytes: MAX_BYTES });
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let mut image = decoder.read_info().map_err(describe)?;
+    // The decoder takes a palette's colours to be whole.
+    if image.info().palette.as_ref().is_some_and(|palette| palette.is_empty() || palette.len() % 3 != 0) {
+        return Err("is a damaged PNG image: its palette holds a part of a colour; save it again".into());
+    }
     let size = image.output_buffer_size().filter(|&size| size <= MAX_BYTES);
     let size = size.ok_or_else(|| format!("is a PNG image of more than {MAX_BYTES} bytes; make it smaller"))?;
     let mut pixels = vec![0; size];
@@ -86,6 +90,12 @@ mod tests {
         assert_eq!(decode_slice(&sixteen).unwrap().values, Values::U8(vec![0xab]));
         let clear = encode(ColorType::GrayscaleAlpha, bit, [1, 1], &[9, 254]);
         assert!(decode_slice(&clear).unwrap_err().contains("transparent"));
+    }
+
+    #[test]
+    fn a_palette_of_parts_of_colours_is_refused() {
+        let file = include_bytes!("../../../fuzz/regressions/inputs/palette_of_parts.png");
+        assert!(decode_slice(file).unwrap_err().contains("palette"));
     }
 
     #[test]
