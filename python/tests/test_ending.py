@@ -164,7 +164,10 @@ def interrupted(path: Path, body: str, *, after: float = 0.8) -> tuple[str, int]
     late.start()
     line = process.stdout.readline()
     took = time.monotonic() - sent
-    out, err = process.communicate(timeout=60)
+    # `communicate` would lose what `readline` has read ahead.
+    assert process.stderr is not None
+    out, err = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=60)
     late.cancel()
     assert took < SOON, f"{took} s; {line!r}, {out!r}, {err!r}"
     return line + out, process.returncode
