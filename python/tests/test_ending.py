@@ -164,7 +164,10 @@ def interrupted(path: Path, body: str, *, after: float = 0.8) -> tuple[str, int]
     late.start()
     line = process.stdout.readline()
     took = time.monotonic() - sent
-    out, err = process.communicate(timeout=60)
+    # `communicate` would lose what `readline` has read ahead.
+    assert process.stderr is not None
+    out, err = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=60)
     late.cancel()
     assert took < SOON, f"{took} s; {line!r}, {out!r}, {err!r}"
     return line + out, process.returncode
@@ -239,12 +242,13 @@ def test_a_handler_may_call_the_session_that_it_interrupts(path: Path) -> None:
 def test_ctrl_c_while_another_thread_runs_reaches_the_main_thread(path: Path) -> None:
     body = """
         token = horq.CancelToken()
-        outcome = []
+        outcome, ended = [], threading.Event()
         def work():
             try:
                 model.run(many, cancel=token)
             except horq.CancelledError as error:
                 outcome.append(type(error).__name__)
+            ended.set()
         thread = threading.Thread(target=work)
         thread.start()
         try:
@@ -252,7 +256,7 @@ def test_ctrl_c_while_another_thread_runs_reaches_the_main_thread(path: Path) ->
         except KeyboardInterrupt:
             print("main", flush=True)
             token.cancel()
-            thread.join()
+            ended.wait(20)  # a second join may return at once
         print(outcome)
     """
     assert interrupted(path, body) == ("main\n['CancelledError']\n", 0)
