@@ -179,7 +179,10 @@ fn memory_that_cannot_be_had_is_an_error() {
     for refused in 0..2 {
         let mut builder = Builder::new("x", Shape::Flat(1 << 20));
         let error = refusing(refused, || builder.add_image8("y", "x", 255.0).map(drop)).unwrap_err();
-        assert!(matches!(error, Error::Resource(ResourceError::Memory { bytes: 4194304 | horq_kernels::HEADROOM })), "{error}");
+        assert!(
+            matches!(error, Error::Resource(ResourceError::Memory { bytes: 4194304 | horq_kernels::HEADROOM })),
+            "{error}"
+        );
     }
 }
 
