@@ -34,7 +34,8 @@ fn calls(files: &Files) -> BTreeMap<String, (Vec<String>, bool)> {
     let names = listed.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
     let names: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.len() >= 8, "{names:?}");
-    let call = |name: &str| (name.to_owned(), known.get(name).unwrap_or_else(|| panic!("`{name}` has no call")).clone());
+    let call =
+        |name: &str| (name.to_owned(), known.get(name).unwrap_or_else(|| panic!("`{name}` has no call")).clone());
     names.into_iter().map(call).collect()
 }
 

@@ -7,8 +7,8 @@ use crate::Error;
 use crate::limits::Limits;
 use crate::tensor::headroom;
 
-/// The most bytes that a byte of a header takes in memory.
-pub(crate) const BYTES_PER_BYTE: usize = 32;
+/// Bytes in memory that are asked for before a byte of a header is read: an honest header takes some 5, a hostile one up to 32.
+pub(crate) const BYTES_PER_BYTE: usize = 8;
 
 /// Everything that a header says, checked as far as that goes without the data.
 pub(crate) struct Contents {
@@ -21,7 +21,6 @@ pub(crate) struct Contents {
 impl Contents {
     /// Reads the header of a file of `file_len` bytes from its first bytes, up to the data at least.
     pub(crate) fn parse(head: &[u8], file_len: usize, limits: &Limits) -> Result<Self, Error> {
-        // Whatever a header holds, what is made of it takes less than this (`hostile` in engine/tests/format).
         headroom(head_len(head, file_len, limits)?.saturating_mul(BYTES_PER_BYTE))?;
         let header = Header::parse(head, file_len, limits)?;
         let metadata = Metadata::parse(&header, head, limits)?;

@@ -31,7 +31,8 @@ fn cases() -> u64 {
 fn open(bytes: &[u8], what: &dyn Fn() -> String) -> Result<Model, Error> {
     let start = Instant::now();
     let (opened, held) = peak(|| Model::from_bytes_with(bytes, &LIMITS));
-    assert!(held <= bytes.len() + MEGABYTE, "{}: held {held} bytes for a file of {}", what(), bytes.len());
+    // Room that is asked for and given back counts here, too.
+    assert!(held <= bytes.len() + 2 * MEGABYTE, "{}: held {held} bytes for a file of {}", what(), bytes.len());
     assert!(start.elapsed() < Duration::from_secs(5), "{}: took {:?}", what(), start.elapsed());
     opened
 }
