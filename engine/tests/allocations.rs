@@ -241,7 +241,8 @@ mod linux {
             let mapped = || unsafe { Model::map(path) }?.check();
             let shared = || Model::open_shared(path).map(drop);
             let made = || Session::new(&model, SessionOptions::new().batch(2)).map(drop);
-            let ways: [(&str, &dyn Fn() -> Result<(), Error>); 5] =
+            type Way<'a> = (&'a str, &'a dyn Fn() -> Result<(), Error>);
+            let ways: [Way<'_>; 5] =
                 [("open", &opened), ("from_bytes", &copied), ("map", &mapped), ("shared", &shared), ("session", &made)];
             for (way, work) in ways {
                 runs_out(&format!("{name}, {way}"), work, &mut out);
