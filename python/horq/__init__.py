@@ -4,8 +4,9 @@
 `export` and `restore` need PyTorch, which is imported when one of them is first asked for.
 
 What horq refuses is a `horq.Error`; a file that cannot be opened, read or written is a `horq.FileError`, which is also
-the `OSError` that `open` would raise, such as `FileNotFoundError`. Arguments of the wrong type are `TypeError`s. A run that
-ends before its time raises `CancelledError` or `DeadlineError`. `Error.sample` tells whose values of a batch are at fault.
+the `OSError` that `open` would raise, such as `FileNotFoundError`. Arguments of the wrong type are `TypeError`s.
+A run that ends before its time raises `CancelledError` or `DeadlineError`. `Error.sample` tells whose values of a batch
+are at fault.
 """
 
 from __future__ import annotations

@@ -65,14 +65,15 @@ FEW = MANY[:2]
 
 def calls(model: horq.Model) -> dict[str, Callable[..., Any]]:
     """Every way to run many samples."""
+    alone, together = model.session(batch=400), model.session(batch=400, threads=2)
     return {
         "model": lambda **kw: model.run(MANY, **kw),
         "model by name, channels first": lambda **kw: model.run(
             {"x": np.ascontiguousarray(MANY[:100].transpose(0, 3, 1, 2))}, layout="nchw", **kw
         ),
         "bytes": lambda **kw: model.run(np.ones(MANY.shape, np.uint8), as_dict=True, **kw),
-        "session": lambda session=model.session(batch=400), **kw: session.run(MANY, **kw),
-        "two threads": lambda session=model.session(batch=400, threads=2), **kw: session.run(MANY, **kw),
+        "session": lambda **kw: alone.run(MANY, **kw),
+        "two threads": lambda **kw: together.run(MANY, **kw),
         "one sample at a time": lambda **kw: [model.run(MANY[i : i + 1], **kw) for i in range(len(MANY))],
     }
 
@@ -85,11 +86,13 @@ SOON = 0.6
 @pytest.mark.parametrize("way", WAYS)
 def test_a_timeout_ends_a_run(model: horq.Model, way: str) -> None:
     call, began = calls(model)[way], time.monotonic()
-    with pytest.raises(horq.DeadlineError, match="^the run passed its deadline") as caught:
+    with pytest.raises(horq.DeadlineError, match=r"^the run passed its deadline") as caught:
         call(timeout=0.3)
     assert time.monotonic() - began < 0.3 + SOON
-    assert isinstance(caught.value, horq.Error) and isinstance(caught.value, TimeoutError)
-    assert 0 <= caught.value.samples < 400 and caught.value.sample is None
+    assert isinstance(caught.value, horq.Error)
+    assert isinstance(caught.value, TimeoutError)
+    assert 0 <= caught.value.samples < 400
+    assert caught.value.sample is None
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (type(copy), str(copy)) == (horq.DeadlineError, str(caught.value))
 
@@ -131,10 +134,11 @@ def test_another_thread_cancels_a_run(model: horq.Model, way: str) -> None:
         token.cancel()
 
     threading.Timer(0.3, cancel).start()
-    with pytest.raises(horq.CancelledError, match="^the run was cancelled"):
+    with pytest.raises(horq.CancelledError, match=r"^the run was cancelled"):
         call(cancel=token)
     assert time.monotonic() - cancelled[0] < SOON
-    assert token.cancelled and "cancelled" in repr(token)
+    assert token.cancelled
+    assert "cancelled" in repr(token)
     with pytest.raises(horq.CancelledError):
         model.run(FEW, cancel=token)
     assert not horq.CancelToken().cancelled
@@ -235,7 +239,8 @@ def test_a_handler_may_call_the_session_that_it_interrupts(path: Path) -> None:
     """
     text, code = interrupted(path, body)
     lines = text.splitlines()
-    assert code == 0 and lines[0].startswith("the session is running"), text
+    assert code == 0, text
+    assert lines[0].startswith("the session is running"), text
     assert lines[1:] == ["(1, 64, 64, 64)"] * 2
 
 

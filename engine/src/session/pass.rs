@@ -88,7 +88,7 @@ pub(super) enum Failure {
     /// The run ended when the pass had come through so many layers.
     Interrupted { layers: usize },
     /// A layer refused the values of a sample, which is the first such of the run as far as passes were begun in order.
-    Sample { sample: usize, error: Error },
+    Sample { sample: usize, error: Box<Error> },
 }
 
 /// Why some samples did not come through a layer.
@@ -132,7 +132,7 @@ impl Run<'_> {
     /// The error of a failure.
     pub(super) fn error(&self, failure: Failure) -> Error {
         let layers = match failure {
-            Failure::Sample { error, .. } => return error,
+            Failure::Sample { error, .. } => return *error,
             Failure::Interrupted { layers } => layers,
         };
         let layer = layers.checked_sub(1).map(|layer| self.profiles[layer].name.clone());
@@ -223,7 +223,7 @@ impl Run<'_> {
                 InputError::EmbeddingRow { layer, sample: number, index, value, rows }.into()
             }
         };
-        Failure::Sample { sample, error }
+        Failure::Sample { sample, error: Box::new(error) }
     }
 
     /// Checks the answers of the samples before `end`.

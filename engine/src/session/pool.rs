@@ -1,5 +1,7 @@
 //! A fixed number of sessions over one model, lent to whoever asks first.
 
+#![expect(clippy::vec_box, reason = "a session goes from hand to hand as one pointer")]
+
 use super::{Session, SessionOptions};
 use crate::error::{InputError, ResourceError};
 use crate::threads::Process;
