@@ -54,7 +54,8 @@ fn memfd(bytes: &[u8], seals: libc::c_int) -> OwnedFd {
 #[test]
 fn a_shared_model_does_not_hang_on_its_file() {
     let (bytes, other) = (model(64), model(48));
-    let changes: [(&str, &dyn Fn(&Path)); 6] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&Path));
+    let changes: [Change<'_>; 6] = [
         ("overwritten in place", &|path| {
             OpenOptions::new().write(true).open(path).unwrap().write_all_at(&vec![0xff; 8192], 4096).unwrap();
         }),
