@@ -97,6 +97,8 @@ impl Session {
         if options.batch == 0 {
             return Err(InputError::Batch.into());
         }
+        // Before the environment is read, too, whose text takes memory.
+        model.headroom()?;
         let isa = options.isa.map_or_else(Isa::from_env, Ok)?;
         model.check()?;
         model.headroom()?;
