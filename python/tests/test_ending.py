@@ -187,7 +187,7 @@ def interrupted(path: Path, body: str, *, after: float = 0.8) -> tuple[str, int]
         "model.run(many, timeout=1000, cancel=horq.CancelToken())",
         "model.session(batch=400).run(many)",
         "model.session(batch=400, threads=2).run(many)",
-        "horq.Model.map(sys.argv[0] if False else model_path, threads=2).run(many)",
+        "horq.Model.map(model_path, trusted=True, threads=2).run(many)",
         "model.resized((512, 512, 16)).run(np.ones((1, 512, 512, 16), np.float32))",
     ],
 )

@@ -66,9 +66,10 @@ fn the_first_layer_that_differs_is_found() {
 #[test]
 fn a_backend_with_another_number_is_a_fault() {
     let cases = [case(false)];
+    let best = Isa::available().last().expect("the portable backend is always available");
     let print = |isa, digest| Fingerprint { isa, digests: vec![digest] };
     let right = print(Isa::Portable, cases[0].digest(Isa::Portable, &Threads::Inline).unwrap());
-    let wrong = print(Isa::Avx2, [7; 32]);
+    let wrong = print(best, [7; 32]);
     let number = right.number();
     let report = judge(&cases, std::slice::from_ref(&right), &number).unwrap();
     assert!(report.faults.is_empty());
@@ -79,7 +80,7 @@ fn a_backend_with_another_number_is_a_fault() {
     let report =
         judge(&cases, &[print(Isa::Portable, [1; 32]), wrong], &print(Isa::Portable, [1; 32]).number()).unwrap();
     assert_eq!(report.faults.len(), 1, "one of two is wrong");
-    assert_eq!((report.faults[0].isa, &report.faults[0].number), (Isa::Avx2, &report.numbers[1].1));
+    assert_eq!((report.faults[0].isa, &report.faults[0].number), (best, &report.numbers[1].1));
 }
 
 #[test]

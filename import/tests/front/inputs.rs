@@ -109,7 +109,8 @@ fn broken_graphs_are_refused_by_node() {
     let ops: Vec<String> = order.fold().unwrap().nodes.into_iter().map(|node| node.op).collect();
     assert_eq!(ops, ["Abs", "Relu"]);
     assert!(matches!(parse(vec![1, 2, 3], None, &Options::default()), Err(Error::Malformed(_))));
-    assert!(matches!(parse(vec![], None, &Options::default()), Err(Error::Malformed(_))));
+    // An empty file is told as one.
+    assert!(matches!(parse(vec![], None, &Options::default()), Err(Error::OtherFormat { .. })));
 }
 
 #[test]
