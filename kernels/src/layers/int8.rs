@@ -1,23 +1,22 @@
 //! Convolution and matrix product of activations and weights of 8 bits.
 
-use super::skeleton::{Image, Product, Skeleton};
+mod products;
+mod quantize;
+
+use self::products::Bytes;
+use self::quantize::{Element, Lines};
+use super::skeleton::{Image, Skeleton};
 use crate::backends::{Backend, Isa, Op, dispatch};
 use crate::clock::{Stage, StageClock, timed};
 use crate::error::Error;
 use crate::memory::{Memory, bytes, with_capacity};
 use crate::parallel::{Disjoint, Grid, Parallel, Pieces, panels_of_task};
-use crate::shape::{Block, Cut, Geometry, MAX_ELEMENTS};
+use crate::shape::{Cut, Geometry, MAX_ELEMENTS};
 use crate::simd::LANES;
-use crate::tiles::{Epilogue, Int8Operands, Job, Output};
+use crate::tiles::Epilogue;
 use crate::weights::int8::{self, QUAD, Runs};
-use pulp::bytemuck::{Pod, cast_slice_mut};
-use std::mem::MaybeUninit;
-use std::ops::Range;
+use pulp::bytemuck::cast_slice_mut;
 
-/// Rows of a task at a time: a multiple of the tile heights of AVX-512 (5 and 8) and of 4 and 2.
-const ROWS: usize = 40;
-/// Rows of a task at a time on pairs of 16 bits: a multiple of the tile height of 6.
-const WIDE_ROWS: usize = 48;
 /// Rows of a layer from which on widening pays: it costs about what it saves on six rows.
 const WIDE_FROM: usize = 8;
 /// Panel rows of four bytes that are widened at a time: they take 24 KiB of the L1 cache, and the rows of a tile, 1.5 KiB each,
@@ -93,73 +92,6 @@ impl Op for Form {
     #[inline(always)]
     fn run<S: Backend>(self, simd: S) -> [bool; 2] {
         [simd.signed_bytes(self.0), simd.widens_bytes(self.0)]
-    }
-}
-
-/// What an image of quantized activations consists of.
-trait Element: Pod + Send + Sync {
-    /// A byte, signed where the element is wider.
-    fn new(byte: u8) -> Self;
-
-    /// [`Simd::store_bytes`], as elements.
-    ///
-    /// # Safety
-    /// `to` must be valid for writing sixteen elements.
-    ///
-    /// [`Simd::store_bytes`]: crate::simd::Simd::store_bytes
-    unsafe fn store<S: Backend>(simd: S, to: *mut Self, x: S::Floats, range: [f32; 2], offset: i32);
-
-    /// What a row adds to what a task reads and writes, if it reads `read` bytes itself.
-    fn row_bytes(read: usize, filters: usize, panels: usize) -> usize;
-
-    /// The products of an image.
-    fn multiply(products: &Bytes<'_>, image: &Image<'_, Self>, output: Disjoint<'_, f32>, cut: Cut<'_>);
-}
-
-impl Element for u8 {
-    #[inline(always)]
-    fn new(byte: u8) -> Self {
-        byte
-    }
-
-    #[inline(always)]
-    unsafe fn store<S: Backend>(simd: S, to: *mut Self, x: S::Floats, range: [f32; 2], offset: i32) {
-        // SAFETY: passed on to the caller.
-        unsafe { simd.store_bytes(to, x, range, offset) };
-    }
-
-    fn row_bytes(read: usize, filters: usize, _panels: usize) -> usize {
-        read + filters * size_of::<f32>()
-    }
-
-    fn multiply(products: &Bytes<'_>, image: &Image<'_, Self>, output: Disjoint<'_, f32>, cut: Cut<'_>) {
-        products.conv.skeleton.multiply(products, image, output, cut);
-    }
-}
-
-impl Element for i16 {
-    #[inline(always)]
-    fn new(byte: u8) -> Self {
-        Self::from(byte as i8)
-    }
-
-    #[inline(always)]
-    unsafe fn store<S: Backend>(simd: S, to: *mut Self, x: S::Floats, range: [f32; 2], offset: i32) {
-        let mut bytes = [0; LANES];
-        // SAFETY: `bytes` has sixteen; the caller guarantees `to`.
-        unsafe {
-            simd.store_bytes(bytes.as_mut_ptr(), x, range, offset);
-            to.cast::<[Self; LANES]>().write_unaligned(bytes.map(Self::new));
-        }
-    }
-
-    /// A span is read at a time, and a few panels are written.
-    fn row_bytes(read: usize, _filters: usize, panels: usize) -> usize {
-        read.min(WIDE_SPAN * QUAD * size_of::<Self>()) + panels * LANES * size_of::<f32>()
-    }
-
-    fn multiply(products: &Bytes<'_>, image: &Image<'_, Self>, output: Disjoint<'_, f32>, cut: Cut<'_>) {
-        products.conv.skeleton.multiply(&Wide(products), image, output, cut);
     }
 }
 
@@ -329,209 +261,5 @@ impl Int8Conv {
             };
             dispatch(self.skeleton.isa, lines)
         })
-    }
-}
-
-/// Writes `element` to `n` places.
-///
-/// # Safety
-/// `to` must be valid for writing them.
-#[inline(always)]
-unsafe fn fill<E: Element>(to: *mut E, element: E, n: usize) {
-    for i in 0..n {
-        // SAFETY: the caller guarantees the places.
-        unsafe { to.add(i).write(element) };
-    }
-}
-
-/// Some lines of padded images, to be quantized; says whether all their values are finite.
-struct Lines<'a, E> {
-    conv: &'a Int8Conv,
-    images: &'a [f32],
-    /// Values of an image's row.
-    row: usize,
-    lines: Range<usize>,
-    /// Lines above the first row.
-    top: usize,
-    /// Elements before the first of a row.
-    left: usize,
-    elements: Disjoint<'a, E>,
-}
-
-impl<E: Element> Op for Lines<'_, E> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<S: Backend>(self, simd: S) -> bool {
-        let Self { conv, images, row, left, .. } = self;
-        let row_len = conv.skeleton.windows.row_len;
-        let zero = E::new(conv.offset as u8);
-        let inverse = simd.splat_float(conv.spec.scale.recip());
-        let low = -f32::from(conv.spec.zero_point);
-        // 0 times a value is 0 unless it is not finite.
-        let mut check = simd.splat_float(0.0);
-        for line in self.lines {
-            // SAFETY: the scratch holds every line of the padded images, and these belong to this task alone; whole rows lie
-            // in the images, and what is stored past a row is stored from a buffer of sixteen.
-            unsafe {
-                let to = self.elements.at(line * row_len, row_len);
-                let Some(image) = line.checked_sub(self.top).and_then(|y| images.get(y * row..(y + 1) * row)) else {
-                    fill(to, zero, row_len);
-                    continue;
-                };
-                fill(to, zero, left);
-                fill(to.add(left + row), zero, row_len - left - row);
-                let to = to.add(left);
-                let mut at = 0;
-                while at < row {
-                    let n = LANES.min(row - at);
-                    let from = image.as_ptr().add(at);
-                    let x = if n == LANES { simd.load_floats(from) } else { simd.load_first(from, n) };
-                    check = simd.fma(x, simd.splat_float(0.0), check);
-                    let steps = simd.mul(x, inverse);
-                    if n == LANES {
-                        E::store(simd, to.add(at), steps, [low, low + 255.0], conv.offset);
-                    } else {
-                        let mut last = [E::zeroed(); LANES];
-                        E::store(simd, last.as_mut_ptr(), steps, [low, low + 255.0], conv.offset);
-                        std::ptr::copy_nonoverlapping(last.as_ptr(), to.add(at), n);
-                    }
-                    at += n;
-                }
-            }
-        }
-        !simd.sum(check).is_nan()
-    }
-}
-
-/// The products of one call.
-struct Bytes<'a> {
-    conv: &'a Int8Conv,
-    call: &'a Int8Call<'a>,
-}
-
-impl Product for Bytes<'_> {
-    type Element = u8;
-
-    #[inline(always)]
-    fn block<S: Backend>(&self, simd: S, image: &Image<'_, u8>, block: &Block, output: Disjoint<'_, f32>) {
-        let Self { conv, call } = self;
-        let geometry = &conv.spec.geometry;
-        let panel_len = conv.offsets.len() * LANES * QUAD;
-        let panel = block.panel(geometry);
-        let panels = &call.panels[panel * panel_len..][..block.panels * panel_len];
-        conv.skeleton.rows::<_, ROWS>(
-            image,
-            block,
-            #[inline(always)]
-            |from, rows| {
-                // SAFETY: windows end inside the padded image, their last four bytes inside the scratch; `panels` was just
-                // sliced to the panels' length; `start` and, as `run` checked, alpha hold a value a padded filter; the
-                // output values of these rows and panels lie in the output and belong to this task alone; and
-                // `Epilogue::check` made sure of the steps.
-                let job = unsafe {
-                    Job::new(Int8Operands {
-                        rows,
-                        offsets: &conv.offsets,
-                        panels: panels.as_ptr().cast(),
-                        start: conv.start[panel * LANES..].as_ptr(),
-                        alpha: call.alpha[panel * LANES..].as_ptr(),
-                        output: Output::new(
-                            geometry,
-                            block,
-                            call.epilogue.steps,
-                            Some(output),
-                            image.first_output,
-                            from,
-                        ),
-                        dot: conv.spec.dot,
-                        wide: false,
-                        resume: false,
-                        finish: true,
-                    })
-                };
-                simd.int8(&job);
-            },
-        );
-    }
-}
-
-/// The products of one call on pairs of 16 bits.
-struct Wide<'a>(&'a Bytes<'a>);
-
-/// Widened weights of a panel.
-#[repr(align(64))]
-struct Widened([MaybeUninit<u32>; WIDE_SPAN * 2 * LANES]);
-
-impl Product for Wide<'_> {
-    type Element = i16;
-
-    #[inline(always)]
-    fn block<S: Backend>(&self, simd: S, image: &Image<'_, i16>, block: &Block, output: Disjoint<'_, f32>) {
-        let quads = self.0.conv.offsets.len();
-        // Uninitialised for the sake of small layers; what is read was widened before.
-        let mut widened = Widened([MaybeUninit::uninit(); WIDE_SPAN * 2 * LANES]);
-        for panel in block.parts(1) {
-            for first in (0..quads).step_by(WIDE_SPAN) {
-                self.span(simd, first..quads.min(first + WIDE_SPAN), image, &panel, output, &mut widened);
-            }
-        }
-    }
-}
-
-impl Wide<'_> {
-    /// A span of a panel's rows, widened once, for all rows of the image.
-    #[inline(always)]
-    fn span<S: Backend>(
-        &self,
-        simd: S,
-        span: Range<usize>,
-        image: &Image<'_, i16>,
-        block: &Block,
-        output: Disjoint<'_, f32>,
-        widened: &mut Widened,
-    ) {
-        let Bytes { conv, call } = self.0;
-        let geometry = &conv.spec.geometry;
-        let (panel, quads) = (block.panel(geometry), conv.offsets.len());
-        let row = LANES * QUAD;
-        simd.widen(&call.panels[(panel * quads + span.start) * row..][..span.len() * row], &mut widened.0);
-        conv.skeleton.rows::<_, WIDE_ROWS>(
-            image,
-            block,
-            #[inline(always)]
-            |from, rows| {
-                let mut firsts = [std::ptr::null(); WIDE_ROWS];
-                for (first, row) in firsts.iter_mut().zip(rows) {
-                    *first = row.cast::<u8>();
-                }
-                // SAFETY: windows end inside the padded image, their last four elements inside the scratch; the span was just
-                // widened; `start` and, as `run` checked, alpha hold a value a padded filter; the output values of these rows
-                // and this panel lie in the output and belong to this task alone; and `Epilogue::check` made sure of the
-                // steps.
-                let job = unsafe {
-                    Job::new(Int8Operands {
-                        rows: &firsts[..rows.len()],
-                        offsets: &conv.pairs[2 * span.start..2 * span.end],
-                        panels: widened.0.as_ptr().cast(),
-                        start: conv.start[panel * LANES..].as_ptr(),
-                        alpha: call.alpha[panel * LANES..].as_ptr(),
-                        output: Output::new(
-                            geometry,
-                            block,
-                            call.epilogue.steps,
-                            Some(output),
-                            image.first_output,
-                            from,
-                        ),
-                        dot: false,
-                        wide: true,
-                        resume: span.start > 0,
-                        finish: span.end == quads,
-                    })
-                };
-                simd.int8(&job);
-            },
-        );
     }
 }
