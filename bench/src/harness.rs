@@ -1,7 +1,7 @@
 //! What every suite works with: the clock, the limits, threads, and where results go.
 
 use crate::arguments::{positive, up_to};
-use crate::output::{Output, complain};
+use crate::output::{Output, complain, save};
 use crate::report::record::Record;
 use crate::rounds::{Point, Rounds};
 use crate::text;
@@ -14,7 +14,7 @@ use horq_probe::load::Load;
 use horq_probe::machine;
 use horq_probe::peak::{Peaks, Unit};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -89,7 +89,30 @@ const CALM: f64 = 0.05;
 enum Json {
     Nowhere,
     Output,
-    File(PathBuf, File),
+    /// A device or a FIFO, whose reader sees each line as it comes.
+    Stream(PathBuf, File),
+    /// A file, which gets all lines at the end, so that it is never half of a run.
+    File(PathBuf),
+}
+
+impl Json {
+    /// Finds out what is at a path. What cannot be written is refused here, before a minute of measuring and not after it.
+    fn to(path: &Path) -> Result<Self, String> {
+        let fail = |error| unwritten(path, &error);
+        match fs::metadata(path) {
+            Ok(there) if there.is_file() => {
+                OpenOptions::new().append(true).open(path).map_err(fail)?;
+                Ok(Self::File(path.into()))
+            }
+            Ok(_) => Ok(Self::Stream(path.into(), OpenOptions::new().write(true).open(path).map_err(fail)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                fs::read_dir(folder).map_err(fail)?;
+                Ok(Self::File(path.into()))
+            }
+            Err(error) => Err(fail(error)),
+        }
+    }
 }
 
 impl Harness {
@@ -107,8 +130,7 @@ impl Harness {
         let json = match &options.json {
             None => Json::Nowhere,
             Some(_) if options.json_to_stdout() => Json::Output,
-            // Line by line as they come, so a device or a FIFO will do.
-            Some(path) => Json::File(path.clone(), File::create(path).map_err(|error| unwritten(path, &error))?),
+            Some(path) => Json::to(path)?,
         };
         let workers = Workers::new(options.threads)?;
         let mut clock = Clock::open(options.clock, options.threads)?;
@@ -223,12 +245,28 @@ impl Harness {
         let Record { cpu, commit, rustc, clock, date, .. } = self.provenance.clone();
         let record = Record { cpu, commit, rustc, clock, date, ..record };
         match &mut self.json {
-            Json::Nowhere => {}
+            Json::Nowhere | Json::File(_) => {}
             Json::Output => self.output.line(&record.json()),
-            Json::File(path, file) => writeln!(file, "{}", record.json()).map_err(|error| unwritten(path, &error))?,
+            Json::Stream(path, file) => writeln!(file, "{}", record.json()).map_err(|error| unwritten(path, &error))?,
         }
         self.records.push(record);
         self.output.check()
+    }
+
+    /// Puts all lines into the file of `--json`, if it is one, in place of what it held.
+    ///
+    /// # Errors
+    /// A message if it cannot be written.
+    pub(crate) fn save_json(&self) -> Result<(), String> {
+        match &self.json {
+            Json::File(path) => save(path, self.lines()),
+            _ => Ok(()),
+        }
+    }
+
+    /// All results so far, one JSON object a line.
+    pub(crate) fn lines(&self) -> String {
+        self.records.iter().map(|record| record.json() + "\n").collect()
     }
 
     /// Gives every point a turn in each round, so that what the machine does meanwhile meets them all.

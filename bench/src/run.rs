@@ -75,6 +75,7 @@ fn execute(cli: &Cli, output: &Rc<Output>) -> Result<ExitCode, String> {
     let old = reports.compare.as_deref().map(record::read).transpose()?;
     let mut harness = Harness::new(&cli.options, output.clone())?;
     measure(&mut harness, cli.command.as_ref())?;
+    harness.save_json()?;
     if let Some(warning) = harness.loaded() {
         harness
             .say(&format!("\n{warning} The spread is how much longer the slowest round took; the least time counts."));
@@ -157,8 +158,7 @@ fn rewrite(reports: &Reports, record: &Path) -> Result<(), String> {
 
 /// Writes results and figures into a folder; those of `peers` from the record beside, where there is one.
 fn write(harness: &Harness, out: &Path, beside: &[Record]) -> Result<(), String> {
-    let lines: String = harness.records.iter().map(|record| record.json() + "\n").collect();
-    save(&out.join("results.jsonl"), lines)?;
+    save(&out.join("results.jsonl"), harness.lines())?;
     save(&out.join("results.csv"), record::csv(&harness.records))?;
     let (turns, caption) = match beside {
         [] => (&harness.records[..], harness.caption()),

@@ -189,3 +189,56 @@ fn results_replace_no_device_and_lines_go_straight_to_one() {
     assert!(fs::read_to_string(folder.path().join("T.md")).unwrap().contains("| M x N x K |"));
     assert!(fs::symlink_metadata(folder.path().join("link.md")).unwrap().is_symlink());
 }
+
+/// A file of `--json` is the old one until all of the new one is there, whatever ends the run.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_lines_is_whole_or_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lines.jsonl");
+    let gemm = ["gemm", "--shape", "5x33x70", "--isa", "portable", "--budget", "1", "--json"];
+    let names = || -> Vec<_> { fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
+    let stays = || {
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(), ["lines.jsonl"]);
+    };
+    fs::write(&path, "old").unwrap();
+    // A reader that leaves ends the run in its midst.
+    let mut child = bench(folder.path(), &[&gemm[..], &["lines.jsonl"]].concat());
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+    stays();
+    // So does a signal.
+    let long = ["gemm", "--budget", "100000", "--json", "lines.jsonl"];
+    let mut child = bench(folder.path(), &long).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it would measure for minutes");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stays();
+    // A disk without room.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"ulimit -f 0; exec "$0" "$@""#, env!("CARGO_BIN_EXE_horq-bench")]).args(gemm);
+    let output = shell.arg("lines.jsonl").current_dir(folder.path()).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("lines.jsonl") && said.contains("too large"), "{said}");
+    stays();
+    // What cannot be written is found before anything is measured.
+    for (wrong, reason) in [("missing/lines.jsonl", "No such file"), (".", "directory")] {
+        let output = bench(folder.path(), &[&gemm[..], &[wrong]].concat()).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && output.stdout.is_empty() && said.contains(reason),
+            "{wrong}: {said}"
+        );
+    }
+    stays();
+    let output = bench(folder.path(), &[&gemm[..], &["lines.jsonl"]].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines = fs::read_to_string(&path).unwrap();
+    assert!(
+        lines.lines().count() >= 2 && lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+    );
+    assert_eq!(names(), ["lines.jsonl"]);
+}

@@ -5,6 +5,7 @@
 //!   make a difference: one byte less than each new peak. Every one must end in an error of kind `Resource`, or in success.
 //! - **One allocation fails**, the n-th, whatever its size, and those behind it succeed. No system does that to small ones. Here it
 //!   is counted how many end in an error and how many in an abort; nothing else may happen, and large ones must be errors.
+//!   With `HORQ_SHOW_ABORTS=1` each abort prints where it was.
 //!
 //! A program of its own rather than tests of the harness, whose threads a fork would leave behind.
 
@@ -25,15 +26,18 @@ fn main() {}
 #[cfg(target_os = "linux")]
 mod linux {
     use super::common::lenet::lenet;
-    use horq::{Error, ErrorKind, Model, ScaleMode, Session, SessionOptions};
+    use horq::{Error, ErrorKind, Model, ScaleMode, Session, SessionOptions, Values};
     use std::alloc::{GlobalAlloc, Layout, System};
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::path::{Path, PathBuf};
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
     /// From how many bytes on a refused allocation must be an error.
     const LARGE: usize = 64 << 10;
+
+    /// Models of which every allocation fails alone; `HORQ_ALL_MODELS=1` takes all.
+    const FEW: [&str; 3] = ["lenet", "binary_halving", "codebook"];
 
     thread_local! {
         static HELD: Cell<usize> = const { Cell::new(0) };
@@ -43,6 +47,9 @@ mod linux {
         static GRANTS: Cell<usize> = const { Cell::new(usize::MAX) };
         static RECORDS: Cell<bool> = const { Cell::new(false) };
     }
+
+    /// Whether a refused allocation says where it was made, on standard error.
+    static SHOWS: AtomicBool = AtomicBool::new(false);
 
     /// Bytes held with each allocation, and its own bytes, while they are recorded.
     static RECORDED: AtomicUsize = AtomicUsize::new(0);
@@ -58,6 +65,13 @@ mod linux {
             GRANTS.set(grants.wrapping_sub(1));
         }
         if held > LIMIT.get() || grants == 0 {
+            if SHOWS.swap(false, Relaxed) {
+                let before = [HELD.get(), LIMIT.replace(usize::MAX), GRANTS.replace(usize::MAX)];
+                eprintln!("{}", std::backtrace::Backtrace::force_capture());
+                HELD.set(before[0]);
+                LIMIT.set(before[1]);
+                GRANTS.set(before[2]);
+            }
             return true;
         }
         if RECORDS.get() {
@@ -123,7 +137,9 @@ mod linux {
             0 => {
                 // SAFETY: what an abort prints is of no use here; both descriptors are open.
                 unsafe {
-                    libc::close(2);
+                    if !SHOWS.load(Relaxed) {
+                        libc::close(2);
+                    }
                     let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
                     libc::setrlimit(libc::RLIMIT_CORE, &raw const limit);
                 }
@@ -209,6 +225,12 @@ mod linux {
     fn one_fails(name: &str, work: &dyn Fn() -> Result<(), Error>, counts: &mut Counts) {
         for (n, [_, own]) in recorded(work).into_iter().enumerate() {
             let end = child(|| GRANTS.set(n), work);
+            if end == End::Aborted && std::env::var_os("HORQ_SHOW_ABORTS").is_some() {
+                eprintln!("=== {name}: allocation {n} of {own} bytes aborts");
+                SHOWS.store(true, Relaxed);
+                child(|| GRANTS.set(n), work);
+                SHOWS.store(false, Relaxed);
+            }
             assert!(!matches!(end, End::Wrong(_)), "{name}: without allocation {n} of {own} bytes: {end:?}");
             assert!(own < LARGE || end == End::Resource, "{name}: without allocation {n} of {own} bytes: {end:?}");
             counts.count(end);
@@ -227,10 +249,34 @@ mod linux {
         found
     }
 
+    /// Allocations of the caller's, which none of these faults is to meet.
+    fn granted<T>(make: impl FnOnce() -> T) -> T {
+        let before = (GRANTS.replace(usize::MAX), RECORDS.replace(false));
+        let made = make();
+        GRANTS.set(before.0);
+        RECORDS.set(before.1);
+        made
+    }
+
+    /// Makes a session and runs it once, with buffers that are there already.
+    fn first_run(model: &Model) -> impl Fn() -> Result<(), Error> {
+        let inputs: Vec<Vec<f32>> = model.inputs().map(|(_, shape)| vec![0.5; shape.len()]).collect();
+        let outputs: Vec<Vec<f32>> = model.outputs().map(|(_, shape)| vec![0.0; shape.len()]).collect();
+        let outputs = RefCell::new(outputs);
+        move || {
+            let mut session = Session::new(model, SessionOptions::new())?;
+            let inputs: Vec<Values<'_>> = granted(|| inputs.iter().map(|values| Values::F32(values)).collect());
+            let mut outputs = outputs.borrow_mut();
+            let mut outputs: Vec<&mut [f32]> = granted(|| outputs.iter_mut().map(|output| &mut output[..]).collect());
+            session.run_many(&inputs, &mut outputs)
+        }
+    }
+
     pub(super) fn main() {
         let folder = tempfile::tempdir().unwrap();
         let [mut out, mut open, mut session] = [(); 3].map(|()| Counts::default());
         let models = models(folder.path());
+        let mut enumerated = 0;
         for path in &models {
             let name = path.file_stem().unwrap().to_str().unwrap();
             let bytes = std::fs::read(path).unwrap();
@@ -247,11 +293,13 @@ mod linux {
             for (way, work) in ways {
                 runs_out(&format!("{name}, {way}"), work, &mut out);
             }
-            if ["lenet", "binary_conv2d", "codebook"].contains(&name) {
+            if FEW.contains(&name) || std::env::var_os("HORQ_ALL_MODELS").is_some() {
                 one_fails(&format!("{name}, open"), &opened, &mut open);
-                one_fails(&format!("{name}, session"), &made, &mut session);
+                one_fails(&format!("{name}, session and first run"), &first_run(&model), &mut session);
+                enumerated += 1;
             }
         }
+        assert!(enumerated >= FEW.len(), "{enumerated} models: one of {FEW:?} is missing");
         println!(
             "memory runs out at {} points of {} models: {} errors, {} aborts",
             out.points,
@@ -259,7 +307,7 @@ mod linux {
             out.errors,
             out.aborts
         );
-        for (what, counts) in [("open", open), ("session", session)] {
+        for (what, counts) in [("open", open), ("session and first run", session)] {
             let Counts { points, errors, aborts } = counts;
             println!(
                 "{what}: each of {points} allocations fails alone: {errors} errors, {aborts} aborts, {} went on",

@@ -111,13 +111,17 @@ fn models() -> Vec<(&'static str, Forge)> {
     ]
 }
 
+/// Every hostile file.
+fn files() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let bare = bare().into_iter().map(|(what, header)| (what, forge::assemble(&header, 64, &[])));
+    bare.chain(models().into_iter().map(|(what, forge)| (what, forge.seal())))
+}
+
 #[test]
 fn the_memory_for_a_hostile_header_is_bounded_by_its_length() {
-    let bare = bare().into_iter().map(|(what, header)| (what, forge::assemble(&header, 64, &[])));
-    let models = models().into_iter().map(|(what, forge)| (what, forge.seal()));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.horq");
-    for (what, file) in bare.chain(models) {
+    for (what, file) in files() {
         let header = forge::data_start(&file);
         assert!(header > horq::MAX_HEADER_BYTES / 5, "{what}: a header of {header} bytes tells little");
         std::fs::write(&path, &file).unwrap();
@@ -131,4 +135,49 @@ fn the_memory_for_a_hostile_header_is_bounded_by_its_length() {
             );
         }
     }
+}
+
+/// Not a test of its own: what the processes that `hostile_headers_end_no_process_with_little_memory` starts do.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "run by hostile_headers_end_no_process_with_little_memory with a limit set"]
+fn child_with_little_memory() {
+    let path = std::path::PathBuf::from(std::env::var_os("HORQ_TEST_PATH").expect("set by the caller"));
+    let room: u64 = std::env::var("HORQ_TEST_ROOM").unwrap().parse().unwrap();
+    // What this process has now, and so much more.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap().trim().trim_end_matches(" kB");
+    let limit = size.parse::<u64>().unwrap() * 1024 + room;
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: the limit outlives the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    match Model::open(path) {
+        Ok(model) => println!("opened {} nodes", model.graph().nodes.len()),
+        Err(error) => println!("refused as {:?}: {error:.100}", error.kind()),
+    }
+}
+
+/// The limit of the operating system, not a count of ours: with little room each hostile file is an error (or a model), never an abort.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))] // where the tests run in an emulator, they cannot start themselves
+#[test]
+fn hostile_headers_end_no_process_with_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hostile.horq");
+    let (mut tried, mut without) = (0, 0);
+    for (what, file) in files() {
+        std::fs::write(&path, &file).unwrap();
+        for room in [1 << 20, 8 << 20, 40 << 20_u64] {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            child.args(["--ignored", "--exact", "hostile::child_with_little_memory", "--nocapture"]);
+            child.env("HORQ_TEST_PATH", &path).env("HORQ_TEST_ROOM", room.to_string()).env("MALLOC_ARENA_MAX", "1");
+            let output = child.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            let ended = output.status.success() && said.contains("1 passed");
+            assert!(ended, "{what}, {room} bytes: {} {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+            tried += 1;
+            without += usize::from(said.contains("refused as Resource"));
+        }
+    }
+    println!("{tried} tried, {without} of them had too little memory");
+    assert!(without >= 20, "{without} of {tried}: the limits are too wide to tell anything");
 }

@@ -110,6 +110,43 @@ fn a_file_too_large_for_the_memory_is_an_error() {
     in_child("child_without_memory", "ulimit -v 3000000;", &path);
 }
 
+/// How long a mapping of gigabytes takes, and what of it is in memory then: the pages of its header, no weight.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_file_of_gigabytes_is_mapped_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.horq");
+    large(&path);
+    let start = std::time::Instant::now();
+    // SAFETY: nobody changes the file while the test runs.
+    let (model, held) = peak(|| unsafe { Model::map(&path) }.unwrap());
+    let elapsed = start.elapsed();
+    println!("{} bytes are mapped in {elapsed:?}", model.file_len());
+    assert!(model.file_len() > 6 << 30 && held < MEGABYTE, "{held} bytes are held");
+    // Reading every value takes seconds, the header far less than a millisecond; the rest is for busy machines.
+    assert!(elapsed.as_millis() < 500, "{elapsed:?}");
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut lines = maps.lines().skip_while(|line| !line.ends_with(path.to_str().unwrap()));
+    let resident = lines.find_map(|line| line.strip_prefix("Rss:")).expect("the file is mapped");
+    let resident: usize = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(resident < 4096, "{resident} kB of the file are in memory");
+}
+
+/// The check that a first session makes, of every value of 6.7 GB.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+#[ignore = "reads 6.7 GB"]
+fn a_file_of_gigabytes_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.horq");
+    large(&path);
+    // SAFETY: nobody changes the file while the test runs.
+    let model = unsafe { Model::map(&path) }.unwrap();
+    let start = std::time::Instant::now();
+    model.check().unwrap();
+    println!("{} bytes are checked in {:?}", model.file_len(), start.elapsed());
+}
+
 #[test]
 #[ignore = "the child of another test, which limits its memory"]
 fn child_without_memory() {

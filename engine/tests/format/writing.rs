@@ -203,3 +203,52 @@ fn a_full_disk_leaves_the_old_file() {
     assert_eq!(fs::read(&path).unwrap(), b"old");
     assert_holds(folder.path(), &["file"]);
 }
+
+/// Not a test of its own: what the process that `a_full_file_system_leaves_the_old_file` starts does.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "run by a_full_file_system_leaves_the_old_file on a small file system"]
+fn files_beyond_the_file_system() {
+    let folder = std::path::PathBuf::from(std::env::var_os("TARGET").expect("set by the caller"));
+    let old = folder.join("old.horq");
+    small().write("logits", &old).unwrap();
+    let bytes = fs::read(&old).unwrap();
+    let full = |error: Error| {
+        let Error::File(FileError::Io { action: "write", source, .. }) = &error else { panic!("{error}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull, "{error}");
+    };
+    // Larger than the file system by itself, and one that the others leave no room for.
+    full(replace_file(&old, &vec![1; 1 << 20]).unwrap_err());
+    full(replace_file(folder.join("new"), &vec![1; 1 << 20]).unwrap_err());
+    assert_holds(&folder, &["old.horq"]);
+    replace_file(folder.join("most"), &vec![2; 150 << 10]).unwrap();
+    full(replace_file(folder.join("most"), &vec![3; 150 << 10]).unwrap_err());
+    assert_holds(&folder, &["most", "old.horq"]);
+    assert_eq!(fs::read(folder.join("most")).unwrap(), vec![2; 150 << 10]);
+    assert_eq!(fs::read(&old).unwrap(), bytes);
+    // What fits is written as if nothing had been.
+    small().write("logits", &old).unwrap();
+    Model::open(&old).unwrap();
+}
+
+/// A file system of 256 KiB that really is full. It is mounted in a namespace of its own, which ends with the child; where
+/// that is not allowed (it takes root), the test says so and `a_full_disk_leaves_the_old_file` is what is left.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))] // where the tests run in an emulator, they cannot start themselves
+#[test]
+fn a_full_file_system_leaves_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = |then: &str| {
+        let script = format!(r#"mount -t tmpfs -o size=256k none "$TARGET" && {then}"#);
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["-m", "sh", "-c", &script]).arg(std::env::current_exe().unwrap()).env("TARGET", folder.path());
+        unshare.output()
+    };
+    if !mounted("true").is_ok_and(|output| output.status.success()) {
+        println!("!!! NO FILE SYSTEM CAN BE MOUNTED HERE: this was not tried !!!");
+        return;
+    }
+    let output = mounted(r#"exec "$0" --ignored --exact writing::files_beyond_the_file_system"#).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_holds(folder.path(), &[]);
+}
