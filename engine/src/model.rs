@@ -1,5 +1,7 @@
 //! A model: the bytes of a `.horq` file, validated, with views into them.
 
+mod points;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

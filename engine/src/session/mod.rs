@@ -6,12 +6,16 @@ mod cancel;
 mod context;
 mod options;
 mod orders;
+mod pace;
 mod pass;
+mod points;
 mod pool;
+mod within;
 
 pub use cancel::{CancelToken, Poll, RunOptions};
 pub use options::SessionOptions;
 pub use pool::{PooledSession, SessionPool};
+pub use within::Answer;
 
 use crate::error::{InputError, ResourceError};
 use crate::observe::{OfLayer, Open};
@@ -26,9 +30,11 @@ use cancel::Stop;
 use context::context;
 use horq_kernels::float_env::in_default;
 use horq_kernels::{BinaryKernel, Interrupt, Isa, Parallel, StageClock};
+use pace::Pace;
 use pass::{Failure, Pass, PassMemory, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A model ready to run: kernels chosen, memory planned and allocated.
 ///
@@ -53,6 +59,12 @@ pub struct Session {
     profiles: Vec<LayerProfile>,
     /// The present order of each layer; 1 for those without one.
     orders: Vec<usize>,
+    /// The operating point that the orders are of, and the orders of each point as [`points::orders`] says.
+    point: Option<usize>,
+    point_orders: Vec<Vec<usize>>,
+    /// What runs within a deadline go by, once it was measured.
+    pace: Option<Pace>,
+    latency_target: Option<Duration>,
     /// Memory for as many passes as run side by side, at least one.
     memories: Vec<Mutex<PassMemory>>,
     budget: Budget,
@@ -89,7 +101,9 @@ impl Session {
     /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`ResourceError::Memory`](crate::error::ResourceError::Memory) if there is not as much;
     /// [`InputError::NoThreads`](crate::error::InputError::NoThreads) and [`ResourceError::ThreadPool`](crate::error::ResourceError::ThreadPool) for threads that cannot be had; [`CpuError::Kernel`](crate::error::CpuError::Kernel) if this CPU
     /// lacks the instruction set; [`CpuError::LayerKernel`](crate::error::CpuError::LayerKernel) if no kernel runs a layer's shape;
-    /// [`Error::Tensor`] if the values of a mapped model, which the first session checks, break a rule.
+    /// [`Error::Tensor`] if the values of a mapped model, which the first session checks, break a rule; [`InputError::UnknownPoint`](crate::error::InputError::UnknownPoint)
+    /// for a point that the model has not; [`InputError::NoPoints`](crate::error::InputError::NoPoints) and [`InputError::LatencyTarget`](crate::error::InputError::LatencyTarget) for a target without points, or
+    /// one that the fastest of them does not reach.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         in_default(|| Self::prepare(model, options))
     }
@@ -166,6 +180,10 @@ impl Session {
         headroom(0)?;
         let mut session = Self {
             orders: vec![1; layers.len()],
+            point: None,
+            point_orders: points::orders(model, &profiles),
+            pace: None,
+            latency_target: None,
             layers,
             profiles,
             memories: (0..budget.parallel)
@@ -184,6 +202,10 @@ impl Session {
             observer: options.observer,
         };
         session.set_order(options.order.unwrap_or(Order::MAX));
+        if let Some(point) = &options.point {
+            session.set_point(point)?;
+        }
+        options.latency_target.map_or(Ok(()), |target| session.aim(target))?;
         Ok(session)
     }
 
@@ -255,6 +277,9 @@ impl Session {
         outputs: &mut [&mut [f32]],
         options: &RunOptions<'_>,
     ) -> Result<(), Error> {
+        if let Some(point) = options.point {
+            self.set_point(point)?;
+        }
         in_default(|| self.compute(inputs, outputs, options))
     }
 

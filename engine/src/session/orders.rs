@@ -9,6 +9,7 @@ impl Session {
     ///
     /// The planes of a quantizer are greedy, so this is exactly what a model made for that order computes. Costs nothing.
     pub fn set_order(&mut self, order: Order) {
+        self.point = None;
         for i in 0..self.layers.len() {
             if let Some(binary) = self.profiles[i].binary {
                 self.set_order_at(i, order.get().min(binary.max_order));
@@ -33,11 +34,12 @@ impl Session {
         if order.get() > limit {
             return Err(InputError::LayerOrder { layer: layer.into(), order: order.get(), limit }.into());
         }
+        self.point = None;
         self.set_order_at(i, order.get());
         Ok(())
     }
 
-    fn set_order_at(&mut self, i: usize, order: usize) {
+    pub(super) fn set_order_at(&mut self, i: usize, order: usize) {
         let profile = &mut self.profiles[i];
         if let Some(binary) = &mut profile.binary {
             binary.order = order;
