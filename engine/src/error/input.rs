@@ -212,6 +212,14 @@ pub enum InputError {
         /// The names that there are.
         known: String,
     },
+    /// No cascade at that place.
+    #[error("the model has no cascade {cascade}; it has {count}, counted from 0")]
+    UnknownCascade {
+        /// The place asked for.
+        cascade: usize,
+        /// Cascades of the model.
+        count: usize,
+    },
     /// A call that chooses among operating points, of a model without any.
     #[error("the model has no operating points to choose from; run `horq tune` on it")]
     NoPoints,

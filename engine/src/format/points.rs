@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::json::{self, Counted, Object};
+use crate::error::FileError;
 use crate::limits::{MAX_CASCADES, MAX_POINTS};
-use crate::{Cascade, Latency, Loss, Order, Point, Points};
+use crate::{Cascade, Error, Latency, Loss, Order, Point, Points};
 
 #[derive(Serialize, Deserialize)]
 struct RawLoss {
@@ -72,6 +73,21 @@ pub(super) fn text(points: &Points) -> String {
     let points = all.into_iter().map(|point| Object(point.into()));
     let cascades = cascades.into_iter().map(|cascade| Object(cascade.into()));
     json::text(&RawPoints { points: points.collect(), default, cascades: cascades.collect() })
+}
+
+impl Points {
+    /// Reads the text of a file's key `points`, which docs/format.md specifies.
+    ///
+    /// # Errors
+    /// [`FileError::Malformed`] for text that is no such JSON. What the points mean is checked where they are put into a file.
+    pub fn from_json(text: &str) -> Result<Self, Error> {
+        parse(text).map_err(|reason| FileError::Malformed { key: "points", reason }.into())
+    }
+
+    /// The text of the key. Figures that are not finite, which no file has, are written as `null`.
+    pub fn to_json(&self) -> String {
+        text(self)
+    }
 }
 
 impl TryFrom<RawPoint> for Point {

@@ -3,6 +3,7 @@
 mod arguments;
 mod budget;
 mod cancel;
+mod cascade;
 mod context;
 mod options;
 mod orders;
