@@ -12,7 +12,7 @@ use crate::graph::{Graph, Input, Node, Op, Shape, check_name, check_size, infer}
 use crate::limits::Limits;
 use crate::ops::Affine;
 use crate::tensor::{Place, PlainValues, Source, TensorData, filled, padded};
-use crate::{Error, Model};
+use crate::{Error, Model, Points};
 
 /// Makes a `.horq` file node by node.
 ///
@@ -39,6 +39,7 @@ pub struct Builder {
     golden: Option<[Vec<Vec<f32>>; 2]>,
     producer: String,
     notes: BTreeMap<String, String>,
+    points: Points,
 }
 
 impl Builder {
@@ -52,6 +53,7 @@ impl Builder {
             golden: None,
             producer: concat!("horq ", env!("CARGO_PKG_VERSION")).into(),
             notes: BTreeMap::new(),
+            points: Points::default(),
         }
     }
 
@@ -164,6 +166,12 @@ impl Builder {
         self
     }
 
+    /// Gives the file operating points, in place of those that it had; checked by [`Self::to_bytes`].
+    pub fn points(&mut self, points: Points) -> &mut Self {
+        self.points = points;
+        self
+    }
+
     /// The file's bytes, with that node as the output. The same calls give the same bytes.
     ///
     /// # Errors
@@ -185,11 +193,14 @@ impl Builder {
         let mut tensors = self.tensors.clone();
         let golden = self.golden.as_ref().map(|golden| self.add_golden(golden, &graph.outputs, &mut tensors));
         let golden = golden.transpose()?.flatten();
+        // Before figures that are not finite are written, which JSON has no words for.
+        self.points.check(&graph).map_err(GraphError::Points)?;
         let bytes = assemble(&Parts {
             graph: &graph,
             golden: golden.as_ref(),
             producer: &self.producer,
             notes: &self.notes,
+            points: &self.points,
             tensors: &tensors,
         });
         Model::from_bytes(&bytes)?;

@@ -67,6 +67,7 @@ mod observe;
 pub mod ops;
 mod order;
 mod plan;
+mod points;
 mod profile;
 pub mod selftest;
 mod session;
@@ -85,17 +86,18 @@ pub use format::{FIRST_BYTES, FileGroup, FileKind};
 pub use horq_kernels::{BinaryKernel, Isa, MAX_ORDER, MIN_HALVING_SCALE, Padding, ScaleMode, Stage, Window};
 pub use horq_provenance as provenance;
 pub use limits::{
-    ALIGNMENT, Limits, MAX_BASES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_INPUTS, MAX_NAME_BYTES,
-    MAX_NODES, MAX_VALUE_ELEMENTS, SESSION_BYTES, VERSION,
+    ALIGNMENT, Limits, MAX_BASES, MAX_CASCADES, MAX_CODEBOOK_ENTRIES, MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_INPUTS,
+    MAX_NAME_BYTES, MAX_NODES, MAX_POINTS, MAX_VALUE_ELEMENTS, SESSION_BYTES, VERSION,
 };
 pub use macs::Macs;
 pub use model::{Golden, Model};
 pub use observe::{Observer, Span};
 pub use order::Order;
+pub use points::{Cascade, DEFAULT_POINT, Latency, Loss, Point, Points};
 pub use profile::{BinaryProfile, LayerProfile};
 #[doc(no_inline)]
 pub use rayon;
-pub use session::{CancelToken, Poll, PooledSession, RunOptions, Session, SessionOptions, SessionPool};
+pub use session::{Answer, CancelToken, Poll, PooledSession, RunOptions, Session, SessionOptions, SessionPool};
 pub use tensor::{Plain, PlainValues};
 pub use threads::{MAX_THREADS, Threads};
 pub use trace::Trace;

@@ -22,6 +22,10 @@ pub const MAX_CODEBOOK_ENTRIES: usize = 32;
 /// The most bytes that a session takes unless its model was opened with another limit: 4 GiB. The memory of a network that
 /// keeps images of 3840 x 2160 pixels in 64 channels of f32 is about as large.
 pub const SESSION_BYTES: usize = 1 << 32;
+/// The most operating points of a model.
+pub const MAX_POINTS: usize = 64;
+/// The most cascades of a model.
+pub const MAX_CASCADES: usize = 16;
 /// The most bytes of a name.
 pub const MAX_NAME_BYTES: usize = 256;
 

@@ -4,13 +4,15 @@
 
 mod common;
 
+use common::lenet::{lenet, tuned};
+use common::random;
 use common::random::MODES;
-use common::{lenet::lenet, random};
 use horq::graph::Shape;
 use horq::ops::{Add, Relu};
-use horq::{Builder, Model, Order, Session, SessionOptions, Values};
+use horq::{Builder, Model, Order, RunOptions, ScaleMode, Session, SessionOptions, Values};
 use std::io::Write;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 const CHILD: &str = "HORQ_NO_SYSCALLS_CHILD";
 const RUNS: usize = 10_000;
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The loops that are watched, one a scale mode and one of several inputs and outputs, and one that makes calls, to see that they
+/// The loops that are watched, one a scale mode, one of several inputs and outputs and one within a deadline, and one that makes calls, to see that they
 /// are seen.
 fn child() {
     let mark = |text: &str| std::io::stderr().write_all(text.as_bytes()).unwrap();
@@ -55,6 +57,7 @@ fn child() {
         mark(END);
     }
     several(&mark);
+    within(&mark);
     mark(BEGIN);
     std::hint::black_box(std::fs::metadata("/").unwrap());
     mark(END);
@@ -73,6 +76,22 @@ fn several(mark: &dyn Fn(&str)) {
     run();
     mark(BEGIN);
     (0..RUNS).for_each(|_| run());
+    mark(END);
+}
+
+/// A loop of runs within a deadline, which read the clock and nothing else, at points that alternate.
+fn within(mark: &dyn Fn(&str)) {
+    let mut session = Session::new(&tuned(ScaleMode::Image), SessionOptions::new()).unwrap();
+    session.calibrate(Duration::from_millis(20)).unwrap();
+    let input = random::values(&mut random::rng(1), session.input_len());
+    let mut output = vec![0.0; session.output_len()];
+    let options = RunOptions::new().timeout(Duration::from_secs(36_000));
+    session.run_within(&input, &mut output, &options).unwrap();
+    mark(BEGIN);
+    for round in 0..RUNS {
+        let options = if round % 2 == 0 { options.point("fast") } else { options };
+        session.run_within(&input, &mut output, &options).unwrap();
+    }
     mark(END);
 }
 
@@ -98,10 +117,13 @@ fn judge(trace: &str) -> ExitCode {
             lines[..lines.len().saturating_sub(1)].to_vec()
         })
         .collect();
-    assert_eq!(loops.len(), MODES.len() + 2, "the trace shows every loop");
+    assert_eq!(loops.len(), MODES.len() + 3, "the trace shows every loop");
     let (control, watched) = loops.split_last().unwrap();
     assert!(!control.is_empty(), "the trace shows the call of the control loop");
-    let names = MODES.iter().map(|mode| format!("mode {mode:?}")).chain(["several inputs and outputs".into()]);
+    let names = MODES
+        .iter()
+        .map(|mode| format!("mode {mode:?}"))
+        .chain(["several inputs and outputs".into(), "within a deadline".into()]);
     for (name, calls) in names.zip(watched) {
         println!("no_syscalls: {} system calls in {RUNS} runs, {name}", calls.len());
         calls.iter().take(10).for_each(|call| println!("  {call}"));

@@ -2,8 +2,9 @@
 
 mod common;
 
+use common::lenet::{lenet, tuned};
 use common::random::MODES;
-use common::{Net, isas, lenet::lenet, options, random, run};
+use common::{Net, isas, options, random, run};
 use horq::graph::Shape;
 use horq::ops::{
     Add, ArgMax, Basis, BinaryDense, Conv2d, Dense, Embedding, FakeQuantize, Flatten, GlobalAveragePool, GroupNorm,
@@ -95,6 +96,25 @@ fn runs_that_may_be_called_off_allocate_nothing() {
     let before = CALLS.get();
     for _ in 0..1000 {
         session.run_with(&input, &mut output, &options).unwrap();
+    }
+    assert_eq!(CALLS.get() - before, 0, "calls of the allocator");
+}
+
+#[test]
+fn points_and_runs_within_a_deadline_allocate_nothing() {
+    let mut session = Session::new(&tuned(ScaleMode::Image), SessionOptions::new()).unwrap();
+    session.calibrate(Duration::from_millis(20)).unwrap();
+    let input = random::values(&mut random::rng(1), session.input_len());
+    let mut output = vec![0.0; session.output_len()];
+    session.run(&input, &mut output).unwrap();
+    let hour = RunOptions::new().timeout(Duration::from_secs(3600));
+    let before = CALLS.get();
+    // More than the runs that are remembered, so that the window wraps.
+    for round in 0..1000 {
+        session.set_point(["fast", "exact"][round % 2]).unwrap();
+        session.run(&input, &mut output).unwrap();
+        let options = if round % 3 == 0 { hour.point("fast") } else { hour };
+        session.run_within(&input, &mut output, &options).unwrap();
     }
     assert_eq!(CALLS.get() - before, 0, "calls of the allocator");
 }

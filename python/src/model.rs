@@ -46,7 +46,7 @@ impl Model {
         threads: usize,
         isa: Option<String>,
     ) -> PyResult<Self> {
-        options(1, threads, isa.as_deref(), false, None)?;
+        options(1, threads, isa.as_deref(), false, None, None)?;
         Ok(Self { model: read().map_err(engine)?, threads, isa, idle: Mutex::default() })
     }
 
@@ -59,7 +59,7 @@ impl Model {
             }
             idle.pop(); // too small: its place is taken by the new one
         }
-        let options = options(batch, self.threads, self.isa.as_deref(), false, None)?;
+        let options = options(batch, self.threads, self.isa.as_deref(), false, None, None)?;
         horq::Session::new(&self.model, options).map_err(engine)
     }
 }
@@ -232,19 +232,21 @@ impl Model {
     /// is written straight into a new array, or into `out` (a tuple of arrays for several outputs). With layout="nchw"
     /// images have their channels first, inputs and answers, which costs a copy of each. The GIL is released meanwhile, so no
     /// other thread may write to the inputs. `order`, 1 to 8, turns the dial of every binary layer (a layer made for less runs
-    /// at its highest); without it each layer runs at its highest.
+    /// at its highest); `point` is an operating point of the model by name, instead; without either each layer runs at its
+    /// highest.
     ///
     /// `timeout` is how many seconds the call may take until it raises `horq.DeadlineError`; `cancel` is a `horq.CancelToken`, with
     /// which another thread makes it raise `horq.CancelledError`. On the main thread signals are handled within 100 ms, so that
     /// Ctrl-C ends the call. What `out` holds afterwards is unspecified.
     #[expect(clippy::too_many_arguments, reason = "the keywords of a Python method")]
     #[pyo3(signature = (
-        *inputs, order = None, out = None, layout = Layout::Nhwc, as_dict = false, timeout = None, cancel = None
+        *inputs, order = None, point = None, out = None, layout = Layout::Nhwc, as_dict = false, timeout = None, cancel = None
     ))]
     fn run<'py>(
         &self,
         inputs: &Bound<'py, PyTuple>,
         #[pyo3(from_py_with = arguments::maybe_order)] order: Option<horq::Order>,
+        point: Option<&str>,
         out: Option<&Bound<'py, PyAny>>,
         #[pyo3(from_py_with = run::layout)] layout: Layout,
         as_dict: bool,
@@ -252,11 +254,15 @@ impl Model {
         cancel: Option<&Bound<'py, CancelToken>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(|| {
+            if order.is_some() && point.is_some() {
+                return Err(refused("run takes order or point, not both: a point has an order for each layer"));
+            }
             let ending = Ending::new(cancel, timeout);
             let (mut used, wanted) = (None, Wanted { out, layout, as_dict });
             let answer = run::run(&self.model, inputs, &wanted, &ending, |samples, inputs, outputs, options| {
                 let session = used.insert(self.take(samples.min(CHUNK))?);
                 session.set_order(order.unwrap_or(horq::Order::MAX));
+                point.map_or(Ok(()), |point| session.set_point(point)).map_err(engine)?;
                 chunked(session, samples, inputs, outputs, options, &ending).map_err(engine)
             });
             if let Some(session) = used {
@@ -270,8 +276,10 @@ impl Model {
     ///
     /// batch: the most samples of one run. threads: 1 runs on the calling thread, more add helper threads of the session's own.
     /// isa: an instruction set by name; by default the one that HORQ_ISA names, else the best of this CPU. profile:
-    /// whether to measure where the time goes. order: the dial to begin with, as `Session.set_order` has it.
-    #[pyo3(signature = (*, batch = 1, threads = 1, isa = None, profile = false, order = None))]
+    /// whether to measure where the time goes. order: the dial to begin with, as `Session.set_order` has it. point: the
+    /// operating point to begin with, as `Session.set_point` has it, which counts more than the order.
+    #[expect(clippy::too_many_arguments, reason = "the keywords of a Python method")]
+    #[pyo3(signature = (*, batch = 1, threads = 1, isa = None, profile = false, order = None, point = None))]
     fn session(
         &self,
         py: Python<'_>,
@@ -280,9 +288,10 @@ impl Model {
         isa: Option<&str>,
         profile: bool,
         #[pyo3(from_py_with = arguments::maybe_order)] order: Option<horq::Order>,
+        point: Option<String>,
     ) -> PyResult<Session> {
         guard(|| {
-            let options = options(batch, threads, isa, profile, order)?;
+            let options = options(batch, threads, isa, profile, order, point)?;
             let session = py.detach(|| horq::Session::new(&self.model, options)).map_err(engine)?;
             Ok(Session::new(session))
         })
@@ -310,6 +319,28 @@ impl Model {
             let shapes: Vec<Vec<usize>> = self.model.inputs().map(|(_, shape)| shape.into()).collect();
             let data = PyBytes::new(py, self.model.file());
             Ok((make, (data, self.threads, self.isa.clone(), shapes).into_pyobject(py)?))
+        })
+    }
+
+    /// The operating points that the file names: a dict with `points` (a list of dicts with name, orders and, where they were
+    /// measured, loss and latency), `cascades` and, if there is one, `default`, as docs/format.md has them.
+    #[getter]
+    fn points<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        guard(|| py.import("json")?.call_method1("loads", (self.model.points().to_json(),)))
+    }
+
+    /// Writes the file with other operating points, a dict as `points` has it; weights and all else stay. Whoever opens the path
+    /// sees the old file or the whole new one.
+    fn write_with_points(
+        &self,
+        py: Python<'_>,
+        points: &Bound<'_, PyDict>,
+        #[pyo3(from_py_with = arguments::path)] path: PathBuf,
+    ) -> PyResult<()> {
+        guard(|| {
+            let text: String = py.import("json")?.call_method1("dumps", (points,))?.extract()?;
+            let points = horq::Points::from_json(&text).map_err(engine)?;
+            py.detach(|| self.model.write_with_points(&points, path)).map_err(engine)
         })
     }
 

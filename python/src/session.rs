@@ -19,11 +19,12 @@ pub(crate) fn options(
     isa: Option<&str>,
     profile: bool,
     order: Option<Order>,
+    point: Option<String>,
 ) -> PyResult<SessionOptions> {
     let mut options = SessionOptions::new().batch(batch).profile(profile);
     options.threads = if threads == 1 { Threads::Inline } else { Threads::Own(threads) };
     options.isa = isa.map(|name| name.parse().and_then(Isa::check)).transpose().map_err(refused)?;
-    options.order = order;
+    (options.order, options.point) = (order, point);
     Ok(options)
 }
 
@@ -63,10 +64,16 @@ impl Session {
     /// `timeout` is how many seconds the call may take until it raises `horq.DeadlineError`; `cancel` is a `horq.CancelToken`, with
     /// which another thread makes it raise `horq.CancelledError`. On the main thread signals are handled within 100 ms. The
     /// session is as good as before afterwards; what `out` holds is unspecified.
-    #[pyo3(signature = (*inputs, out = None, layout = Layout::Nhwc, as_dict = false, timeout = None, cancel = None))]
+    ///
+    /// `point` sets the session to that operating point of the model first, as `set_point` does.
+    #[expect(clippy::too_many_arguments, reason = "the keywords of a Python method")]
+    #[pyo3(signature = (
+        *inputs, point = None, out = None, layout = Layout::Nhwc, as_dict = false, timeout = None, cancel = None
+    ))]
     fn run<'py>(
         &self,
         inputs: &Bound<'py, PyTuple>,
+        point: Option<&str>,
         out: Option<&Bound<'py, PyAny>>,
         #[pyo3(from_py_with = run::layout)] layout: Layout,
         as_dict: bool,
@@ -77,6 +84,7 @@ impl Session {
             let ending = Ending::new(cancel, timeout);
             let mut session = self.lock()?;
             let session: &mut horq::Session = &mut session;
+            point.map_or(Ok(()), |point| session.set_point(point)).map_err(engine)?;
             let model = session.model().clone();
             let wanted = Wanted { out, layout, as_dict };
             run::run(&model, inputs, &wanted, &ending, |_, inputs, outputs, options| {
@@ -97,6 +105,18 @@ impl Session {
             }
             Ok(())
         })
+    }
+
+    /// Runs every binary layer at the order that the model's operating point of that name gives it; "default" is the model's default
+    /// point. Raises `horq.Error` with the names of the points if there is none of that name.
+    fn set_point(&self, name: &str) -> PyResult<()> {
+        guard(|| self.lock()?.set_point(name).map_err(engine))
+    }
+
+    /// The name of the operating point that the session is at; None if it was never set to one, or if an order was set since.
+    #[getter]
+    fn point(&self) -> PyResult<Option<String>> {
+        guard(|| Ok(self.lock()?.point().map(str::to_owned)))
     }
 
     /// What each layer is and, if the session was made with profile=True, what it has cost since the last reset.

@@ -3,6 +3,7 @@
 use crate::input::Arrangement;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Time each layer: stages, share, binary operations a second, part of this machine's limit.
     Profile(Profile),
+    /// Find the mixtures of orders that are worth their time on this machine, and write them into the file as operating points.
+    Tune(Tune),
     /// Let bundled networks read digits that the program draws, or name the pictures of a CIFAR-10 batch.
     Demo(Demo),
     /// Make a .horq file of an ONNX or QONNX file, and show what became of each layer.
@@ -86,6 +89,9 @@ pub(crate) struct Import {
 /// The dial: at which order each binary layer runs.
 #[derive(Debug, Args)]
 pub(crate) struct Orders {
+    /// Run at this operating point of the model; `default` is its default one, and `horq inspect` shows them all.
+    #[arg(long, value_name = "NAME", conflicts_with = "order")]
+    pub(crate) point: Option<String>,
     /// Run every binary layer at this order, or at its own highest if that is lower.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) order: Option<u8>,
@@ -171,6 +177,63 @@ pub(crate) struct Profile {
     pub(crate) json: bool,
 }
 
+/// `horq tune`
+#[derive(Debug, Args)]
+pub(crate) struct Tune {
+    /// The .horq file.
+    pub(crate) model: PathBuf,
+    /// Calibration data, as `horq run` reads it: npy arrays, IDX files or CIFAR-10 batches, which hold their labels. Not the data that accuracy
+    /// will be reported on, and best none that the network was trained on.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Labels of the data (an IDX file, or a CIFAR-10 batch), one file for each of --data. Without labels the outputs of the highest
+    /// orders count as right.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) labels: Vec<PathBuf>,
+    /// Use only the last N samples of the data.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) samples: Option<usize>,
+    /// Add the best point that answers within this time, and make it the default: 250us, 1.5ms.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) latency: Option<Duration>,
+    /// Add the fastest point that loses at most this: percentage points of accuracy, without labels nats of divergence.
+    #[arg(long, value_name = "LOSS", allow_negative_numbers = true)]
+    pub(crate) loss: Option<f64>,
+    /// The most points of the file.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(2..=64))]
+    pub(crate) points: u8,
+    /// Measure so many mixtures along the front as whole networks.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
+    pub(crate) candidates: usize,
+    /// Judge each layer at each order on the first N samples; candidates are judged on all.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
+    pub(crate) table_samples: usize,
+    /// Take times for so long, three times.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) time: Duration,
+    /// Use N threads, as the service will; at most 1024.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
+    /// How the axes of arrays stand.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) layout: Arrangement,
+    /// Multiply each input value by this.
+    #[arg(long, value_name = "S", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) scale: f32,
+    /// Then add this to it.
+    #[arg(long, value_name = "B", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) shift: f32,
+    /// The file to write; it may be the model's own. Without it nothing is written.
+    #[arg(short, long, value_name = "FILE.horq")]
+    pub(crate) output: Option<PathBuf>,
+    /// Also write all mixtures to this file.
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `horq demo`
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
@@ -210,6 +273,20 @@ pub(crate) struct Isa {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "a whole number of at least 1 is wanted".into())
+}
+
+/// `250us`, `1.5ms`, `5s`
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time above 0 such as 250us, 1.5ms or 5s");
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        _ => return Err(wrong()),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| wrong())? * unit;
+    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero()).ok_or_else(wrong)
 }
 
 fn named_file(text: &str) -> Result<(String, PathBuf), String> {

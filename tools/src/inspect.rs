@@ -7,7 +7,7 @@ use crate::model::{self, Cost};
 use crate::table::{Table, amount, bytes};
 use crate::terminal::Style;
 use horq::graph::{Node, Op, Shape};
-use horq::{Model, escaped};
+use horq::{Latency, Loss, Model, escaped};
 use horq_kernels::{Padding, Window};
 use horq_probe::display::printable;
 use serde_json::{Value, json};
@@ -96,6 +96,48 @@ pub(crate) fn inspect(args: &cli::Inspect, out: &mut dyn Write) -> Result<(), Fa
             "\nThe parameters are {compression:.1} times smaller than in f32. Binary MACs are at full order."
         )?;
     }
+    write_points(&model, out)
+}
+
+/// The table of operating points, if there are any, and a line for each cascade.
+fn write_points(model: &Model, out: &mut dyn Write) -> Result<(), Failure> {
+    let points = model.points();
+    if points.is_empty() {
+        return Ok(());
+    }
+    let binary =
+        || model.graph().nodes.iter().filter_map(|node| Some((node.name.as_str(), node.op.quantizer()?.order)));
+    let loss =
+        |loss: Option<&Loss>| loss.map_or_else(String::new, |loss| format!("{:.3} {}", loss.value, loss.measure));
+    let took = |latency: Option<&Latency>| {
+        let text =
+            |at: &Latency| format!("{:.1} us, {} thread(s), {}, {}", at.microseconds, at.threads, at.cpu, at.backend);
+        latency.map_or_else(String::new, text)
+    };
+    let mut table = Table::new(&["point", "", "orders", "loss", "of data", "latency"]);
+    for point in &points.all {
+        let orders = binary().map(|(layer, highest)| match point.orders.get(layer) {
+            Some(order) => format!("{layer} {order}"),
+            None => format!("{layer} {highest}"),
+        });
+        let is_default = points.default.as_ref() == Some(&point.name);
+        table.row([
+            point.name.clone(),
+            if is_default { "default" } else { "" }.into(),
+            orders.collect::<Vec<_>>().join(", "),
+            loss(point.loss.as_ref()),
+            point.loss.as_ref().map_or_else(String::new, |loss| loss.data.clone()),
+            took(point.latency.as_ref()),
+        ]);
+    }
+    write!(out, "\n{}", table.render(Style::detect(false)))?;
+    for cascade in &points.cascades {
+        let (low, high, margin) = (escaped(&cascade.low), escaped(&cascade.high), cascade.margin);
+        let figures = [loss(cascade.loss.as_ref()), took(cascade.latency.as_ref())];
+        let figures = figures.iter().filter(|text| !text.is_empty()).map(|text| format!("; {}", escaped(text)));
+        let figures = figures.collect::<String>();
+        writeln!(out, "cascade   {low}, then {high} where the margin is below {margin:.4}{figures}")?;
+    }
     Ok(())
 }
 
@@ -182,9 +224,16 @@ fn document(file: &str, model: &Model) -> Value {
         "digest": model.digest(),
         "golden_samples": model.golden().map_or(0, |golden| golden.samples),
         "notes": model.notes(),
+        "points": points(model),
         "layers": layers,
         "total": costs(total),
     })
+}
+
+/// The operating points as the file has them; null if it has none.
+fn points(model: &Model) -> Value {
+    let points = model.points();
+    if points.is_empty() { Value::Null } else { serde_json::from_str(&points.to_json()).unwrap_or_default() }
 }
 
 fn costs(cost: Cost) -> Value {

@@ -17,6 +17,7 @@ mod profile;
 mod run;
 mod table;
 mod terminal;
+mod tune;
 mod verify;
 
 use clap::Parser;
@@ -58,6 +59,7 @@ fn execute(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Run(args) => run::run(args, out),
         Command::Verify(args) => verify::verify(args, out),
         Command::Profile(args) => profile::profile(args, out),
+        Command::Tune(args) => tune::tune(args, out),
         Command::Demo(args) => demo::demo(args, out),
         Command::Import(args) => import::import(args, out),
         Command::Isa(args) => isa::isa(args, out),

@@ -36,6 +36,10 @@ pub(crate) fn session(
             });
         }
     }
+    if let Some(point) = &orders.point {
+        let refused = |error| Failure::Usage(format!("--point {}: {}: {error}", escaped(point), escaped(path)));
+        session.set_point(point).map_err(refused)?;
+    }
     for (layer, order) in &orders.layer_order {
         Order::new(*order)
             .and_then(|order| session.set_layer_order(layer, order))

@@ -145,9 +145,13 @@ impl Limits {
     }
 }
 
-/// A session at the same orders as another.
+/// A session at the same point or orders as another.
 fn session_like(other: &Session, model: &Model, options: SessionOptions) -> Result<Session, horq::Error> {
     let mut session = Session::new(model, options)?;
+    if let Some(point) = other.point() {
+        session.set_point(point)?;
+        return Ok(session);
+    }
     for layer in other.profile() {
         if let Some(order) = layer.order() {
             session.set_layer_order(&layer.name, Order::new(order)?)?;
@@ -341,7 +345,7 @@ impl Report<'_> {
             .collect();
         let document = json!({
             "model": self.args.model.to_string_lossy(), "isa": self.session.isa().name(), "threads": self.args.threads,
-            "batch": self.args.batch, "runs": self.runs, "ns": self.whole,
+            "point": self.session.point(), "batch": self.args.batch, "runs": self.runs, "ns": self.whole,
             "limit_binary_macs_per_second": self.limits.popcount.map(|limit| limit * 1e9),
             "arena_bytes": self.session.arena_bytes(), "scratch_bytes": self.session.scratch_bytes(), "layers": layers,
         });

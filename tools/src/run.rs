@@ -282,7 +282,7 @@ impl Runner<'_> {
         if self.args.json {
             let line = json!({
                 "model": self.args.model.to_string_lossy(), "samples": all, "right": right, "top1": share,
-                "orders": orders, "isa": isa.name(), "threads": self.args.threads, "batch": self.session.batch(),
+                "point": self.session.point(), "orders": orders, "isa": isa.name(), "threads": self.args.threads, "batch": self.session.batch(),
                 "ns_per_sample": ns / all as f64,
             });
             return Ok(writeln!(out, "{}", display::printable(&line.to_string()))?);
@@ -295,6 +295,10 @@ impl Runner<'_> {
             _ => "float".into(),
         };
         writeln!(out, "top-1 accuracy {:.2} %: {right} of {all} right, {} wrong", 100.0 * share, all - right)?;
+        let order = match self.session.point() {
+            Some(point) => format!("point {}, {order}", escaped(point)),
+            None => order,
+        };
         writeln!(
             out,
             "{order}, {isa}, {}, batch {}: {} a sample, {} in all",

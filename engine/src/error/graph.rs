@@ -1,5 +1,6 @@
 //! Graphs.
 
+use super::PointsError;
 use crate::escape::escaped;
 use crate::shape::Shape;
 
@@ -241,6 +242,9 @@ pub enum GraphError {
         /// Entries allowed.
         limit: usize,
     },
+    /// Operating points that break a rule.
+    #[error(transparent)]
+    Points(PointsError),
     /// Mode `fixed` or `halving` without its constants.
     #[error(
         "node `{}` has scale mode fixed or halving, but names no `scales`; give one positive constant an order",

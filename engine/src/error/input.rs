@@ -1,6 +1,7 @@
 //! What a caller passes.
 
 use crate::escape::escaped;
+use std::time::Duration;
 
 /// What is wrong with an argument or with the values of a run.
 #[non_exhaustive]
@@ -198,6 +199,50 @@ pub enum InputError {
         order: usize,
         /// The highest order that the model holds for it.
         limit: usize,
+    },
+    /// No operating point of that name.
+    #[error(
+        "the model has no operating point `{}`; {}",
+        escaped(point),
+        if known.is_empty() { "it has none at all, so run `horq tune` on it".into() } else { format!("its points are: {}", escaped(known)) }
+    )]
+    UnknownPoint {
+        /// The name asked for.
+        point: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// No cascade at that place.
+    #[error("the model has no cascade {cascade}; it has {count}, counted from 0")]
+    UnknownCascade {
+        /// The place asked for.
+        cascade: usize,
+        /// Cascades of the model.
+        count: usize,
+    },
+    /// A call that chooses among operating points, of a model without any.
+    #[error("the model has no operating points to choose from; run `horq tune` on it")]
+    NoPoints,
+    /// A run within a deadline that has none.
+    #[error("the run has no deadline; give it one, or make the session with a latency target")]
+    NoDeadline,
+    /// A run within a deadline before the times of the points are known.
+    #[error(
+        "how long the operating points take is not known; call `Session::calibrate` first, or make the session with a latency target"
+    )]
+    NotCalibrated,
+    /// A latency target that no operating point reaches.
+    #[error(
+        "no operating point answers within {target:.1?}: the fastest, `{}`, takes {fastest:.1?} on this machine; give it more time, or tune the model for less",
+        escaped(point)
+    )]
+    LatencyTarget {
+        /// The target.
+        target: Duration,
+        /// The fastest point.
+        point: String,
+        /// How long it takes.
+        fastest: Duration,
     },
     /// No binary layer of that name.
     #[error("the model has no binary layer `{}`; its binary layers are: {}", escaped(layer), escaped(known))]

@@ -1,6 +1,7 @@
 //! Runs that were called off.
 
 use crate::escape::escaped;
+use std::time::Duration;
 
 /// Why a run ended before its time.
 #[non_exhaustive]
@@ -22,6 +23,9 @@ pub struct InterruptedError {
     pub layer: Option<String>,
     /// How many samples were finished. Where passes ran side by side, these need not be the first ones.
     pub samples: usize,
+    /// How long the fastest operating point is expected to take, where that was more than there was time
+    /// ([`Session::run_within`](crate::Session::run_within)).
+    pub fastest: Option<Duration>,
 }
 
 impl std::fmt::Display for InterruptedError {
@@ -35,7 +39,11 @@ impl std::fmt::Display for InterruptedError {
             Some(layer) => write!(f, "after layer `{}`", escaped(layer))?,
             None => f.write_str("before its next samples came through a layer")?,
         }
-        write!(f, "; {} samples were finished, and the session can run again", self.samples)
+        write!(f, "; {} samples were finished, and the session can run again", self.samples)?;
+        match self.fastest {
+            Some(fastest) => write!(f, "; even the fastest operating point takes {fastest:.1?}, so give it more time"),
+            None => Ok(()),
+        }
     }
 }
 

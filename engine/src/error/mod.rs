@@ -5,6 +5,7 @@ mod file;
 mod graph;
 mod input;
 mod interrupted;
+mod points;
 mod resource;
 mod tensor;
 
@@ -13,6 +14,7 @@ pub use file::FileError;
 pub use graph::GraphError;
 pub use input::InputError;
 pub use interrupted::{InterruptedError, Interruption};
+pub use points::PointsError;
 pub use resource::ResourceError;
 pub use tensor::TensorError;
 

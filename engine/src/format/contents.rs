@@ -4,6 +4,7 @@ use super::header::{Header, head_len};
 use super::layout::Layout;
 use super::metadata::Metadata;
 use crate::Error;
+use crate::error::GraphError;
 use crate::limits::Limits;
 use crate::tensor::headroom;
 
@@ -26,6 +27,7 @@ impl Contents {
         let metadata = Metadata::parse(&header, head, limits)?;
         header.check_alignment()?;
         let layout = Layout::new(&metadata, &header, limits)?;
+        metadata.points.check(&metadata.graph).map_err(GraphError::Points)?;
         Ok(Self { metadata, layout, data_start: header.data_start })
     }
 }

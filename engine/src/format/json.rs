@@ -6,7 +6,8 @@ use std::fmt::{self, Display, Formatter};
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 /// The most characters of a parser's message, which quotes what it dislikes in full.
 const MAX_REASON: usize = 300;
@@ -28,6 +29,11 @@ pub(super) fn brief(message: impl Display) -> String {
     let start: String = text.chars().take(MAX_REASON / 2).collect();
     let end: String = text.chars().skip(length - MAX_REASON / 2).collect();
     format!("{start} ... {end}")
+}
+
+/// A value as JSON text.
+pub(super) fn text(value: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).expect("strings, numbers and maps with string keys always serialize")
 }
 
 /// Any JSON value in which no object has a key twice, however the key is escaped. Nothing of it is kept.
@@ -122,5 +128,62 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Word<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let word = String::deserialize(deserializer)?;
         T::deserialize(word.into_deserializer()).map(Self)
+    }
+}
+
+/// The first `MOST` elements of an array, and how many there are. The others take no memory.
+pub(super) struct Counted<T, const MOST: usize> {
+    pub(super) first: Vec<T>,
+    pub(super) count: usize,
+}
+
+impl<T, const MOST: usize> Default for Counted<T, MOST> {
+    fn default() -> Self {
+        Self { first: Vec::new(), count: 0 }
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Counted<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Self::default())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Counted<T, MOST> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Self, A::Error> {
+        while self.first.len() < MOST {
+            let Some(element) = elements.next_element()? else { break };
+            self.first.push(element);
+        }
+        self.count = self.first.len();
+        while elements.next_element::<IgnoredAny>()?.is_some() {
+            self.count += 1;
+        }
+        Ok(self)
+    }
+}
+
+impl<T, const MOST: usize> FromIterator<T> for Counted<T, MOST> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        let first: Vec<T> = elements.into_iter().collect();
+        Self { count: first.len(), first }
+    }
+}
+
+impl<T: Serialize, const MOST: usize> Serialize for Counted<T, MOST> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.first.serialize(serializer)
+    }
+}
+
+impl<T: Serialize> Serialize for Object<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }

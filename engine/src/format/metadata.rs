@@ -1,20 +1,19 @@
-//! The keys of `__metadata__`: version, digests, graph, golden values, producer, notes.
+//! The keys of `__metadata__`: version, digests, graph, golden values, producer, notes, operating points.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::fields::JsonFields;
 use super::header::{Header, header_sha256};
-use super::json::{self, Object};
-use crate::Error;
+use super::json::{self, Counted, Object};
+use super::points;
 use crate::error::{FileError, GraphError};
 use crate::graph::{Graph, Input, Node};
 use crate::limits::{Limits, MAX_INPUTS, MAX_NODES, VERSION};
+use crate::{Error, Points};
 
 pub(super) const FORMAT: &str = "format";
 pub(super) const FORMAT_VALUE: &str = "horq";
@@ -23,6 +22,7 @@ pub(super) const HEADER_SHA256: &str = "header_sha256";
 pub(super) const DATA_SHA256: &str = "data_sha256";
 pub(super) const GRAPH: &str = "graph";
 pub(super) const GOLDEN: &str = "golden";
+pub(super) const POINTS: &str = "points";
 pub(super) const PRODUCER: &str = "producer";
 /// Notes are keys of their own under this prefix.
 pub(super) const NOTE: &str = "note.";
@@ -86,6 +86,8 @@ pub(crate) struct Metadata {
     pub(crate) golden: Option<GoldenRef>,
     pub(crate) producer: String,
     pub(crate) notes: BTreeMap<String, String>,
+    /// Checked against the graph once that is.
+    pub(crate) points: Points,
 }
 
 impl Metadata {
@@ -107,6 +109,7 @@ impl Metadata {
         }
         let graph = parse_graph(header.get(GRAPH)?, limits).map_err(|error| newer(version, error))?;
         let golden = header.find(GOLDEN).map(|json| json::parse(json).map_err(malformed(GOLDEN)));
+        let points = header.find(POINTS).map(|text| points::parse(text).map_err(malformed(POINTS)));
         let notes = header.entries().filter_map(|(key, value)| Some((key.strip_prefix(NOTE)?.into(), value.into())));
         Ok(Self {
             version,
@@ -116,6 +119,7 @@ impl Metadata {
             golden: golden.transpose()?.map(|Object::<RawGolden>(golden)| golden.into()),
             producer: header.get(PRODUCER)?.to_owned(),
             notes: notes.collect(),
+            points: points.transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -169,44 +173,6 @@ struct RawGraph<'a> {
     more_outputs: Counted<String, MAX_NODES>,
     #[serde(borrow)]
     nodes: Counted<&'a RawValue, MAX_NODES>,
-}
-
-/// The first `MOST` elements of an array, and how many there are. The others take no memory.
-struct Counted<T, const MOST: usize> {
-    first: Vec<T>,
-    count: usize,
-}
-
-impl<T, const MOST: usize> Default for Counted<T, MOST> {
-    fn default() -> Self {
-        Self { first: Vec::new(), count: 0 }
-    }
-}
-
-impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Counted<T, MOST> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Self::default())
-    }
-}
-
-impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Counted<T, MOST> {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Self, A::Error> {
-        while self.first.len() < MOST {
-            let Some(element) = elements.next_element()? else { break };
-            self.first.push(element);
-        }
-        self.count = self.first.len();
-        while elements.next_element::<IgnoredAny>()?.is_some() {
-            self.count += 1;
-        }
-        Ok(self)
-    }
 }
 
 fn parse_graph(json: &str, limits: &Limits) -> Result<Graph, Error> {

@@ -7,6 +7,7 @@ mod header;
 mod json;
 mod layout;
 mod metadata;
+mod points;
 mod signatures;
 mod source;
 mod write;
@@ -17,7 +18,7 @@ pub(crate) use header::sha256;
 pub(crate) use layout::{Layout, check_values};
 pub(crate) use metadata::{GoldenRef, Metadata};
 pub(crate) use source::Source;
-pub(crate) use write::{Parts, assemble};
+pub(crate) use write::{Parts, assemble, with_points};
 
 use crate::Error;
 use crate::error::FileError;

@@ -1,6 +1,7 @@
 //! A model: the bytes of a `.horq` file, validated, with views into them.
 
 mod open;
+mod points;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -64,6 +64,11 @@ pub struct RunOptions<'a> {
     /// The number that errors give the first sample of the run; 0 by default. For callers who cut a batch of their own into
     /// several runs.
     pub first_sample: usize,
+    /// The model's operating point to run at, as [`crate::Session::set_point`]: the session stays at it. None leaves the session as it
+    /// is, and lets [`crate::Session::run_within`] choose.
+    pub point: Option<&'a str>,
+    /// When the request arrived; for [`crate::Session::run_within`], where the time since counts against the session's target.
+    pub arrived: Option<Instant>,
 }
 
 /// A question that a run asks its caller every now and then.
@@ -111,6 +116,16 @@ impl<'a> RunOptions<'a> {
     pub fn first_sample(self, first_sample: usize) -> Self {
         Self { first_sample, ..self }
     }
+
+    /// Sets [`Self::point`].
+    pub fn point(self, point: &'a str) -> Self {
+        Self { point: Some(point), ..self }
+    }
+
+    /// Sets [`Self::arrived`].
+    pub fn arrived(self, arrived: Instant) -> Self {
+        Self { arrived: Some(arrived), ..self }
+    }
 }
 
 impl std::fmt::Debug for RunOptions<'_> {
@@ -120,6 +135,8 @@ impl std::fmt::Debug for RunOptions<'_> {
             .field("deadline", &self.deadline)
             .field("poll", &self.poll.map(|poll| poll.every))
             .field("first_sample", &self.first_sample)
+            .field("point", &self.point)
+            .field("arrived", &self.arrived)
             .finish()
     }
 }
@@ -176,7 +193,7 @@ impl<'a> Stop<'a> {
     /// The error of a run that has ended, whose first unfinished samples came through `layer`.
     pub(super) fn error(&self, layer: Option<String>, samples: usize) -> Error {
         let reason = self.interruption().unwrap_or(Interruption::Cancelled);
-        InterruptedError { reason, layer, samples }.into()
+        InterruptedError { reason, layer, samples, fastest: None }.into()
     }
 
     /// Ends the run for that reason, unless it ends for another.

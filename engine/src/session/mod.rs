@@ -3,14 +3,20 @@
 mod arguments;
 mod budget;
 mod cancel;
+mod cascade;
 mod context;
 mod options;
+mod orders;
+mod pace;
 mod pass;
+mod points;
 mod pool;
+mod within;
 
 pub use cancel::{CancelToken, Poll, RunOptions};
 pub use options::SessionOptions;
 pub use pool::{PooledSession, SessionPool};
+pub use within::Answer;
 
 use crate::error::{InputError, ResourceError};
 use crate::observe::{OfLayer, Open};
@@ -25,9 +31,11 @@ use cancel::Stop;
 use context::context;
 use horq_kernels::float_env::in_default;
 use horq_kernels::{BinaryKernel, Interrupt, Isa, Parallel, StageClock};
+use pace::Pace;
 use pass::{Failure, Pass, PassMemory, Prepared, Run, lock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A model ready to run: kernels chosen, memory planned and allocated.
 ///
@@ -52,6 +60,12 @@ pub struct Session {
     profiles: Vec<LayerProfile>,
     /// The present order of each layer; 1 for those without one.
     orders: Vec<usize>,
+    /// The operating point that the orders are of, and the orders of each point as [`points::orders`] says.
+    point: Option<usize>,
+    point_orders: Vec<Vec<usize>>,
+    /// What runs within a deadline go by, once it was measured.
+    pace: Option<Pace>,
+    latency_target: Option<Duration>,
     /// Memory for as many passes as run side by side, at least one.
     memories: Vec<Mutex<PassMemory>>,
     budget: Budget,
@@ -88,7 +102,9 @@ impl Session {
     /// the [`crate::Limits::session_bytes`] with which the model was opened, and [`ResourceError::Memory`](crate::error::ResourceError::Memory) if there is not as much;
     /// [`InputError::NoThreads`](crate::error::InputError::NoThreads) and [`ResourceError::ThreadPool`](crate::error::ResourceError::ThreadPool) for threads that cannot be had; [`CpuError::Kernel`](crate::error::CpuError::Kernel) if this CPU
     /// lacks the instruction set; [`CpuError::LayerKernel`](crate::error::CpuError::LayerKernel) if no kernel runs a layer's shape;
-    /// [`Error::Tensor`] if the values of a mapped model, which the first session checks, break a rule.
+    /// [`Error::Tensor`] if the values of a mapped model, which the first session checks, break a rule; [`InputError::UnknownPoint`](crate::error::InputError::UnknownPoint)
+    /// for a point that the model has not; [`InputError::NoPoints`](crate::error::InputError::NoPoints) and [`InputError::LatencyTarget`](crate::error::InputError::LatencyTarget) for a target without points, or
+    /// one that the fastest of them does not reach.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         in_default(|| Self::prepare(model, options))
     }
@@ -165,6 +181,10 @@ impl Session {
         headroom(0)?;
         let mut session = Self {
             orders: vec![1; layers.len()],
+            point: None,
+            point_orders: points::orders(model, &profiles),
+            pace: None,
+            latency_target: None,
             layers,
             profiles,
             memories: (0..budget.parallel)
@@ -183,6 +203,10 @@ impl Session {
             observer: options.observer,
         };
         session.set_order(options.order.unwrap_or(Order::MAX));
+        if let Some(point) = &options.point {
+            session.set_point(point)?;
+        }
+        options.latency_target.map_or(Ok(()), |target| session.aim(target))?;
         Ok(session)
     }
 
@@ -254,6 +278,9 @@ impl Session {
         outputs: &mut [&mut [f32]],
         options: &RunOptions<'_>,
     ) -> Result<(), Error> {
+        if let Some(point) = options.point {
+            self.set_point(point)?;
+        }
         in_default(|| self.compute(inputs, outputs, options))
     }
 
@@ -339,48 +366,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// Runs every binary layer at `order`, or at the highest that the model holds for it where that is lower.
-    ///
-    /// The planes of a quantizer are greedy, so this is exactly what a model made for that order computes. Costs nothing.
-    pub fn set_order(&mut self, order: Order) {
-        for i in 0..self.layers.len() {
-            if let Some(binary) = self.profiles[i].binary {
-                self.set_order_at(i, order.get().min(binary.max_order));
-            }
-        }
-    }
-
-    /// Runs the binary layer named `layer` at `order`.
-    ///
-    /// # Errors
-    /// [`InputError::UnknownLayer`](crate::error::InputError::UnknownLayer) if no binary layer has that name; [`InputError::LayerOrder`](crate::error::InputError::LayerOrder) if `order` is above the highest that
-    /// the model holds for the layer.
-    pub fn set_layer_order(&mut self, layer: &str, order: Order) -> Result<(), Error> {
-        let limit =
-            |profile: &LayerProfile| profile.binary.filter(|_| profile.name == layer).map(|binary| binary.max_order);
-        let Some((i, limit)) = self.profiles.iter().map(limit).enumerate().find_map(|(i, limit)| Some((i, limit?)))
-        else {
-            let binary = self.profiles.iter().filter(|profile| profile.binary.is_some());
-            let names: Vec<&str> = binary.map(|profile| profile.name.as_str()).collect();
-            return Err(InputError::UnknownLayer { layer: layer.into(), known: names.join(", ") }.into());
-        };
-        if order.get() > limit {
-            return Err(InputError::LayerOrder { layer: layer.into(), order: order.get(), limit }.into());
-        }
-        self.set_order_at(i, order.get());
-        Ok(())
-    }
-
-    fn set_order_at(&mut self, i: usize, order: usize) {
-        let profile = &mut self.profiles[i];
-        if let Some(binary) = &mut profile.binary {
-            binary.order = order;
-            binary.kernel = self.layers[i].layer.binary_kernel(order).unwrap_or(binary.kernel);
-        }
-        self.orders[i] = order;
-        profile.macs = self.layers[i].layer.macs().at_order(order);
     }
 
     /// What each layer is and, in a profiling session, what it has cost since the last reset; in the order of execution.

@@ -3,6 +3,7 @@
 use crate::{Observer, Order, Threads};
 use horq_kernels::Isa;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a session is made; the default is one sample at a time on the caller's thread with the best kernels of this CPU.
 #[derive(Clone, Debug)]
@@ -19,13 +20,30 @@ pub struct SessionOptions {
     pub profile: bool,
     /// The order of all binary layers, as [`crate::Session::set_order`]; by default each layer's highest.
     pub order: Option<Order>,
+    /// The model's operating point to begin with, as [`crate::Session::set_point`]; it counts more than [`Self::order`]. By default
+    /// none: layers run at their highest orders, also where the model has a default point, for which
+    /// [`crate::DEFAULT_POINT`] asks.
+    pub point: Option<String>,
+    /// How long after it arrives a request is to be answered by [`crate::Session::run_within`]. The session then calibrates when it is
+    /// made, for 0.2 s or for two runs of each point and size, whichever is longer, and is refused where the fastest point takes
+    /// longer than the target. None by default.
+    pub latency_target: Option<Duration>,
     /// Who hears when runs, layers and stages begin and end; a session with an observer measures as with [`Self::profile`]. None by default.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { batch: 1, isa: None, threads: Threads::Inline, profile: false, order: None, observer: None }
+        Self {
+            batch: 1,
+            isa: None,
+            threads: Threads::Inline,
+            profile: false,
+            order: None,
+            point: None,
+            latency_target: None,
+            observer: None,
+        }
     }
 }
 
@@ -58,6 +76,16 @@ impl SessionOptions {
     /// Sets [`Self::order`].
     pub fn order(self, order: Order) -> Self {
         Self { order: Some(order), ..self }
+    }
+
+    /// Sets [`Self::point`].
+    pub fn point(self, point: &str) -> Self {
+        Self { point: Some(point.into()), ..self }
+    }
+
+    /// Sets [`Self::latency_target`].
+    pub fn latency_target(self, target: Duration) -> Self {
+        Self { latency_target: Some(target), ..self }
     }
 
     /// Sets [`Self::observer`].

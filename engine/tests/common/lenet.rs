@@ -3,7 +3,7 @@
 use super::{Net, keep, quantizer, random};
 use horq::graph::Shape;
 use horq::ops::{Affine, Basis, BinaryConv2d, BinaryDense, Conv2d, Dense, Flatten, MaxPool, Prelu, Relu, Softmax};
-use horq::{ScaleMode, Window};
+use horq::{Model, Order, Point, Points, ScaleMode, Window};
 
 pub fn lenet(mode: ScaleMode, order: usize) -> Net {
     let rng = &mut random::rng(order as u64);
@@ -35,4 +35,14 @@ pub fn lenet(mode: ScaleMode, order: usize) -> Net {
         .then("relu3", Relu)
         .then("dense4", Dense::new(10, last))
         .then("answer", Softmax)
+}
+
+/// LeNet of order 2 with two operating points.
+pub fn tuned(mode: ScaleMode) -> Model {
+    let points = Points::new([
+        Point::new("fast", [("conv2", Order::ONE), ("dense3", Order::ONE)]),
+        Point::new("exact", [("conv2", Order::new(2).unwrap())]),
+    ]);
+    let model = lenet(mode, 2).model();
+    Model::from_bytes(&model.to_bytes_with_points(&points).unwrap()).unwrap()
 }

@@ -8,6 +8,7 @@ mod hostile;
 mod kinds;
 mod memory;
 mod mutations;
+mod points;
 mod reader;
 mod rules;
 mod seeds;

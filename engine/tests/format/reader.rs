@@ -29,6 +29,8 @@ pub(crate) struct Reader<'a> {
     graph: Value,
     /// Section 5: a reader may run every layer at a lower order.
     order: usize,
+    /// Section 2: the orders of an operating point, for the layers that it names.
+    orders: serde_json::Map<String, Value>,
 }
 
 impl<'a> Reader<'a> {
@@ -40,7 +42,24 @@ impl<'a> Reader<'a> {
         assert_eq!(metadata["format"], "horq");
         assert!(metadata["format_version"].as_str().unwrap().starts_with("1."));
         let graph = serde_json::from_str(metadata["graph"].as_str().unwrap()).unwrap();
-        Self { header, data: &file[8 + n..], graph, order }
+        Self { header, data: &file[8 + n..], graph, order, orders: serde_json::Map::new() }
+    }
+
+    /// The reader of a file at one of its operating points, which it finds by name; by the word `default`, the default.
+    pub(crate) fn at_point(file: &'a [u8], name: &str) -> Self {
+        let mut reader = Self::new(file, 8);
+        let text = reader.header["__metadata__"]["points"].as_str().unwrap();
+        let points: Value = serde_json::from_str(text).unwrap();
+        let name = if name == "default" { points["default"].as_str().unwrap() } else { name };
+        let all = points["points"].as_array().unwrap();
+        let point = all.iter().find(|point| point["name"] == name).unwrap();
+        reader.orders = point["orders"].as_object().unwrap().clone();
+        reader
+    }
+
+    /// The order of a binary layer that holds so many.
+    fn order_of(&self, layer: &str, highest: usize) -> usize {
+        self.orders.get(layer).map_or(self.order.min(highest), |order| order.as_u64().unwrap() as usize)
     }
 
     /// The 32-bit elements of the tensor that a field names.
@@ -95,7 +114,7 @@ impl<'a> Reader<'a> {
             "int8_conv2d" | "int8_dense" => self.int8_layer(node, x),
             "affine" | "affine_by_order" => {
                 let row = match node["rows"].as_array() {
-                    Some(rows) => &rows[self.order.min(rows.len()) - 1], // all layers are run at that order
+                    Some(rows) => &rows[self.order_of(node["order_of"].as_str().unwrap(), rows.len()) - 1],
                     None => node,
                 };
                 let (scale, shift) = (self.floats(&row["scale"]), self.floats(&row["shift"]));
@@ -270,7 +289,7 @@ impl<'a> Reader<'a> {
         let bases: Vec<_> = node["bases"].as_array().unwrap().iter().collect();
         let bases: Vec<_> = bases.iter().map(|b| (self.words(&b["weight"]), self.floats(&b["alpha"]))).collect();
         let bias = self.bias(node, layer.filters);
-        let order = self.order.min(node["order"].as_u64().unwrap() as usize);
+        let order = self.order_of(node["name"].as_str().unwrap(), node["order"].as_u64().unwrap() as usize);
         let mode = node["mode"].as_str().unwrap();
         let constants = match mode {
             "fixed" => self.floats(&node["scales"]),

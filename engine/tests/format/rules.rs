@@ -4,6 +4,7 @@ mod file;
 mod graph;
 mod json;
 mod moving;
+mod points;
 mod steps;
 mod tensors;
 mod values;
