@@ -155,9 +155,10 @@ pub(crate) fn span<T>(data: *const T, len: usize, name: &str) -> Result<Range<us
         return Err(Failure::input(format!("`{name}` has {len} elements, more than any memory holds")));
     }
     let start = data.addr();
-    start.checked_add(len * size_of::<T>()).map(|end| start..end).ok_or_else(|| {
-        Failure::input(format!("`{name}` has {len} elements, which go beyond the end of all addresses"))
-    })
+    start
+        .checked_add(len * size_of::<T>())
+        .map(|end| start..end)
+        .ok_or_else(|| Failure::input(format!("`{name}` has {len} elements, which go beyond the end of all addresses")))
 }
 
 /// Text of a caller's.

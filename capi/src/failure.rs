@@ -35,7 +35,7 @@ pub enum Status {
     Internal = 10,
 }
 
-/// What horq_last_error_sample() returns where no sample is at fault.
+/// What horq_last_error_sample() returns where no sample is at fault; the header's line for it stands in cbindgen.toml.
 pub const HORQ_NO_SAMPLE: usize = usize::MAX;
 
 /// A call that failed.
@@ -63,8 +63,7 @@ impl Failure {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         let what = horq::escaped(text.unwrap_or("a panic without a text")).to_string();
-        let message =
-            format!("internal error: {what}; please report it with the file and the call that led to it");
+        let message = format!("internal error: {what}; please report it with the file and the call that led to it");
         Self::new(Status::Internal, message)
     }
 

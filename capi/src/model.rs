@@ -42,11 +42,7 @@ impl Held {
 
 /// Reads a file into memory and validates it. `limits` may be NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn horq_model_open(
-    path: *const c_char,
-    limits: *const Limits,
-    model: *mut *mut Model,
-) -> Status {
+pub unsafe extern "C" fn horq_model_open(path: *const c_char, limits: *const Limits, model: *mut *mut Model) -> Status {
     // SAFETY: the contract of all calls.
     let open = || unsafe { Held::new(horq::Model::open_with(self::path(path)?, &Limits::read(limits)?)?) };
     // SAFETY: as above.

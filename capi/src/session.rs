@@ -82,7 +82,8 @@ impl Held {
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => Err(Failure::new(
                 Status::Busy,
-                "another thread is using the session; make one for each thread, or take them from a horq_session_pool".into(),
+                "another thread is using the session; make one for each thread, or take them from a horq_session_pool"
+                    .into(),
             )),
         }
     }
@@ -207,9 +208,9 @@ pub unsafe extern "C" fn horq_session_output_length(session: *const Session, ind
 
 fn length(lens: &[usize], kind: &str, index: usize) -> Result<usize, Failure> {
     let count = lens.len();
-    lens.get(index).copied().ok_or_else(|| {
-        Failure::input(format!("there is no {kind} {index}: the model has {count}, counted from 0"))
-    })
+    lens.get(index)
+        .copied()
+        .ok_or_else(|| Failure::input(format!("there is no {kind} {index}: the model has {count}, counted from 0")))
 }
 
 /// Tells what a session is and takes. Start `info` with HORQ_SESSION_INFO_INIT.

@@ -15,5 +15,8 @@ fn the_header_is_that_of_the_sources() {
         std::fs::write(&header, &made).unwrap();
     }
     let there = std::fs::read_to_string(&header).unwrap_or_default().replace("\r\n", "\n");
-    assert!(there == made, "include/horq.h is stale: HORQ_WRITE_HEADER=1 cargo test -p horq-capi --test header writes it");
+    assert!(
+        there == made,
+        "include/horq.h is stale: HORQ_WRITE_HEADER=1 cargo test -p horq-capi --test header writes it"
+    );
 }

@@ -126,7 +126,8 @@ fn the_library_exports_the_calls_of_the_header_and_nothing_else() {
         assert!(header.contains(&format!("{name}(")), "{name} is not in the header");
     }
     let calls = header.lines().filter(|line| !line.starts_with("//") && line.contains("(") && line.contains("horq_"));
-    let declared = |line: &str| line.split('(').next().and_then(|left| left.split([' ', '*']).next_back()).map(str::to_owned);
+    let declared =
+        |line: &str| line.split('(').next().and_then(|left| left.split([' ', '*']).next_back()).map(str::to_owned);
     for name in calls.filter_map(declared).filter(|name| name.starts_with("horq_")) {
         assert!(exported.contains(&name.as_str()), "{name} is in the header, but not exported");
     }
@@ -148,7 +149,8 @@ fn a_program_can_be_linked_with_the_static_library() {
 /// The first program in that language of the section for C and C++.
 fn program_of_the_docs(language: &str) -> String {
     let page = std::fs::read_to_string(root().join("../docs/embedding.md")).unwrap();
-    let section = page.split("\n## ").find(|section| section.starts_with("From C and C++")).expect("there is a section");
+    let section =
+        page.split("\n## ").find(|section| section.starts_with("From C and C++")).expect("there is a section");
     let fence = format!("```{language}\n");
     let program = section.split(&fence).nth(1).unwrap_or_else(|| panic!("there is no program in {language}"));
     program.split("```").next().unwrap().to_owned()
@@ -181,11 +183,17 @@ fn the_lines_of_the_readme_run() {
     let folder = folder();
     let source = folder.path().join("program.c");
     let body = body.join("\n");
-    let text = format!("{}\n#include <stdio.h>\nint main(void) {{\n{body}\n  else puts(\"it ran\");\n}}\n", includes.join("\n"));
+    let text = format!(
+        "{}\n#include <stdio.h>\nint main(void) {{\n{body}\n  else puts(\"it ran\");\n}}\n",
+        includes.join("\n")
+    );
     std::fs::write(&source, text).unwrap();
     let program = compile("cc", &["-std=c11"], &[source], &folder);
     std::fs::copy(lenet(), folder.path().join("model.horq")).unwrap();
-    assert_eq!(run(Command::new(&program).current_dir(&folder).env("LD_LIBRARY_PATH", prefix().join("lib"))), "it ran\n");
+    assert_eq!(
+        run(Command::new(&program).current_dir(&folder).env("LD_LIBRARY_PATH", prefix().join("lib"))),
+        "it ran\n"
+    );
 }
 
 /// Go calls C by its own means. Where there is no Go, `HORQ_REQUIRE_GO` makes this fail.
