@@ -12,6 +12,9 @@ use horq::ops::Relu;
 use horq::{Builder, Model, Session, SessionOptions};
 use horq_capi as c;
 
+/// The call, as the header declares it.
+type Run = unsafe extern "C" fn(*mut c::Session, *const f32, usize, *mut f32, usize) -> c::Status;
+
 const CALLS: usize = 10_000;
 const ROUNDS: usize = 200;
 
@@ -27,7 +30,7 @@ fn main() {
     }
     let (input, mut output) = ([1.0f32, -1.0], [0.0f32; 2]);
     // As a program in C reaches it: by an address that is known only when it runs.
-    let call = black_box(c::horq_session_run as unsafe extern "C" fn(_, _, _, _, _) -> _);
+    let call = black_box::<Run>(c::horq_session_run);
     let [mut rust, mut by_c] = [f64::INFINITY; 2];
     for _ in 0..ROUNDS {
         rust = rust.min(nanoseconds(|| session.run(black_box(&input), black_box(&mut output)).unwrap()));

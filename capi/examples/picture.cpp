@@ -39,7 +39,7 @@ int main(int count, char **arguments) try {
   auto session = horq::Session::make(model);
   const auto picture = pixels(arguments[2], model.input(0).shape);
   std::vector<float> scores(session.output_length());
-  session.run(picture, scores, horq::RunOptions().timeout(std::chrono::seconds(1)));
+  session.run(picture, scores, horq::RunOptions().timeout(std::chrono::minutes(1)));
   const auto best = std::max_element(scores.begin(), scores.end());
   std::cout << "class " << best - scores.begin() << " of " << scores.size() << ", score " << *best << '\n';
 } catch (const std::exception &error) {
