@@ -3,7 +3,9 @@
 use std::ffi::{CStr, CString};
 use std::ptr;
 
-use horq::{Model, Order, RunOptions, Values};
+use horq::graph::Shape;
+use horq::ops::{Add, Relu};
+use horq::{Builder, Model, Order, RunOptions, Values};
 use horq_capi as c;
 
 fn message() -> String {
@@ -85,4 +87,52 @@ fn messages_are_those_of_rust() {
         std::thread::spawn(|| assert_eq!(message(), "")).join().unwrap();
         assert_eq!(c::horq_session_free(of_c), c::Status::Ok);
     }
+}
+
+#[test]
+fn several_inputs_and_outputs_and_none_may_overlap() {
+    let mut builder = Builder::new("a", Shape::Flat(2));
+    builder.add_input("b", Shape::Flat(2)).unwrap();
+    builder.add("sum", &["a", "b"], Add).unwrap().add("positive", &["sum"], Relu).unwrap();
+    let file = builder.to_bytes_many(&["positive", "sum"]).unwrap();
+    let (mut model, mut session) = (ptr::null_mut(), ptr::null_mut());
+    let bytes = [7u8, 255];
+    // One block for all floats, so that buffers can overlap: a at 0, positive at 2, sum at 4.
+    let mut floats = [-9.0f32, 1.0, 5.0, 5.0, 5.0, 5.0];
+    // SAFETY: the pointers lead to what they say; buffers that overlap are refused before they are used.
+    unsafe {
+        assert_eq!(c::horq_model_from_bytes(file.as_ptr(), file.len(), ptr::null(), &mut model), c::Status::Ok);
+        assert_eq!((c::horq_model_input_count(model), c::horq_model_output_count(model)), (2, 2));
+        assert_eq!(c::horq_session_new(model, ptr::null(), &mut session), c::Status::Ok);
+        assert_eq!(c::horq_model_free(model), c::Status::Ok);
+        let base = floats.as_mut_ptr();
+        let mut run = |a: usize, positive: usize, sum: usize| {
+            let inputs = [
+                c::Input { data: base.add(a).cast(), length: 2, kind: c::HORQ_F32, reserved: 0 },
+                c::Input { data: bytes.as_ptr().cast(), length: 2, kind: c::HORQ_U8, reserved: 0 },
+            ];
+            let output = |at: usize| c::Output { data: base.add(at), length: 2 };
+            let outputs = [output(positive), output(sum)];
+            c::horq_session_run_with(session, inputs.as_ptr(), 2, outputs.as_ptr(), 2, ptr::null())
+        };
+        assert_eq!(run(0, 2, 4), c::Status::Ok, "{}", message());
+        for (a, positive, sum, text) in [
+            (0, 2, 3, "two outputs overlap"),
+            (0, 3, 2, "two outputs overlap"),
+            (0, 4, 4, "two outputs overlap"),
+            (0, 1, 4, "input 0 and an output overlap"),
+            (0, 4, 1, "input 0 and an output overlap"),
+            (4, 2, 4, "input 0 and an output overlap"),
+        ] {
+            assert_eq!(run(a, positive, sum), c::Status::Input);
+            assert!(message().starts_with(text), "{}", message());
+        }
+        // The one with the higher address may come first.
+        assert_eq!(run(0, 4, 2), c::Status::Ok);
+        // A session of several is refused where one of each is asked for.
+        assert_eq!(c::horq_session_run(session, base, 2, base.add(2), 2), c::Status::Input);
+        assert!(message().contains("a, b"), "{}", message());
+        assert_eq!(c::horq_session_free(session), c::Status::Ok);
+    }
+    assert_eq!(floats, [-9.0, 1.0, -2.0, 256.0, 0.0, 256.0]);
 }

@@ -1,4 +1,4 @@
-// Counts what runs allocate: allocations MODELS. The functions that allocate are this program's own, also for the library.
+// Counts what runs allocate: allocations MODELS SEVERAL.horq. The functions that allocate are this program's own, also for the library.
 // glibc alone has the __libc_ functions that they hand on to.
 #include "suite.h"
 
@@ -36,7 +36,7 @@ int posix_memalign(void **out, size_t alignment, size_t bytes) {
 }
 
 int main(int count, char **arguments) {
-  CHECK(count == 2);
+  CHECK(count == 3);
   horq_model *model = open_model(arguments[1], "lenet5.horq");
   horq_session *session = new_session(model, 1);
   CHECK(calls > 10); // they are counted
@@ -51,15 +51,26 @@ int main(int count, char **arguments) {
   options.timeout_ns = 60 * 1000000000ull;
   DOES(horq_session_run_with(session, &inputs[1], 1, &output, 1, NULL)); // takes the memory to widen bytes
   DOES(horq_session_run(session, pixels, DIGIT, scores, CLASSES));
+  // A model with two inputs and two outputs of two values each.
+  horq_model *several;
+  DOES(horq_model_open(arguments[2], NULL, &several));
+  horq_session *of_several = new_session(several, 1);
+  float a[2] = {1, 2}, b[2] = {3, -4}, sum[2], positive[2];
+  horq_input two[2] = {{a, 2, HORQ_F32, 0}, {b, 2, HORQ_F32, 0}};
+  horq_output both[2] = {{positive, 2}, {sum, 2}};
   size_t before = calls;
   for (int i = 0; i < 1000; i++) {
     DOES(horq_session_run(session, pixels, DIGIT, scores, CLASSES));
     DOES(horq_session_set_order(session, 1 + (unsigned)i % 4));
     DOES(horq_session_run_with(session, &inputs[i % 2], 1, &output, 1, &options));
+    DOES(horq_session_run_with(of_several, two, 2, both, 2, &options));
   }
   size_t allocations = calls - before;
-  printf("%zu allocations in 2000 warm runs\n", allocations);
+  printf("%zu allocations in 3000 warm runs\n", allocations);
   CHECK(allocations == 0);
+  CHECK(sum[1] == -2 && positive[1] == 0);
+  DOES(horq_session_free(of_several));
+  DOES(horq_model_free(several));
   DOES(horq_cancel_token_free(token));
   DOES(horq_session_free(session));
   DOES(horq_model_free(model));
