@@ -106,7 +106,7 @@ fn several_inputs_and_outputs_and_none_may_overlap() {
         assert_eq!(c::horq_session_new(model, ptr::null(), &mut session), c::Status::Ok);
         assert_eq!(c::horq_model_free(model), c::Status::Ok);
         let base = floats.as_mut_ptr();
-        let mut run = |a: usize, positive: usize, sum: usize| {
+        let run = |a: usize, positive: usize, sum: usize| {
             let inputs = [
                 c::Input { data: base.add(a).cast(), length: 2, kind: c::HORQ_F32, reserved: 0 },
                 c::Input { data: bytes.as_ptr().cast(), length: 2, kind: c::HORQ_U8, reserved: 0 },
