@@ -25,6 +25,10 @@ bench *ARGS:
 neon *ARGS:
     .ci/neon cargo {{ ARGS }}
 
+# The C library: programs over it in C, C++ and Go, under valgrind and with sanitizers.
+capi:
+    .ci/capi
+
 # The Python package in the active virtual environment.
 python:
     maturin develop --release --manifest-path python/Cargo.toml
