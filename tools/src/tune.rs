@@ -9,6 +9,7 @@ use crate::terminal::Style;
 use horq::{Model, escaped};
 use horq_probe::display::printable;
 use horq_probe::machine;
+use horq_tune::search::undominated;
 use horq_tune::{Candidate, Data, Options, Report, Step};
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
@@ -149,7 +150,9 @@ fn show(args: &cli::Tune, report: &Report, out: &mut dyn Write) -> Result<(), Fa
         percent(mean),
         percent(most)
     )?;
-    for cascade in &report.cascades {
+    // Of the cascades those that no other is better than; JSON has them all.
+    let cascades = undominated(report.cascades.clone(), |cascade| [cascade.microseconds, -cascade.accuracy]);
+    for cascade in &cascades {
         let (low, high) = (orders(&report.candidates[cascade.low]), orders(&report.candidates[cascade.high]));
         writeln!(
             out,
