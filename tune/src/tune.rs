@@ -338,7 +338,7 @@ fn points(report: &Report, best: usize, data: Data<'_>, options: &Options, backe
     let mut default = "exact";
     if let Some(latency) = options.latency {
         let wanted = latency.as_nanos() as f64 / 1000.0;
-        let within = on_front.iter().copied().filter(|place| time(place) <= wanted).next_back();
+        let within = on_front.iter().copied().rfind(|place| time(place) <= wanted);
         let fastest = on_front.first().map_or(0.0, time);
         chosen.push((within.ok_or(TuneError::Latency { wanted, fastest })?, "in-time"));
         default = "in-time";
