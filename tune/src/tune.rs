@@ -353,7 +353,7 @@ fn points(report: &Report, best: usize, data: Data<'_>, options: &Options, backe
     }
     chosen.push((best, "exact"));
     chosen.extend(on_front.first().filter(|&&place| place != best).map(|&place| (place, "fast")));
-    let names = ["mixed-1", "mixed-2", "mixed-3", "mixed-4", "mixed-5", "mixed-6", "mixed-7", "mixed-8"];
+    let names = ["mid-1", "mid-2", "mid-3", "mid-4", "mid-5", "mid-6", "mid-7", "mid-8"];
     let more = options.points.saturating_sub(chosen.len()).min(names.len());
     let between: Vec<usize> =
         on_front.iter().copied().filter(|place| chosen.iter().all(|(other, _)| other != place)).collect();
