@@ -52,7 +52,7 @@ pub struct Report {
     pub table: Vec<Vec<[f64; 2]>>,
     /// All mixtures that were measured, from the fastest to the slowest.
     pub candidates: Vec<Candidate>,
-    /// The cascades that were looked at, one for each low point and share.
+    /// The cascades that were looked at: each two of the front, at some shares.
     pub cascades: Vec<CascadeFigures>,
     /// What goes into the file.
     pub points: Points,

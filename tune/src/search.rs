@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_spread_has_both_ends_and_no_one_twice() {
         let front: Vec<f64> = (0..100).map(f64::from).collect();
-        assert_eq!(spread(&front, 5, |time| *time), [0.0, 25.0, 50.0, 74.0, 99.0]);
+        assert_eq!(spread(&front, 5, |time| *time), [0.0, 25.0, 49.0, 74.0, 99.0]);
         assert_eq!(spread(&front[..3], 9, |time| *time), [0.0, 1.0, 2.0]);
         assert_eq!(spread(&front[..1], 4, |time| *time), [0.0]);
         assert!(spread(&front[..0], 4, |time| *time).is_empty());

@@ -298,28 +298,28 @@ fn check(model: &Model, data: Data<'_>, options: &Options) -> Result<usize, Tune
     Ok(samples)
 }
 
-/// What every candidate below the best does as the low point of a cascade, at thresholds that send some shares on.
+/// What every two candidates of the front, the highest orders among them, do as a cascade, at thresholds that send some shares on.
 fn cascades(candidates: &[Candidate], judged: &[&Judged], best: usize) -> Vec<CascadeFigures> {
     const SHARES: [f64; 9] = [0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5];
+    let ends: Vec<usize> = (0..candidates.len()).filter(|&i| candidates[i].is_on_front || i == best).collect();
     let mut all = Vec::new();
-    for low in (0..best).filter(|&low| candidates[low].is_on_front) {
+    for (place, &low) in ends.iter().enumerate() {
         let mut sorted = judged[low].margins.clone();
         sorted.sort_by(f64::total_cmp);
-        for share in SHARES {
-            let margin = sorted[(share * sorted.len() as f64) as usize];
-            if !margin.is_finite() {
-                continue;
-            }
-            let (mut again, mut right) = (0, 0);
-            for (sample, &of_low) in judged[low].margins.iter().enumerate() {
-                let answers = if of_low < margin { best } else { low };
-                again += usize::from(answers == best);
-                right += usize::from(judged[answers].right[sample]);
-            }
-            let count = sorted.len() as f64;
-            let share = again as f64 / count;
-            let microseconds = candidates[low].microseconds + share * candidates[best].microseconds;
-            all.push(CascadeFigures { low, high: best, margin, share, accuracy: right as f64 / count, microseconds });
+        let margins = SHARES.map(|share| sorted[(share * sorted.len() as f64) as usize]);
+        for &high in &ends[place + 1..] {
+            all.extend(margins.iter().filter(|margin| margin.is_finite()).map(|&margin| {
+                let (mut again, mut right) = (0, 0);
+                for (sample, &of_low) in judged[low].margins.iter().enumerate() {
+                    let answers = if of_low < margin { high } else { low };
+                    again += usize::from(answers == high);
+                    right += usize::from(judged[answers].right[sample]);
+                }
+                let count = sorted.len() as f64;
+                let (share, accuracy) = (again as f64 / count, right as f64 / count);
+                let microseconds = candidates[low].microseconds + share * candidates[high].microseconds;
+                CascadeFigures { low, high, margin, share, accuracy, microseconds }
+            }));
         }
     }
     all
@@ -353,7 +353,7 @@ fn points(report: &Report, best: usize, data: Data<'_>, options: &Options, backe
     }
     chosen.push((best, "exact"));
     chosen.extend(on_front.first().filter(|&&place| place != best).map(|&place| (place, "fast")));
-    let names = ["mixed-1", "mixed-2", "mixed-3", "mixed-4", "mixed-5", "mixed-6", "mixed-7", "mixed-8"];
+    let names = ["mid-1", "mid-2", "mid-3", "mid-4", "mid-5", "mid-6", "mid-7", "mid-8"];
     let more = options.points.saturating_sub(chosen.len()).min(names.len());
     let between: Vec<usize> =
         on_front.iter().copied().filter(|place| chosen.iter().all(|(other, _)| other != place)).collect();
@@ -378,7 +378,8 @@ fn points(report: &Report, best: usize, data: Data<'_>, options: &Options, backe
     let name_of = |place: usize| chosen.iter().find(|(other, _)| *other == place).map(|(_, name)| *name);
     let as_good = report.cascades.iter().filter(|one| {
         let is_faster = one.microseconds < candidates[best].microseconds;
-        one.accuracy >= candidates[best].accuracy && is_faster && name_of(one.low).is_some()
+        let has_names = name_of(one.low).is_some() && name_of(one.high).is_some();
+        one.accuracy >= candidates[best].accuracy && is_faster && has_names
     });
     if let Some(one) = as_good.min_by(|a, b| a.microseconds.total_cmp(&b.microseconds))
         && let (Some(low), Some(high)) = (name_of(one.low), name_of(one.high))
