@@ -18,12 +18,13 @@ fn calls(files: &Files) -> BTreeMap<String, (Vec<String>, bool)> {
     let input = files.write("x.npy", &npy_f32(&[64, 8, 8, 3], &common::noise(64 * 192, 3)));
     let onnx = repository("fuzz/onnx/conv.onnx").to_str().unwrap().to_owned();
     let line = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-    let made = files.path("made.horq");
+    let (made, tuned) = (files.path("made.horq"), files.path("tuned.horq"));
     let known = BTreeMap::from([
         ("inspect", (line(&["inspect", &model]), true)),
         ("run", (line(&["run", &model, &input]), true)),
         ("verify", (line(&["verify", &model, "--selftest"]), true)),
         ("profile", (line(&["profile", &model, "--runs", "2"]), true)),
+        ("tune", (line(&["tune", &model, "--data", &input, "--time", "5ms", "--candidates", "2", "-o", &tuned]), true)),
         ("demo", (line(&["demo"]), false)),
         ("import", (line(&["import", &onnx, "-o", &made]), false)),
         ("isa", (line(&["isa"]), false)),
@@ -33,7 +34,7 @@ fn calls(files: &Files) -> BTreeMap<String, (Vec<String>, bool)> {
     let listed = help.split("Commands:").nth(1).expect("a list of commands").split("\n\n").next().unwrap();
     let names = listed.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
     let names: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(names.len() >= 8, "{names:?}");
+    assert!(names.len() >= 9, "{names:?}");
     let call =
         |name: &str| (name.to_owned(), known.get(name).unwrap_or_else(|| panic!("`{name}` has no call")).clone());
     names.into_iter().map(call).collect()
@@ -89,8 +90,10 @@ fn an_interrupt_ends_every_command_quietly() {
             assert!(ended && said.is_empty(), "{name} after {wait} ms: {:?} {said}", output.status);
         }
     }
-    if let Ok(made) = std::fs::read(files.path("made.horq")) {
-        horq::Model::from_bytes(&made).expect("whole or absent");
+    for name in ["made.horq", "tuned.horq"] {
+        if let Ok(made) = std::fs::read(files.path(name)) {
+            horq::Model::from_bytes(&made).expect("whole or absent");
+        }
     }
     let folder = std::path::Path::new(&files.path("x.npy")).parent().unwrap().to_owned();
     let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
