@@ -3,13 +3,13 @@
 //! The time of a run is taken as a product: the *base* of its point, which is its median time, and the *load*, by which all
 //! points are slower or faster at the moment. So each run tells something about every point. A base moves by a small step
 //! towards each time that it meets, which follows the median and does not mind how far off a single time is. Loads are kept
-//! for the last [`WINDOW`] runs, in order of size: they say how many runs a point would have finished in the time that is left. A
-//! mean with a multiple of the deviation, which is what networks use, answers a single run that the system put off with a bound
-//! that is too high for a hundred more; the places of a window leave such runs out until there are some of them.
+//! for the last [`WINDOW`] runs, in order of size, and one near their top is expected of the next run. A mean with a multiple
+//! of the deviation, which is what networks use, answers a single run that the system put off with a bound that is too
+//! high for a hundred more; a quantile of a window leaves such runs out until there are some of them.
 
 /// How many runs are remembered.
 const WINDOW: usize = 256;
-/// How many of [`WINDOW`] runs may have taken longer than what is expected, or late at a point that the fastest would have finished in time.
+/// How many of [`WINDOW`] runs may have taken longer than what is expected.
 const ABOVE: usize = 2;
 /// By which part a base moves with a run.
 const STEP: f64 = 1.0 / 512.0;
@@ -38,7 +38,7 @@ pub(super) struct Choice {
     pub(super) point: usize,
     /// Nanoseconds that the run is expected to take at most.
     pub(super) expected: f64,
-    /// Whether more than half of the last runs would have taken longer than there is time, at this point and at any other.
+    /// Whether that is more than there are.
     pub(super) is_too_slow: bool,
 }
 
@@ -90,40 +90,25 @@ impl Pace {
         self.base(point, samples) * self.load()
     }
 
-    /// Nanoseconds that half of the runs at a point take at most.
-    pub(super) fn typical(&self, point: usize, samples: usize) -> f64 {
-        self.base(point, samples) * self.sorted.get(self.sorted.len() / 2).copied().unwrap_or(1.0)
-    }
-
     /// The point that takes the least time.
     pub(super) fn fastest(&self, samples: usize) -> usize {
         let by_time = |a: &&usize, b: &&usize| self.base(**a, samples).total_cmp(&self.base(**b, samples));
         self.ranked.iter().min_by(by_time).copied().unwrap_or(0)
     }
 
-    /// How many of the last runs would have taken longer than `left` nanoseconds at a point.
-    fn late(&self, point: usize, samples: usize, left: f64) -> usize {
-        let base = self.base(point, samples);
-        self.sorted.len() - self.sorted.partition_point(|load| base * load <= left)
-    }
-
     /// The best point for a run of so many samples that has `left` nanoseconds.
-    ///
-    /// It may be late as often as the fastest point, and a little oftener: what the system puts off for milliseconds is late at every
-    /// point, so giving up a better one would not help.
     pub(super) fn choose(&self, samples: usize, left: f64) -> Choice {
-        let fastest = self.fastest(samples);
-        let at_best = self.late(fastest, samples, left);
-        let allowed = at_best + ABOVE * self.sorted.len() / WINDOW;
-        let is_too_slow = 2 * at_best > self.sorted.len();
         let mut is_rise = self.last.is_some();
         for &point in &self.ranked {
             is_rise &= self.last != Some(point);
-            if !is_too_slow && self.late(point, samples, if is_rise { left / RISE } else { left }) <= allowed {
-                return Choice { point, expected: self.expected(point, samples), is_too_slow };
+            let expected = self.expected(point, samples);
+            if expected * if is_rise { RISE } else { 1.0 } <= left {
+                return Choice { point, expected, is_too_slow: false };
             }
         }
-        Choice { point: fastest, expected: self.expected(fastest, samples), is_too_slow }
+        let point = self.fastest(samples);
+        let expected = self.expected(point, samples);
+        Choice { point, expected, is_too_slow: expected > left }
     }
 
     /// Learns from a run that took so many nanoseconds.
@@ -131,9 +116,9 @@ impl Pace {
         self.last = Some(point);
         let base = self.base(point, samples).max(1.0);
         let load = nanoseconds / base;
-        let is_slower = nanoseconds > self.typical(point, samples);
+        let median = self.sorted.get(self.sorted.len() / 2).copied().unwrap_or(1.0);
         let own = &mut self.bases[point * self.sizes + size(samples).min(self.sizes - 1)];
-        let moved = if is_slower { base * (1.0 + STEP) } else { base * (1.0 - STEP) };
+        let moved = if load > median { base * (1.0 + STEP) } else { base * (1.0 - STEP) };
         *own = moved / samples as f64;
         self.remember(load);
     }
@@ -204,19 +189,6 @@ mod tests {
         assert!(pace.expected(1, 1) < before * 1.05, "{} of {before}", pace.expected(1, 1));
         pace.learn(1, 1, 50_000.0);
         assert!(pace.expected(1, 1) > 20_000.0);
-    }
-
-    /// What the system puts off for milliseconds is late at every point, so the better one stays.
-    #[test]
-    fn interruptions_that_no_point_survives_lower_nothing() {
-        let mut pace = two();
-        (0..WINDOW).for_each(|i| pace.learn(1, 1, if i % 16 == 0 { 4_000_000.0 } else { 1000.0 }));
-        let choice = pace.choose(1, 2000.0);
-        assert_eq!((choice.point, choice.is_too_slow), (1, false));
-        // A load that only the faster point survives is another matter.
-        (0..WINDOW).for_each(|i| pace.learn(1, 1, if i % 16 == 0 { 3000.0 } else { 1000.0 }));
-        let choice = pace.choose(1, 2000.0);
-        assert_eq!((choice.point, choice.is_too_slow), (0, false));
     }
 
     #[test]

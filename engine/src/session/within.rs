@@ -24,8 +24,8 @@ pub struct Answer {
     pub took: Duration,
     /// How much time there was when it began.
     pub left: Duration,
-    /// Whether even the fastest point was expected to be late, as it would have been in more than half of the last runs: it ran all
-    /// the same, and was in time unless [`Self::is_late`].
+    /// Whether even the fastest point was expected to take longer than there was time: it ran all the same, and was in time
+    /// unless [`Self::is_late`].
     pub is_too_slow: bool,
 }
 
@@ -131,11 +131,10 @@ impl Session {
     /// service runs the best one that the target allows.
     ///
     /// What a point takes is known from [`Self::calibrate`] and learned from every run since, with what other work on this
-    /// machine adds to it at the moment. The best point is the one of the least loss among those that would have been late hardly
-    /// oftener than the fastest point, at the load of the last 256 runs; one that is better than that of the run before must leave
-    /// 2 % of its time. Where even the fastest would have been late in more than half of them it runs all the same, and
-    /// [`Answer::is_too_slow`] says so. With [`RunOptions::point`] that point runs whatever the clock says, and the answer depends
-    /// on the input alone.
+    /// machine adds to it at the moment. The best point is the one of the least loss among those that are expected to be in
+    /// time; one that is better than that of the run before must leave 2 % of its time. Where even the fastest is expected to
+    /// be late it runs, and [`Answer::is_too_slow`] says so. With [`RunOptions::point`] that point runs whatever the
+    /// clock says, and the answer depends on the input alone.
     ///
     /// The session stays at the point that ran. On the caller's thread alone a run that succeeds allocates nothing, takes no
     /// lock, and makes no system call but for the clock, which on Linux is none.
@@ -182,8 +181,8 @@ impl Session {
                 Ok(Answer { point, expected, took, left, is_too_slow: choice.is_too_slow })
             }
             Err(Error::Interrupted(mut error)) if error.reason == Interruption::Deadline => {
-                // It would have taken longer still, so what it took tells something if that was long.
-                if nanoseconds > pace.typical(point, samples) {
+                // It would have taken longer still.
+                if nanoseconds > expected {
                     pace.learn(point, samples, nanoseconds);
                 }
                 if choice.is_too_slow {
