@@ -66,7 +66,7 @@ def test_points_that_are_not_there_are_refused_by_name(pointed, images, tmp_path
     ):
         with pytest.raises(horq.Error, match=r"fast.*low, top, default"):
             call()
-    with pytest.raises(horq.Error, match="no operating points"):
+    with pytest.raises(horq.Error, match="none at all"):
         horq.Model(MODEL).run(images, point="low")
     with pytest.raises(horq.Error, match="order or point"):
         pointed.run(images, order=1, point="low")
